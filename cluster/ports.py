@@ -350,6 +350,13 @@ class FileSystem(Protocol):
         """
         ...
 
+    def apart(self) -> FileSystem:
+        """The same files with threads of their own, so that what hangs there holds up nobody here.
+
+        Raises OSError when the system gives no more threads.
+        """
+        ...
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one blocking piece of file work (a sync, a folder sync, opening a table) on a thread.
 

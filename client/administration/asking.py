@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
-from ringmill.client.routing.directory import Directory
+from ringmill.client.routing.directory import PROBE_TIMEOUT_S, Directory
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ring.topology import Topology
 
@@ -71,6 +71,8 @@ async def ask_members(
     waits: bool = False,
 ) -> dict[str, Answer | RingmillError]:
     """The answer of each address, or why there is none."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     tasks = {asyncio.ensure_future(_answer_of(ask, address)): address for address in addresses}
     patient = {task for task, address in tasks.items() if waits or not directory.is_silent(address)}
     pending = {*tasks}
@@ -87,11 +89,13 @@ async def ask_members(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    had_time = loop.time() - began >= PROBE_TIMEOUT_S  # else it may just have taken longer than a short look
     found: dict[str, Answer | RingmillError] = {}
     for task, address in tasks.items():
         silent = DeadlineExceeded(f"{address} does not answer", outcome="failed")
         found[address] = silent if task.cancelled() else task.result()
-        if isinstance(found[address], DeadlineExceeded) and not directory.is_silent(address):
+        is_late = isinstance(found[address], DeadlineExceeded)
+        if is_late and had_time and not directory.is_silent(address):
             directory.blame(address)
     return found
 

@@ -27,7 +27,7 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.wire.stubs.topology_pb2 import GetTopologyRequest, GetTopologyResponse
 
-__all__ = ["Directory"]
+__all__ = ["PROBE_TIMEOUT_S", "Directory"]
 
 PROBE_EVERY_S = 0.5
 PROBE_TIMEOUT_S = 1.0

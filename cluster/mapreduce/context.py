@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.chance import TaskRandom
 
-__all__ = ["MAX_COUNT", "Context"]
+__all__ = ["MAX_COUNT", "MAX_COUNTER_CHARS", "MOST_COUNTERS", "Context"]
 
 _LOG_LINES = 1000
 _LOG_LINE_CHARS = 500
-_MAX_COUNTERS = 1000
+MOST_COUNTERS = 1000  # of a task, and of what is told of a job
 MAX_COUNT = 1 << 46  # so that the sum over all tasks of a stage stays below 2^63
-_MAX_NAME_CHARS = 200
+MAX_COUNTER_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -51,7 +51,10 @@ class Context:
             raise InvalidArgument(f"the job has no side data {name!r:.80}; it has {known}") from None
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Add an integer to a counter of the job; at most 1000 different names of up to 200 characters."""
+        """Add an integer to a counter of the job.
+
+        A task may count 1000 names of up to 200 characters; of a job the first 1000, by name, are told.
+        """
         if name not in self.counters:
             self._check_name(name)
         total = self.counters[name] + operator.index(amount)
@@ -60,12 +63,12 @@ class Context:
         self.counters[name] = total
 
     def _check_name(self, name: str) -> None:
-        if not isinstance(name, str) or len(name) > _MAX_NAME_CHARS:
+        if not isinstance(name, str) or len(name) > MAX_COUNTER_CHARS:
             raise ValueError(
-                f"a counter has a name of at most {_MAX_NAME_CHARS} characters, not {name!r:.80}"
+                f"a counter has a name of at most {MAX_COUNTER_CHARS} characters, not {name!r:.80}"
             )
-        if len(self.counters) >= _MAX_COUNTERS:
-            raise ValueError(f"a job may have {_MAX_COUNTERS} counters; {name!r} is one more")
+        if len(self.counters) >= MOST_COUNTERS:
+            raise ValueError(f"a task may have {MOST_COUNTERS} counters; {name!r} is one more")
 
     def status(self, text: str) -> None:
         """Set a short status text; the last one is shown."""

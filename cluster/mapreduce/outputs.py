@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ringmill.cluster.mapreduce.context import MAX_COUNT
+from ringmill.cluster.mapreduce.context import MAX_COUNT, MAX_COUNTER_CHARS, MOST_COUNTERS
 from ringmill.cluster.mapreduce.well_formed import text, whole_number
 
 __all__ = [
@@ -138,9 +138,13 @@ def _counted(counters: Any) -> Mapping[str, int]:
     """Check counters from a task process, which user code may have forged.  Raises ValueError."""
     if not isinstance(counters, dict):
         raise ValueError(f"no counters: {type(counters).__name__}")
+    if len(counters) > MOST_COUNTERS:
+        raise ValueError(f"{len(counters)} counters; a task may have {MOST_COUNTERS}")
     for name, count in counters.items():
         if not isinstance(name, str) or not isinstance(count, int | float):
             raise ValueError(f"no counter: {name!r:.80} {type(count).__name__}")
+        if len(name) > MAX_COUNTER_CHARS:
+            raise ValueError(f"the name of a counter has {len(name)} characters: {name!r:.80}")
         if type(count) is not int or abs(count) > MAX_COUNT:
             raise ValueError(f"no counter: {name!r:.80} {count!r:.80}")
     return counters

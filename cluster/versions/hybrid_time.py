@@ -138,6 +138,13 @@ class HybridClock:
         self._last_expiry_ms = max(self._last_expiry_ms, int(self._clock.boottime() * 1000 + offset_ms))
         return self._last_expiry_ms
 
+    def shared_s(self) -> float:
+        """The time by the median of the cluster's wall clocks, seconds since 1970; by the own one until they
+        were compared."""
+        return (
+            self._clock.wall() if self._median_ms is None else self._clock.boottime() + self._median_ms / 1000
+        )
+
     def shared_expiry_ms(self) -> int:
         """The same for what cannot be undone: 0, when nothing has expired, while only the own clock tells."""
         return self.expiry_ms() if self.knows_shared_time else 0

@@ -111,7 +111,7 @@ class AttemptRunner:
         if self.files.is_link(self.folder):
             raise TaskFailed(Cause.USER_ERROR, f"the job's code has put a link at {self.folder}")
         if self._writes_part(spec):
-            self._make_staging(spec)
+            await self._make_staging(spec)
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
         reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
@@ -145,7 +145,7 @@ class AttemptRunner:
         self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt
     ) -> MapOutput | ReduceOutput:
         """What the process has left, where it can change it no more if it is contained."""
-        run = self._placed(pooled, spec, run)
+        run = await self._placed(pooled, spec, run)
         result = await self._converse(pooled.process, spec, run)
         self.phases.enter("sync" if self.staging else "")
         self.output = await pooled.process.finish_work()
@@ -156,16 +156,16 @@ class AttemptRunner:
         self.unused = () if run.folder == run.scratch else (run.scratch,)
         return replace(result, file=posixpath.join(left_in, posixpath.basename(result.file)))
 
-    def _placed(self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt) -> RunAttempt:
+    async def _placed(self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt) -> RunAttempt:
         """With the folders that this process may write."""
         if pooled.kind.reach is None:
             return run
         scratch, name = posixpath.dirname(self.folder), f"process-{self.worker}-{pooled.number}"
         place = Workplace.of(name, scratch, parts_folder(spec))
         self.unused = place.folders
-        place.make(self.files)
-        attempt = str(self.assignment.attempt)
-        works_in, leaves_in = place.begin(self.files, attempt, is_part=bool(self.staging))
+        works_in, leaves_in = await self.files.off_loop(
+            place.begin, self.files, str(self.assignment.attempt), is_part=bool(self.staging)
+        )
         reach = pooled.kind.reach.writing(*place.folders).to_wire()
         return replace(run, reach=reach, scratch=works_in, folder=leaves_in)
 
@@ -173,11 +173,14 @@ class AttemptRunner:
         """Whether what it leaves may become a part of the output."""
         return spec.is_map_only or isinstance(self.assignment, ReduceAssignment)
 
-    def _make_staging(self, spec: JobSpec) -> None:
-        """Create a folder in the staging folder; no attempt writes to a folder that existed before."""
+    async def _make_staging(self, spec: JobSpec) -> None:
+        """Create a folder in the staging folder; no attempt writes to a folder that existed before.
+
+        Cancelled meanwhile, it may leave one: the file system of the output may hang.
+        """
         folder = attempt_folder(spec.output, spec.staging, self.assignment.attempt)
         try:
-            self.files.make_folder(folder)
+            await self.files.off_loop(self.files.make_folder, folder)
         except FileExistsError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"{folder} was there before the attempt") from error
         self.staging = folder

@@ -38,21 +38,12 @@ class Workplace:
     def folders(self) -> tuple[str, str]:
         return self.scratch, self.parts
 
-    def make(self, files: FileSystem) -> None:
-        """Make the folders, unless they are there.  Raises OSError.
-
-        Without a hidden folder beside the output there is none in it: the job is over, or not planned.
-        """
-        with suppress(FileExistsError):
-            files.make_folder(self.scratch)
-        with suppress(FileExistsError, FileNotFoundError):
-            files.make_folder(self.parts)
-
     def begin(self, files: FileSystem, attempt: str, *, is_part: bool) -> tuple[str, str]:
-        """New folders for an attempt: to work in, and for what it leaves.
+        """New folders for an attempt: to work in, and for what it leaves.  It waits for their disks.
 
         Raises TaskFailed if the job's code has put something there; OSError.
         """
+        self._make(files)
         works_in = f"{self.scratch}/{attempt}"
         leaves_in = f"{self.parts}/{attempt}" if is_part else works_in
         for folder in dict.fromkeys((works_in, leaves_in)):
@@ -62,6 +53,16 @@ class Workplace:
                 text = f"the job's code has made a folder or file of another attempt: {attempt}"
                 raise TaskFailed(Cause.USER_ERROR, text) from error
         return works_in, leaves_in
+
+    def _make(self, files: FileSystem) -> None:
+        """Make the folders, unless they are there.
+
+        Without a hidden folder beside the output there is none in it: the job is over, or not planned.
+        """
+        with suppress(FileExistsError):
+            files.make_folder(self.scratch)
+        with suppress(FileExistsError, FileNotFoundError):
+            files.make_folder(self.parts)
 
 
 def take_out(files: FileSystem, source: str, target: str) -> None:

@@ -99,6 +99,7 @@ class JobDriver:
         self._world, self._ask = world, world.ask
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
+        self._machine.workers.has_slots = world.slots.are_at
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -292,7 +293,7 @@ class JobDriver:
 
     def attempts(self) -> Iterator[AttemptSummary] | None:
         """None once only the journal has them."""
-        return attempts_of(self._machine) if self._told is None else None
+        return attempts_of(self._stored()) if self._told is None else None
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

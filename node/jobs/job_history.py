@@ -43,7 +43,7 @@ class JobHistory:
     async def attempts(self, job: str) -> Iterator[AttemptSummary]:
         """The attempts of a job that is over.  Raises like `view`."""
         _, stored = await self._find(job)
-        return iter(()) if stored is None else attempts_of(stored.machine)
+        return iter(()) if stored is None else attempts_of(stored)
 
     async def code_in_use(self) -> set[str]:
         """The SHA-256 of the bundles of all jobs that are open.

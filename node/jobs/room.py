@@ -43,8 +43,9 @@ async def open_jobs(
         keyspaces=keyspaces,
         bundles=bundles,
         clock=core.clock,
+        wall=core.hybrid.shared_s,
         entropy=core.doors.entropy,
-        files=core.doors.files,
+        files=core.doors.files.apart(),  # outputs may lie on a file system that hangs
         spawner=core.doors.spawner,
         transport=core.transport,
         options=core.options.coordinator,

@@ -55,6 +55,10 @@ class Slots:
     def learn(self, node: NodeId, slots: int) -> None:
         self._capacity[node] = slots
 
+    def are_at(self, node: NodeId) -> bool:
+        """Whether a node offers slots, free or not, by its last word; who has said nothing yet may."""
+        return self._capacity.get(node) != 0
+
     def join(self, job: str, taker: Taker, weight: int) -> None:
         """A job may have slots from now on."""
         self._jobs[job] = _Job(taker, weight)

@@ -29,6 +29,7 @@ class Surroundings:
     topology: TopologyView
     liveness: LivenessView
     clock: Clock
+    wall: Callable[[], float]  # by the cluster's clocks: a job's coordinators count by the same one
     files: FileSystem
     job_steps: JobStepRunner
     bundles: BundleSource

@@ -212,7 +212,7 @@ class Tenure:
             JobPlan(spec.job, cut, stage_of(spec, START).partitions, plan.notes, spec.bad_records, links)
         )
         noted = replace(spec, noted=plan.noted)
-        job = StoredJob(noted, self._world.clock.wall(), 0.0, machine, carried_trace())
+        job = StoredJob(noted, self._world.wall(), 0.0, machine, carried_trace())
         journal = f"{spec.job}.{spec.planned}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
         row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)
@@ -343,7 +343,7 @@ class Tenure:
         if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:
             await self._fetch_code(job.spec)
         if not job.machine.is_over:
-            job.at = max(job.at, self._world.clock.wall() - job.submitted_at)
+            job.at = max(job.at, self._world.wall() - job.submitted_at)
         driver = JobDriver(
             job, self._world, journal=row.journal, term=self.term, number=read.next_number, base=read.base,
             resumed=resumed,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_passes_on
 from ringmill.cluster.mapreduce.api.chains.stages import may_ask
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
@@ -91,7 +93,7 @@ class ListView:
 def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) -> JobView:
     """A job as its state machine has it; `crash` is a fault of its coordinator that ended it."""
     machine, spec = job.machine, job.spec
-    error, summary = machine.error, summarize(machine)
+    error, summary = machine.error, summarize(machine, partial(stage_passes_on, spec))
     if crash is not None:
         error, summary = crash, replace(summary, state="FAILED")
     if machine.state == "KILLED":

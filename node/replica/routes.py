@@ -75,6 +75,14 @@ class Routes:
             )
         return self._route(topology, named, key, epoch)
 
+    async def of_register_again(self, former: Route, epoch: Epoch, within_s: float) -> Route:
+        """The route of a register by the newest document of this node, that of `epoch` or a later one.
+
+        Raises Unavailable when nobody tells of `epoch`, InvalidArgument when the keyspace is gone.
+        """
+        topology = await self._holding(former.keyspace.name, epoch, within_s)
+        return self._route(topology, topology.keyspace(former.keyspace.id), former.key, topology.epoch)
+
     def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
         """The same by what this node knows; None when it has to catch up first."""
         topology = self._view.topology()

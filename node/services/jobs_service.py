@@ -150,8 +150,9 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
 
 
 def _in_brief(view: JobView) -> wire.JobStatus:
-    """A job in a list: without its tasks and events."""
-    return job_status(replace(view, summary=replace(view.summary, tasks=(), story=()), chain=None))
+    """A job in a list: without its tasks, events and counters."""
+    brief = replace(view.summary, tasks=(), story=(), counters={})
+    return job_status(replace(view, summary=brief, chain=None))
 
 
 def job_status(view: JobView) -> wire.JobStatus:

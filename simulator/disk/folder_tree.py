@@ -141,6 +141,9 @@ class FolderTree:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 
+    def apart(self) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._disk.off_loop(call, *args, **kwargs)
 

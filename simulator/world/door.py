@@ -96,6 +96,9 @@ class Door:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 
+    def apart(self) -> FileSystem:
+        return self
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._choose("").off_loop(call, *args, **kwargs)
 

@@ -67,6 +67,11 @@ class OsFileSystem:
     def paced(self, bytes_per_s: float) -> FileSystem:
         return OsFileSystem(Pace(bytes_per_s))
 
+    def apart(self) -> FileSystem:
+        files = OsFileSystem(self._pace)
+        files.start_threads()
+        return files
+
     def start_threads(self) -> None:
         """Raises OSError when the system gives no more threads."""
         may_end = threading.Event()

@@ -203,6 +203,11 @@ class JobSpec:
         keys = {each: source_key(each, self.side) for each in self.broadcast}
         return next((names.index(each) for each, key in keys.items() if key in self.noted), None)
 
+    @property
+    def passes_on(self) -> bool:
+        """Whether a reduce writes what the maps have rendered, and sees no records."""
+        return self.order == "input" or self.broadcast_source is not None
+
     def format_of(self, source: int) -> str:
         """The format of a source by its number."""
         return self.sources[source].format if self.sources else self.input_format
@@ -295,10 +300,6 @@ class JobSpec:
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.  The paths
         of `side` are absolute.  Raises InvalidArgument, also for an unknown parameter."""
-        unknown = sorted(set(params or {}) - set(definition.params))
-        if unknown:
-            known = ", ".join(sorted(definition.params)) or "none"
-            raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
         sources: list[SourceOf] = []
         if isinstance(inputs, Mapping):
             by_name, inputs = inputs, ()
@@ -323,7 +324,7 @@ class JobSpec:
             output_compression="none" if collect_bytes else definition.output_compression,
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
-            params={**definition.params, **(params or {})},
+            params=_chosen(definition, params or {}),
             task_memory_mib=definition.task_memory_mib,
             order=definition.order,
             split_bytes=split_mib * _MIB,
@@ -341,10 +342,16 @@ class JobSpec:
         )
 
     def encode(self) -> bytes:
-        """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB."""
+        """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB, and for half a
+        surrogate pair."""
         values = asdict(self)
         values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
-        data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
+        try:
+            data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(
+                f"a text of the job's description has a lone surrogate: {error.object!r:.100}"
+            ) from error
         if len(data) > MAX_SPEC_BYTES:
             raise InvalidArgument(
                 f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
@@ -377,6 +384,26 @@ class JobSpec:
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
         values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
+
+
+def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a run.  Raises InvalidArgument for one that the job has not, and for a text that its
+    tasks would get as another one: two escaped bytes are a character there."""
+    unknown = sorted(set(params) - set(definition.params))
+    if unknown:
+        known = ", ".join(sorted(definition.params)) or "none"
+        raise InvalidArgument(f"the job has no parameter {', '.join(unknown)}; it has {known}")
+    chosen = {**definition.params, **params}
+    for name, value in chosen.items():
+        if not isinstance(value, str):
+            raise InvalidArgument(f"parameter {name} is {type(value).__name__} {value!r:.80}, not a str")
+        try:
+            arrives = value.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == value
+        except UnicodeEncodeError:
+            arrives = False
+        if not arrives:
+            raise InvalidArgument(f"parameter {name} has surrogates that are no single bytes: {value!r:.100}")
+    return chosen
 
 
 def _is_plain(path: str) -> bool:

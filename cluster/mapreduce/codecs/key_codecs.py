@@ -40,6 +40,9 @@ class KeyCodec(Protocol):
     plain: type | None
     """The type, if its keys are equal exactly when their bytes are: a dict may have them as they are."""
 
+    has_floats: bool
+    """Whether keys of other forms can be equal, as 1 and 1.0, or 0.0 and -0.0; decoding makes one form."""
+
     def encode(self, key: Any) -> bytes:
         """A whole key.  Raises InvalidArgument for one that its hint does not allow."""
         ...
@@ -95,8 +98,9 @@ class _Codec:
 
     plain: type | None = None
 
-    def __init__(self, part: _Part) -> None:
+    def __init__(self, part: _Part, *, has_floats: bool) -> None:
         self._part = part
+        self.has_floats = has_floats
 
     def encode(self, key: Any) -> bytes:
         return self._part.put(key)
@@ -115,6 +119,7 @@ class _Text:
     """A whole str: its UTF-8, with surrogates as three bytes each, which keeps code point order."""
 
     plain: type | None = str
+    has_floats = False
 
     def encode(self, key: str) -> bytes:
         return _exactly(str, key).encode("utf-8", "surrogatepass")
@@ -136,6 +141,7 @@ class _Raw:
     """A whole bytes key: itself."""
 
     plain: type | None = bytes
+    has_floats = False
 
     def encode(self, key: bytes) -> bytes:
         return _exactly(bytes, key)
@@ -378,7 +384,7 @@ def key_codec(hint: Any, where: str) -> KeyCodec:
         return _Text()
     if hint is bytes:
         return _Raw()
-    return _Codec(_part_of(hint, where))
+    return _Codec(_part_of(hint, where), has_floats=_has_floats(hint))
 
 
 def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
@@ -404,6 +410,14 @@ def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
     row = _part_of(hint, where)
     assert isinstance(row, _RowPart)
     return KeyPrefix(row, count), parts[0] if count == 1 else GenericAlias(tuple, parts[:count])
+
+
+def _has_floats(hint: Any) -> bool:
+    while isinstance(hint, NewType):
+        hint = hint.__supertype__
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return any(map(_has_floats, get_type_hints(hint).values()))
+    return hint is float or any(map(_has_floats, get_args(hint)))
 
 
 def _part_of(hint: Any, where: str) -> _Part:

@@ -8,8 +8,10 @@ Layout: docs/formats/job.md, "Typed records".
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import google_crc32c
 import msgpack
@@ -19,9 +21,10 @@ from ringmill.cluster.mapreduce.codecs.signatures import Hint, name_of, unwrappe
 from ringmill.cluster.mapreduce.codecs.value_codecs import pack_block, unpack_block, value_codec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
-__all__ = ["TypedRecords", "same_type"]
+__all__ = ["TypedRecords", "record_type", "same_type"]
 
 MAGIC: Final = "RMREC1"
+OF_FIELDS: Final = "RMREC2"  # the types tell the fields of their dataclasses
 MOST_BYTES: Final = (1 << 31) - 1  # of one block
 _NIL: Final = msgpack.packb(None)
 
@@ -41,7 +44,9 @@ class TypedRecords:
         except InvalidArgument as error:
             raise TaskFailed(Cause.USER_ERROR, f"{self._where} gave {error}") from error
         crc = google_crc32c.extend(google_crc32c.value(keys), values)
-        block: bytes = msgpack.packb([MAGIC, name_of(self._key), name_of(self._value), crc, keys, values])
+        types = record_type(self._key), record_type(self._value)
+        is_named = types == (name_of(self._key), name_of(self._value))
+        block: bytes = msgpack.packb([MAGIC if is_named else OF_FIELDS, *types, crc, keys, values])
         return block
 
     def unpacked(self, pieces: Iterable[bytes]) -> Iterator[list[tuple[Any, Any]]]:
@@ -62,15 +67,14 @@ class TypedRecords:
 
     def _records(self, block: Any) -> list[tuple[Any, Any]]:
         magic, key, value, crc, *sides = block
-        if magic != MAGIC:
+        if magic not in (MAGIC, OF_FIELDS):
             raise ValueError(f"a block begins with {magic!r:.40}")
         if crc != google_crc32c.extend(google_crc32c.value(sides[0]), sides[1]):
             raise ValueError("a block does not match its checksum")
         for what, given, wanted in (("key", key, self._key), ("value", value, self._value)):
-            if given != name_of(wanted) and wanted not in (Any, object):
-                message = (
-                    f"map {self._where} takes a {what} of type {name_of(wanted)}; the records have {given}"
-                )
+            declared = name_of(wanted) if magic == MAGIC else record_type(wanted)
+            if given != declared and wanted not in (Any, object):
+                message = f"map {self._where} takes a {what} of type {declared}; the records have {given}"
                 raise TaskFailed(Cause.USER_ERROR, message)
         keys, values = (
             codec.from_wire(unpack_block(side, use_lists=codec.uses_lists))
@@ -82,4 +86,28 @@ class TypedRecords:
 def same_type(given: Hint, wanted: Hint) -> bool:
     """Whether records that were written as `given` may be read as `wanted`."""
     given, wanted = unwrapped(given), unwrapped(wanted)
-    return wanted in (Any, object) or name_of(given) == name_of(wanted)
+    return wanted in (Any, object) or record_type(given) == record_type(wanted)
+
+
+def record_type(hint: Hint) -> str:
+    """The type of keys or values as their blocks tell it: a dataclass by its name and its fields in their
+    order, as a value has no more of them than the order; the rest as its author wrote it."""
+    hint = unwrapped(hint)
+    if not _has_dataclass(hint):
+        return name_of(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        fields = [f"{field.name}: {record_type(hints[field.name])}" for field in dataclasses.fields(hint)]
+        return f"{hint.__qualname__}({', '.join(fields)})"
+    origin: Any = get_origin(hint)
+    parts = ["..." if each is Ellipsis else record_type(each) for each in get_args(hint)]
+    if origin in (Union, UnionType):
+        return " | ".join(parts)
+    return f"{origin.__name__}[{', '.join(parts)}]"
+
+
+def _has_dataclass(hint: Hint) -> bool:
+    hint = unwrapped(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return True
+    return any(map(_has_dataclass, get_args(hint)))

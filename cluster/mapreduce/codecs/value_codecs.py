@@ -132,14 +132,30 @@ def pack_block(block: Any) -> bytes:
 
 
 def unpack_block(data: bytes, *, use_lists: bool) -> Any:
-    """What `pack_block` packed, arrays as lists or all as tuples."""
+    """What `pack_block` packed, arrays as lists or all as tuples; those that are keys of dicts as tuples."""
+    try:
+        return _unpacked(data, use_lists)
+    except TypeError:  # a dict has an array as a key, which no list can be; seldom, so it is read again
+        return _unpacked(data, use_lists, _with_tuples_as_keys)
+
+
+def _unpacked(data: bytes, use_lists: bool, to_dict: Callable[[list[Any]], Any] | None = None) -> Any:
     return msgpack.unpackb(
         data,
         use_list=use_lists,
         strict_map_key=False,
+        object_pairs_hook=to_dict,
         ext_hook=_unpack_other,
         unicode_errors="surrogatepass",
     )
+
+
+def _with_tuples_as_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    return {_frozen(key): value for key, value in pairs}
+
+
+def _frozen(key: Any) -> Any:
+    return tuple(map(_frozen, key)) if isinstance(key, list) else key
 
 
 def _pack_other(value: Any) -> msgpack.ExtType:

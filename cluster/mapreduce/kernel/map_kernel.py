@@ -327,6 +327,8 @@ class MapKernel:
     def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""
         count, chosen = self._partitions, self._job.partition
+        if chosen is not None and self._job.key_codec.has_floats:  # equal keys are one, in every split
+            keys = self._job.key_codec.decode_all(list(encoded))
         if (prefix := self._job.group_prefix) is not None:  # a group has one part
             keys = keys if chosen is None else list(map(prefix.of, keys))
             encoded = prefix.cut_all(encoded)

@@ -1,6 +1,7 @@
 """Sets records aside at which a job's map, or the parser of their format, raises an error.
 
-Such a record gives nothing, not even the pairs that map gave before the error; the task goes on.  The
+Such a record gives nothing, not even the pairs that map gave or what it counted before the error; the task
+goes on.  The
 records travel as one partition more of the map's run, each as a line of JSON, in the order of the input, and
 a task of their own writes them beside the parts.  So they come from the attempts that count, like all output,
 and once (rule J19).
@@ -15,7 +16,8 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.codecs.value_codecs import ValueCodec, value_codec
@@ -46,12 +48,14 @@ class SetAside:
         self._context = context
         self._lines: list[tuple[int, int, bytes]] = []  # piece, and place in it
         reader.refused = self.add
+        context.counters = self._counters = _CountersOfRecords(context.counters)
 
     def results_of(
         self, function: Callable[..., Iterable[tuple[Any, Any]]], records: Iterable[tuple[Any, Any]]
     ) -> Iterator[list[tuple[Any, Any]]]:
         """What the function gives for each record that is not bad.  Raises what is no record's fault."""
         for key, value in records:
+            self._counters.before.clear()
             try:
                 pairs = list(function(key, value))
             except (OSError, MemoryError, TaskFailed):
@@ -61,6 +65,7 @@ class SetAside:
                 where = _place(raised, self._user_files)
                 if not where:  # not from the function: what it returned cannot be gone through
                     raise
+                self._counters.forget()
                 self.add(key, value, raised, where)
             else:
                 yield pairs
@@ -90,6 +95,27 @@ class SetAside:
         """Their lines, in the order of the input."""
         self._lines.sort(key=lambda line: line[:2])
         return [line for _, _, line in self._lines]
+
+
+class _CountersOfRecords(Counter[str]):
+    """Counters that know what they were before the present record, if it has changed them."""
+
+    def __init__(self, counted: Mapping[str, int]) -> None:
+        self.before: dict[str, int | None] = {}
+        super().__init__(counted)
+
+    def __setitem__(self, name: str, total: int) -> None:
+        self.before.setdefault(name, self.get(name))
+        super().__setitem__(name, total)
+
+    def forget(self) -> None:
+        """The record has counted nothing."""
+        for name, was in self.before.items():
+            if was is None:
+                del self[name]
+            else:
+                super().__setitem__(name, was)
+        self.before.clear()
 
 
 def _place(error: BaseException, user_files: frozenset[str]) -> str:

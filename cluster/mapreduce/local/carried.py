@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from ringmill.cluster.errors import JobFailed
 from ringmill.cluster.mapreduce.failures import TaskFailed
 
-__all__ = ["Outcome", "outcome_of", "result_of"]
+__all__ = ["Outcome", "ProcessEnded", "outcome_of", "result_of"]
+
+_MOST_NAMED: Final = 8
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,6 +25,23 @@ class Done(Generic[R]):
 @dataclass(frozen=True, slots=True)
 class Failed:
     failure: list[Any]
+
+
+@dataclass
+class ProcessEnded(TaskFailed):
+    """A process ended while it ran one of some tasks of a stage, by their numbers: nobody knows which."""
+
+    tasks: tuple[int, ...] = ()
+
+    def as_stage_error(self, stage: str) -> JobFailed:
+        """The error of the job, which names no task that may have done nothing."""
+        names = [f"{stage}-{number}" for number in self.tasks]
+        if len(names) == 1:
+            return self.as_job_error(names[0], 1)
+        shown = ", ".join(names[:_MOST_NAMED]) + (" ..." if len(names) > _MOST_NAMED else "")
+        which = f"one of {shown}, which ran then" if names else f"a {stage} task"
+        detail = {"tasks": names, "cause": str(self.cause), "message": self.message}
+        return JobFailed(f"{which}: {self}", detail=detail)
 
 
 Outcome: TypeAlias = Done[R] | Failed

@@ -35,6 +35,7 @@ from ringmill.cluster.mapreduce.failures import TaskFailed, too_many_bad
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes
 from ringmill.cluster.mapreduce.kernel.last_round import is_last_round
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
+from ringmill.cluster.mapreduce.local.carried import ProcessEnded
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
@@ -233,10 +234,12 @@ def _new_folder(files: FileSystem, wanted: str) -> str:
 
 
 def _all(stage: str, results: Iterator[R]) -> list[R]:
-    """The results of a stage.  Raises JobFailed, which names the task."""
+    """The results of a stage.  Raises JobFailed, which names the task if it is known."""
     done: list[R] = []
     try:
         done.extend(results)  # what comes before an error is kept
+    except ProcessEnded as ended:
+        raise ended.as_stage_error(stage) from ended
     except TaskFailed as failure:
         raise failure.as_job_error(f"{stage}-{len(done)}", 1) from failure
     return done
@@ -265,6 +268,8 @@ def _result(
         "reduce_in": sum(each.records_in for each in reduces),
         "reduce_out": sum(each.records_out for each in reduces),
     }
+    if spec.passes_on:  # which counts batches
+        records["reduce_in"] = records["reduce_out"]
     records |= set_aside
     parts = paths[: len(reduces)] if spec.bad_records else paths
     return LocalResult(spec.shown_output, parts, records, dict(counters), notes, spec.noted)

@@ -61,7 +61,6 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
-    counters_of,
     set_aside_by,
     slices_of,
     source_of,
@@ -91,7 +90,7 @@ class JobMachine:
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     chain: StageChain = field(init=False)  # where the job is among its stages (rule J24)
     locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
-    _workers: Workers = field(default_factory=Workers)
+    workers: Workers = field(default_factory=Workers)  # only its `has_slots` is told by others
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
     _looked_at: OpenTasks = field(default_factory=OpenTasks, compare=False)  # of the stage; _open() gives it
@@ -119,7 +118,7 @@ class JobMachine:
     @property
     def _goes_on(self) -> bool:
         """Whether another stage follows the present one, whose tasks are done."""
-        return bool(self.chain.links) and self.chain.goes_on(counters_of((*self.maps, *self.reduces)))
+        return self.chain.goes_on((*self.maps, *self.reduces))
 
     @property
     def is_over(self) -> bool:
@@ -138,11 +137,11 @@ class JobMachine:
     @property
     def workers_up(self) -> list[NodeId]:
         """The nodes that were up by the last word of them."""
-        return self._workers.seen_up()
+        return self.workers.seen_up()
 
     def has_met(self, node: NodeId, start: str) -> bool:
         """Whether a NodeUp with this start would say nothing new."""
-        return self._workers.is_here(node, start)
+        return self.workers.is_here(node, start)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:  # noqa: PLR0912 - one arm an event
         """Handle an event.  Returns the instructions to carry out, in order."""
@@ -191,10 +190,10 @@ class JobMachine:
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
-        if not self._may_begin(now) or not self._workers.may_run(node):
+        if not self._may_begin(now) or not self.workers.may_run(node):
             return None
-        ready = (task for task in self._startable(now) if self._workers.suits(task, node))
-        usable = self._workers.usable()
+        ready = (task for task in self._startable(now) if self.workers.suits(task, node))
+        usable = self.workers.usable()
         task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
@@ -257,7 +256,7 @@ class JobMachine:
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
-        task, start = self._task(attempt_id), self._workers.start_of(node)
+        task, start = self._task(attempt_id), self.workers.start_of(node)
         self._open().begins(task)
         if task.is_running:
             sometimes("a slow task gets a backup attempt")
@@ -299,7 +298,7 @@ class JobMachine:
         attempt = self._attempt(attempt_id)
         if attempt is None or not attempt.is_open:
             return []
-        if self.plan.reducers and not self._workers.is_here(attempt.node, attempt.start):
+        if self.plan.reducers and not self.workers.is_here(attempt.node, attempt.start):
             return []  # what it has left is gone; a part that is staged is not
         task = self.maps[attempt_id.task]
         instructions = self._win(task, attempt, output, now)
@@ -419,7 +418,7 @@ class JobMachine:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
         self.story.tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         if is_of_the_node(failure.cause):
-            self._workers.blame(attempt.node, task.name)
+            self.workers.blame(attempt.node, task.name)
         if task.charge(failure, now):
             sometimes("a task is tried again")
             return []
@@ -438,7 +437,7 @@ class JobMachine:
         """Others go before a node whose outputs nobody can read."""
         cause = Cause.CORRUPT_DATA if is_corrupt else Cause.FETCH_FAILED
         attempt.state, attempt.failure = AttemptState.FAILED, TaskFailed(cause, "its output cannot be read")
-        self._workers.blame(attempt.node, task.name)
+        self.workers.blame(attempt.node, task.name)
 
     def _revoke(self, task: Task, why: str) -> None:
         assert task.winner is not None
@@ -448,14 +447,14 @@ class JobMachine:
         self._looked_at.opens_again(task)
 
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:
-        said = self._node_down(node, now) if self._workers.has_restarted(node, start) else []
-        self._workers.up(node, start)
+        said = self._node_down(node, now) if self.workers.has_restarted(node, start) else []
+        self.workers.up(node, start)
         is_empty = self.state == "PENDING" and not self.last_tasks  # nothing to map: nothing runs
         return said + self._maybe_commit(now) if is_empty else said
 
     def _node_down(self, node: NodeId, now: float) -> list[Instruction]:
         """Restart the node's attempts elsewhere, and also its finished maps while a reduce needs them."""
-        self._workers.down(node)
+        self.workers.down(node)
         if self.state in ("COMMITTING", "PLANNING"):
             return []
         failure = TaskFailed(Cause.LOST_NODE, f"node {node} is down")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgpack
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
-from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of, stage_passes_on
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.event_codec import event_row, read_event
 from ringmill.cluster.mapreduce.machine.job_events import Event
@@ -93,6 +93,12 @@ class StoredJob:
     def stage(self) -> JobSpec:
         """What its tasks run now: the job itself, or of a chain its present stage."""
         return stage_of(self.spec, self.machine.chain.place)
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the reduces of its present stage write what maps have rendered."""
+        place = self.machine.chain.place
+        return stage_passes_on(self.spec, place.link, place.passed)
 
     def encode(self) -> bytes:
         row = [self.spec.encode(), self.submitted_at, self.at, snapshot(self.machine)]

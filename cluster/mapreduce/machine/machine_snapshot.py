@@ -40,7 +40,7 @@ def snapshot(machine: JobMachine) -> list[Any]:
         list(machine.story),
         machine.retried,
         machine.takeovers,
-        machine._workers.to_wire(),
+        machine.workers.to_wire(),
         machine._reports.to_wire(),
         [machine.load.records, machine.load.born_ms],
         machine.is_paused,
@@ -72,7 +72,7 @@ def restored(row: Sequence[Any]) -> JobMachine:
     machine.error = from_wire(error) if error is not None else None
     machine.story = JobStory(story)
     machine.retried, machine.takeovers = retried, takeovers
-    machine._workers = Workers.from_wire(workers)
+    machine.workers = Workers.from_wire(workers)
     machine._reports = FetchReports.from_wire(reports)
     machine.load = LoadMoved(*load)
     machine.is_paused = is_paused

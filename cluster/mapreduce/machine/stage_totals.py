@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple, Self
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
+from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
 from ringmill.cluster.mapreduce.machine.task_state import Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
 __all__ = [
-    "FinishedStage", "StageChain", "counters_of", "records_of", "set_aside_by", "slices_of",
+    "FinishedStage", "RunningCounts", "StageChain", "first_names", "records_of", "set_aside_by", "slices_of",
     "source_of", "winners_of",
 ]  # fmt: skip
 
@@ -43,20 +44,60 @@ class FinishedStage(NamedTuple):
 
 
 @dataclass(slots=True)
+class RunningCounts:
+    """The counters of a stage's winners, summed as they win: a job is looked at several times a second, and
+    has thousands of tasks with a thousand names each."""
+
+    _seen: list[MapOutput | ReduceOutput | None] = field(default_factory=list)  # a task each
+    _total: Counter[str] = field(default_factory=Counter)
+    _first: dict[str, int] = field(default_factory=dict)
+
+    def total(self, tasks: Sequence[Task]) -> Mapping[str, int]:
+        """Of all together."""
+        self._look(tasks)
+        return self._total
+
+    def first(self, tasks: Sequence[Task]) -> Mapping[str, int]:
+        """The same, of no more names than may be told."""
+        self._look(tasks)
+        return self._first
+
+    def _look(self, tasks: Sequence[Task]) -> None:
+        now = [None if task.winner is None else task.winner.output for task in tasks]
+        has_lost = any(had is not None and had is not new for had, new in zip(self._seen, now, strict=False))
+        if has_lost or len(now) != len(self._seen):  # seldom, or another stage
+            self._seen, self._total, self._first = [None] * len(now), Counter(), {}
+        for had, new in zip(self._seen, now, strict=True):
+            if new is not None and new is not had:
+                self._total.update(new.counters)
+                names = {**self._first, **new.counters}
+                self._first = first_names({name: self._total[name] for name in names})
+        self._seen = now
+
+
+def first_names(counters: Mapping[str, int]) -> dict[str, int]:
+    """Those that may be told of a job: the first in the order of their names, if it has too many."""
+    if len(counters) <= MOST_COUNTERS:
+        return dict(counters)
+    return dict(sorted(counters.items())[:MOST_COUNTERS])
+
+
+@dataclass(slots=True)
 class StageChain:
     """The stages of a job: those that are over, and where it is.  A job without links has one stage."""
 
     links: tuple[LinkRounds, ...] = ()
     place: StagePlace = START
     over: list[FinishedStage] = field(default_factory=list)
+    counts: RunningCounts = field(default_factory=RunningCounts, compare=False)  # of the present stage
 
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""
         return NUMBERS_OF_A_COORDINATOR * (takeovers + self.place.passed) + 1
 
-    def goes_on(self, counters: Mapping[str, int]) -> bool:
-        """Whether another stage follows the present one, which has counted this."""
-        return place_after(self.links, self.place, counters) is not None
+    def goes_on(self, tasks: Sequence[Task]) -> bool:
+        """Whether another stage follows the present one, whose tasks are done."""
+        return bool(self.links) and place_after(self.links, self.place, self.counts.total(tasks)) is not None
 
     def finish(self, maps: Sequence[Task], reduces: Sequence[Task], now: float) -> str:
         """The present stage is over; returns a line about it."""
@@ -65,7 +106,7 @@ class StageChain:
         done = FinishedStage(
             self.place.link, self.place.round, len(maps), len(reduces), map_bytes,
             reduce_bytes, now,
-            records_of(maps, reduces), counters_of(tasks),
+            records_of(maps, reduces), dict(self.counts.total(tasks)),
         )  # fmt: skip
         self.over.append(done)
         round = f", round {done.round + 1}" if self.links[done.link].most > 1 else ""
@@ -135,14 +176,6 @@ def records_of(maps: Sequence[Task], reduces: Sequence[Task]) -> dict[str, int]:
         records[f"{stage}_in"] += output.records_in
         records[f"{stage}_out"] += output.records_out
     return records
-
-
-def counters_of(tasks: Sequence[Task]) -> dict[str, int]:
-    """The counters of all together."""
-    total: Counter[str] = Counter()
-    for output in _outputs(tasks):
-        total.update(output.counters)
-    return dict(total)
 
 
 def _outputs(tasks: Sequence[Task]) -> list[MapOutput | ReduceOutput]:

@@ -1,12 +1,13 @@
 """The nodes as one job sees them: which are up, in which start, and which make its tasks fail.
 
 Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError, or whose outputs of three
-maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes.
+maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes, and
+none while no other could have a task.  Nodes without slots run nothing, so no task waits for one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,13 +27,19 @@ def is_of_the_node(cause: Cause) -> bool:
     return blame_for(cause) is Blame.INFRASTRUCTURE and not is_of_another
 
 
+def _with_slots(node: NodeId) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class Workers:
-    """Nodes by id, in the order in which they were seen."""
+    """Nodes by id, in the order in which they were seen.  `has_slots` says which offer any; it is in no
+    journal, as it decides only where attempts begin."""
 
     _starts: dict[NodeId, str] = field(default_factory=dict)
     _up: dict[NodeId, bool] = field(default_factory=dict)
     _spoiled: dict[NodeId, set[str]] = field(default_factory=dict)
+    has_slots: Callable[[NodeId], bool] = field(default=_with_slots, compare=False)
 
     def up(self, node: NodeId, start: str) -> None:
         self._starts[node] = start
@@ -60,17 +67,18 @@ class Workers:
         self._spoiled.setdefault(node, set()).add(task)
 
     def left_out(self) -> list[NodeId]:
-        """The nodes that get no more tasks of the job."""
+        """The nodes that get no more tasks of the job while there are others."""
         spoilers = [node for node, tasks in self._spoiled.items() if len(tasks) >= SPOILED_TASKS]
         return spoilers[: len(self._starts) // LARGEST_SHARE]
 
     def usable(self) -> list[NodeId]:
-        """Nodes that are up and not left out."""
+        """Nodes that can have a task: up, with slots, and not left out if there are others."""
+        able = [node for node, is_up in self._up.items() if is_up and self.has_slots(node)]
         avoided = self.left_out()
-        return [node for node, is_up in self._up.items() if is_up and node not in avoided]
+        return [node for node in able if node not in avoided] or able
 
     def may_run(self, node: NodeId) -> bool:
-        return self._up.get(node, False) and node not in self.left_out()
+        return node in self.usable()
 
     def suits(self, task: Task, node: NodeId) -> bool:
         """Whether a node may run the task: one where it failed gets it again only if there is no other."""

@@ -1,15 +1,16 @@
 """What is told of each attempt of a job: when and where it ran, what it took, what went through it.
 
-Pure: computed from a job's state machine.
+Pure: computed from a job's state machine.  A reduce that passes on what maps have rendered counts batches;
+what is told is records.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
-from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
@@ -66,11 +67,14 @@ class AttemptSummary:
         return max(0.0, self.end_s(now_s) - self.began_s)
 
 
-def attempts_of(machine: JobMachine) -> Iterator[AttemptSummary]:
+def attempts_of(job: StoredJob) -> Iterator[AttemptSummary]:
     """All attempts: the maps by task, then the reduces."""
+    machine, passes_on = job.machine, job.passes_on
     for task in (*machine.maps, *machine.reduces):
         for attempt in task.attempts:
-            yield _summary(task, attempt, *_travelled(machine.maps, task, attempt))
+            told = _summary(task, attempt, *_travelled(machine.maps, task, attempt))
+            passed = passes_on and isinstance(attempt.output, ReduceOutput)
+            yield replace(told, records_in=told.records_out) if passed else told
 
 
 def _travelled(maps: Sequence[Task], task: Task, attempt: Attempt) -> tuple[int, int]:

@@ -6,12 +6,13 @@ Pure: computed from a job's state machine.  Records and counters are those of co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
-from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, counters_of, records_of
+from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, first_names, records_of
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
 from ringmill.cluster.mapreduce.summary.chain_summary import MOST_STAGES
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup, failure_groups
@@ -24,6 +25,14 @@ _MOST_TOLD: Final = (1 << 63) - 1
 
 OPEN: Final = "OPEN"
 """The state of a job in a list when all that is known is that it is not over."""
+
+
+PassesOn: TypeAlias = Callable[[int, int], bool]
+"""Whether reduces of the stage of a link, after a number of others, write what its maps have rendered."""
+
+
+def _nowhere(link: int, passed: int) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +49,19 @@ class JobSummary:
     failures: tuple[FailureGroup, ...] = ()
 
 
-def summarize(machine: JobMachine) -> JobSummary:
+def summarize(machine: JobMachine, passes_on: PassesOn = _nowhere) -> JobSummary:
     """The job as it stands."""
-    tasks = (*machine.maps, *machine.reduces)
+    tasks, counters = (*machine.maps, *machine.reduces), _counters(machine)
     return JobSummary(
         "PAUSED"
         if machine.is_paused and machine.state in ("PENDING", "RUNNING", "PLANNING")
         else machine.state,
         (*_stages_over(machine), _stage("map", machine.maps), _stage("reduce", machine.reduces)),
         tuple(map(_task, tasks if len(tasks) <= MOST_TASKS else [t for t in tasks if _is_at_work(t)])),
-        _records(machine),
-        _counters(machine),
+        _records(machine, passes_on),
+        counters,
         machine.retried,
-        tuple(machine.story),
+        _story(machine, counters),
         failure_groups(machine),
     )
 
@@ -86,21 +95,35 @@ def _task(task: Task) -> TaskSummary:
     return TaskSummary(task.name, state, len(task.attempts), last.node if last else "", error)
 
 
-def _records(machine: JobMachine) -> dict[str, int]:
+def _records(machine: JobMachine, passes_on: PassesOn = _nowhere) -> dict[str, int]:
+    link, _, present = machine.chain.place
     reduces = machine.reduces[:-1] if machine.plan.bad_records else machine.reduces
-    records = records_of(machine.maps, reduces)
-    for each in _over(machine):
-        records = {name: count + each.records[name] for name, count in records.items()}
+    records = _seen(records_of(machine.maps, reduces), passes_on=passes_on(link, present))
+    for passed, each in enumerate(_over(machine)):
+        seen = _seen(each.records, passes_on=passes_on(each.link, passed))
+        records = {name: count + seen[name] for name, count in records.items()}
     if machine.plan.bad_records:
         records["bad"] = machine.bad_records
     return _told(records)
 
 
+def _seen(records: Mapping[str, int], *, passes_on: bool) -> dict[str, int]:
+    """With the records that went into reduces also where these have counted batches of them."""
+    return {**records, "reduce_in": records["reduce_out"]} if passes_on else dict(records)
+
+
 def _counters(machine: JobMachine) -> dict[str, int]:
-    total = Counter(counters_of((*machine.maps, *machine.reduces)))
+    total = Counter(machine.chain.counts.first((*machine.maps, *machine.reduces)))
     for each in _over(machine):
         total.update(each.counters)
-    return _told(total)
+    return _told(first_names(total))
+
+
+def _story(machine: JobMachine, counters: Mapping[str, int]) -> tuple[str, ...]:
+    if len(counters) < MOST_COUNTERS:
+        return tuple(machine.story)
+    told = f"the job counts {MOST_COUNTERS:,} names or more; the first {MOST_COUNTERS:,}, by name, are told"
+    return *machine.story, told
 
 
 def _told(sums: Mapping[str, int]) -> dict[str, int]:

@@ -316,18 +316,13 @@ class _Attempt:
         The next round is as one of a further attempt: what was accepted of this one has the same name (R4).
         Who settles a register for owners that it knows (M5, R5) does not go over.
         """
-        former, left_s = self.route, self._deadline.left_s
-        if epoch <= former.epoch or left_s <= 0 or self._is_for_all:
+        left_s = self._deadline.left_s
+        if epoch <= self.route.epoch or left_s <= 0 or self._is_for_all:
             return False
         try:
-            route = await self._coordinator._routes.register_by_name(
-                former.keyspace.name, former.key, epoch, left_s
-            )
+            self.route = await self._coordinator._routes.of_register_again(self.route, epoch, left_s)
         except RingmillError:
             return False
-        if route.keyspace.id != former.keyspace.id:
-            return False
-        self.route = route
         return True
 
 

@@ -147,6 +147,16 @@ async def test_a_member_that_hangs_is_waited_for_once() -> None:
         assert (await cluster_status(directory, 2.0, waits=False)).health == "ok"
 
 
+async def test_a_member_that_takes_longer_than_a_short_look_is_not_taken_for_silent() -> None:
+    cluster = ToldCluster()
+    async with directory_of(cluster) as directory:
+        busy = list(cluster.nodes.values())[2]
+        busy.delay_s = 0.8
+        assert (await cluster_status(directory, READY_S)).nodes[2].state == "suspect"
+        assert not directory.is_silent(busy.address), "requests go there as before"
+        assert (await cluster_status(directory, 2.0, waits=False)).health == "ok"
+
+
 async def test_members_that_were_silent_are_all_waited_for_while_nobody_answers() -> None:
     cluster, loop = ToldCluster(), asyncio.get_running_loop()
     async with directory_of(cluster) as directory:

@@ -203,6 +203,17 @@ async def test_file_work_can_leave_the_loop_and_the_door_can_go_to_a_child(
     twin.close()
 
 
+async def test_what_hangs_in_files_apart_holds_up_no_other(files: OsFileSystem) -> None:
+    apart, goes_on = files.apart(), threading.Event()
+    assert isinstance(apart, OsFileSystem)
+    hung = [asyncio.ensure_future(apart.off_loop(goes_on.wait, 5)) for _ in range(8)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        await files.off_loop(goes_on.set)
+    assert await asyncio.gather(*hung) == [True] * 8
+    apart.close()
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which root cannot make any")
 def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(files: OsFileSystem) -> None:
     with pytest.raises(FileNotFoundError, match="/proc/absent"):

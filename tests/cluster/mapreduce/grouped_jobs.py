@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ringmill import Collect, FileOutput, Sum, job
+from ringmill import Collect, Count, FileOutput, Sum, job
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,21 @@ collected = job(map=visits, reduce=Collect(), group_by=1, output=JSON)
 summed = job(map=visits, reduce=Sum(), group_by=1, output=JSON)
 shortened = job(map=visits, combine=earliest, reduce=least, group_by=1, output=JSON)
 days = job(map=visits, reduce=first_of_day, group_by=2)
+
+
+def weights(offset: int, line: str) -> Iterator[tuple[float, int]]:
+    yield float(line) if "." in line else int(line), 1
+
+
+def by_text(weight: float, parts: int) -> int:
+    return int("." in str(weight)) % parts
+
+
+weighed = job(map=weights, reduce=Sum(), partition=by_text, reducers=2)
+
+
+def weights_of(offset: int, line: str) -> Iterator[tuple[tuple[float, int], int]]:
+    yield (float(line) if "." in line else int(line), offset), 1
+
+
+weighed_groups = job(map=weights_of, reduce=Count(), partition=by_text, reducers=2, group_by=1)

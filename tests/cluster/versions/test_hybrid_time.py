@@ -101,3 +101,15 @@ def test_what_the_own_clock_said_before_the_clocks_were_compared_binds_expiry_to
     assert hybrid.expiry_ms() == 1_000_000_000  # from here on it never goes back
     clock.pass_time(3)
     assert hybrid.expiry_ms() == 1_000_001_000
+
+
+def test_the_shared_time_does_not_step_with_the_own_clock_once_the_clocks_were_compared() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    clock.wall_s += 3600
+    assert hybrid.shared_s() == clock.wall_s, "nobody else has told the time"
+    hybrid.expiry_follows(hybrid.offset_ms - 3_600_000)
+    assert hybrid.shared_s() == 1_000_000
+    clock.wall_s += 50
+    clock.pass_time(3)
+    assert hybrid.shared_s() == 1_000_003

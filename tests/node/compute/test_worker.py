@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,33 @@ async def test_a_contained_process_is_of_one_job_and_ends_with_it(bench: Bench) 
     assert of_first not in processes_of(bench), "what may write the folders of a job is of no other"
     await bench.ask("task.cancel", Cancel("j-2", TERM).encode())
     assert processes_of(bench) == []
+
+
+async def test_a_file_system_of_outputs_that_hangs_does_not_hold_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.worker._options = replace(
+        bench.worker._options, containment=TaskContainment(level="some", is_on=True, home="/nowhere")
+    )
+    parts = staging_folder(bench.spec("").output, "j-1")
+    os.mkdir(parts)
+    goes_on = threading.Event()
+    hung: list[str] = []
+
+    def hang(path: str) -> None:
+        if path.startswith(parts):
+            loop.call_soon_threadsafe(goes_on.set)
+            assert goes_on.wait(5), "the loop waits for the folder of an output"
+            goes_on.clear()
+            hung.append(path)
+        os.mkdir(path)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(bench.worker._files, "make_folder", hang)
+    reduce, spec = AttemptId("reduce", 0, 1), bench.spec("").encode()
+    reduced = await bench.run(ReduceAssignment("j-1", reduce, TERM, ME, spec, 1, ()))
+    assert reduced.kind == "done", reduced.failure
+    assert len(hung) == 3, "of the attempt, of its process, and of what it leaves"
 
 
 async def test_while_requests_wait_a_task_that_has_not_begun_does_too(bench: Bench) -> None:

@@ -54,9 +54,9 @@ class OneNode:
         cluster = self.cluster
         coordinator = JobCoordinator(
             self.name, topology=cluster.topology, liveness=cluster.liveness, registers=self.registers,
-            bundles=self.bundles, clock=cluster.clock, entropy=OsEntropy(), files=cluster.files,
-            spawner=self.processes, transport=self.end, options=CoordinatorOptions(lease_s=cluster.lease_s),
-            keyspaces=cluster.keyspaces,
+            bundles=self.bundles, clock=cluster.clock, wall=cluster.wall, entropy=OsEntropy(),
+            files=cluster.files, spawner=self.processes, transport=self.end,
+            options=CoordinatorOptions(lease_s=cluster.lease_s), keyspaces=cluster.keyspaces,
         )  # fmt: skip
         for method, handler in coordinator.handlers().items():
             self.end.serve(method, handler)
@@ -101,6 +101,7 @@ class JobCluster:
             SimpleNamespace(is_up=lambda node: node not in self.down, on_change=lambda listener: None),
         )
         self.clock = SystemClock()
+        self.wall = self.clock.wall
         self.files = OsFileSystem()
         self.keyspaces = HeldKeyspaces(index="siblings", counts="counter")
         self.nodes = {name: OneNode(self, name) for name in NODES}

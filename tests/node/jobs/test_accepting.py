@@ -1,6 +1,7 @@
 """What a node does before it says that it has a job: plan it, and see that it outlives the node."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -119,10 +120,10 @@ class World:
         doors: Any = self
         liveness: Any = SimpleNamespace(is_up=lambda node: node in self.up)
         return Surroundings(
-            node=N1, topology=topology, liveness=liveness, clock=SystemClock(), files=OsFileSystem(),
-            job_steps=doors, bundles=Shelf(), cells=Cells(self.registers), keyspaces=doors, transport=doors,
-            slots=Slots(), slot_freed=lambda: None, rest=lambda: asyncio.sleep(0),
-            options=CoordinatorOptions(),
+            node=N1, topology=topology, liveness=liveness, clock=SystemClock(), wall=time.time,
+            files=OsFileSystem(), job_steps=doors, bundles=Shelf(), cells=Cells(self.registers),
+            keyspaces=doors, transport=doors, slots=Slots(), slot_freed=lambda: None,
+            rest=lambda: asyncio.sleep(0), options=CoordinatorOptions(),
         )  # fmt: skip
 
 

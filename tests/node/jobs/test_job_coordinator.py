@@ -241,6 +241,16 @@ async def test_a_users_error_fails_the_job_in_few_lines_when_it_comes_again(clus
     assert b"peak memory" in logs[0].output
 
 
+async def test_a_job_ends_when_only_the_node_where_its_task_failed_has_slots(cluster: Any) -> None:
+    for node in (N1, N3):
+        cluster.nodes[node].worker._slots = 0
+    cluster.write_input("here is poison\n")
+    async with asyncio.timeout(20):
+        view = await cluster.run(cluster.spec(mode="raise"))
+    assert view.state == "FAILED"
+    assert [report.node for report in cluster.reports] == [N2, N2]
+
+
 async def test_a_killed_job_stops_its_processes_and_leaves_no_output(cluster: Any) -> None:
     cluster.write_input("poison\n")
     await cluster.submit(cluster.spec(mode="loop"))

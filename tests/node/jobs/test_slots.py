@@ -138,3 +138,11 @@ def test_orders_ahead_follow_the_pace_of_a_node_and_leave_the_last_tasks_to_whoe
     assert ahead.at(N2, "map", 1, 1000, 2) == 1
     ahead.ended(N2, "map", 2.2)
     assert ahead.at(N2, "map", 1, 1000, 2) == 0
+
+
+def test_a_node_that_offers_no_slots_is_told_apart_from_one_that_has_said_nothing() -> None:
+    world = Shared(n1=0)
+    assert not world.slots.are_at(N1)
+    assert world.slots.are_at(N2)
+    world.slots.learn(N1, 1)
+    assert world.slots.are_at(N1)

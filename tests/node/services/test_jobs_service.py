@@ -221,6 +221,7 @@ async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None
     assert (logs.logs[0].task, logs.logs[0].output) == ("map-0", b"said \xff")
     listed = await served.ask("List", wire.ListRequest(), wire.ListResponse)
     assert ([each.state for each in listed.jobs], listed.term) == (["SUCCEEDED"], 3)
+    assert not listed.jobs[0].counters, "each may have a thousand"
 
 
 async def test_errors_cross_as_themselves(serve: Any) -> None:

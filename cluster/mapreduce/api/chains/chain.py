@@ -23,8 +23,8 @@ from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
-from ringmill.cluster.mapreduce.codecs.signatures import Signature, name_of
-from ringmill.cluster.mapreduce.codecs.typed_records import same_type
+from ringmill.cluster.mapreduce.codecs.signatures import Signature
+from ringmill.cluster.mapreduce.codecs.typed_records import record_type, same_type
 from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
@@ -227,8 +227,8 @@ def _check_types(before: JobDefinition, after: JobDefinition) -> None:
     ):
         if not same_type(given, wanted):
             raise InvalidArgument(
-                f"{giver.where} gives a {what} of type {name_of(given)}, map {taker.where} takes "
-                f"{name_of(wanted)}",
+                f"{giver.where} gives a {what} of type {record_type(given)}, map {taker.where} takes "
+                f"{record_type(wanted)}",
                 hint="records keep their types between jobs: declare the same one",
             )
 

@@ -9,12 +9,14 @@ Rule J24: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Chains".
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, STAGES, StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["chain_folder", "former_stage", "later_inputs", "stage_of"]
+__all__ = ["chain_folder", "former_stage", "later_inputs", "stage_of", "stage_passes_on"]
 
 
 def chain_folder(spec: JobSpec) -> str:
@@ -41,8 +43,25 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
         overwrite=spec.overwrite and is_last,
         output_url=spec.output_url if is_last else "",
         seed=spec.seed + place.passed,
-        noted={name: files for name, files in spec.noted.items() if not place.passed or name in spec.side},
+        noted=_noted_in(spec, place.passed),
     )
+
+
+def stage_passes_on(spec: JobSpec, link: int, passed: int) -> bool:
+    """Whether the reduces of a stage of this link, after `passed` others, write what its maps have
+    rendered."""
+    if not spec.chain:
+        return spec.passes_on
+    return replace(_link_of(spec.chain[link].spec), noted=_noted_in(spec, passed)).passes_on
+
+
+@lru_cache(maxsize=64)
+def _link_of(data: bytes) -> JobSpec:
+    return JobSpec.decode(data)
+
+
+def _noted_in(spec: JobSpec, passed: int) -> dict[str, tuple[InputFile, ...]]:
+    return {name: files for name, files in spec.noted.items() if not passed or name in spec.side}
 
 
 def _fed(link: JobSpec, folder: str) -> tuple[str, ...]:

@@ -105,3 +105,26 @@ def test_a_parameter_the_job_does_not_know_is_refused_with_those_it_knows() -> N
 def test_a_split_size_out_of_range_is_refused(split_mib: Any) -> None:
     with pytest.raises(InvalidArgument, match="split_mib must be 1 to 16384"):
         job(map=grep.map, params=grep.params, split_mib=split_mib)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "half \ud83d", "\udcc3\udca9", "\udc7f"])
+def test_a_parameter_that_tasks_would_get_as_another_text_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="parameter pattern has surrogates"):
+        JobSpec.of(
+            grep, job="j-1", module="grep", name="grep", bundle_sha256="0" * 64, inputs=("/data",),
+            output="/out", params={"pattern": text},
+        )  # fmt: skip
+
+
+def test_a_parameter_that_is_no_text_is_refused() -> None:
+    wrong: Any = {"pattern": 3}
+    with pytest.raises(InvalidArgument, match="parameter pattern is int 3, not a str"):
+        JobSpec.of(
+            grep, job="j-1", module="grep", name="grep", bundle_sha256="0" * 64, inputs=("/data",),
+            output="/out", params=wrong,
+        )  # fmt: skip
+
+
+def test_another_text_that_cannot_travel_is_refused_as_it_is_packed() -> None:
+    with pytest.raises(InvalidArgument, match="lone surrogate"):
+        replace(SPEC, output="/out/\ud800").encode()

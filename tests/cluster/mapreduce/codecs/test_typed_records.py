@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, make_dataclass
+from types import GenericAlias
 from typing import Any
 
+import msgpack
 import pytest
 
-from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
+from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords, record_type, same_type
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
 PAIRS: list[tuple[Any, Any]] = [
@@ -46,3 +49,46 @@ def test_anything_else_is_refused(spoil: Any, cause: Cause, message: str) -> Non
 def test_a_value_of_another_type_than_declared_is_not_written() -> None:
     with pytest.raises(TaskFailed, match="a value of type str where the hint says int"):
         types(str, int).packed([("a", "1")])
+
+
+@dataclass(frozen=True)
+class Row:
+    x: int
+    y: int
+
+
+Turned = make_dataclass("Row", [("y", int), ("x", int)], frozen=True)
+Wider = make_dataclass("Row", [("x", int), ("y", float)], frozen=True)
+
+
+@pytest.mark.parametrize("other", [Turned, Wider])
+@pytest.mark.parametrize(
+    "around",
+    [lambda of: of, lambda of: GenericAlias(list, of), lambda of: GenericAlias(dict, (str, of | None))],
+)
+def test_a_dataclass_of_the_same_name_with_other_fields_is_another_type(other: Any, around: Any) -> None:
+    value: Any = {Row: Row(1, 2), list[Row]: [Row(1, 2)]}.get(around(Row), {"a": Row(1, 2)})
+    data = types(str, around(Row)).packed([("k", value)])
+    assert not same_type(around(Row), around(other))
+    with pytest.raises(
+        TaskFailed, match=r"takes a value .*; the records have .*Row\(x: int, y: int\)"
+    ) as raised:
+        list(types(str, around(other)).unpacked([data]))
+    assert raised.value.cause is Cause.USER_ERROR
+    assert list(types(str, around(Row)).unpacked([data])) == [[("k", value)]]
+
+
+def test_what_a_former_release_wrote_of_a_dataclass_is_read_by_its_name() -> None:
+    _, key, _, *rest = msgpack.unpackb(types(str, Row).packed([("k", Row(1, 2))]))
+    former = msgpack.packb(["RMREC1", key, "Row", *rest])
+    assert list(types(str, Row).unpacked([former])) == [[("k", Row(1, 2))]]
+    with pytest.raises(TaskFailed, match="the records have Other"):
+        list(types(str, Row).unpacked([msgpack.packb(["RMREC1", key, "Other", *rest])]))
+
+
+def test_types_without_a_dataclass_are_told_as_they_are_written() -> None:
+    assert types().packed(PAIRS).startswith(b"\x96\xa6RMREC1")
+    assert [record_type(each) for each in (tuple[int, ...], None, list[Row])] == [
+        "tuple[int, ...]", "None", "list[Row(x: int, y: int)]",
+    ]  # fmt: skip
+    assert record_type(tuple[Row | None, ...]) == "tuple[Row(x: int, y: int) | None, ...]"

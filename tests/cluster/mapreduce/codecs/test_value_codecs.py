@@ -105,3 +105,13 @@ class Derived:
 def test_a_dataclass_that_is_not_made_from_all_of_its_fields_is_refused_at_declaration() -> None:
     with pytest.raises(InvalidArgument, match="dataclass Derived has twice with init=False"):
         value_codec(list[Derived], "here")
+
+
+@pytest.mark.parametrize("hint", [Any, dict, object, dict[str, Any], tuple[Any, int]])
+def test_a_dict_whose_keys_are_tuples_comes_back_where_no_hint_tells_of_it(hint: Any) -> None:
+    inner = {("a", (1, ())): [{(2,): b"x"}], "b": 1}
+    value = {Any: inner, dict: inner, object: inner, dict[str, Any]: {"of": inner}}.get(hint, (inner, 3))
+    codec = value_codec(hint, "f()")
+    packed = pack_block(codec.to_wire([value]))
+    assert list(codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists))) == [value]
+    assert codec.as_received(value) == value

@@ -127,3 +127,14 @@ def test_laws_are_tried_on_groups() -> None:
         map=grouped_jobs.visits, combine=grouped_jobs.earliest, reduce=grouped_jobs.total, group_by=1
     )
     assert "how often it runs" in broken_laws(broken, sample)[0]
+
+
+@pytest.mark.parametrize("memory_bytes", [30_000, 1 << 26])
+@pytest.mark.parametrize("name", ["weighed", "weighed_groups"])
+def test_the_part_of_a_key_does_not_follow_from_the_form_in_which_a_map_gave_it(
+    tmp_path: Path, name: str, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Splits of 9,000 bytes: some have 1 alone, some 1.0, and one both."""
+    (tmp_path / "in").write_text("1\n" * 8000 + "1.0\n" * 6000 + "-0.0\n0\n")
+    parts = run(getattr(grouped_jobs, name), tmp_path, memory_bytes, monkeypatch)
+    assert sorted(line for part in parts for line in part) == [b"0.0\t2", b"1.0\t14000"]

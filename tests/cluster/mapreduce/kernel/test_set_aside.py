@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import FileInput, FileOutput, run_local
+from ringmill import Context, FileInput, FileOutput, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, bad_records_of
@@ -71,6 +71,21 @@ def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -
     assert written.splitlines() == [b"1\t1", b"1\t2", b"1\t5"]
     assert result.records == {"map_in": 3, "map_out": 3, "reduce_in": 3, "reduce_out": 3, "bad": 1}
     assert [Path(part).name for part in result.parts] == [f"part-0000{n}" for n in range(4)]
+
+
+def counted(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
+    ctx.count("lines")
+    for word in line.split():
+        ctx.count("sum", int(word))
+        ctx.count(f"of {word}")
+        yield line, 1
+
+
+def test_what_a_bad_record_has_counted_does_not_count(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_text("9 x\n1 2\n3 x\n1 5\n8 x\n")
+    result = run(job(map=counted, on_bad_record="quarantine:100"))
+    assert result.records["bad"] == 3
+    assert result.counters == {"lines": 2, "sum": 9, "of 1": 2, "of 2": 1, "of 5": 1}
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ def test_keys_and_rows_are_written_as_they_travel_by_either_strategy(tmp_path: P
         result = run_local(both, inputs, f"{tmp_path}/{strategy}")
         parts = [Path(each).read_text() for each in result.parts]
         written[strategy] = sorted("".join(parts).splitlines())
+        assert result.records["reduce_in"] == (6 if strategy == "merge" else len(written[strategy]))
     assert written["merge"] == written["broadcast"]
     assert written["merge"][0] == "0.0\t[0, ['0 a']] {'of': ['0 x', 0]}"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from examples.wordcount import wordcount
-from ringmill import Distinct, FileOutput, JobDefinition, Sum, job, run_local
+from ringmill import Context, Distinct, FileOutput, JobDefinition, Sum, job, run_local
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
@@ -205,6 +207,27 @@ def test_in_some_processes_a_failure_is_told_in_the_same_way(tmp_path: Path) -> 
     with pytest.raises(InvalidArgument, match="processes is 0"):
         run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def waits_or_ends(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
+    Path(ctx.params["begun"], line).touch()
+    if line != "end":
+        time.sleep(30)
+    while len(os.listdir(ctx.params["begun"])) < 2:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield line, 1
+
+
+def test_a_task_that_runs_beside_one_whose_process_is_killed_is_not_blamed_alone(tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    for line in ("a", "end"):  # each is a split
+        (tmp_path / f"in-{line}").write_text(f"{line}\n" * (900_000 // (len(line) + 1)))
+    definition = job(map=waits_or_ends, reduce=all_of, params={"begun": f"{tmp_path}/begun"})
+    with pytest.raises(JobFailed, match="one of map-0, map-1, which ran then: Killed") as failed:
+        run_local(definition, f"{tmp_path}/in-*", f"{tmp_path}/out", processes=2, split_mib=1)
+    assert failed.value.detail["tasks"] == ["map-0", "map-1"]
+    assert "task" not in failed.value.detail
 
 
 def first_word(offset: int, line: str) -> list[tuple[str, int]]:

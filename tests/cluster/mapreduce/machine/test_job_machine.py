@@ -232,7 +232,7 @@ def test_a_map_whose_output_cannot_be_read_runs_elsewhere_and_its_node_is_left_o
         for start in w.running():
             w.fail(start, Cause.KILLED)
         w.now += 20.0
-    assert not w.machine._workers.may_run(N1)
+    assert not w.machine.workers.may_run(N1)
     w.run_to_the_end()
     w.judge()
 
@@ -361,9 +361,36 @@ def test_a_node_that_spoils_three_tasks_is_left_out_but_not_more_than_a_third() 
         w.now += 15
         if w.machine.maps_done:
             break
-    usable = w.machine._workers.usable()
+    usable = w.machine.workers.usable()
     assert len(usable) == 2
     assert N3 in usable
+
+
+def test_a_task_that_failed_waits_for_no_node_that_has_no_slots() -> None:
+    w = world(splits=1, nodes=2)
+    w.machine.workers.has_slots = lambda node: node == N1
+    first = w.offer(N1)
+    assert first is not None
+    w.fail(first, Cause.USER_ERROR)
+    again = w.offer(N1)
+    assert again is not None, "it fails there again, or does not, but the job ends"
+    w.machine.workers.has_slots = lambda node: True
+    w.fail(again, Cause.KILLED)
+    w.now += 20.0
+    assert w.offer(N1) is None, "now there is another"
+    assert w.offer(N2) is not None
+
+
+def test_a_node_that_spoils_tasks_goes_on_while_no_other_could_have_one() -> None:
+    w = world(splits=3)
+    w.machine.workers.has_slots = lambda node: node == N1
+    for _ in range(3):
+        start = w.offer(N1)
+        assert start is not None
+        w.fail(start, Cause.DISK_FULL)
+    w.now += 20.0
+    assert w.machine.workers.left_out() == [N1]
+    assert w.offer(N1) is not None
 
 
 def test_killing_a_job_cancels_what_runs_but_a_commit_under_way_is_carried_out() -> None:

@@ -4,8 +4,8 @@ Each key has a context token, which covers what was read and written of it, and 
 whose receipts had no context.  The keys that were used last are kept exactly.  Of those that had to be
 forgotten only one thing is known: whether any answer about them was weak.
 
-Rules S1 to S3: docs/protocol/sessions.md.  Layout: docs/formats/session_token.md.  Pure: client/kv.py asks it
-before a request and tells it the answer.
+Rules S1 to S3 and V12: docs/protocol/sessions.md, docs/protocol/versions.md.  Layout:
+docs/formats/session_token.md.  Pure: client/kv.py asks it before a request and tells it the answer.
 """
 
 from __future__ import annotations

@@ -304,8 +304,7 @@ class JobCoordinator:
     async def coordinator(self) -> CoordinatorView:
         """Who coordinates.  Raises RingmillError."""
         record = decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value)
-        rows = await self._history.rows()
-        is_open = [row.job for row in rows if not row.is_over]
+        is_open = [row.job for row in await self._history.rows() if not row.is_over]
         return CoordinatorView(node=node_of(record.holder), term=record.term, open_jobs=tuple(is_open))
 
     async def hand_over(self) -> CoordinatorView:

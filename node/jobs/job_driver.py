@@ -292,8 +292,7 @@ class JobDriver:
         self._told, self._machine, self._resumed = self.last_view(), without_tasks(self._machine), None
 
     def attempts(self) -> Iterator[AttemptSummary] | None:
-        """None once only the journal has them."""
-        return attempts_of(self._stored()) if self._told is None else None
+        return attempts_of(self._stored()) if self._told is None else None  # only the journal has them now
 
     def logs(self, task: str) -> list[AttemptLog]:
         return self._logs.of(task)

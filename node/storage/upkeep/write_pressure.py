@@ -45,7 +45,7 @@ class WritePressure:
         return is_well
 
     def seal_many_logs(self) -> None:
-        """The same, when the memtable was read from so many logs that a start has to leave fewer."""
+        """The same, when the memtable was read from more logs than a start leaves as they are."""
         if len(self._unflushed.active_logs) > _MOST_LOGS:
             self.seal_unless_failed()
 

@@ -106,7 +106,7 @@ def test_every_damaged_joined_token_is_refused() -> None:
 
 
 def starts(count: int, *, node: str = "storage-eu-west-07") -> ContextToken:
-    """What is seen of a key that each of so many starts has written twice."""
+    """What is seen of a key that each of these starts has written twice."""
     actors = [Actor(f"{node}#{number}.{number:010x}") for number in range(1, count + 1)]
     return ContextToken(VersionVector.of((actor, 2) for actor in actors), HybridTime(77))
 

@@ -1,9 +1,12 @@
-"""Jobs that are paused, and jobs that share slots."""
+"""Jobs that are paused, jobs that share slots, and what is left of those that have ended."""
 
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from ringmill.cluster.ids import NodeId
+from ringmill.node.jobs import views
 
 
 async def test_a_paused_job_stays_paused_with_another_coordinator_and_goes_on_when_told(
@@ -47,3 +50,26 @@ async def test_a_job_that_comes_later_gets_the_first_slot_that_is_free(cluster: 
     late_s = keeper._jobs["short"]._began - keeper._jobs["long"]._began  # by the clock of the attempts
     assert len(long) >= 8
     assert sorted(long)[3] >= short[0] + late_s, "the other one has as many slots as it may have"
+
+
+async def test_of_a_job_that_has_ended_no_output_of_an_attempt_is_kept_and_nothing_is_summed_up_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator keeps the last hundred jobs, and the list of them is asked for each second."""
+    cluster.write_input("one two\n", "three four\n")
+    view = await cluster.run(cluster.spec())
+    keeper = cluster.nodes[NodeId("n1")].coordinator
+    run = keeper._jobs["job-1"]
+    assert len(view.summary.tasks) == 4
+    await cluster.until(lambda: run.attempts() is None)
+    assert run._machine.maps == run._machine.reduces == []
+    monkeypatch.setattr(views, "summarize", None)
+    assert keeper.views() == [await keeper.view("job-1")] == [view]
+    assert [each async for each in keeper.watch("job-1")] == [view]
+    assert await keeper.kill("job-1") == view
+    monkeypatch.undo()
+    attempts = [*await keeper.attempts("job-1")]
+    assert sorted(each.task for each in attempts if each.counts) == sorted(
+        task.task for task in view.summary.tasks
+    )
+    assert keeper.views() == [view]

@@ -33,7 +33,7 @@ from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.traces.spans import Span, spanned
-from ringmill.node.jobs import job_coordinator, job_driver, views
+from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal import cells, job_index
@@ -482,26 +482,3 @@ async def test_a_coordinator_that_plans_late_leaves_the_job_to_the_one_that_has_
     view = await cluster.finish(at=holder)
     assert (view.state, cluster.parts()) == ("SUCCEEDED", cluster.expected())
     assert cluster.leftovers() == []
-
-
-async def test_of_a_job_that_has_ended_no_output_of_an_attempt_is_kept_and_nothing_is_summed_up_again(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A coordinator keeps the last hundred jobs, and the list of them is asked for each second."""
-    cluster.write_input("one two\n", "three four\n")
-    view = await cluster.run(cluster.spec())
-    keeper = cluster.nodes[N1].coordinator
-    run = keeper._jobs["job-1"]
-    assert len(view.summary.tasks) == 4
-    await cluster.until(lambda: run.attempts() is None)
-    assert run._machine.maps == run._machine.reduces == []
-    monkeypatch.setattr(views, "summarize", None)
-    assert keeper.views() == [await keeper.view("job-1")] == [view]
-    assert [each async for each in keeper.watch("job-1")] == [view]
-    assert await keeper.kill("job-1") == view
-    monkeypatch.undo()
-    attempts = [*await keeper.attempts("job-1")]
-    assert sorted(each.task for each in attempts if each.counts) == sorted(
-        task.task for task in view.summary.tasks
-    )
-    assert keeper.views() == [view]

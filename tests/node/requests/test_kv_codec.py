@@ -23,6 +23,7 @@ from ringmill.cluster.wire.stubs.kv_pb2 import ReplicaAck as AckMessage
 from ringmill.node.requests.encoding.kv_codec import answer_write, encode_write, receipt_of
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.request_values import WriteRequest
+from ringmill.simulator.world.seeds import SeededEntropy
 
 NAME = OperationId(2**64 - 1, 3, HybridTime(4))
 DELETE = WriteRequest(
@@ -39,21 +40,13 @@ RECEIPT = QuorumReceipt(
 )  # fmt: skip
 
 
-class CountingEntropy:
-    def __init__(self) -> None:
-        self.drawn = 0
-
-    def random_bytes(self, purpose: str, size: int) -> bytes:
-        self.drawn += 1
-        return self.drawn.to_bytes(size, "big")
-
-
-def test_after_so_many_writes_that_their_numbers_are_used_up_a_node_names_them_by_another_session() -> None:
+def test_a_node_whose_numbers_are_used_up_names_writes_by_another_session() -> None:
     """A write that its client gave no name gets one here, and goes to an owner with it."""
-    operations = OwnOperations(HybridClock(SystemClock()), CountingEntropy())
+    operations = OwnOperations(HybridClock(SystemClock()), SeededEntropy(1, "n1"))
     operations._sequence = 2**32 - 2
     names = [operations.next() for _ in range(3)]
-    assert [(name.session, name.sequence) for name in names] == [(1, 2**32 - 1), (2, 1), (2, 2)]
+    assert [name.sequence for name in names] == [2**32 - 1, 1, 2]
+    assert names[0].session != names[1].session == names[2].session
     for name in names:
         encode_write(PUT._replace(operation=name))
 

@@ -79,7 +79,7 @@ class RegisterServing:
             raise ProtocolMismatch("an accept without a value")
         # What is no register could never be read or changed again.
         register = decode_register(request.value)
-        if register.value is None:
+        if register.value is None and not is_own(route.keyspace, route.key):
             noted = self._registers.emptied if register.applied else self._registers.unused
             noted.add(route.place.copy)
         state, is_done = await self._registers.accept(

@@ -184,6 +184,18 @@ def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one(
         run(story, purge=SOON)
 
 
+def test_a_delete_of_a_register_of_the_cluster_itself_has_nothing_looked_through() -> None:
+    """Each entry of a journal that is forgotten is one, and looking for what it leaves reads the whole copy."""
+
+    async def story(world: HealingWorld) -> None:
+        for key, is_noted in ((b"ringmill/job/J.1/0", False), (KEY, True)):
+            for value in (b"a", None):
+                await cas(world, "n1", key, value)
+            assert [bool(world[name].replica.registers.emptied) for name in NAMES] == [is_noted] * 3
+
+    run(story, purge=PurgeOptions(after_s=3600.0, every_s=600.0))
+
+
 def test_registers_of_other_keyspaces_are_removed_whatever_their_keys_begin_with() -> None:
     locks = KeyspaceEntry(KeyspaceId(1, 2), "locks", kind="registers")
     key = b"ringmill/leader"

@@ -3,8 +3,8 @@
 A place in it names this start of the node and a number; who hands in a place is told of every key that was
 changed here since.  The feed is in memory, runs while somebody asks, and is bounded: a place that it does not
 reach back to is lost, and its holder has to look at all keys again (rule N4: docs/protocol/watches.md).
-What a move brings to this node is not noted key by key, as it may be all that the node holds: it would push out
-what has changed.  Instead all places are lost once the moves are over.
+What a move brings to this node is not noted key by key, as it may be all that the node holds: it would push
+out what has changed.  Instead all places are lost once the moves are over.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ChangeFeed:
         self._waiting: dict[asyncio.Event, None] = {}  # woken in their order, so that a seed gives one run
         self._is_over = False
         self._is_bringing = False
-        self._has_brought = False  # keys that are not noted, since the feed began or places were lost for them
+        self._has_brought = False  # since the feed began, or places were lost for it
 
     @contextmanager
     def bringing(self) -> Iterator[None]:

@@ -36,8 +36,9 @@ from ringmill.client.gateway.redis.serving.lateness import Lateness
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change, Turns
+from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.turns import Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy

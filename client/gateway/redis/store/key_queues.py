@@ -168,23 +168,25 @@ class KeyQueues:
 
     async def _replies(self, key: bytes, batch: list[_Submitted]) -> list[Reply]:
         """Those of the first changes, of at least one."""
+        changes = [one.change for one in batch]
         try:
-            return await self._made(key, [one.change for one in batch])
+            return await self._made(key, changes)
         except _TooLarge as error:
-            if len(batch) > 1:  # the one that is too large fails, and not those beside it
+            if len(changes) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
             return [RedisError(str(error))]
-        except _TakesTooLong as error:  # it is the first one: those behind it are made without it
-            return [self.told(DeadlineExceeded(str(error)))]
         except RingmillError as error:
-            return [self.told(error)] * len(batch)
+            return [self.told(error)] * len(changes)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a change of a key failed")
-            return [GATEWAY_FAILED] * len(batch)
+            return [GATEWAY_FAILED] * len(changes)
 
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
         """Make the first changes as one, as many as take 10 ms and have replies of about 1 MiB, and return
-        their replies."""
+        their replies.
+
+        When the first one takes longer, those behind it are removed: it is done, or fails, alone.
+        """
         async with self._lent() as client:
             return await self._made_by(client, key, changes)
 
@@ -246,7 +248,8 @@ class KeyQueues:
     ) -> tuple[list[Reply], Entry]:
         """Those of the first changes, and what they leave.
 
-        A change in steps that takes long is left to the next time when others are before it.
+        A change in steps that takes long is left to the next time when others are before it, and those behind
+        it are removed when it is the first.
         """
         replies: list[Reply] = []
         size = 0
@@ -258,7 +261,12 @@ class KeyQueues:
                 while not (made := self._reply_of_steps(steps, enough)):
                     if before is not None:
                         return replies, before
-                    enough = await self._next_turn(until)
+                    del changes[1:]
+                    self._check_time(until)
+                    await asyncio.sleep(0)  # others have their turn
+                    enough = self._clock.monotonic() + ENOUGH_S
+                if len(changes) == 1:
+                    self._check_time(until)
                 reply = made[0]
             else:
                 reply = reply_of(change, entry, now_ms)
@@ -282,14 +290,11 @@ class KeyQueues:
             return [error]
         return []
 
-    async def _next_turn(self, until: float) -> float:
-        """Let others have theirs, and tell how long the next one may take."""
+    def _check_time(self, until: float) -> None:
         if self._clock.monotonic() >= until:
-            raise _TakesTooLong(
+            raise DeadlineExceeded(
                 f"what was to be done in one step takes more than {self._timeout_s:g} s, and nothing was done"
             )
-        await asyncio.sleep(0)
-        return self._clock.monotonic() + ENOUGH_S
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -382,10 +387,6 @@ def _ask(turns: Turns | None, place: Place) -> None:
 
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
-
-
-class _TakesTooLong(Exception):
-    """The first change, which has many steps, is not made in time."""
 
 
 def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:

@@ -19,7 +19,7 @@ class Turns:
         self._waiting: OrderedDict[Place, None] = OrderedDict()
 
     def ask(self, place: Place) -> None:
-        """Have the place told these turns now or once there is one for it, unless it is told something before.
+        """Have the place told these turns once there is one for it, unless it is told something before.
 
         It may ask for those of several connections.
         """

@@ -8,7 +8,7 @@ docs/protocol/backups.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,7 +40,9 @@ __all__ = ["create_backup"]
 T = TypeVar("T")
 _TRIES: Final = 30
 _WAITS_FOR_ALL: Final = 10  # attempts, until a member with an old topology is left out
+_WAITS_FOR_OWED: Final = 25  # and one that keeps a former copy
 _PAUSE_S: Final = 1.0
+_OWES: Final = "still brings what a former copy alone may hold, see `ringmill cluster moves`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,10 @@ async def create_backup(
 ) -> BackupManifest:
     """Make the backup `name`; `topology` tells whom to ask.
 
-    Raises Conflict when there is one of that name, or partitions move; Unavailable when too few members
-    answer, or something is removed in every attempt; PermissionDenied without the token; OSError of the
-    store.  Then it does not exist, and what was copied is used by the next attempt.
+    Raises Conflict when there is one of that name, partitions move, or all members still bring former
+    copies; Unavailable when too few members answer, or something is removed in every attempt;
+    PermissionDenied without the token; OSError of the store.  Then it does not exist, and what was copied is
+    used by the next attempt.
     """
     await store.check_free(name)
     async with AsyncExitStack() as links:
@@ -107,7 +110,8 @@ async def _pin_all(
     """Pins between whose moments nothing was removed, and a moment before them (rule B2).
 
     Who had an older topology than others in each of the first attempts is left out, as one that is silent.
-    A former copy that is owed is waited for; Conflict when one is still there at last (rule B1).
+    Who keeps a former copy that is owed is waited for, then left out, too; Conflict when that would be all
+    (rule B1).
     """
     always = {calls.member.id for calls in members}
     differing: dict[NodeId, str] = {}
@@ -129,11 +133,13 @@ async def _pin_all(
         behind = _behind(pinned)
         always &= behind.keys()
         if always and attempt >= _WAITS_FOR_ALL:
-            reasons |= {name: behind.pop(name) for name in always}
-            await _unpin([each for each in pinned if each.calls.member.id in always])
-            pinned = [each for each in pinned if each.calls.member.id not in always]
-        changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
+            left = {str(name): behind.pop(name) for name in always}
+            pinned = await _without(pinned, left, reasons)
         owing = _owing(pinned)
+        if attempt >= _WAITS_FOR_OWED and len(owing) < len(pinned):
+            pinned = await _without(pinned, {str(name): _OWES for name in owing}, reasons)
+            owing = []
+        changed = [each for each in pinned if not _is_same(looks[each.calls.member.id], each.pin.node)]
         if not (changed or behind or owing):
             return began_ms, pinned
         differing = behind | {each.calls.member.id: "removed something or was restarted" for each in changed}
@@ -141,8 +147,8 @@ async def _pin_all(
         await asyncio.sleep(_PAUSE_S)
     if not differing:
         raise Conflict(
-            f"{', '.join(owing)} still brings what a former copy alone may hold, which no backup would have",
-            hint="`ringmill cluster moves` says what it waits for; run the backup again afterwards",
+            f"former copies at {', '.join(owing)} may hold what the owners lack, and no backup would have it",
+            hint="`ringmill cluster moves` says what they wait for; run the backup again afterwards",
         )
     told = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(
@@ -150,6 +156,15 @@ async def _pin_all(
         f"restarted, or the topology changed; at last {told}",
         hint="hints are delivered to a node that is back, or deletes are forgotten: try again later",
     )
+
+
+async def _without(
+    pinned: Sequence[_Pinned], left: Mapping[str, str], reasons: dict[str, str]
+) -> list[_Pinned]:
+    """The others; these are given back."""
+    reasons |= left
+    await _unpin([each for each in pinned if each.calls.member.id in left])
+    return [each for each in pinned if each.calls.member.id not in left]
 
 
 async def _pin(pinned: list[_Pinned], kept: list[asyncio.Future[None]], calls: BackupCalls) -> None:

@@ -15,10 +15,17 @@ from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup, Verb
 from ringmill.client.connection import links_of
 from ringmill.client.repairs import RepairViews, repair_views, run_repair
-from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence, Set
 
     from ringmill.client.connection import AsyncClient
     from ringmill.cluster.ring.topology import Topology
@@ -102,7 +109,7 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     timeout_s = min(settings.timeout_s, ASK_S)
     async with open_client(settings) as db:
         _check_partitions(db.topology, partitions)
-        due = {str(member.id) for member in db.topology.members}  # those who have not begun
+        due: Set[str] = {str(member.id) for member in db.topology.members}  # those who have not begun
         told: tuple[int, set[str]] | None = None
         while True:
             failed = await run_repair(db.topology, links_of(db), partitions, timeout_s, due)
@@ -110,8 +117,8 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
             answers = await repair_views(db.topology, links_of(db), timeout_s)
             silent = {name for name, answer in answers.items() if isinstance(answer, RingmillError)}
             away = await _away(db, timeout_s) if silent | {*failed} else set()
-            due = {*failed} - away
-            left, missing = _left(answers, partitions), due | (silent - away)
+            due = _due(failed, away, {str(member.id) for member in db.topology.members})
+            left, missing = _left(answers, partitions), ({*failed} | silent) - away
             if told != (left, missing):
                 output.note(_progress(left, missing))
                 told = left, missing
@@ -125,14 +132,20 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
 def _check_may_run(failed: Mapping[str, RingmillError], asked: Collection[str]) -> None:
     """Raise what a member says for whom asking again is no use."""
     for error in failed.values():
-        if not isinstance(error, Unavailable | DeadlineExceeded | Overloaded):
+        if not isinstance(error, Unavailable | DeadlineExceeded | Overloaded | WrongEpoch):
             if begun := sorted({*asked} - {*failed}):
                 error.detail["changed"] = f"{' '.join(begun)} compare now"
             raise error
 
 
+def _due(failed: Mapping[str, RingmillError], away: Set[str], members: Set[str]) -> Set[str]:
+    """Whom to ask once more: all when one goes by another topology, as another may own what it does not."""
+    has_moved = any(isinstance(error, WrongEpoch) for error in failed.values())
+    return (members if has_moved else {*failed}) - away
+
+
 async def _away(db: AsyncClient, timeout_s: float) -> set[str]:
-    """The members that the others call down; nobody when none answers."""
+    """The members that the others call down, nobody when none answers; `db` learns the newest topology."""
     try:
         seen = await db.status(timeout=timeout_s)
     except RingmillError:

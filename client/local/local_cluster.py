@@ -218,6 +218,8 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
     except BaseException:
         for one in started:
             one.process.kill()
+        for one in started:
+            processes.wait_gone(one.node.pid, one.node.started, KILL_PATIENCE_S)
         raise
     return cluster, started
 

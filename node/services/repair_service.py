@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.versions.hybrid_time import millis
@@ -73,12 +73,20 @@ class RepairService:
         )
 
     async def _run(self, request: RepairRunRequest, call: Call) -> RepairRunResponse:
-        """Raises InvalidArgument for a partition that this node does not own, Unavailable."""
-        owned = self._owned()
+        """Raises WrongEpoch for a partition that this node does not own, by the topology that it knows, which
+        may be newer or older than that of whoever asks; InvalidArgument for one that there is not;
+        Unavailable."""
+        topology, owned = self._topology.topology(), self._owned()
         partitions = [PartitionId(number) for number in request.partitions] or list(owned)
         for partition in partitions:
+            if partition >= topology.partitions:
+                raise InvalidArgument(f"there are {topology.partitions} partitions, from 0 on")
             if partition not in owned:
-                raise InvalidArgument(f"{self._node} does not own partition {partition}")
+                raise WrongEpoch(
+                    f"{self._node} does not own partition {partition} in epoch {topology.epoch}",
+                    detail={"epoch": topology.epoch, "partition": partition},
+                    hint="fetch the topology again",
+                )
         self._anti_entropy.compare_now(partitions)
         self._purging.purge_now()
         return RepairRunResponse(partitions=len(partitions))

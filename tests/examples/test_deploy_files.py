@@ -96,8 +96,11 @@ def test_each_container_has_the_key_of_its_own_node_alone() -> None:
     assert named == {"ca.pem", "ca.crl"}
 
 
-def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again() -> None:
-    """The copies have modes of the Secret: nobody but root may write them."""
+@pytest.mark.parametrize("token", [("token",), ()])
+def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again(
+    token: tuple[str, ...],
+) -> None:
+    """The copies have modes of the Secret: nobody but root may write them.  A pod that joins has no token."""
     (init,) = manifests()["StatefulSet"]["spec"]["template"]["spec"]["initContainers"]
     with TemporaryDirectory() as top:  # pytest's own folders are closed to another user
         secret, own = Path(top, "secret"), Path(top, "own")
@@ -105,7 +108,7 @@ def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again(
             folder.mkdir()
         for folder, mode in ((Path(top), 0o755), (secret, 0o755), (own, 0o777)):
             folder.chmod(mode)
-        for name in ("token", *(f"ringmill-{at}.{kind}" for at in (0, 1) for kind in ("pem", "key"))):
+        for name in (*token, *(f"ringmill-{at}.{kind}" for at in (0, 1) for kind in ("pem", "key"))):
             (secret / name).write_text("secret\n")
             (secret / name).chmod(0o444)
         line = [
@@ -118,18 +121,22 @@ def test_a_pods_own_secrets_are_copied_again_when_its_init_container_runs_again(
                 capture_output=True, text=True, check=False, user=None if os.geteuid() else 65534,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
-        assert sorted(each.name for each in own.iterdir()) == ["ringmill-1.key", "ringmill-1.pem", "token"]
+        assert sorted(each.name for each in own.iterdir()) == ["ringmill-1.key", "ringmill-1.pem", *token]
         assert not any(each.stat().st_mode & 0o077 for each in own.iterdir())
 
 
-@pytest.mark.parametrize(
-    "name", ["containers/Containerfile", "kubernetes/ringmill.yaml", "systemd/README.md"]
-)
+@pytest.mark.parametrize("name", ["containers/compose.yaml", "kubernetes/ringmill.yaml", "systemd/README.md"])
 def test_a_layout_names_the_list_of_revocations(name: str) -> None:
     """Without it `ringmill ca revoke` has no effect until all nodes are started anew."""
     assert re.search(
         r"(?:RINGMILL_TLS_CRL\W+(?:value: )?|tls-crl = \")/[\w/]+/ca\.crl", (DEPLOY / name).read_text()
     )
+
+
+def test_the_image_asks_for_no_file_that_a_layout_may_not_have() -> None:
+    """A node does not start without the list that it is told of, and images are made anew by themselves."""
+    assert "TLS_CRL" not in (DEPLOY / "containers/Containerfile").read_text()
+    assert all(one["environment"]["RINGMILL_TLS_CRL"] for one in compose()["services"].values())
 
 
 def test_the_services_of_compose_have_what_they_mount() -> None:

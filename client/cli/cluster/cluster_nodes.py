@@ -171,11 +171,17 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
             return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
         except (RingmillError, OSError) as error:
             told = as_told(error)
-            told.detail.setdefault(
-                "changed", f"{' '.join(node.id for node in chosen)} stopped, and not started again"
-            )
+            told.detail.setdefault("changed", _restarted(local_cluster.required_cluster(folder), chosen))
             told.outcome = "unknown"
             raise told from None
+
+
+def _restarted(cluster: LocalCluster, chosen: Sequence[LocalNode]) -> str:
+    """What has become of nodes whose restart has failed."""
+    stopped = [node.id for node in chosen if local_cluster.node_state(cluster.node(node.id)) == "stopped"]
+    running = [node.id for node in chosen if node.id not in stopped]
+    told = {"started again and left running": running, "stopped, and not started again": stopped}
+    return "; ".join(f"{' '.join(names)} {what}" for what, names in told.items() if names)
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:

@@ -106,9 +106,11 @@ class UrlFiles(OsFileSystem):
     def exists(self, path: str) -> bool:
         if not is_url(path):
             return super().exists(path)
-        with _stored(path) as (store, name):
-            store.invalidate_cache()
-            return bool(store.exists(name))
+        try:
+            _info(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False  # other errors are told: fsspec's own `exists` takes each for "no"
+        return True
 
     def is_dir(self, path: str) -> bool:
         return _kind(path) == "directory" if is_url(path) else super().is_dir(path)

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from ringmill.client.backups.backup_manifest import BackedTable
@@ -145,6 +147,20 @@ async def test_a_backup_that_is_not_there_is_not_deleted(
         await store.delete("mondy")
     await store.delete("monday")
     assert await store.names() == []
+
+
+async def test_a_store_that_does_not_answer_is_not_said_to_lack_a_backup(
+    memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one would take the place of the backup of this name."""
+    store = opened("memory://backups")
+    memory.pipe_file("/backups/backups/monday.json", b"{}")
+    monkeypatch.setattr(MemoryFileSystem, "exists", AbstractFileSystem.exists)
+    monkeypatch.setattr(MemoryFileSystem, "info", Mock(side_effect=OSError("no answer")))
+    with pytest.raises(OSError, match="no answer"):
+        await store.check_free("monday")
+    with pytest.raises(OSError, match="no answer"):
+        await store.delete("monday")
 
 
 async def test_prune_deletes_what_killed_backups_were_writing(tmp_path: Path) -> None:

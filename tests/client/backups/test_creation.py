@@ -297,13 +297,33 @@ def test_a_former_copy_that_is_owed_is_waited_for() -> None:
                 owed._settle(copy)
 
         owed._owed[copy] = 0  # and no round begins
-        with pytest.raises(Conflict, match="n3 still brings what a former copy alone may hold"):
-            await backed.create("monday")
-        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
         backed.asked, pins_before = asked, world["n1"].backups.pins._begun
-        manifest = await backed.create("tuesday")
+        manifest = await backed.create("monday")
         assert (manifest.missing, manifest.holds_w) == ((), 1)
         assert world["n1"].backups.pins._begun == pins_before + 2, "what it brought may be behind the first"
+
+    run(story)
+
+
+def test_who_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -> None:
+    """It may never be brought, as when a disk is failing; without that member it would be left out, too."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        copy, loop = Copy(PartitionId(0), Epoch(77)), asyncio.get_running_loop()
+        world["n3"].moves.owed_copies._owed[copy] = 0  # and no round begins
+        began = loop.time()
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w) == (("n3",), 2) and loop.time() - began > 20
+        assert await keys_of(backed, manifest) == {*KEYS}
+        world["n2"].moves.owed_copies._owed[copy] = 0
+        with pytest.raises(Unavailable, match=r"missing: n2 \(still brings what .*, n3 \(still brings what"):
+            await backed.create("tuesday")
+        world["n1"].moves.owed_copies._owed[copy] = 0
+        with pytest.raises(Conflict, match="former copies at n1, n2, n3 may hold what the owners lack"):
+            await backed.create("wednesday")
+        assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
 
     run(story)
 

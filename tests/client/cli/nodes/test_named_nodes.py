@@ -103,6 +103,19 @@ def test_a_node_that_cannot_be_started_again_is_told_to_be_stopped(
     assert error["detail"]["changed"] == "n3 stopped, and not started again"
 
 
+def test_a_node_that_runs_when_a_restart_fails_is_not_told_to_be_stopped(
+    folder: Path, sleeper: LocalNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Waiting for it may fail, as when its log cannot be read."""
+    with (
+        patch.object(local_cluster, "stop_nodes"),
+        patch.object(cluster_nodes, "start_again", side_effect=OSError(errno.EIO, "Input/output error")),
+    ):
+        assert main(["-o", "json", "cluster", "restart", "n1", "n3"]) == 1
+    told = json.loads(capsys.readouterr().err)["error"]["detail"]["changed"]
+    assert told == "n1 started again and left running; n3 stopped, and not started again"
+
+
 def test_a_scratch_cluster_signals_none_when_one_does_not_run(folder: Path, sleeper: LocalNode) -> None:
     scratch = ScratchCluster()
     scratch._cluster = local_cluster.required_cluster(str(folder))

@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 import google_crc32c
 import pytest
+from fsspec import AbstractFileSystem
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
@@ -452,6 +453,24 @@ def test_what_another_job_has_shown_is_not_removed(tmp_path: Path, parts: list[S
     with closing(UrlFiles()) as files:
         commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
         remove_copies(files, f"shelf://{tmp_path}/out", parts)
+    assert is_whole(tmp_path / "out", parts)
+
+
+def test_nothing_is_removed_while_the_store_does_not_say_what_is_there(
+    tmp_path: Path, parts: list[StagedPart], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec's own `exists`, as SFTP has it, says then that nothing is."""
+
+    def info(*_: Any, **__: Any) -> Any:
+        raise OSError("no answer")
+
+    with closing(UrlFiles()) as files:
+        commit_to_store(files, f"shelf://{tmp_path}/out", parts, overwrite=False, again=False)
+        monkeypatch.setattr(Shelf, "exists", AbstractFileSystem.exists)
+        assert files.exists(f"shelf://{tmp_path}/out") and not files.exists(f"shelf://{tmp_path}/nothing")
+        monkeypatch.setattr(Shelf, "info", info)
+        with pytest.raises(OSError, match="no answer"):
+            remove_copies(files, f"shelf://{tmp_path}/out", parts)
     assert is_whole(tmp_path / "out", parts)
 
 

@@ -342,6 +342,8 @@ class _Queue:
 
     async def turn(self) -> Turns | None:
         """Wait for the first turn that one of those that wait here has; None when one of them needs none."""
+        if None in self._number_by_turns:
+            return None
         place: Place = asyncio.get_running_loop().create_future()
         self._place = place
         for turns in self._number_by_turns:

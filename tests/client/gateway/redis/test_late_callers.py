@@ -50,7 +50,7 @@ async def test_who_takes_no_answers_is_told_that_and_not_that_its_commands_have_
 async def test_who_takes_little_is_seen_to_take_it_before_the_system_wants_more_answers() -> None:
     registers = Registers()
     registers.hold(b"hash", {b"field": b"v" * 10_000})
-    async with redis_door(registers) as (door, _):
+    async with redis_door(registers) as (door, connect):
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(door._server.sockets[0].getsockname())  # type: ignore[union-attr]
@@ -58,10 +58,8 @@ async def test_who_takes_little_is_seen_to_take_it_before_the_system_wants_more_
             words = b"*2\r\n$7\r\nHGETALL\r\n$4\r\nhash\r\n"
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(slow, words * 1000)
-            async with asyncio.timeout(20):
-                while not (opened := door.connections()):
-                    await asyncio.sleep(0)
-            (connection,) = opened
+            assert await (await connect()).ask(b"PING") == b"+PONG"
+            connection = door.connections()[0]
             await nothing_is_taken(connection)
             assert connection.why_late(door.monotonic()) == ""
             unsent, taken = connection._unsent(), 0

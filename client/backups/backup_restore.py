@@ -132,8 +132,8 @@ def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Cl
     left_out = [look for look in looks if look.disk in unread]
     if left_out and since_ms < 0:
         raise Conflict(
-            f"the clock of this machine is {-since_ms / 1000:.0f} s behind the end of the backup: nothing tells "
-            f"whether these nodes were restarted since: {_names(left_out)}",
+            f"the clock of this machine is {-since_ms / 1000:.0f} s behind the end of the backup: nothing "
+            f"tells whether these nodes were restarted since: {_names(left_out)}",
             hint="set the clock, or restore from a machine whose clock is right",
         )
     same = [look for look in looks if (look.disk, look.boot) in starts]
@@ -145,9 +145,9 @@ def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Cl
         )
     if untold := [look for look in left_out if not look.up_ms]:
         raise Conflict(
-            f"the backup was made without these nodes, and they run an earlier release, which does not tell "
+            "the backup was made without these nodes, and they run an earlier release, which does not tell "
             f"since when it runs: {_names(untold)}",
-            hint="restart them with this release first, one after another: `ringmill cluster restart --rolling`",
+            hint="restart them with this release first: `ringmill cluster restart --rolling`",
         )
 
 

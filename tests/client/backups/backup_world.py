@@ -38,8 +38,8 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class BackedWorld:
-    """`asked` is called with a node and a method before each call, and may raise; `told` with the node and its
-    answer, and may change it."""
+    """`asked` is called with a node and a method before each call, and may raise; `told` with the node and
+    its answer, and may change it."""
 
     def __init__(self, world: HealingWorld, disk: LossyDisk) -> None:
         self.world = world

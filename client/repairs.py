@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TypeAlias
 
 from ringmill.client.routing.links import REPAIR_RUN, REPAIR_STATUS, Link
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.repair_pb2 import (
@@ -54,6 +54,8 @@ async def run_repair(
         link = dial(member.address)
         try:
             await link.call(REPAIR_RUN, RepairRunRequest(partitions=owned), timeout_s)
+        except InvalidArgument as error:  # the release before says so of a partition that has left it
+            return WrongEpoch(error.message, detail=dict(error.detail)) if owned else error
         except RingmillError as error:
             return error
         else:

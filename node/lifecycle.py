@@ -23,6 +23,7 @@ from ringmill.cluster.adapters.files.core_wait import CoreWait
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
+from ringmill.cluster.adapters.in_thread import in_thread
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -32,6 +33,7 @@ from ringmill.cluster.adapters.network.sockets.socket_listener import SocketList
 from ringmill.cluster.adapters.network.tls.grpc_callers import check_caller
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.adapters.own_version import own_code
 from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, connections_below, raise_limit
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
@@ -127,7 +129,7 @@ async def run_node(config: NodeConfig) -> None:
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)
-                process = _facts(watch, dog, files, transport, options, tls)
+                process = await _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
                 tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
@@ -233,7 +235,7 @@ def _log_to_file(config: NodeConfig) -> None:
         raise InvalidArgument(f"--log-file {config.log_file!r}: {error.strerror}") from error
 
 
-def _facts(
+async def _facts(
     watch: DescriptorWatch,
     dog: LoopWatchdog,
     files: OsFileSystem,
@@ -253,6 +255,7 @@ def _facts(
             sync_times=files.sync_times,
             streams=transport.streams,
         ),
+        code=await in_thread(own_code),
     )
 
 
@@ -265,7 +268,7 @@ async def _serving_metrics(node: Node, process: ProcessFacts, tls: TlsFiles | No
     from ringmill.node.metrics.served_metrics import serving_metrics  # noqa: PLC0415
 
     def families() -> Sequence[Family]:
-        return families_of(node, process.version, process.meters)
+        return families_of(node, process.version, process.meters, process.code)
 
     async with serving_metrics(node, families, tls) as where:
         _log.info("%s serves metrics at %s", node.core.node, where)

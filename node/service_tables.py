@@ -41,6 +41,7 @@ class ProcessFacts:
     complaint: Callable[[], str]
     containment: str = ""
     meters: ProcessMeters | None = None
+    code: str = ""  # differs where the code of nodes does
 
 
 def service_tables(
@@ -81,7 +82,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             denied=node.access.denied,
             containment=process.containment,
         ),
-        metrics=lambda: metric_messages(families_of(node, process.version, process.meters)),
+        metrics=lambda: metric_messages(families_of(node, process.version, process.meters, process.code)),
         sizes=node.replica.objects.partition_sizes,
         pace=lambda: node.moves.mover.pace,
         heat=node.core.heat.report,

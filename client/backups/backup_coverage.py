@@ -8,7 +8,7 @@ Rule B1: docs/protocol/backups.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -28,16 +28,20 @@ def missing_members(topology: Topology, nodes: Sequence[BackedNode]) -> list[str
 
 
 def held_level(
-    topology: Topology, nodes: Sequence[BackedNode], reasons: Mapping[str, str] = NO_REASONS
+    topology: Topology,
+    nodes: Sequence[BackedNode],
+    reasons: Mapping[str, str] = NO_REASONS,
+    untold: Collection[str] = (),
 ) -> int:
     """The least w such that every write acknowledged by w nodes is in the tables of these nodes.
 
-    `reasons` say why others could not be read.  Raises Unavailable when that is more than a majority of the
-    owners of some partition.
+    `reasons` say why others could not be read; `untold` are nodes that did not tell whether they keep a
+    former copy.  Raises Unavailable when that is more than a majority of the owners of some partition.
     """
     copies = {node.node: node.copies(topology) for node in nodes}
     missing = len(missing_members(topology, nodes))
-    level = min(missing + 1, topology.n // 2 + 1)  # who is missing may have left with a copy that is owed
+    owing = missing + sum(node.node in untold for node in nodes)  # may have left with a copy that is owed
+    level = min(owing + 1, topology.n // 2 + 1)
     for number, row in enumerate(topology.rows):
         whole = [node for node in row.whole if number in copies.get(node, {})]
         needed = row.size - len(whole) + 1

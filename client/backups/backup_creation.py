@@ -84,12 +84,13 @@ async def create_backup(
         try:
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
+            progress.untold = _untold(pinned)
             nodes = await _copied(pinned, store, pace, progress, reasons)
             manifest = BackupManifest(
                 name=name,
                 began_ms=began_ms,
                 ended_ms=round(clock.wall() * 1000),
-                holds_w=held_level(document, nodes, reasons),
+                holds_w=held_level(document, nodes, reasons, progress.untold),
                 missing=tuple(missing_members(document, nodes)),
                 topology=document,
                 nodes=tuple(nodes),
@@ -202,6 +203,11 @@ def _owing(pinned: Sequence[_Pinned]) -> list[NodeId]:
     if not pinned or Topology.decode(pinned[0].pin.topology).is_moving:
         return []
     return [each.calls.member.id for each in pinned if each.pin.node.is_owing]
+
+
+def _untold(pinned: Sequence[_Pinned]) -> tuple[str, ...]:
+    """Who runs a release that tells neither how long it runs nor whether it keeps a former copy."""
+    return tuple(each.calls.member.id for each in pinned if not each.pin.node.up_ms)
 
 
 async def _asked(

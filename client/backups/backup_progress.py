@@ -23,6 +23,7 @@ class BackupProgress:
     partition: int = 0
     objects: int = 0  # brought to the owners
     registers: int = 0
+    untold: tuple[str, ...] = ()  # nodes that cannot tell whether they keep a former copy
 
     def step(self) -> None:
         self.on_step(self)

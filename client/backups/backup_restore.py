@@ -129,16 +129,30 @@ def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Cl
         node.disk for node in manifest.nodes
     }
     since_ms = clock.wall() * 1000 - manifest.ended_ms
-    same = sorted(
-        look.node
-        for look in looks
-        if (look.disk, look.boot) in starts or (look.disk in unread and look.up_ms > since_ms)
-    )
+    left_out = [look for look in looks if look.disk in unread]
+    if left_out and since_ms < 0:
+        raise Conflict(
+            f"the clock of this machine is {-since_ms / 1000:.0f} s behind the end of the backup: nothing "
+            f"tells whether these nodes were restarted since: {_names(left_out)}",
+            hint="set the clock, or restore from a machine whose clock is right",
+        )
+    same = [look for look in looks if (look.disk, look.boot) in starts]
+    same += [look for look in left_out if look.up_ms > since_ms]
     if same:
         raise Conflict(
-            f"these nodes have not been restarted since the backup was made: {', '.join(same)}",
+            f"these nodes have not been restarted since the backup was made: {_names(same)}",
             hint="restart them first, one after another: `ringmill cluster restart --rolling`",
         )
+    if untold := [look for look in left_out if not look.up_ms]:
+        raise Conflict(
+            "the backup was made without these nodes, and they run an earlier release, which does not tell "
+            f"since when it runs: {_names(untold)}",
+            hint="restart them with this release first: `ringmill cluster restart --rolling`",
+        )
+
+
+def _names(looks: Sequence[LookResponse]) -> str:
+    return ", ".join(sorted(look.node for look in looks))
 
 
 def _check_empty(looks: list[LookResponse]) -> None:

@@ -86,12 +86,18 @@ def epochs(facts: ClusterFacts) -> Finding:
 
 
 def versions(facts: ClusterFacts) -> Finding:
-    """All nodes, and this client, run the same release."""
+    """All nodes, and this client, run the same release, and the same code of it."""
     by_node = {node: _info(told, "build", "version") for node, told in facts.metrics.items()}
     found = [
         f"{node} runs {version}, this client {facts.version}"
         for node, version in sorted(by_node.items())
         if version != facts.version
+    ]
+    codes = {node: _info(told, "build", "code") for node, told in facts.metrics.items()}
+    found += [
+        f"{node} runs other code of {facts.version} ({code or 'untold'}) than is here ({facts.code})"
+        for node, code in sorted(codes.items())
+        if by_node[node] == facts.version and facts.code not in ("", code)
     ]
     pythons = {_info(told, "build", "python") for told in facts.metrics.values()}
     return unwell(

@@ -28,13 +28,14 @@ class ClusterFacts:
     coordinator: CoordinatorState | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     version: str = ""  # of this client
+    code: str = ""  # of the nodes that this client would start
     has_token: bool = True  # whether this client has shown one
     has_tls: bool = False
     is_local: bool = True  # whether commands may start and stop the nodes
 
 
 async def ask_cluster(
-    db: AsyncClient, *, version: str, has_token: bool, has_tls: bool, is_local: bool
+    db: AsyncClient, *, version: str, code: str, has_token: bool, has_tls: bool, is_local: bool
 ) -> ClusterFacts:
     """Raises Unavailable when no node answers."""
     refused: dict[str, str] = {}
@@ -54,6 +55,7 @@ async def ask_cluster(
         coordinator=await answer_of("jobs", db.jobs.coordinator()),
         refused=refused,
         version=version,
+        code=code,
         has_token=has_token,
         has_tls=has_tls,
         is_local=is_local,

@@ -1,9 +1,16 @@
-"""Work that would hold up the event loop for some ten milliseconds, in a thread if the system gives one."""
+"""Work that would hold up the event loop for some ten milliseconds, in a thread if the system gives one.
+
+Not in the executor of the loop: its end takes one more thread, so a process that had to do without would end
+with an error after all else was done.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 __all__ = ["in_thread"]
@@ -13,11 +20,23 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `call` returns or raises; it raises no RuntimeError, and may be called twice.
+    """What `call` returns or raises.  Cancelling this ends the wait, not the call.
 
     At the system's limit on threads it runs on the loop: a node goes on there, a little slower.
     """
+    work = partial(call, *args, **kwargs)
+    told: Future[T] = Future()
+    thread = threading.Thread(target=_tell, args=(told, work), daemon=True)
     try:
-        return await asyncio.to_thread(call, *args, **kwargs)
+        thread.start()
     except RuntimeError:  # can't start new thread
-        return call(*args, **kwargs)
+        return work()
+    return await asyncio.wrap_future(told)
+
+
+def _tell(told: Future[T], work: Callable[[], T]) -> None:
+    if told.set_running_or_notify_cancel():
+        try:
+            told.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            told.set_exception(error)

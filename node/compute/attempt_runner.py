@@ -34,7 +34,7 @@ from ringmill.cluster.traces.spans import carried_text
 from ringmill.node.compute.bundles import BundleNotKept, BundleStore
 from ringmill.node.compute.keyspace_spool import spooled
 from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
-from ringmill.node.compute.task_pool import PooledProcess, ProcessKind, TaskPool, end
+from ringmill.node.compute.task_pool import PooledProcess, ProcessKind, TaskPool
 from ringmill.node.compute.workplace import Workplace, take_out
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
@@ -122,7 +122,7 @@ class AttemptRunner:
             try:
                 result = await self._have_run(pooled, spec, run)
             except NeedsAnotherProcess:
-                await end(pooled.process)
+                await self.pool.end(pooled.process)
                 pooled = await self._process(kind, is_new=True)
                 result = await self._have_run(pooled, spec, run)
         except BaseException as error:
@@ -322,8 +322,8 @@ class AttemptRunner:
         return TaskFailed(Cause.USER_ERROR, text, (), position)
 
     async def _bury(self, process: TaskProcess) -> None:
-        """Kill the process and wait; this ends soon, because a process cannot ignore SIGKILL."""
-        await end(process)
+        """Kill the process and wait; this ends soon, unless it hangs in the kernel."""
+        await self.pool.end(process)
         self.output = process.output()
         self._peak_bytes = process.peak_bytes
 

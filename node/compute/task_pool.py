@@ -10,8 +10,9 @@ See: docs/architecture.md, "Task processes".
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -19,7 +20,7 @@ from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
 from ringmill.node.node_options import TASK_ENVIRONMENT
 
-__all__ = ["PooledProcess", "ProcessKind", "TaskPool", "end"]
+__all__ = ["PooledProcess", "ProcessKind", "TaskPool"]
 
 _MIB: Final = 1024 * 1024
 
@@ -43,11 +44,15 @@ class PooledProcess(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class TaskPool:
-    """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's."""
+    """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's.
+
+    While the node stops, no end of a process is waited for longer than `stop_left_s` (rule T10).
+    """
 
     spawner: TaskStarter
     slots: int
     limits: Mapping[str, int]
+    stop_left_s: Callable[[], float | None] = lambda: None
     is_able: bool = True  # the last start of a process did not fail
     _idle: list[PooledProcess] = field(default_factory=list)
     _started: int = 0
@@ -59,7 +64,7 @@ class TaskPool:
             if self._idle[index].kind == kind:
                 return self._idle.pop(index)
         while len(self._idle) >= self.slots:
-            await end(self._idle.pop(0).process)
+            await self.end(self._idle.pop(0).process)
         self._started += 1
         number = self._started
         return PooledProcess(kind, number, await self._start(folder, self.limits_of(kind)))
@@ -67,7 +72,7 @@ class TaskPool:
     async def try_again(self, folder: str) -> None:
         """Try to start a process; `is_able` then tells whether processes can be started."""
         with contextlib.suppress(ChildProcessError):
-            await end(await self._start(folder, self.limits))
+            await self.end(await self._start(folder, self.limits))
 
     async def _start(self, folder: str, limits: Mapping[str, int]) -> TaskProcess:
         try:
@@ -84,7 +89,7 @@ class TaskPool:
         """Keep a process whose attempt succeeded."""
         self._idle.append(pooled)
         while len(self._idle) > self.slots:
-            await end(self._idle.pop(0).process)
+            await self.end(self._idle.pop(0).process)
 
     def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
         """With the memory that this kind may use; its descendants together with it not more than it alone."""
@@ -96,14 +101,15 @@ class TaskPool:
         of_it = [each for each in self._idle if each.kind.reach and folder in each.kind.reach.given]
         self._idle = [each for each in self._idle if each not in of_it]
         for each in of_it:
-            await end(each.process)
+            await self.end(each.process)
 
     async def close(self) -> None:
         while self._idle:
-            await end(self._idle.pop().process)
+            await self.end(self._idle.pop().process)
 
-
-async def end(process: TaskProcess) -> int:
-    """Kill and bury; returns the exit code."""
-    process.kill()
-    return await process.wait()
+    async def end(self, process: TaskProcess) -> None:
+        """Kill and bury.  One that hangs in the kernel ends when that lets it go."""
+        process.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.stop_left_s()):
+                await process.wait()

@@ -144,7 +144,7 @@ class Worker:
         self._tracer = tracer
         self._stop_left_s = stop_left_s
         self._slots = slots
-        self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits)
+        self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits, stop_left_s=stop_left_s)
         self._turns = asyncio.Semaphore(slots)
         self._window = FetchWindow()
         self._shuffle = ShuffleServer(files)
@@ -180,10 +180,10 @@ class Worker:
         for job in left:
             self._let_go(job)
         try:
-            await self._group.__aexit__(kind, error, trace)
+            with contextlib.suppress(TimeoutError):  # what hangs is left to itself (rule T10)
+                async with asyncio.timeout(self._stop_left_s()):
+                    await self._group.__aexit__(kind, error, trace)
             for job in left:
-                if self._stop_left_s() == 0:  # the next start begins with an empty folder
-                    break
                 await self._clean(f"{self._folder}/{job}")
         finally:
             await self._pool.close()
@@ -476,8 +476,10 @@ class Worker:
     async def _clean(self, folder: str) -> None:
         """What cannot be removed now is left: scratch to the next start, a staging folder to the end of the
         job."""
-        with contextlib.suppress(OSError):
-            await self._files.off_loop(self._files.remove_tree, folder)
+        if (left_s := self._stop_left_s()) != 0:
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(left_s):
+                    await self._files.off_loop(self._files.remove_tree, folder)
 
     async def _tend(self) -> None:
         """Drop the jobs of silent coordinators, and idle processes when there has been no job for long."""

@@ -105,7 +105,7 @@ class JobCoordinator:
             clock=clock,
             wall=wall,
             files=files,
-            job_steps=JobStepRunner(spawner, options.containment),
+            job_steps=JobStepRunner(spawner, options.containment, stop_left_s=stop_left_s),
             bundles=bundles,
             cells=self._cells,
             keyspaces=keyspaces,

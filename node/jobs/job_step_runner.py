@@ -9,7 +9,7 @@ publication that ended without an answer has the outcome "unknown"; one that cou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -47,6 +47,7 @@ class JobStepRunner:
     spawner: TaskStarter
     containment: TaskContainment = field(default_factory=TaskContainment)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
+    stop_left_s: Callable[[], float | None] = lambda: None  # while the node stops (rule T10)
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
@@ -129,12 +130,19 @@ class JobStepRunner:
             text = f"{step.what} of the job broke off: {error}"
             raise _Interrupted(text, outcome=_outcome(step)) from error
         finally:
-            await _bury(process)
+            await self._bury(process)
         if said.kind == "refused":
             raise from_wire(said.body)
         if said.kind == "failed":
             raise _failure(said.body)
         return said.body
+
+    async def _bury(self, process: TaskProcess) -> None:
+        process.kill()
+        left_s = self.stop_left_s()
+        with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
+            async with asyncio.timeout(_END_TIMEOUT_S if left_s is None else min(_END_TIMEOUT_S, left_s)):
+                await process.wait()
 
 
 async def _broke_limit(process: TaskProcess) -> bool:
@@ -143,13 +151,6 @@ async def _broke_limit(process: TaskProcess) -> bool:
         async with asyncio.timeout(_LAST_WORDS_S):
             await process.wait()
     return process.breach != ""
-
-
-async def _bury(process: TaskProcess) -> None:
-    process.kill()
-    with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
-        async with asyncio.timeout(_END_TIMEOUT_S):
-            await process.wait()
 
 
 def _outgrown(process: TaskProcess) -> TaskFailed:

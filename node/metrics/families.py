@@ -18,10 +18,10 @@ from ringmill.node.metrics.upkeep_families import job_families, upkeep_families
 __all__ = ["families_of"]
 
 
-def families_of(node: Node, version: str, meters: ProcessMeters | None) -> Sequence[Family]:
+def families_of(node: Node, version: str, meters: ProcessMeters | None, code: str) -> Sequence[Family]:
     """What the rooms of a node count, as it is now."""
     return [
-        *_about(node, version),
+        *_about(node, version, code),
         *request_families(node, meters),
         *_cluster(node),
         *upkeep_families(node),
@@ -31,8 +31,8 @@ def families_of(node: Node, version: str, meters: ProcessMeters | None) -> Seque
     ]
 
 
-def _about(node: Node, version: str) -> Iterator[Family]:
-    build = {"version": version, "python": platform.python_version()}
+def _about(node: Node, version: str, code: str) -> Iterator[Family]:
+    build = {"version": version, "python": platform.python_version(), "code": code}
     yield Family("build", "info", "What runs here", [Sample(1.0, build)], tuple(build))
     topology = node.membership.topology.current
     name = "" if topology is None else topology.name

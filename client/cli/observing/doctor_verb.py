@@ -16,6 +16,7 @@ from ringmill.client.cli.frame.connecting import open_client, tls_of_settings
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local.local_state import load_cluster
+from ringmill.cluster.adapters.own_version import own_code
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.printable import printable
 
@@ -58,7 +59,12 @@ def _of_cluster(settings: Settings) -> list[Finding]:
         async with open_client(settings) as db:
             has_token = bool(cluster_token_of(db))  # it may be one that it has found by the addresses
             return await ask_cluster(
-                db, version=version("ringmill"), has_token=has_token, has_tls=has_tls, is_local=is_local
+                db,
+                version=version("ringmill"),
+                code=own_code(),
+                has_token=has_token,
+                has_tls=has_tls,
+                is_local=is_local,
             )
 
     try:

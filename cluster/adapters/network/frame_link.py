@@ -233,20 +233,28 @@ class FrameLink:
         )
 
     def _encode(self, calls: list[_Call]) -> bytes:
-        """The frame of those calls that someone still waits for; from here on they count as sent."""
+        """The frame of those calls that someone still waits for; from here on they count as sent.
+
+        Those whose time is over end here: the wheel does not know for how long the machine has slept.
+        """
         now = self._clock.boottime()
         now_us = microseconds(now)
         operations: list[Operation] = []
         traces: list[tuple[int, bytes]] = []
+        late: list[_Call] = []
         for call in calls:
             remaining_us = int((call.deadline - now) * 1e6)
-            if remaining_us > 0 and not call.is_over:
+            if remaining_us <= 0:
+                late.append(call)
+            elif not call.is_over:
                 self._last_id = call.id = self._last_id + 1
                 call.sent_us = now_us
                 self._sent[call.id] = call
                 operations.append((call.id, call.method, remaining_us, call.priority, call.body))
                 if call.trace and self._takes_traces and len(call.body) <= self._most_traced_bytes:
                     traces.append((call.id, call.trace))
+        for call in late:
+            self.expire(call)
         stamp_us = self._peer_clock.reading(now_us) if self._peer_clock is not None else None
         return encode_operations(operations, stamp_us, traces) if operations else b""
 

@@ -20,6 +20,7 @@ from ringmill.cluster.consensus.remains import holds_own
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.topology import KeyspaceEntry
+from ringmill.cluster.wire.stubs.backup_pb2 import LookResponse, PinResponse
 from ringmill.node.assembly import Node
 from ringmill.node.backups.merged_rows import CopiedNode, WantedKeyspace, merged_rows
 from ringmill.node.service_tables import service_tables
@@ -31,18 +32,20 @@ from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.services import PROCESS, TOKEN
 from tests.node.repair.healing_world import HealingWorld
 
-__all__ = ["BackedWorld", "methods_of", "read_rows"]
+__all__ = ["BackedWorld", "methods_of", "of_the_release_before", "read_rows"]
 
 Answer = TypeVar("Answer", bound=Message)
 
 
 class BackedWorld:
-    """`asked` is called with a node and a method before each call, and may raise."""
+    """`asked` is called with a node and a method before each call, and may raise; `told` with the node and
+    its answer, and may change it."""
 
     def __init__(self, world: HealingWorld, disk: LossyDisk) -> None:
         self.world = world
         self.store = BackupStore(disk, "backups", SeededEntropy(1, "backups"))
         self.asked: Callable[[str, str], None] = lambda node, method: None
+        self.told: Callable[[str, Message], None] = lambda node, answer: None
         self.progress = BackupProgress()
         self.pace = BytePace()
 
@@ -134,7 +137,17 @@ class _Link:
         async def answered() -> bytes:
             return await served.run(request.SerializeToString(), call)
 
-        return answer.FromString(await process.inside(answered()))
+        told = answer.FromString(await process.inside(answered()))
+        self._backed.told(self._node, told)
+        return told
+
+
+def of_the_release_before(told: Message) -> None:
+    """It tells neither how long it runs nor whether it keeps a former copy."""
+    look = told.node if isinstance(told, PinResponse) else told
+    if isinstance(look, LookResponse):
+        look.ClearField("up_ms")
+        look.ClearField("is_owing")
 
 
 async def read_rows(

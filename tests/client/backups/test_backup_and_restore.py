@@ -19,7 +19,7 @@ from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.simulator.disk.lossy import LossyDisk
-from tests.client.backups.backup_world import BackedWorld, read_rows
+from tests.client.backups.backup_world import BackedWorld, of_the_release_before, read_rows
 from tests.node.repair.healing_world import HealingWorld, registers_at, run
 
 KEYS = [b"key%03d" % number for number in range(60)]
@@ -262,9 +262,16 @@ def test_a_node_that_the_backup_was_made_without_is_restarted_first_too() -> Non
             await world.up(name)
         with pytest.raises(Conflict, match=r"not been restarted since the backup was made: n3$"):
             await backed.restore(manifest, "cache")
+        backed.told = lambda node, told: of_the_release_before(told)
+        with pytest.raises(Conflict, match=r"does not tell since when it runs: n3$"):
+            await backed.restore(manifest, "cache")
+        backed.told = lambda node, told: None
         await world.down("n3")
         await world.up("n3")
         await asyncio.sleep(1.0)
+        by_another_clock = replace(manifest, ended_ms=manifest.ended_ms + 3_600_000)
+        with pytest.raises(Conflict, match=r"clock of this machine is 3\d\d\d s behind .*: n3$"):
+            await backed.restore(by_another_clock, "cache")
         await backed.restore(manifest, "cache")
         assert await get(world, "n1", "cache", b"page") == [b"<html>"]
 

@@ -37,6 +37,13 @@ def test_a_member_that_owns_nothing_may_keep_a_former_copy_with_what_no_majority
     assert held_level(strict, read(strict, *owners, "n4", "n5")) == 1
 
 
+def test_a_node_that_does_not_tell_whether_it_keeps_a_former_copy_counts_as_one_that_does() -> None:
+    strict = with_idle_members("strict")
+    nodes = read(strict, "n1", "n2", "n3", "n4", "n5")
+    assert held_level(strict, nodes, untold=("n4",)) == 2
+    assert held_level(strict, nodes, untold=("n1", "n2", "n3", "n4", "n5")) == 2, "a majority was brought"
+
+
 def test_a_member_that_owns_nothing_may_keep_hints_of_a_sloppy_keyspace_that_count() -> None:
     sloppy = with_idle_members("sloppy")
     owners = ("n1", "n2", "n3")

@@ -31,7 +31,7 @@ from ringmill.node.backups.pins import Pin
 from ringmill.node.replica.stored_key import Copy
 from ringmill.node.services.table import Call, Unary
 from ringmill.simulator.disk.lossy import LossyDisk
-from tests.client.backups.backup_world import BackedWorld, methods_of, read_rows
+from tests.client.backups.backup_world import BackedWorld, methods_of, of_the_release_before, read_rows
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key%03d" % number for number in range(30)]
@@ -324,6 +324,23 @@ def test_who_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -
         with pytest.raises(Conflict, match="former copies at n1, n2, n3 may hold what the owners lack"):
             await backed.create("wednesday")
         assert not [name for name in ("n1", "n2", "n3") if world[name].backups.pins._kept]
+
+    run(story)
+
+
+def test_a_node_that_cannot_tell_what_it_keeps_counts_as_one_that_owes() -> None:
+    """A backup is made before an upgrade, by the new command: the nodes of the release before do not say."""
+
+    async def story(world: HealingWorld) -> None:
+        backed = BackedWorld(world, LossyDisk())
+        await filled(world)
+        world["n3"].moves.owed_copies._owed[Copy(PartitionId(0), Epoch(77))] = 0  # and no round begins
+        backed.told = lambda node, told: of_the_release_before(told) if node == "n3" else None
+        manifest = await backed.create("monday")
+        assert (manifest.missing, manifest.holds_w, backed.progress.untold) == ((), 2, ("n3",))
+        backed.told = lambda node, told: of_the_release_before(told)
+        manifest = await backed.create("tuesday")
+        assert (manifest.holds_w, backed.progress.untold) == (2, ("n1", "n2", "n3"))
 
     run(story)
 

@@ -9,7 +9,14 @@ import pytest
 
 from ringmill.client.cli import repair_verbs
 from ringmill.client.cli.main import main
-from ringmill.cluster.errors import Overloaded, PermissionDenied, RingmillError, Unavailable, WrongEpoch
+from ringmill.cluster.errors import (
+    InvalidArgument,
+    Overloaded,
+    PermissionDenied,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 from tests.client.one_node import OneNode
 
 
@@ -43,7 +50,12 @@ def test_a_token_that_may_not_is_told_and_nothing_is_said_to_be_compared(
 
 @pytest.mark.parametrize(("times", "code"), [(1, 0), (9, 8)])
 @pytest.mark.parametrize(
-    "refusal", [Overloaded("busy"), WrongEpoch("n1 does not own partition 3 in epoch 1")]
+    "refusal",
+    [
+        Overloaded("busy"),
+        WrongEpoch("n1 does not own partition 3 in epoch 1"),
+        InvalidArgument("n1 does not own partition 3"),  # as the release before says it
+    ],
 )
 def test_a_busy_node_is_asked_again_until_the_time_is_over(
     refusing: tuple[OneNode, str],

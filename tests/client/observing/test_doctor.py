@@ -33,12 +33,12 @@ GIB = 1 << 30
 COMPLETE = Ranges(8, 0, 0)
 
 
-def told(node: str, version: str = "1.0", **figures: float) -> NodeMetrics:
+def told(node: str, version: str = "1.0", code: str = "c0de", **figures: float) -> NodeMetrics:
     values = {"disk_free_bytes": 50.0 * GIB, "clock_offset_seconds": 0.001, **figures}
     families: dict[str, Sequence[MetricSample]] = {
         name: [MetricSample(value=value)] for name, value in values.items()
     }
-    build = MetricSample(labels={"version": version, "python": "3.11.7"}, value=1)
+    build = MetricSample(labels={"version": version, "python": "3.11.7", "code": code}, value=1)
     return NodeMetrics(node, 1.0, {**families, "build": [build]})
 
 
@@ -59,6 +59,7 @@ def facts(*nodes: NodeStatus, ranges: Ranges = COMPLETE, **others: Any) -> Clust
         "moves": moves,
         "coordinator": CoordinatorState("", 0, ()),
         "version": "1.0",
+        "code": "c0de",
     }
     if others.get("metrics"):
         others["metrics"] = {**given["metrics"], **others["metrics"]}
@@ -91,6 +92,10 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(node("n1"), node("n2", epoch=1)), "epoch", "warning", "n2 is at epoch 1", "log"),
         (facts(metrics={"n1": told("n1"), "n2": told("n2", "0.9")}), "versions", "warning",
          "n2 runs 0.9, this client 1.0", "restart --rolling"),
+        (facts(metrics={"n1": told("n1"), "n2": told("n2", code="c0ffee")}), "versions", "warning",
+         "n2 runs other code of 1.0 (c0ffee) than is here (c0de)", "restart --rolling"),
+        (facts(metrics={"n1": told("n1"), "n2": told("n2", code="")}), "versions", "warning",
+         "n2 runs other code of 1.0 (untold)", "restart --rolling"),
         (facts(ranges=Ranges(6, 2, 0)), "partitions", "warning", "2 partitions lack", "start"),
         (facts(ranges=Ranges(6, 0, 2)), "partitions", "wrong", "2 partitions have no quorum", "start"),
         (facts(metrics={"n1": told("n1", clock_offset_seconds=-0.3)}), "clocks", "warning", "n1 is -0.30 s",

@@ -79,12 +79,14 @@ class Bench:
             "j-1", AttemptId("map", 0, number), TERM, ME, self.spec(mode).encode(), 1, split.to_wire()
         )
 
-    def another(self) -> Worker:
-        return Worker(
-            ME, start="1", folder=str(self.folder / "other"), slots=1, bundles=self.worker._bundles,
-            clock=SystemClock(), files=self.worker._files, spawner=self.processes, transport=self.end,
-            options=WorkerOptions(), keyspaces=HeldKeyspaces(),
-        )  # fmt: skip
+    def another(self, **other: Any) -> Worker:
+        usual: dict[str, Any] = {
+            "start": "1", "folder": str(self.folder / "other"), "slots": 1,
+            "bundles": self.worker._bundles, "clock": SystemClock(), "files": self.worker._files,
+            "spawner": self.processes, "transport": self.end, "options": WorkerOptions(),
+            "keyspaces": HeldKeyspaces(),
+        }  # fmt: skip
+        return Worker(ME, **{**usual, **other})
 
     async def change_code(self) -> None:
         """What is ordered from now on needs another process."""

@@ -49,14 +49,14 @@ class OneNode:
         self.registers = Registers(cluster.held, lambda: name in cluster.wire.cut)
         self.coordinator = self.new_coordinator()
 
-    def new_coordinator(self) -> JobCoordinator:
+    def new_coordinator(self, **options: Any) -> JobCoordinator:
         """It answers from now on; the former one hears nothing any more."""
         cluster = self.cluster
         coordinator = JobCoordinator(
             self.name, topology=cluster.topology, liveness=cluster.liveness, registers=self.registers,
             bundles=self.bundles, clock=cluster.clock, wall=cluster.wall, entropy=OsEntropy(),
             files=cluster.files, spawner=self.processes, transport=self.end,
-            options=CoordinatorOptions(lease_s=cluster.lease_s), keyspaces=cluster.keyspaces,
+            options=CoordinatorOptions(lease_s=cluster.lease_s), keyspaces=cluster.keyspaces, **options,
         )  # fmt: skip
         for method, handler in coordinator.handlers().items():
             self.end.serve(method, handler)

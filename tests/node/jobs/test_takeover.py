@@ -31,6 +31,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import loss_of_staging
 from ringmill.cluster.mapreduce.machine.journal_entries import JournalEntry, replay
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.cluster.membership.stop_time import AFTER_CALLS_S, StopTime
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.jobs import job_coordinator, job_driver
@@ -355,6 +356,19 @@ async def test_a_coordinator_that_was_cut_off_gives_its_jobs_up(cluster: Any) ->
 async def watched(coordinator: Any) -> None:
     async for _ in coordinator.watch("job-1"):
         pass
+
+
+async def test_a_register_that_hangs_does_not_use_up_the_time_of_a_stop(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, stop_time = cluster.nodes[N1], StopTime(SystemClock())
+    async with asyncio.timeout(2):
+        async with node.new_coordinator(stop_left_s=stop_time.left_s) as coordinator:
+            coordinator._waiting = 1
+            coordinator._wanted.set()
+            await cluster.until(lambda: coordinator._tenure is not None)
+            monkeypatch.setattr(node.registers, "_reach", asyncio.Event().wait)
+            stop_time.begin(AFTER_CALLS_S + 0.05)
 
 
 async def test_a_coordinator_that_is_shut_out_as_it_begins_leaves_its_node_running(cluster: Any) -> None:

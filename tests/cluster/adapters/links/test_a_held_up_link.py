@@ -7,7 +7,7 @@ from typing import Any
 
 from ringmill.cluster.adapters.network.frame_link import FrameLink
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.frames import decode_operations, encode_answers
 from ringmill.simulator.world.seeds import stream
@@ -107,7 +107,7 @@ async def test_a_call_that_waits_while_the_machine_sleeps_past_its_deadline_is_n
         return ours
 
     link = FrameLink("n2", dial, clock=clock, entropy=Even())
-    told = list[object]()
+    told = list[bytes | RingmillError]()
     link.send("kv.put", b"late", TIMEOUT_S, Priority.WRITE, told.append)
     await asyncio.sleep(0)
     clock.slept_s = 60.0
@@ -115,4 +115,7 @@ async def test_a_call_that_waits_while_the_machine_sleeps_past_its_deadline_is_n
     may_dial.set()
     frame = await theirs.read()
     assert [operation[4] for operation in decode_operations(frame)[0]] == [b"next"]
+    [late] = told
+    assert isinstance(late, DeadlineExceeded) and late.outcome == "failed", "its caller may ask another node"
     await link.close()
+    assert [each.outcome for each in told if isinstance(each, RingmillError)] == ["failed", "unknown"]

@@ -185,7 +185,7 @@ def test_registers_of_the_cluster_itself_stay_and_begin_with_version_one(
 
 
 def test_a_delete_of_a_register_of_the_cluster_itself_has_nothing_looked_through() -> None:
-    """Each entry of a journal that is forgotten is one, and looking for what it leaves reads the whole copy."""
+    """Each entry of a journal that is forgotten is one, and a look for what it leaves reads the copy."""
 
     async def story(world: HealingWorld) -> None:
         for key, is_noted in ((b"ringmill/job/J.1/0", False), (KEY, True)):

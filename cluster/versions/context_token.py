@@ -72,15 +72,21 @@ class ContextSeal:
         self._fresh, *self._others = map(_keyed, accepted_secrets(secret) or ("",))
 
     def token(
-        self, context: ContextToken, keyspace: KeyspaceId, key: bytes, siblings: Sequence[Sibling] = ()
+        self,
+        context: ContextToken,
+        keyspace: KeyspaceId,
+        key: bytes,
+        siblings: Sequence[Sibling] = (),
+        owners: Collection[str] = (),
     ) -> bytes:
         """The token of a context read from this key, of an object with these siblings.  One of very many
-        actors names the siblings' and the newest (rule V12)."""
+        actors names the siblings' and the newest, those of its `owners` first (rule V12)."""
         entries = context.vector.entries
         if len(entries) <= MOST_TOLD:
             return self.token_of(context.time, entries, keyspace, key)
-        writers = {sibling.dot.actor for sibling in siblings}
-        return self.token_of(context.time, entries, keyspace, key, writers)
+        newest_first = sorted(siblings, key=lambda sibling: (sibling.time, sibling.dot), reverse=True)
+        writers = [sibling.dot.actor for sibling in newest_first]
+        return self.token_of(context.time, entries, keyspace, key, writers, owners)
 
     def token_of(
         self,
@@ -88,12 +94,13 @@ class ContextSeal:
         entries: Sequence[Sequence[Any]],
         keyspace: KeyspaceId,
         key: bytes,
-        writers: Collection[str] = (),
+        writers: Sequence[str] = (),
+        owners: Collection[str] = (),
     ) -> bytes:
         """The same of what the context is made of: `entries` are its [actor, counter] pairs in order, and
-        `writers` the siblings' actors."""
+        `writers` the siblings' actors, newest first."""
         if len(entries) > MOST_TOLD:
-            entries = told_entries(entries, writers)
+            entries = told_entries(entries, writers, owners)
         told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
         return _checked(told + self._seal(told))
 

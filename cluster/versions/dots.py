@@ -89,6 +89,12 @@ class VersionVector(NamedTuple):
                 return False
         return True
 
+    def common(self, other: VersionVector) -> VersionVector:
+        """The dots that are in both."""
+        counts = dict(other.entries)
+        both = [(actor, min(counter, counts.get(actor, 0))) for actor, counter in self.entries]
+        return VersionVector(tuple(entry for entry in both if entry[1]))
+
     def with_dot(self, dot: Dot) -> VersionVector:
         entries = self.entries
         if len(entries) == 1 and entries[0][0] == dot.actor and entries[0][1] < dot.counter:

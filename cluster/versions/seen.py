@@ -20,8 +20,9 @@ from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot, VersionVector, parse_dot
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.told_entries import MOST_TOLD
 
-__all__ = ["Forgotten", "Needed", "needed_of"]
+__all__ = ["Forgotten", "Needed", "may_be_cut", "needed_of"]
 
 
 class Forgotten(IntEnum):
@@ -63,16 +64,29 @@ class Needed(NamedTuple):
     def without_forgotten(self, known: VersionVector) -> Needed:
         """The same without the writes that are not in `known`, all that is left of what owners held."""
         own = tuple(each for each in self.own if known.covers(each[0]))
-        least = self.exact.vector.join(VersionVector.of(dot for dot, _ in own))
-        return self._replace(least=least, own=own)
+        exact = self.exact
+        if self._may_be_cut:
+            exact = exact._replace(vector=exact.vector.common(known))
+        least = exact.vector.join(VersionVector.of(dot for dot, _ in own))
+        return self._replace(exact=exact, least=least, own=own)
 
     def known_with(self, present: StoredObject) -> ContextToken | None:
         """The context of a write over `present` that replaces what the session has seen, too; None when
-        `present` has to learn of more of it first (rule S2)."""
-        vector = present.context.join(self.exact.vector)
+        `present` has to learn of more of it first (rules S2 and V12)."""
+        vector = present.context if self._may_be_cut else present.context.join(self.exact.vector)
         if not vector.covers_all(self.least):
             return None
         return ContextToken(vector, max(present.newest, self.exact.time))
+
+    @property
+    def _may_be_cut(self) -> bool:
+        """`exact` may name a write without what that has replaced."""
+        return may_be_cut(self.exact)
+
+
+def may_be_cut(context: ContextToken) -> bool:
+    """A token of an object of more actors names no fewer than that (rule V12)."""
+    return len(context.vector.entries) >= MOST_TOLD
 
 
 def needed_of(

@@ -71,13 +71,13 @@ class Intent(NamedTuple):
     context: ContextToken | None = None
     ttl_ms: int = 0  # from the step that applies it on; 0: never expires
     is_retry: bool = False
-    needed: Needed | None = None  # what its session has seen; means nothing beside a context
+    needed: Needed | None = None  # what its session has seen, or a context that may be cut (rule V12)
     update: Update | None = None
     kept: Kept | None = None  # of a touch, which finds its value
 
 
 class NotCaughtUp(Exception):
-    """A write's session has seen what is not `held` by this copy, and a context cannot name it (rule S2)."""
+    """What is `held` by this copy lacks what a write's context cannot name (rules S2 and V12)."""
 
     def __init__(self, held: StoredObject) -> None:
         self.held = held
@@ -392,7 +392,7 @@ class ObjectStore(StoredCount):
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
         raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
-        happened) after a clock jump; NotCaughtUp, likewise, for a session; DeadlineExceeded (unknown) for an
+        happened) after a clock jump; NotCaughtUp, likewise, with `needed`; DeadlineExceeded (unknown) for an
         operation that was applied by another of its attempts and has been replaced, and for a later attempt
         of one that may have been.
         """
@@ -437,7 +437,7 @@ class ObjectStore(StoredCount):
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
             applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)
-        context = intent.context or _known(present, intent.needed)
+        context = _known(present, intent)
         self._actors.admit(place.copy, present.context, context.vector)
         if intent.kept is not None:
             intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
@@ -486,14 +486,13 @@ class ObjectStore(StoredCount):
                     del unsynced[key]
 
 
-def _known(present: StoredObject, needed: Needed | None) -> ContextToken:
-    """The context of a write that has none of its own.  Raises NotCaughtUp."""
-    if needed is None:
-        return ContextToken(present.context, present.newest)
-    known = needed.known_with(present)
-    if known is None:
+def _known(present: StoredObject, intent: Intent) -> ContextToken:
+    """The context of a write.  Raises NotCaughtUp."""
+    if (needed := intent.needed) is None:
+        return intent.context or ContextToken(present.context, present.newest)
+    if (known := needed.known_with(present)) is None:
         raise NotCaughtUp(present)
-    return known
+    return known if intent.context is None else needed.exact
 
 
 def _merged(copies: Iterable[bytes]) -> StoredObject:

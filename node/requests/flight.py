@@ -169,7 +169,7 @@ class Flight:
         It has no context if the value has siblings (rule V7).
         """
         assert self._tally.is_met, "a receipt before the level is met"
-        stored, sibling = self.written.applied.stored, self.written.sibling
+        route, stored, sibling = self.route, self.written.applied.stored, self.written.sibling
         is_alone, seen = stored.siblings == (sibling,), ContextToken(stored.context, sibling.time)
         if not is_alone:
             sometimes("a receipt has no context beside siblings")
@@ -191,7 +191,7 @@ class Flight:
             is_weak = is_weak or len(acks) < needed
         return QuorumReceipt(
             sibling.dot,
-            seal.token(seen, self.route.keyspace.id, self.route.key, (sibling,)) if is_alone else b"",
+            seal.token(seen, route.keyspace.id, route.key, (sibling,), route.owners) if is_alone else b"",
             sibling.time,
             self.route.epoch,
             self._tally.w,

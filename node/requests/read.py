@@ -207,7 +207,7 @@ class Reader:
         self, route: Route, r: int, collected: Collected, merged: StoredObject, repaired: int
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
-        token = self._seal.token(seen, route.keyspace.id, route.key, merged.siblings)
+        token = self._seal.token(seen, route.keyspace.id, route.key, merged.siblings, route.owners)
         now_ms = self._hybrid.expiry_ms()
         shown = merged.shown(route.keyspace.policy, now_ms)
         judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
@@ -228,7 +228,7 @@ class Reader:
         """The same of one plain value that all hold."""
         time, keyspace = lone.time, route.keyspace
         self._hybrid.observe(time)
-        token = self._seal.token_of(time, lone.vector, keyspace.id, route.key, lone.fields[:1])
+        token = self._seal.token_of(time, lone.vector, keyspace.id, route.key, lone.fields[:1], route.owners)
         is_weak, is_hot = self._note(route, r, collected)
         answered = tuple(collected.held)
         return LoneResult(lone, token, answered, is_weak, route.epoch, self._hybrid.now(), is_hot)

@@ -39,7 +39,7 @@ from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.versions.objects import StoredObject
-from ringmill.cluster.versions.seen import Needed
+from ringmill.cluster.versions.seen import Needed, may_be_cut
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.object_batch import Kept, ObjectBatch
 from ringmill.node.replica.object_store import Intent, NotCaughtUp, ObjectStore, Written
@@ -176,7 +176,8 @@ class Writer:
         return parse_durability(options.durability), Deadline.after(allowed_s, self._clock)
 
     async def _write_caught_up(self, route: Route, intent: Intent, deadline: Deadline) -> Written:
-        """Apply the write once this node's copy has what the write's session has seen (rule S2)."""
+        """Apply the write once this node's copy has what the write's session has seen (rule S2), and what a
+        context that may be cut names (rule V12)."""
         needed = intent.needed
         if needed is None:
             return await self._write_here(route, intent, deadline)
@@ -198,8 +199,8 @@ class Writer:
     async def _catch_up(
         self, route: Route, intent: Intent, needed: Needed, deadline: Deadline
     ) -> VersionVector:
-        """Merge in what other owners hold, until it covers what the session has seen and what they have not
-        forgotten as deleted.  Returns what it covers.
+        """Merge in what other owners hold, until it covers what is `needed` and what they have not forgotten
+        as deleted.  Returns what it covers.
 
         Raises QuorumNotReached when nobody holds it: this attempt has written nothing.
         """
@@ -293,7 +294,10 @@ class Writer:
             context = self._seal.open(request.options.context, route.keyspace.id, request.key)
         keyspace = route.keyspace
         ttl_ms = request.options.ttl_ms or (0 if request.is_touch else keyspace.ttl_ms)
-        needed = None if context is not None else need_of(request.options.seen, route, self._seal)
+        if context is None:
+            needed = need_of(request.options.seen, route, self._seal)
+        else:
+            needed = Needed(context, context.vector) if may_be_cut(context) else None
         kept = self._kept(route) if request.is_touch else None
         is_retry = request.attempt > 0
         return Intent(request.value, request.operation, context, ttl_ms, is_retry, needed, update, kept)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import QuorumNotReached, RingmillError
 from ringmill.cluster.gathering import gather_all
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.levels import parse_level
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
@@ -149,11 +150,11 @@ class Scanner:
 
         Raises QuorumNotReached for a key that no answer has room for, if the page begins with it.
         """
-        end = end_of(answers)
+        end, owners = end_of(answers), scan.topology.rows[at.partition].nodes
         for number, key in enumerate(keys_before(answers, end), 1):
             here = Step(at.partition, key)
             try:
-                item = await self._shown(scan, key, merged_of(answers, key))
+                item = await self._shown(scan, key, merged_of(answers, key), owners)
             except QuorumNotReached:
                 if here == scan.begun:
                     raise
@@ -167,7 +168,9 @@ class Scanner:
             return Step(at.partition, end)
         return scan.walk.after(at.partition)
 
-    async def _shown(self, scan: _Scan, key: bytes, merged: StoredObject) -> ScannedKey | None:
+    async def _shown(
+        self, scan: _Scan, key: bytes, merged: StoredObject, owners: Sequence[NodeId]
+    ) -> ScannedKey | None:
         """What a reader is shown of a key (rules G3, V3); None when it has no value."""
         self._hybrid.observe(merged.newest)
         if scan.snapshot is not None:
@@ -181,7 +184,7 @@ class Scanner:
             return None
         check_shown(merged)
         seen = ContextToken(merged.context, merged.newest)
-        token = self._seal.token(seen, scan.keyspace.id, key, merged.siblings)
+        token = self._seal.token(seen, scan.keyspace.id, key, merged.siblings, owners)
         return ScannedKey(key, siblings, token)
 
 

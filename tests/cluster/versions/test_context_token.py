@@ -17,7 +17,8 @@ from ringmill.cluster.versions.context_token import (
 )
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
-from ringmill.cluster.versions.objects import OperationId, Sibling
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
+from ringmill.cluster.versions.seen import Needed, may_be_cut
 
 HOME = KeyspaceId(1, 0)
 SEEN = ContextToken(VersionVector(((Actor("n1#1"), 5), (Actor("n2#4"), 9))), HybridTime(77))
@@ -145,3 +146,44 @@ def test_a_token_never_becomes_one_that_is_refused() -> None:
 
 def test_up_to_five_hundred_starts_are_all_named() -> None:
     assert NO_SECRET.open(NO_SECRET.token(starts(500), HOME, b"k"), HOME, b"k") == starts(500)
+
+
+def test_of_more_siblings_than_have_room_those_that_were_written_last_are_named() -> None:
+    """A start's number says nothing of its time: that of a new member is low."""
+    seen, new = starts(4_000, node="n" * 63), Actor("n9#1.9f31c0aa52")
+    siblings = [
+        written(new)._replace(time=HybridTime(99)),
+        *(written(actor) for actor, _ in seen.vector.entries),
+    ]
+    context = seen._replace(vector=seen.vector.with_dot(Dot(new, 2)))
+    for told in (siblings, siblings[::-1]):
+        token = NO_SECRET.token(context, HOME, b"k", told)
+        assert NO_SECRET.open(token, HOME, b"k").vector.covers(Dot(new, 2))
+
+
+def test_the_starts_of_the_present_owners_are_named_before_those_of_former_nodes() -> None:
+    vector = starts(9, node="n9").vector
+    for number in range(100, 700):
+        vector = vector.join(starts(2, node=f"n{number}").vector)
+    token = NO_SECRET.token(ContextToken(vector, HybridTime(77)), HOME, b"k", owners=["n9"])
+    told = NO_SECRET.open(token, HOME, b"k").vector
+    assert told.counter(Actor(f"n9#9.{9:010x}")) == 2
+    assert len(told.entries) == 500
+
+
+def test_a_token_that_leaves_starts_out_names_as_many_as_one_that_names_all() -> None:
+    """A coordinator knows by that which tokens may be such (node/requests/write.py)."""
+    vector = starts(600).vector.join(starts(3, node="n2").vector)
+    told = NO_SECRET.open(NO_SECRET.token(ContextToken(vector, HybridTime(77)), HOME, b"k"), HOME, b"k")
+    assert may_be_cut(told)
+    assert not may_be_cut(starts(499))
+
+
+def test_what_all_have_forgotten_is_not_waited_for() -> None:
+    told = ContextToken(starts(500).vector.with_dot(Dot(Actor("n2#1"), 3)), HybridTime(77))
+    needed, held = Needed(told, told.vector), starts(500).vector.with_dot(Dot(Actor("n2#1"), 2))
+    present = StoredObject(held, ())
+    assert needed.known_with(present) is None
+    left = needed.without_forgotten(held)
+    assert left.exact.vector == held
+    assert left.known_with(present) == ContextToken(held, told.time)

@@ -98,11 +98,14 @@ def test_forged_contexts_do_not_make_an_object_grow_without_a_bound(monkeypatch:
         taken = 0
         with pytest.raises(InvalidArgument, match="the key would name 3001 actors, the limit is 3000"):
             for number in range(10):
-                names = (Actor(f"n{number}#{i}") for i in range(1000, 2000))
+                names = (Actor(f"n{number}#{i}") for i in range(1000, 1375))
                 context = ContextToken(VersionVector.of((name, 1) for name in names))
                 await put(world, "n1", b"v%d" % number, context=NO_SECRET.token(context, keyspace, b"key"))
                 taken += 1
-        assert taken == 2, "the third one and the actor of the node are one too many"
+        assert taken == 7, "the eighth one and the actor of the node are one too many"
+        many = ContextToken(VersionVector.of((Actor(f"n20#{i}"), 1) for i in range(500)))
+        with pytest.raises(QuorumNotReached):  # of so many an owner has to know each (V12)
+            await put(world, "n1", b"v", context=NO_SECRET.token(many, keyspace, b"key"))
         honest = (await get(world, "n1")).context
         await put(world, "n1", b"honest", context=honest)
         assert values(await get(world, "n2")) == [b"honest"]

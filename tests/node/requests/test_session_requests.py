@@ -338,21 +338,24 @@ def test_what_is_no_memory_of_a_session_is_refused() -> None:
     world.run(story())
 
 
+async def written_by_very_many_starts(world: World, count: int) -> None:
+    """All nodes hold `old`, which an early one of them has written."""
+    actors = [Actor(f"storage-eu-west-07#{number}.{number:010x}") for number in range(1, count + 1)]
+    sibling = Sibling(Dot(actors[6], 2), b"old", HybridTime(1), OperationId(1, 1, ZERO))
+    former = StoredObject(VersionVector.of((actor, 2) for actor in actors), (sibling,))
+    body = Apply(Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(former))
+    for name, other in (("n1", "n2"), ("n2", "n3"), ("n3", "n1")):
+        send = world.nodes[other].transport.call
+        call = send(NodeId(name), APPLY, body.encode(), timeout_s=1.0, priority=Priority.WRITE)
+        await world.on(other, call)
+
+
 def test_a_key_that_very_many_starts_have_written_keeps_its_contexts_sessions_and_watches() -> None:
     """It names more of them than a context has room for (rule V12)."""
     world = World()
-    actors = [Actor(f"storage-eu-west-07#{number}.{number:010x}") for number in range(1, 3_501)]
-    sibling = Sibling(Dot(actors[6], 2), b"old", HybridTime(1), OperationId(1, 1, ZERO))
-    former = StoredObject(VersionVector.of((actor, 2) for actor in actors), (sibling,))
 
     async def story() -> None:
-        body = Apply(
-            Epoch(1), world.topology.keyspaces[0].id, b"key", Durability.SYNCED, encode_object(former)
-        )
-        for name, other in (("n1", "n2"), ("n2", "n3"), ("n3", "n1")):
-            send = world.nodes[other].transport.call
-            call = send(NodeId(name), APPLY, body.encode(), timeout_s=1.0, priority=Priority.WRITE)
-            await world.on(other, call)
+        await written_by_very_many_starts(world, 3_500)
         shown = await get(world, "n1")
         assert values(shown) == [b"old"]
         again = WatchRequest("", b"key", shown.context, ReadOptions("", 0.5), connection="c")
@@ -364,5 +367,48 @@ def test_a_key_that_very_many_starts_have_written_keeps_its_contexts_sessions_an
         await put(world, "n3", None, context=told.context)
         told = await world.on("n1", world.nodes["n1"].requests.watch(again._replace(after=told.context)))
         assert told is not None and values(told) == [], "a delete is a change"
+
+    world.run(story())
+
+
+@pytest.mark.parametrize("count", [600, 3_500])
+@pytest.mark.parametrize("is_session", [False, True])
+def test_a_coordinator_catches_up_with_a_token_that_may_leave_out_what_was_replaced(
+    count: int, is_session: bool
+) -> None:
+    """Else it would cover the newer value without what that has replaced, and show this again; or call an
+    honest token forged (rule V12)."""
+    world = World()
+
+    async def story() -> None:
+        await written_by_very_many_starts(world, count)
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        await put(world, "n2", b"newer")
+        await put(world, "n3", b"newest")
+        for other in ("n2", "n3"):
+            world.cut("n1", other, is_cut=False)
+        seen = await get(world, "n3", level="1")
+        assert values(seen) == [b"newest"]
+        given = {"seen": Seen(seen.context)} if is_session else {"context": seen.context}
+        receipt = await put(world, "n1", b"merged", level="1", **given)
+        assert receipt.context, "it stands alone"
+        assert values(await read(world, "n1", Seen(receipt.context))) == [b"merged"]
+
+    world.run(story())
+
+
+def test_a_write_whose_token_nobody_left_covers_is_told_as_failed() -> None:
+    world = World()
+
+    async def story() -> None:
+        await written_by_very_many_starts(world, 600)
+        for other in ("n2", "n3"):
+            world.cut("n1", other)
+        receipt = await put(world, "n3", b"newest")
+        with pytest.raises(QuorumNotReached) as caught:
+            await put(world, "n1", b"merged", level="1", timeout_s=0.3, context=receipt.context)
+        assert caught.value.outcome == "failed"
+        assert values(await get(world, "n1", level="1")) == [b"old"]
 
     world.run(story())

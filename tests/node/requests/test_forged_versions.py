@@ -104,7 +104,7 @@ def test_forged_contexts_do_not_make_an_object_grow_without_a_bound(monkeypatch:
                 taken += 1
         assert taken == 7, "the eighth one and the actor of the node are one too many"
         many = ContextToken(VersionVector.of((Actor(f"n20#{i}"), 1) for i in range(500)))
-        with pytest.raises(QuorumNotReached):  # of so many an owner has to know each (V12)
+        with pytest.raises(QuorumNotReached):  # an owner has to know each of five hundred (V12)
             await put(world, "n1", b"v", context=NO_SECRET.token(many, keyspace, b"key"))
         honest = (await get(world, "n1")).context
         await put(world, "n1", b"honest", context=honest)

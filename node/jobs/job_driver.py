@@ -99,7 +99,8 @@ class JobDriver:
         self._world, self._ask = world, world.ask
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
-        self._machine.workers.has_slots = world.slots.are_at
+        workers = self._machine.workers
+        workers.has_slots, workers.had_slots = world.slots.are_at, world.slots.were_at
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at

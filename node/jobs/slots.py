@@ -70,7 +70,7 @@ class Slots:
         return self._capacity.get(node) != 0
 
     def were_at(self, node: NodeId) -> bool:
-        """Whether a node has offered slots lately; who has said nothing may have, as of the first question."""
+        """Whether a node has offered slots lately; who has said nothing may have, when first asked for."""
         now = self.now()
         return now - self._offered_at.setdefault(node, now) < _LATELY_S
 

@@ -74,7 +74,7 @@ class Workers:
         return spoilers[: len(self._starts) // LARGEST_SHARE]
 
     def usable(self) -> list[NodeId]:
-        """Nodes that can have a task: up, with slots, and not left out if there are, or lately were, others."""
+        """Nodes that can have a task: up, with slots, and not left out if others have, or lately had, any."""
         able = [node for node, is_up in self._up.items() if is_up and self.has_slots(node)]
         avoided = self.left_out()
         well = [node for node in able if node not in avoided]

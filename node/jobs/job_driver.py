@@ -73,6 +73,7 @@ __all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
+_LOOK_TIMEOUT_S: Final = 2.0  # a report waits for it, and its worker waits 5 s
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
 
@@ -273,10 +274,11 @@ class JobDriver:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
         spec, files = self._stage, self._world.files
         lost = None
-        with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
-            lost = await files.off_loop(
-                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
-            )
+        with contextlib.suppress(OSError):  # it cannot be told now, or hangs: the attempt's own word counts
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                lost = await files.off_loop(
+                    loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
+                )
         self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:

@@ -24,7 +24,7 @@ from ringmill.simulator.subjects.objects.mix import TWISTS, mix_of
 
 __all__ = ["Given", "simulate_command"]
 
-_OF_KEYS_ALONE: Final = ("subjects", "ops", "sessions", "keys", "mix", "only_ops")
+_NOT_OF_JOBS: Final = ("subjects", "nodes", "ops", "sessions", "keys", "mix", "only_ops")
 _OF_ONE_RUN: Final = ("trace", "html", "history")
 _MEANS_NOTHING: Final = ("cluster", "endpoints", "timeout", "token_file")
 
@@ -114,7 +114,7 @@ def _check_company(ctx: click.Context, given: Given) -> None:
     for name in _OF_ONE_RUN:
         if name in told and given.seeds > 1:
             raise InvalidArgument(f"--{name} is of one run", hint=f"leave out --seeds {given.seeds}")
-    for name in _OF_KEYS_ALONE if given.jobs else ():
+    for name in _NOT_OF_JOBS if given.jobs else ():
         if name in told:
             raise InvalidArgument(f"--{name.replace('_', '-')} means nothing to --jobs", hint="leave it out")
 

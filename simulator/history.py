@@ -7,6 +7,7 @@ seconds of one monotonic clock of whoever drove the run.  An operation that got 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
-from ringmill.cluster.versions.objects import StoredObject
+from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 from ringmill.simulator.register_history import Holding
 from ringmill.simulator.scan_history import ScanRecord
@@ -84,7 +85,9 @@ class Operation:
     is_buffered: bool = (
         False  # one that asked for the page cache: a kill of its holders takes nothing from it
     )
+    level: str | None = None  # that a write asked for; "": the keyspace's; None: not told
     dot: str = ""  # of a write that was acknowledged
+    w: int = 0  # that its receipt tells
     seen: Vector = field(default_factory=dict)  # context handed out
     siblings: tuple[SeenSibling, ...] = ()  # of a read
     replicas: tuple[ReceiptLine, ...] = ()  # of a receipt
@@ -103,6 +106,14 @@ class Operation:
     def is_ok(self) -> bool:
         return self.outcome == "ok"
 
+    def was_over(self, other: Operation) -> bool:
+        """Whether it had been answered when the other was asked.  Time stands still in a simulated run while
+        a session that makes no pause goes on, so that both may have one time."""
+        if self.returned is None or self is other:
+            return False
+        is_same = self.session == other.session and self.invoked < other.invoked
+        return self.returned < other.invoked or (is_same and self.returned == other.invoked)
+
     @property
     def is_below(self) -> bool:
         """Whether it was at a lower level than the keyspace's: r + w > n promises nothing of it then."""
@@ -117,11 +128,19 @@ class Final:
     node: str
     seen: Vector
     dots: tuple[str, ...]  # of every sibling, tombstones included
+    held: Mapping[str, str] = field(default_factory=dict)  # by dot, a digest of value, expiry, time and name
 
     @classmethod
     def of(cls, key: bytes, node: str, stored: StoredObject) -> Final:
         seen = {str(actor): count for actor, count in stored.context.entries}
-        return cls(key, node, seen, tuple(str(sibling.dot) for sibling in stored.siblings))
+        held = {str(sibling.dot): _digest(sibling) for sibling in stored.siblings}
+        return cls(key, node, seen, tuple(held), held)
+
+
+def _digest(sibling: Sibling) -> str:
+    """Equal for copies of one write alone.  Whether a later attempt wrote it, each owner tells by itself."""
+    told = repr((sibling.value, sibling.expires_at_ms, sibling.time, sibling.operation))
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +226,7 @@ class History:
     scans: list[ScanRecord] = field(default_factory=list)
     scan_writes: list[Operation] = field(default_factory=list)  # of the keys that those scans are about
     merging: list[MergingCall] = field(default_factory=list)
+    default_w: int = 1  # of the keyspace that `operations` are about; not kept as lines
 
     @property
     def faults(self) -> frozenset[str]:
@@ -372,4 +392,5 @@ def _operation(row: dict[str, Any]) -> Operation:
 
 
 def _final(row: dict[str, Any]) -> Final:
-    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], tuple(row["dots"]))
+    dots, held = tuple(row["dots"]), row.get("held", {})
+    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], dots, held)

@@ -144,9 +144,12 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     try:
         found += world.loop.run_until_complete(_story(world, list(workloads.values())))
     except (Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what the run shows
-        found.append(Violation("run", b"", f"{type(error).__name__}: {error}"))
+        found.append(_ended_by(error))
     for workload in workloads.values():
-        workload.close()
+        try:
+            workload.close()
+        except Exception as error:  # noqa: BLE001 - it is of this seed, and others of a campaign go on
+            found.append(_ended_by(error))
     world.close()
     found += [*_found_bugs(world), *check_core(world.history)]
     history.fired = dict(sorted(world.trace.faults.items()))
@@ -172,6 +175,10 @@ def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, i
     )
     world.loop.drop_everything()
     return result
+
+
+def _ended_by(error: BaseException) -> Violation:
+    return Violation("run", b"", "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error)))
 
 
 async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]:

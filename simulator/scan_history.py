@@ -27,5 +27,6 @@ class ScanRecord:
     returned: float | None = None  # of the last page
     is_complete: bool = False
     is_of_core: bool = False  # asked of a healed core, which owes an answer
+    is_last: bool = False  # asked when all was healed, which owes one, too
     items: list[ScannedItem] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)  # of pages that were asked for again

@@ -16,8 +16,9 @@ __all__ = ["MergingCaller"]
 class MergingCaller:
     """It makes one call after the other, each in the keyspace of its policy: "counter", "set" or "map"."""
 
-    def __init__(self, name: str, spaces: dict[str, AsyncKeyspace]) -> None:
+    def __init__(self, name: str, spaces: dict[str, AsyncKeyspace], timeout_s: float | None = None) -> None:
         self.name = name
+        self._timeout_s = timeout_s
         self._spaces = spaces
 
     async def make(
@@ -26,6 +27,7 @@ class MergingCaller:
         """One call, recorded whatever comes of it."""
         now = asyncio.get_running_loop().time
         call = MergingCall(self.name, plan.policy, plan.kind, plan.key, now(), is_of_core=is_of_core)
+        call.timeout_s = self._timeout_s
         call.entry, call.amount = plan.entry, plan.amount
         call.value = b"%s %d" % (self.name.encode(), plan.index) if plan.policy == "map" else b""
         calls.append(call)
@@ -34,6 +36,9 @@ class MergingCaller:
         except RingmillError as error:
             is_lost = plan.kind == "get" or error.outcome == "failed"
             call.outcome, call.error = "failed" if is_lost else "unknown", f"{error.code}: {error.message}"
+        except asyncio.CancelledError:
+            call.given_up = now()
+            raise
         else:
             call.outcome = "ok"
         call.returned = now()

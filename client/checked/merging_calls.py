@@ -35,8 +35,16 @@ class MergingCall:
     count: int = 0
     error: str = ""
     is_of_core: bool = False  # asked of a healed core, which owes an answer
+    timeout_s: float | None = None  # how long its client waits at most; None: nobody judges that
+    given_up: float | None = None  # when its driver has stopped to wait for it
 
     @property
     def ended(self) -> float:
         """When it was over; never, for a change that may still take effect."""
         return math.inf if self.returned is None or self.outcome == "unknown" else self.returned
+
+    def was_over(self, other: MergingCall) -> bool:
+        """Whether it was over when the other was asked: a session without a pause asks at the very time at
+        which it was answered."""
+        is_same = self.session == other.session and self.invoked < other.invoked
+        return self.ended < other.invoked or (is_same and self.ended == other.invoked)

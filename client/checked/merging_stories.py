@@ -6,13 +6,19 @@ It holds for reads and changes at levels with r + w > N.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
 
 from ringmill.client.checked.merging_calls import MergingCall
-from ringmill.client.checked.sums import adds_up
+from ringmill.client.checked.sums import add_up_one_after_the_other, adds_up
 
 __all__ = ["merging_breaches"]
+
+_FORMER_READS: Final = 4
+"""Each count is compared with this many that were answered last before it began."""
 
 
 def merging_breaches(calls: Sequence[MergingCall]) -> Iterator[tuple[bytes, str]]:
@@ -22,36 +28,93 @@ def merging_breaches(calls: Sequence[MergingCall]) -> Iterator[tuple[bytes, str]
         by_key[call.policy, call.key].append(call)
     for (policy, key), those in sorted(by_key.items()):
         changes = [call for call in those if call.kind != "get" and call.outcome != "failed"]
-        for read in those:
-            if read.kind == "get" and read.outcome == "ok":
-                judge = _miscounted if policy == "counter" else _misshown
-                for story in judge(read, changes):
-                    yield key, f"{read.session} at {read.invoked:.3f} s: {story}"
+        reads = [call for call in those if call.kind == "get" and call.outcome == "ok"]
+        reads.sort(key=lambda each: each.ended)
+        for read, story in _miscounted(reads, changes) if policy == "counter" else _misshown(reads, changes):
+            yield key, f"{read.session} at {read.invoked:.3f} s: {story}"
 
 
-def _miscounted(read: MergingCall, changes: Sequence[MergingCall]) -> Iterator[str]:
-    done = [each.amount for each in changes if each.ended < read.invoked]
-    maybe = [each.amount for each in changes if each.ended >= read.invoked and each.invoked < read.ended]
-    if not adds_up(read.count - sum(done), maybe, None):
-        yield (
-            f"the count is {read.count}; {len(done)} additions were answered before and add up to "
-            f"{sum(done)}, {len(maybe)} more may have been done"
-        )
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What a counter's read has shown; `left` is what additions that may have been done have to add up to."""
+
+    read: MergingCall
+    done: int
+    left: int
+    maybe: Sequence[MergingCall]
+
+    @classmethod
+    def of(cls, read: MergingCall, changes: Sequence[MergingCall]) -> Self:
+        done = [each.amount for each in changes if each.was_over(read)]
+        maybe = [each for each in changes if not each.was_over(read) and each.invoked < read.ended]
+        return cls(read, len(done), read.count - sum(done), maybe)
 
 
-def _misshown(read: MergingCall, changes: Sequence[MergingCall]) -> Iterator[str]:
-    entries = {each.entry for each in changes}
-    for name in sorted(read.shown.keys() - entries):
-        yield f"{name!r} is there, which nobody put"
-    for entry in sorted(entries):
-        begun = [each for each in changes if each.entry == entry and each.invoked < read.ended]
-        puts = [each for each in begun if each.kind == "put"]
-        over = [each for each in begun if each.ended < read.invoked]
-        shown = read.shown.get(entry)
-        if shown is None:
-            yield from _missing(entry, puts, begun, read)
-        elif not any(_may_show(put, over) and put.value == shown for put in puts):
-            yield f"{entry!r} shows {shown!r}, which was removed or replaced before, or never put"
+def _miscounted(
+    reads: Sequence[MergingCall], changes: Sequence[MergingCall]
+) -> Iterator[tuple[MergingCall, str]]:
+    counts = [_Count.of(read, changes) for read in reads]
+    for at, count in enumerate(counts):
+        if not adds_up(count.left, [each.amount for each in count.maybe], None):
+            yield (
+                count.read,
+                f"the count is {count.read.count}; {count.done} additions were answered before and add up to "
+                f"{count.read.count - count.left}, {len(count.maybe)} more may have been done",
+            )
+            continue
+        former = [each for each in counts[:at] if each.read.was_over(count.read)]
+        for one in former[-_FORMER_READS:]:
+            if _goes_back(one, count):
+                story = f"to {one.read.count} at {one.read.invoked:.3f} s"
+                yield count.read, f"the count is {count.read.count}, without some of what was counted {story}"
+                break
+
+
+def _goes_back(one: _Count, later: _Count) -> bool:
+    """Whether no choice of what may have been done explains both counts."""
+    if not one.left:
+        return False
+    open_once = [each.amount for each in one.maybe if each.was_over(later.read)]
+    open_twice = [each.amount for each in one.maybe if not each.was_over(later.read)]
+    since = [each.amount for each in later.maybe if each.invoked >= one.read.ended]
+    return not add_up_one_after_the_other(one.left, open_once, later.left, since, open_twice)
+
+
+def _misshown(
+    reads: Sequence[MergingCall], changes: Sequence[MergingCall]
+) -> Iterator[tuple[MergingCall, str]]:
+    first_shown: dict[tuple[bytes, bytes], float] = {}
+    for read in reads:  # in the order of their ends
+        for entry, value in read.shown.items():
+            first_shown.setdefault((entry, value), read.ended)
+    for read in reads:
+        former = [each for each in reads if each.was_over(read)]
+        for name in sorted(read.shown.keys() - {each.entry for each in changes}):
+            yield read, f"{name!r} is there, which nobody put"
+        for entry in sorted({each.entry for each in changes}):
+            begun = [each for each in changes if each.entry == entry and each.invoked < read.ended]
+            over = [
+                each for each in begun if each.was_over(read) or _shown_at(each, first_shown) < read.invoked
+            ]
+            for story in _entry_misshown(entry, read, begun, over, former):
+                yield read, story
+
+
+def _entry_misshown(
+    entry: bytes,
+    read: MergingCall,
+    begun: Sequence[MergingCall],
+    over: Sequence[MergingCall],
+    former: Sequence[MergingCall],
+) -> Iterator[str]:
+    puts = [each for each in begun if each.kind == "put"]
+    shown = read.shown.get(entry)
+    if shown is None:
+        yield from _missing(entry, puts, begun, read)
+        yield from _gone(entry, begun, former)
+        return
+    if not any(_may_show(put, over) and put.value == shown for put in puts):
+        yield f"{entry!r} shows {shown!r}, which was removed or replaced before, or never put"
 
 
 def _missing(
@@ -60,8 +123,21 @@ def _missing(
     """Put, answered, and not removed by anything that ended later than the put began."""
     for put in puts:
         removals = [each for each in begun if each.kind == "remove" and each.ended > put.invoked]
-        if put.ended < read.invoked and not removals:
+        if put.was_over(read) and not removals:
             yield f"{entry!r} is missing: {put.value!r} was put at {put.invoked:.3f} s and not removed since"
+
+
+def _gone(entry: bytes, begun: Sequence[MergingCall], former: Sequence[MergingCall]) -> Iterator[str]:
+    """Shown before, and not removed by anything that was not over when that was asked."""
+    shown = max((each.invoked for each in former if entry in each.shown), default=None)
+    if shown is None or any(each.kind == "remove" and each.ended >= shown for each in begun):
+        return
+    yield f"{entry!r} is missing: a read at {shown:.3f} s showed it, and nothing has removed it since"
+
+
+def _shown_at(put: MergingCall, first_shown: Mapping[tuple[bytes, bytes], float]) -> float:
+    """When a read had first shown what it put, which is done by then; where values tell puts apart."""
+    return first_shown.get((put.entry, put.value), math.inf) if put.kind == "put" and put.value else math.inf
 
 
 def _may_show(put: MergingCall, over: Sequence[MergingCall]) -> bool:

@@ -15,8 +15,9 @@ __all__ = ["RegisterCaller"]
 class RegisterCaller:
     """It makes one call after the other.  What a cas expects is what this client saw last."""
 
-    def __init__(self, name: str, registers: AsyncRegisters) -> None:
+    def __init__(self, name: str, registers: AsyncRegisters, timeout_s: float | None = None) -> None:
         self.name = name
+        self._timeout_s = timeout_s
         self._registers = registers
         self._seen: dict[bytes, tuple[bytes | None, int]] = {}
 
@@ -25,8 +26,9 @@ class RegisterCaller:
     ) -> RegisterCall:
         """One call, recorded whatever comes of it."""
         value, version = self._seen.get(plan.key, (None, 0))
+        now = asyncio.get_running_loop().time
         call = RegisterCall(
-            self.name, plan.kind, plan.key, asyncio.get_running_loop().time(), is_of_core=is_of_core
+            self.name, plan.kind, plan.key, now(), is_of_core=is_of_core, timeout_s=self._timeout_s
         )
         if plan.kind == "incr":
             call.by = plan.by
@@ -42,9 +44,12 @@ class RegisterCaller:
         except RingmillError as error:
             is_lost = plan.kind == "get" or error.outcome == "failed"
             call.outcome, call.error = "failed" if is_lost else "unknown", f"{error.code}: {error.message}"
+        except asyncio.CancelledError:
+            call.given_up = now()
+            raise
         else:
             call.outcome = "ok"
-        call.returned = asyncio.get_running_loop().time()
+        call.returned = now()
         if call.outcome in ("ok", "conflict") and plan.kind != "incr":
             self._seen[plan.key] = call.shown, call.version
         return call

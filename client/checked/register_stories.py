@@ -6,7 +6,6 @@ version that it saw; versions are one order of all changes, and everybody has to
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -120,11 +119,11 @@ def _counted(calls: Sequence[RegisterCall], first: int) -> Iterator[str]:
         if not call.is_change and known.setdefault(call.version, call.shown) != call.shown:
             yield f"version {call.version} is {known[call.version]!r} and {call.shown!r}"
         changes = [each for each in calls if each.is_change and each.outcome != "failed" and each is not call]
-        done = [each.by for each in changes if _was_done(each) and _ended(each) < call.invoked]
+        done = [each.by for each in changes if _was_done(each) and each.was_over(call)]
         open_ones = [
             each.by
             for each in changes
-            if each.invoked < _ended(call) and not (_was_done(each) and _ended(each) < call.invoked)
+            if each.invoked < call.ended and not (_was_done(each) and each.was_over(call))
         ]
         number = int(call.shown or b"0")
         changed = 0 if call.shown is None else call.version - first
@@ -137,10 +136,6 @@ def _counted(calls: Sequence[RegisterCall], first: int) -> Iterator[str]:
             )
 
 
-def _ended(call: RegisterCall) -> float:
-    return math.inf if call.returned is None else call.returned
-
-
 def _was_done(call: RegisterCall) -> bool:
     return call.outcome == "ok"
 
@@ -151,12 +146,16 @@ def _real_time(calls: Sequence[RegisterCall]) -> Iterator[str]:
         (call.returned, call.version) for call in calls if _told_version(call) and call.returned is not None
     )
     newest, at = 0, 0
+    own: dict[str, RegisterCall] = {}  # what each session was told last
     for call in sorted(calls, key=lambda each: each.invoked):
         while at < len(ends) and ends[at][0] < call.invoked:
             newest = max(newest, ends[at][1])
             at += 1
         if not _told_version(call):
             continue
-        least = newest + (call.kind == "cas" and call.outcome == "ok")
+        mine = own.get(call.session)
+        known = max(newest, mine.version) if mine is not None and mine.was_over(call) else newest
+        own[call.session] = call
+        least = known + (call.kind == "cas" and call.outcome == "ok")
         if call.version < least:
-            yield f"a {call.kind} told version {call.version} after version {newest} had been told"
+            yield f"a {call.kind} told version {call.version} after version {known} had been told"

@@ -13,7 +13,7 @@ from statistics import median, median_low
 
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS
 
-__all__ = ["Comparison", "compare", "shared_reading"]
+__all__ = ["Comparison", "compare", "earliest_reading", "shared_reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +56,11 @@ def shared_reading(own_ms: float, others_ms: Sequence[float], asked: int) -> flo
     if len(others_ms) < 2 and len(others_ms) < asked:
         return None
     return median_low([own_ms, *others_ms])
+
+
+def earliest_reading(own_ms: float, others_ms: Sequence[float]) -> float | None:
+    """What nobody who was heard has passed: also of two readings one wrong clock cannot move it forwards.
+
+    None while no other node was heard, because the own clock may be the wrong one.
+    """
+    return min(own_ms, *others_ms) if others_ms else None

@@ -60,6 +60,7 @@ class HybridClock:
         self._last = ZERO
         self._offset_ms = self.offset_ms
         self._median_ms: float | None = None  # of the wall clocks of the cluster, against the own boot clock
+        self._earliest_ms: float | None = None  # of those that were heard, likewise
         self._last_expiry_ms = 0
 
     @property
@@ -101,6 +102,10 @@ class HybridClock:
         if self._median_ms is None:
             self._last_expiry_ms = 0
         self._median_ms = median_ms
+
+    def removals_follow(self, earliest_ms: float) -> None:
+        """Until a median is known, what cannot be undone goes by this, the earliest reading of some."""
+        self._earliest_ms = earliest_ms
 
     def wall_ms(self) -> int:
         """This node's own wall clock, milliseconds since 1970."""
@@ -146,8 +151,13 @@ class HybridClock:
         )
 
     def shared_expiry_ms(self) -> int:
-        """The same for what cannot be undone: 0, when nothing has expired, while only the own clock tells."""
-        return self.expiry_ms() if self.knows_shared_time else 0
+        """The same for what cannot be undone: until there is a median by the earliest of the clocks that were
+        heard, and 0, when nothing has expired, while only the own clock tells."""
+        if self.knows_shared_time:
+            return self.expiry_ms()
+        if self._earliest_ms is None:
+            return 0
+        return int(self._clock.boottime() * 1000 + self._earliest_ms)
 
     def _wall(self) -> HybridTime:
         return hybrid_time(int(self._clock.wall() * 1000))

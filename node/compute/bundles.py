@@ -17,6 +17,7 @@ See: docs/formats/bundle.md.
 from __future__ import annotations
 
 import asyncio
+import posixpath
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class BundleStore:
         self._clock = clock
         self._used: dict[str, float] = {}  # by SHA-256, in seconds of the wall clock; since this start
         self._arrivals = 0
+        self._is_named = False  # the folder's own name is durable
         self._pulling: dict[str, asyncio.Lock] = {}
         self._sent_to: dict[str, list[NodeId]] = {}  # bundles by SHA-256, the one named last at the end
 
@@ -140,6 +142,9 @@ class BundleStore:
                 self._files.unlink(arriving)
             raise
         self._files.fsync_dir(self._folder)
+        if not self._is_named:  # before the first bundle of this start counts as kept: the folder may be new
+            self._files.fsync_dir(posixpath.dirname(self._folder))
+            self._is_named = True
 
     async def ensure(self, sha256: str, source: NodeId) -> str:
         """The path of a bundle, fetched from `source` if it is not here; one fetch at a time for each

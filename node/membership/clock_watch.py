@@ -21,7 +21,7 @@ from ringmill.cluster.beats import until_beat_s
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
+from ringmill.cluster.membership.clock_verdict import Comparison, compare, earliest_reading, shared_reading
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import MAX_AHEAD_MS, HybridClock
@@ -132,6 +132,8 @@ class ClockWatch:
         if shared_ms is not None:
             self._compared_at = self._clock.monotonic()
             self._hybrid.expiry_follows(shared_ms)
+        elif (earliest_ms := earliest_reading(own_ms, told)) is not None:
+            self._hybrid.removals_follow(earliest_ms)
         self._judge(compare(own_ms, told, len(others)))
         self._judged.set()
         self._judged = asyncio.Event()

@@ -11,7 +11,6 @@ written meanwhile is handed back to be merged in once more (rule M4).
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,25 +87,9 @@ class TableOfCopy:
             # A healing may delete what it finds in the copy, which an ingested table must not outlive.
             if objects.heals != heals or not await ingest.add(lambda: self._added(told)):
                 return None
-            await self._note_changes()
             return Brought([*told.rest, *self._late], told.read_bytes)
         finally:
             ingest.discard()
-
-    async def _note_changes(self) -> None:
-        """Tell who follows the changes of this node (rule N4), page by page, as there may be many."""
-        pages = iter(self._pages)
-        try:
-            for page in pages:
-                self._note_page(page)
-                await asyncio.sleep(0)
-        finally:
-            for page in pages:  # cancelled: the table is there all the same
-                self._note_page(page)
-
-    def _note_page(self, page: PageBody) -> None:
-        if (feed := self._objects.feed).is_on:
-            feed.note(self._prefix + key for key, _ in Page.decode(page.body).items)
 
     def _check_made(self, told: TableFigures) -> None:
         """As for each object that is merged in: ObjectStore.check_made."""
@@ -128,6 +111,7 @@ class TableOfCopy:
             objects.dead.dead_from(self._prefix, told.first_expiry_ms)
         objects.note_added(told.sums, self._prefix, items, size_bytes)
         objects.changes += told.items
+        objects.feed.note_brought()
 
     def _written_meanwhile(self) -> list[Item]:
         """The source's objects of the keys that were written.  Only pages that hold one are unpacked."""

@@ -290,17 +290,25 @@ class Filling:
             try:
                 is_turn_over = number % MERGE_TURN == 0
                 if is_turn_over or batch.is_full or not self._objects.takes_batches:
-                    self._objects.commit(batch)
+                    self._commit(batch)
                     batch = ObjectBatch()
                 if is_turn_over:
                     await asyncio.sleep(0)  # requests wait meanwhile
                 self._objects.apply_into(batch, place, encoded)
             except (NotCached, CorruptData, OSError):
-                self._objects.commit(batch)  # before any wait: a write that comes meanwhile is newer
+                self._commit(batch)  # before any wait: a write that comes meanwhile is newer
                 batch = ObjectBatch()
                 await self._objects.apply(place, peers_object(encoded), of_owner=True)
-        self._objects.commit(batch)
+        self._commit(batch)
         await self._objects.wait_synced(is_urgent=False)
+
+    def _commit(self, batch: ObjectBatch) -> None:
+        with self._objects.feed.bringing():
+            self._objects.commit(batch)
+
+    def all_is_brought(self) -> None:
+        """No copy is to be filled any more: who watches the changes of this node looks at all keys (N4)."""
+        self._objects.feed.all_is_brought()
 
     async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
         """Enough old owners tell of their registers that each one which was ever agreed on is among them."""

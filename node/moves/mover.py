@@ -124,6 +124,8 @@ class Mover:
     async def _round(self) -> bool:
         """One step of all moves of this seat.  Returns whether nothing has to be tried again."""
         topology = self._topology.current
+        if topology is not None and not self._concerns(topology):
+            self._filling.all_is_brought()
         if topology is None or not self._topology.serving:
             return topology is None or not self._concerns(topology)
         try:

@@ -10,7 +10,7 @@ import multiprocessing
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from typing import Any, Final
 
@@ -32,7 +32,14 @@ A mark that is missing after them stands where runs do not come any more.
 
 def has_to_meet_all(seeds: int, options: SimulationOptions) -> bool:
     """Whether a campaign that misses a mark is red: a long one, whose runs draw all that they can draw."""
-    return seeds >= SEEDS_FOR_ALL_MARKS and options == usual_options(options.subjects)
+    usual, of_command = usual_options(options.subjects), SimulationOptions()
+    widened = replace(
+        usual,
+        nodes=of_command.nodes if options.nodes == of_command.nodes else usual.nodes,
+        operations=max(usual.operations, options.operations),
+        longest_s=max(usual.longest_s, options.longest_s),
+    )
+    return seeds >= SEEDS_FOR_ALL_MARKS and options == widened
 
 
 @dataclass(slots=True)

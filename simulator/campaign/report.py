@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from ringmill.simulator.options import SimulationOptions, usual_options
@@ -37,6 +37,7 @@ _FLAGS: Final = {
     "only_faults": "--only-faults",
     "only_operations": "--only-ops",
 }
+_NOT_OF_JOBS: Final = ("nodes", "operations", "sessions", "keys", "mix", "only_operations")
 
 
 def as_document(result: SimulationResult) -> dict[str, Any]:
@@ -111,8 +112,14 @@ def fault_list(faults: Mapping[str, int]) -> str:
 
 def replay_command(seed: int, options: SimulationOptions) -> str:
     """One command that gives the same run, but for options that only Python sets."""
-    words = ["ringmill", "simulate", *_subject_flags(options.subjects), "--seed", str(seed)]
     usual = usual_options(options.subjects)
+    is_jobs = options.subjects == ("jobs",) and all(
+        getattr(options, name) == getattr(usual, name) for name in _NOT_OF_JOBS
+    )
+    if not is_jobs:  # of what the command line takes unless it is told otherwise
+        usual = replace(usual, nodes=SimulationOptions().nodes)
+    subjects = ["--jobs"] if is_jobs else _subject_flags(options.subjects)
+    words = ["ringmill", "simulate", *subjects, "--seed", str(seed)]
     for field in fields(SimulationOptions):
         value = getattr(options, field.name)
         if field.name in _FLAGS and value != getattr(usual, field.name):
@@ -122,9 +129,7 @@ def replay_command(seed: int, options: SimulationOptions) -> str:
 
 
 def _subject_flags(subjects: tuple[str, ...]) -> list[str]:
-    if subjects == ("objects",):
-        return []
-    return ["--jobs"] if subjects == ("jobs",) else ["--subjects", ",".join(subjects)]
+    return [] if subjects == ("objects",) else ["--subjects", ",".join(subjects)]
 
 
 def to_json(document: dict[str, Any]) -> str:

@@ -7,16 +7,16 @@ hardly any call fails, and those only for lack of time: disks are slow in some r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation
 
-__all__ = ["check_errors", "check_promptness"]
+__all__ = ["Timed", "check_errors", "check_promptness", "late_calls"]
 
 _SLACK_S: Final = 0.1
 _NEVER: Final = frozenset({"INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "PROTOCOL_MISMATCH", "STALE"})
@@ -32,6 +32,18 @@ _FEW_OF_HASTY: Final = 0.3
 _ENOUGH: Final = 50
 
 
+class Timed(Protocol):
+    """A call of a client that waits for `timeout_s` at most, unless its driver gives it up before."""
+
+    invoked: float
+    returned: float | None
+    timeout_s: float | None
+    given_up: float | None
+
+
+TimedT = TypeVar("TimedT", bound=Timed)
+
+
 def check_promptness(history: History) -> Iterator[Violation]:
     calls = [call for call in history.operations if call.timeout_s is not None]
     last = max((call.returned or call.invoked for call in calls), default=0.0)
@@ -43,8 +55,21 @@ def check_promptness(history: History) -> Iterator[Violation]:
     yield from _untroubled(calls, _first(history, history.first_fired_at.keys() - _EFFECTS))
 
 
+def late_calls(calls: Sequence[TimedT]) -> Iterator[tuple[TimedT, str]]:
+    """Those of calls in one list that did not end within their time, and how."""
+    last = max((_end_or(call.given_up, call) for call in calls), default=0.0)
+    for call in calls:
+        ended = _end_or(last if call.given_up is None else call.given_up, call)
+        if call.timeout_s is not None and (story := _late(call.invoked, ended, call.timeout_s)):
+            yield call, story if call.returned is not None else f"{story}, and had no answer"
+
+
 def check_errors(history: History) -> Iterator[Violation]:
-    """The same errors of calls about registers, counters, sets and maps, and of scans."""
+    """The same of calls about registers, counters, sets and maps, and errors of scans."""
+    for register, story in late_calls(history.registers):
+        yield Violation("C22", register.key, f"{register.kind} of {register.session} {story}")
+    for change, story in late_calls(history.merging):
+        yield Violation("C22", change.key, f"{change.policy} {change.kind} of {change.session} {story}")
     damaged_at = _first(history, history.spoiling)
     calls: list[RegisterCall | MergingCall | Operation] = [*history.registers, *history.merging]
     for call in [*calls, *history.scan_writes]:
@@ -95,10 +120,19 @@ def _end(returned: float | None) -> float:
 def _in_time(call: Operation, last: float) -> Iterator[Violation]:
     assert call.timeout_s is not None
     ended = call.returned if call.returned is not None else last
-    late_s = ended - call.invoked - call.timeout_s
-    if late_s > _SLACK_S:
-        how = f"returned {late_s:.3f} s after" if call.returned is not None else "had no answer long after"
-        yield _violation(call, f"{how} its {call.timeout_s:g} s were over")
+    if story := _late(call.invoked, ended, call.timeout_s):
+        yield _violation(call, story if call.returned is not None else f"{story}, and had no answer")
+
+
+def _late(invoked: float, ended: float, timeout_s: float) -> str:
+    late_s = ended - invoked - timeout_s
+    return f"lasted {late_s:.3f} s longer than its {timeout_s:g} s" if late_s > _SLACK_S else ""
+
+
+def _end_or(otherwise: float | None, call: Timed) -> float:
+    if call.returned is not None:
+        return call.returned
+    return call.invoked if otherwise is None else otherwise
 
 
 def _code_of(error: str) -> str:

@@ -2,7 +2,8 @@
 
 It is in memory and behaves like a good disk until a power cut.  Then only a `Moment` of it is left, and one
 of the crash models decides what survives.  Faults are injected by a hook that sees each call before it
-happens and may raise.  Folders are durable as soon as they are made.
+happens and may raise.  Folders are durable as soon as they are made, unless the disk is one that forgets them
+until the folder above is synced, as POSIX allows.
 
 See: docs/testing.md, "The crash-lossy disk".
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import posixpath
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -46,9 +48,12 @@ class _File:
 class LossyDisk:
     """One machine's disk.  `capacity` in bytes makes it fill up; `hook` makes it fail."""
 
-    def __init__(self, *, capacity: int | None = None, hook: Hook | None = None) -> None:
+    def __init__(
+        self, *, capacity: int | None = None, hook: Hook | None = None, forgets_folders: bool = False
+    ) -> None:
         self.capacity = capacity
         self.hook = hook
+        self.forgets_folders = forgets_folders
         self.calls = 0
         self.is_cut = False
         self.opened: list[str] = []
@@ -59,6 +64,7 @@ class LossyDisk:
         self._durable_names: dict[str, int] = {}
         self._changes: list[NameChange] = []
         self._promises: list[NameChange | tuple[int, Write]] = []
+        self._made: dict[str, int] = {}  # folders whose own names are not durable, and the event before each
         self._locks: set[str] = set()
         self._order = 0
 
@@ -93,6 +99,7 @@ class LossyDisk:
             writes={number: tuple(file.writes) for number, file in self._files.items() if file.writes},
             holes={number: tuple(file.holes) for number, file in self._files.items() if file.holes},
             promises=tuple(self._promises),
+            made=tuple((order + 1, folder) for folder, order in self._made.items()),
         )
 
     def cut_power(self, model: CrashModel, random: Random) -> LossyDisk:
@@ -100,6 +107,8 @@ class LossyDisk:
         self.is_cut = True
         survivors = self.moment().crash(model, random)
         found = LossyDisk.after(survivors)
+        found.capacity = self.capacity  # a full disk is full when the power is back
+        found.forgets_folders = self.forgets_folders
         for name, number in survivors.links.items():
             found._file(name).bad |= self._files[number].bad
         return found
@@ -160,7 +169,10 @@ class LossyDisk:
     def mkdir(self, path: str) -> None:
         self._enter("mkdir", path)
         parts = path.split("/")
-        self._folders |= {"/".join(parts[: end + 1]) for end in range(len(parts))}
+        for folder in ("/".join(parts[: end + 1]) for end in range(len(parts))):
+            if self.forgets_folders and folder not in self._folders:
+                self._made[folder] = self._order
+            self._folders.add(folder)
 
     def make_folder(self, path: str) -> None:
         if path in self._names or path in self._folders:
@@ -170,6 +182,8 @@ class LossyDisk:
 
     def fsync_dir(self, path: str) -> None:
         self._enter("fsync_dir", path)
+        for folder in [each for each in self._made if posixpath.dirname(each) == path]:
+            del self._made[folder]
         for change in [change for change in self._changes if _touches(change, path)]:
             self._changes.remove(change)
             self._promise(change)
@@ -219,6 +233,8 @@ class LossyDisk:
         self._change_names(target, tuple(names))
         moved = {folder for folder in self._folders if f"{folder}/".startswith(f"{source}/")}
         self._folders = (self._folders - moved) | {target + folder.removeprefix(source) for folder in moved}
+        for folder in [each for each in self._made if each in moved]:
+            self._made[target + folder.removeprefix(source)] = self._made.pop(folder)
 
     def link(self, source: str, target: str) -> None:
         self._enter("link", target)
@@ -237,6 +253,7 @@ class LossyDisk:
         for name in [name for name in self._names if name.startswith(f"{path}/")]:
             self._change_names(name, ((name, None),))
         self._folders -= {folder for folder in self._folders if f"{folder}/".startswith(f"{path}/")}
+        self._made = {folder: order for folder, order in self._made.items() if folder in self._folders}
 
     def list(self, path: str) -> list[str]:
         self._enter("list", path)

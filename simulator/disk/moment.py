@@ -14,6 +14,7 @@ Pure but for the random numbers it is given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -59,6 +60,18 @@ class Survivors:
     files: dict[str, bytes]
     links: dict[str, int] = field(default_factory=dict)  # the file number of each name
 
+    def without(self, gone: Sequence[str]) -> Survivors:
+        """The names of these folders are gone, and with them all that is below."""
+
+        def is_left(path: str) -> bool:
+            return not any(f"{path}/".startswith(f"{folder}/") for folder in gone)
+
+        return Survivors(
+            frozenset(filter(is_left, self.folders)),
+            {name: body for name, body in self.files.items() if is_left(name)},
+            {name: number for name, number in self.links.items() if is_left(name)},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -72,14 +85,19 @@ class Moment:
     writes: dict[int, tuple[Write, ...]]  # those that are not
     promises: tuple[NameChange | tuple[int, Write], ...] = ()  # what a lying disk called durable, by order
     holes: dict[int, tuple[Write, ...]] = field(default_factory=dict)  # left by failed syncs
+    made: tuple[tuple[int, str], ...] = ()  # folders whose own names are not durable, and when each was made
 
     def crash(self, model: CrashModel, random: Random) -> Survivors:
         """One of the disks that `model` allows to find after a cut at this moment."""
         if model is CrashModel.LYING:
             return self._without_last_promises(random).crash(CrashModel.ANY_ORDER, random)
-        limit = random.randint(0, self._last_order())
+        orders = self._orders()
+        drawn = random.randint(0, orders[-1])
+        limit = orders[drawn % len(orders)]
         kept = self._kept_changes(model, limit, random)
-        return self._survivors(kept, model, limit, random)
+        found = self._survivors(kept, model, limit, random)
+        gone = self._gone_folders(model, limit, random)
+        return found.without(gone) if gone else found
 
     def _survivors(self, kept: list[NameChange], model: CrashModel, limit: int, random: Random) -> Survivors:
         names = dict(self.names)
@@ -103,6 +121,13 @@ class Moment:
             kept += mine[: random.randint(0, len(mine))]
         return sorted(kept, key=lambda change: change.order)
 
+    def _gone_folders(self, model: CrashModel, limit: int, random: Random) -> list[str]:
+        if model is CrashModel.NAMES_FIRST:
+            return []
+        if model is CrashModel.PREFIX:
+            return [folder for order, folder in self.made if order > limit]
+        return [folder for _, folder in self.made if random.random() < 0.5]
+
     def _body(self, number: int, model: CrashModel, limit: int, random: Random) -> bytes:
         content = self.contents[number]
         writes = self.writes.get(number, ())
@@ -119,9 +144,11 @@ class Moment:
             body[hole.start : end] = bytes(max(0, end - hole.start))
         return bytes(body)
 
-    def _last_order(self) -> int:
-        writes = (write.order for mine in self.writes.values() for write in mine)
-        return max((*writes, *(change.order for change in self.changes)), default=0)
+    def _orders(self) -> list[int]:
+        """Of all that is not durable, in order, behind the 0 of none of it."""
+        writes = {write.order for mine in self.writes.values() for write in mine}
+        names = {*(change.order for change in self.changes), *(order for order, _ in self.made)}
+        return sorted({0, *writes, *names})
 
     def _without_last_promises(self, random: Random) -> Moment:
         """Turn some last promises back into things that were never synced."""
@@ -143,6 +170,7 @@ class Moment:
             synced=synced,
             writes={number: tuple(sorted(mine, key=lambda w: w.order)) for number, mine in writes.items()},
             holes=self.holes,
+            made=self.made,
         )
 
 

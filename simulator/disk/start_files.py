@@ -44,7 +44,7 @@ class NodeDisk:
 
     def __init__(self, name: str, draws: Random, trace: Trace, *, latency_s: float) -> None:
         self.name = name
-        self.lossy = LossyDisk()
+        self.lossy = LossyDisk(forgets_folders=True)
         self.latency_s = latency_s
         self.slower_s = 0.0
         self.error_chance = 0.0
@@ -64,7 +64,7 @@ class NodeDisk:
 
     def replace(self) -> None:
         """The machine gets an empty disk."""
-        self.lossy = LossyDisk()
+        self.lossy = LossyDisk(forgets_folders=True)
         self.is_rotten = False
         self._numbers.clear()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ringmill.client.routing.directory import Directory
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
@@ -13,8 +13,9 @@ from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
-__all__ = ["client_in", "work_off"]
+__all__ = ["client_in", "insist_on", "work_off"]
 
+_AGAIN_S: Final = 0.25
 AnyClient = TypeVar("AnyClient", bound=PlannedClient)
 PlanT = TypeVar("PlanT", bound="Paused")
 PlanT_contra = TypeVar("PlanT_contra", contravariant=True)
@@ -84,5 +85,27 @@ async def work_off(
             for plan in plans:
                 await asyncio.sleep(plan.pause_s)
                 await client.make(plan, calls, is_of_core=is_of_core)
+
+    await world.loop.spawn(process, work())
+
+
+async def insist_on(
+    world: World,
+    process: Process,
+    client: Making[PlanT, CallT],
+    plans: Sequence[PlanT],
+    calls: list[CallT],
+    is_answered: Callable[[CallT], bool],
+) -> None:
+    """The same, and each again until it is answered: what is healed owes an answer."""
+
+    async def work() -> None:
+        async with client:
+            for plan in plans:
+                await asyncio.sleep(plan.pause_s)
+                await client.make(plan, calls)
+                while not is_answered(calls[-1]):
+                    await asyncio.sleep(_AGAIN_S)
+                    await client.make(plan, calls)
 
     await world.loop.spawn(process, work())

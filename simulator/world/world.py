@@ -56,7 +56,7 @@ class World:
         self.shared = FolderTree()
         self.shared.mkdir(SHARED)  # where it is mounted, which no power cut changes
         self.shared.fsync_dir("")
-        self.history = History()
+        self.history = History(default_w=options.w)
         around = SharedWorld(
             seed,
             self.loop,

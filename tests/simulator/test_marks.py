@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.running import run_command
 from ringmill.cluster.sometimes import heard_by, sometimes
 from ringmill.simulator import __main__ as simulate
 from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS, Summary, has_to_meet_all
+from ringmill.simulator.command_line import Given, simulate_command
 from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import SUBJECTS
@@ -71,6 +74,25 @@ def test_a_long_campaign_of_usual_runs_has_to_meet_every_mark(subjects: tuple[st
     assert not has_to_meet_all(SEEDS_FOR_ALL_MARKS - 1, usual)
     for narrowed in ({"faults": ("crash",)}, {"mix": ("weak",)}, {"operations": 5}, {"w": 1}, {"nodes": 4}):
         assert not has_to_meet_all(SEEDS_FOR_ALL_MARKS, replace(usual, **narrowed))
+
+
+def asked_for(words: list[str]) -> SimulationOptions:
+    """What the command line makes of these words."""
+    asked: list[SimulationOptions] = []
+
+    def keep(given: Given, options: SimulationOptions) -> ExitCode:
+        asked.append(options)
+        return ExitCode.DONE
+
+    assert run_command(simulate_command(keep), "ringmill simulate", words) == 0
+    return asked[0]
+
+
+@pytest.mark.parametrize("more", [[], ["--ops", "300"], ["--nodes", "5"]], ids=str)
+def test_a_long_campaign_of_the_command_line_has_to_meet_every_mark(more: list[str]) -> None:
+    for subject in SUBJECTS:
+        options = asked_for(["--subjects", subject.name, *more])
+        assert has_to_meet_all(SEEDS_FOR_ALL_MARKS, options), subject.name
 
 
 def test_a_long_campaign_is_red_by_itself_when_a_mark_was_never_met(

@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.running import run_command
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.request_values import WriteRequest
@@ -17,12 +20,14 @@ from ringmill.simulator.__main__ import main
 from ringmill.simulator.campaign.report import replay_command
 from ringmill.simulator.campaign.shrink import shortest, shrink
 from ringmill.simulator.campaign.timeline import timeline_html
+from ringmill.simulator.command_line import Given, simulate_command
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.splits import ring
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import drawn_faults, run_seed
 from ringmill.simulator.subjects.every import SUBJECTS, fault_kinds, subjects_named
+from ringmill.simulator.subjects.subject import Subject
 
 SMALL = SimulationOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
@@ -131,6 +136,27 @@ def test_a_failing_run_is_shrunk_and_its_replay_fails_the_same_way() -> None:
     assert replay.startswith(f"ringmill simulate --seed {failing.seed} ")
 
 
+def options_of(words: list[str]) -> SimulationOptions:
+    """What the command line makes of these words."""
+    asked: list[SimulationOptions] = []
+
+    def keep(given: Given, options: SimulationOptions) -> ExitCode:
+        asked.append(options)
+        return ExitCode.DONE
+
+    assert run_command(simulate_command(keep), "ringmill simulate", words) == 0
+    return asked[0]
+
+
+@pytest.mark.parametrize("nodes", [3, 4, 5])
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_the_command_of_a_replay_means_the_same_run(subject: Subject, nodes: int) -> None:
+    usual = replace(usual_options((subject.name,)), nodes=nodes)
+    for options in (usual, replace(usual, only_faults=(), sessions=2), replace(usual, faults=())):
+        words = replay_command(7, options).split()
+        assert options_of(words[2:]) == options, words
+
+
 def test_delta_debugging_finds_the_two_that_matter() -> None:
     assert shortest(range(100), lambda kept: 7 in kept and 68 in kept) == [7, 68]
 
@@ -162,7 +188,8 @@ def test_a_broken_promise_ends_with_one(
 
 @pytest.mark.parametrize(
     "wrong", ["--faults earthquake", "--nodes 0", "--ops -1", "--seeds 0", "--seed x", "--trace /none/x",
-              "--only-ops 1,x", "--jobs --ops 5", "--seeds 2 --html x", "--without nothing", "--replay x"],
+              "--only-ops 1,x", "--jobs --ops 5", "--jobs --nodes 5",
+              "--seeds 2 --html x", "--without nothing", "--replay x"],
 )  # fmt: skip
 def test_a_bad_argument_ends_with_two_and_three_lines(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(wrong.split()) == 2

@@ -113,7 +113,7 @@ class RedisDoor:
             if connection.held_bytes:
                 self.has_grown(0)
                 if len(self._gone) > self.limits.most_gone:
-                    self._drop(next(iter(self._gone.values())))
+                    self._drop_first()
             else:
                 self.has_ended(connection)
         if not self._connections:
@@ -138,18 +138,28 @@ class RedisDoor:
         for each, size in held.items():
             each.told_bytes = size
         self._told_bytes = total = sum(held.values())
-        while total > most and held:
-            largest = max(held, key=lambda each: (each.is_gone, held[each]))
-            size = held.pop(largest)
+        dropped, dropped_bytes = 0, 0
+        for largest in sorted(held, key=lambda each: (each.is_gone, held[each]), reverse=True):
+            if total <= most:
+                break
+            size = held[largest]
             total -= size
             if largest.is_gone:
+                dropped, dropped_bytes = dropped + 1, dropped_bytes + size
                 self._drop(largest)
             else:
                 largest.give_up(f"this connection has {size} bytes under way; all together may have {most}")
+        if dropped:
+            _log.warning(
+                "what %d connections had under way as they went is dropped: %d bytes", dropped, dropped_bytes
+            )
+
+    def _drop_first(self) -> None:
+        first = next(iter(self._gone.values()))
+        _log.warning("what %s had under way as it went is dropped: %d bytes", first.address, first.held_bytes)
+        self._drop(first)
 
     def _drop(self, gone: RedisConnection) -> None:
-        size = gone.held_bytes
-        _log.warning("what %s had under way as it went is dropped: %d bytes", gone.address, size)
         gone.drop()
         self.has_ended(gone)
 

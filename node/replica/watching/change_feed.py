@@ -3,12 +3,15 @@
 A place in it names this start of the node and a number; who hands in a place is told of every key that was
 changed here since.  The feed is in memory, runs while somebody asks, and is bounded: a place that it does not
 reach back to is lost, and its holder has to look at all keys again (rule N4: docs/protocol/watches.md).
+What a move brings to this node is not noted key by key, as it may be all that the node holds: it would push
+out what has changed.  Instead all places are lost once the moves are over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import Unavailable
@@ -55,11 +58,37 @@ class ChangeFeed:
         self._asked_at = 0.0
         self._waiting: dict[asyncio.Event, None] = {}  # woken in their order, so that a seed gives one run
         self._is_over = False
+        self._is_bringing = False
+        self._has_brought = False  # since the feed began, or places were lost for it
+
+    @contextmanager
+    def bringing(self) -> Iterator[None]:
+        """What changes within this step is what a move brings here."""
+        self._is_bringing = True
+        try:
+            yield
+        finally:
+            self._is_bringing = False
+
+    def note_brought(self) -> None:
+        """A move has brought keys here."""
+        self._has_brought = self.is_on
+
+    def all_is_brought(self) -> None:
+        """The moves to this node are over: whoever asks looks at all keys once, if some were brought."""
+        if self._has_brought:
+            self._has_brought = False
+            self._number += 1
+            self._forget_all()
+            self._wake()
 
     def note(self, keys: Iterable[bytes]) -> None:
         """These keys have changed, in the step that made it visible."""
         if not self._waiting and self._clock.monotonic() - self._asked_at > _KEPT_S:
             self._stop()
+            return
+        if self._is_bringing:
+            self._has_brought = True
             return
         for key in keys:
             self._number += 1
@@ -70,8 +99,7 @@ class ChangeFeed:
             oldest = next(iter(self._last))
             self._forgotten = self._last.pop(oldest)
             self._size_bytes -= len(oldest)
-        for woken in self._waiting:
-            woken.set()
+        self._wake()
 
     async def after(
         self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int, within_s: float
@@ -106,6 +134,9 @@ class ChangeFeed:
     def end(self) -> None:
         """The node stops: nobody waits here any more."""
         self._is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
         for woken in self._waiting:
             woken.set()
 
@@ -116,7 +147,11 @@ class ChangeFeed:
             self._forgotten = self._number
 
     def _stop(self) -> None:
-        self.is_on = False
+        self.is_on = self._has_brought = False
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._forgotten = self._number
         self._last.clear()
         self._size_bytes = 0
 

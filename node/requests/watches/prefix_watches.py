@@ -146,11 +146,14 @@ class PrefixWatches:
 
     async def _follow(self, node: NodeId, cursor: WatchCursor, heard: _Heard, deadline: Deadline) -> None:
         """Ask one member until it has news or time is up, once at least; one that fails is asked again after
-        a moment."""
+        a moment.
+
+        It does not wait with its first answer, so that its place goes on also where others have news soon.
+        """
         place = FeedPlace(*cursor.places.get(node, FeedPlace()))
         is_asked = False
         while (left_s := deadline.left_s - _ANSWER_S) > _SHORTEST_S or not is_asked:
-            wait_s = max(0.0, min(self._options.watch_again_s, left_s))
+            wait_s = max(0.0, min(self._options.watch_again_s, left_s)) if is_asked else 0.0
             asked = FeedRequest(cursor.keyspace, cursor.prefix, place, round(wait_s * 1000), _MOST_KEYS)
             is_asked = True
             try:

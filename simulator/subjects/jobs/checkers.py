@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from ringmill.simulator.checkers.job_excuses import is_excused
@@ -114,10 +115,12 @@ def _never_taken_away(history: History, output: str) -> Iterator[Violation]:
     coordinators of one such job may be at it at once, until it is told as over."""
     mine = [sighting for sighting in history.jobs.sightings if sighting.output == output]
     replaces = any(job.replaces for job in history.jobs.jobs if job.output == output)
-    if history.fired.get("crash_all") or replaces:
+    if replaces:
         return
+    is_cut = bool(history.fired.get("crash_all"))
+    cut_at = history.first_fired_at.get("crash_all", -inf if is_cut else inf)
     for seen, later in pairwise(mine):
-        if seen.state == "whole":
+        if seen.state == "whole" and later.at < cut_at:
             yield _violation(output, f"whole at {seen.at:.3f} s, {later.state} at {later.at:.3f} s")
 
 

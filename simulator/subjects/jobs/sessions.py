@@ -126,6 +126,8 @@ class JobSession:
             record.trouble.append(f"{error.code}: {error}")
             return False
         except ExceptionGroup as errors:
+            if errors.split(RingmillError)[1] is not None:
+                raise  # a bug of the client
             record.trouble.append(str(errors.exceptions[0]))
             return False
         return True

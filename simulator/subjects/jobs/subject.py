@@ -140,9 +140,10 @@ class JobWorkload:
         records = {record.job: record for record in self._world.history.jobs.jobs}
         for node in self._world.nodes.values():
             for view in node.node.jobs.views() if node.node else []:
-                state = job_state(job_status(view))
-                records[view.job].told.append(told(self._world.loop.time(), state))
-                records[view.job].tries = max(task.attempts for task in view.summary.tasks)
+                if (record := records.get(view.job)) is None:
+                    continue  # another subject's
+                record.told.append(told(self._world.loop.time(), job_state(job_status(view))))
+                record.tries = max([record.tries, *(task.attempts for task in view.summary.tasks)])
         self._reader.look_at_all()
 
     def check(self, history: History) -> list[Violation]:

@@ -6,6 +6,7 @@ A create and an alter have a ttl that no other call has, so a document shows who
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -87,9 +88,21 @@ def _is_one_change(before: Topology, after: Topology) -> bool:
     voters = set(before.voters) ^ set(after.voters)
     is_rest_same = (before.rows, before.is_paused) == (after.rows, after.is_paused)
     if keyspaces:
-        return len(keyspaces) <= 2 and is_rest_same and not members and not voters
+        is_one = len(keyspaces) <= 2 or _is_flip(before, after)
+        return is_one and is_rest_same and not members and not voters
     is_changed = bool(members or voters or not is_rest_same)
     return is_changed and len(members) <= _MOST_SEATS and len(voters) <= _MOST_SEATS
+
+
+def _is_flip(before: Topology, after: Topology) -> bool:
+    """A job has filled a keyspace, which takes the name and the place of another one."""
+    gone, come = set(before.keyspaces) - set(after.keyspaces), set(after.keyspaces) - set(before.keyspaces)
+    if len(come) != 1:
+        return False
+    (shown,) = come
+    filled = [each for each in gone if replace(each, name=shown.name) == shown]
+    former = [each for each in gone if each.name == shown.name]
+    return len(filled) == len(former) == 1 and len(gone) == 2
 
 
 def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
@@ -101,7 +114,7 @@ def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iter
         told = chain.get(call.epoch)
         if told is None:
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, the newest is {newest}"
-        elif _stands(chain, told, call, calls) if call.kind == "drop" else not _has(told, call):
+        elif _stands(chain, told, call, calls) if call.kind == "drop" else not _has(chain, told, call):
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, and is not in it"
 
 
@@ -122,7 +135,7 @@ def _dropped(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Itera
         if (before := chain.get(epoch - 1)) is None:
             continue
         ids = {each.id for each in chain[epoch].keyspaces}
-        for gone in (each for each in _made(before) if each.id not in ids):
+        for gone in (each for each in _made(before, chain) if each.id not in ids):
             maker = _maker(chain, gone, calls)
             meant = (
                 each.name == gone.name
@@ -161,17 +174,20 @@ def _certain(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Itera
     """What failed for certain is in no document, and what is in one was asked for."""
     may_be = {call.ttl_ms for call in calls if call.outcome in ("ok", "unknown")}
     for epoch, topology in sorted(chain.items()):
-        for keyspace in _made(topology):
+        for keyspace in _made(topology, chain):
             if keyspace.ttl_ms not in may_be:
                 yield f"epoch {epoch} has keyspace {keyspace.name} as a call that failed for certain made it"
 
 
-def _made(topology: Topology) -> list[KeyspaceEntry]:
-    return [keyspace for keyspace in topology.keyspaces if keyspace.id.epoch > 1]
+def _made(topology: Topology, chain: dict[int, Topology]) -> list[KeyspaceEntry]:
+    """Keyspaces that operators have made.  Jobs replace some of those that were there from the first on."""
+    own = {each.name for each in chain[min(chain)].keyspaces if each.id.epoch == 1}
+    made = (each for each in topology.keyspaces if each.id.epoch > 1)
+    return [each for each in made if each.name.partition(".")[0] not in own]
 
 
-def _has(topology: Topology, call: KeyspaceCall) -> bool:
-    return any((each.name, each.ttl_ms) == (call.name, call.ttl_ms) for each in _made(topology))
+def _has(chain: dict[int, Topology], topology: Topology, call: KeyspaceCall) -> bool:
+    return any((each.name, each.ttl_ms) == (call.name, call.ttl_ms) for each in _made(topology, chain))
 
 
 def _tells(call: KeyspaceCall) -> bool:

@@ -29,6 +29,8 @@ class KeyspaceCall:
     epoch: int = 0
     error: str = ""
     is_of_core: bool = False  # asked of a healed core, which owes an answer
+    timeout_s: float | None = None  # how long its client waits at most; None: nobody judges that
+    given_up: float | None = None  # when its driver has stopped to wait for it
 
 
 @dataclass(frozen=True, slots=True)

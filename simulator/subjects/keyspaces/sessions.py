@@ -57,6 +57,7 @@ class KeyspaceSession(PlannedClient):
         """One call, recorded whatever comes of it."""
         loop = asyncio.get_running_loop()
         call = KeyspaceCall(self.name, plan.kind, plan.name, plan.ttl_ms, loop.time(), is_of_core=is_of_core)
+        call.timeout_s = self._timeout_s
         calls.append(call)
         try:
             call.epoch = await self._send(call)
@@ -69,6 +70,9 @@ class KeyspaceSession(PlannedClient):
                 else ("failed" if is_certain else "unknown")
             )
             call.error = f"{error.code}: {error.message}"
+        except asyncio.CancelledError:
+            call.given_up = loop.time()
+            raise
         call.returned = loop.time()
 
     async def _send(self, call: KeyspaceCall) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.ring.topology import Topology
+from ringmill.simulator.checkers.promptness import late_calls
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -20,8 +21,9 @@ from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
 from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
 __all__ = ["KEYSPACES", "KeyspaceWorkload"]
@@ -103,7 +105,10 @@ class KeyspaceWorkload:
             PlannedChange(20_000, _LAST, "create", "last", 0.0),
             PlannedChange(20_001, _LAST, "list", "", 0.0),
         ]
-        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+        process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
+        await insist_on(
+            self._world, process, session, plans, self.calls, lambda call: call.outcome in ("ok", "conflict")
+        )
         await self.wait_idle()
         self._held = self._epochs()
         if stream(self._seed, "keyspaces/rivals").random() < _RIVALS_SHARE:
@@ -120,6 +125,8 @@ class KeyspaceWorkload:
 
     def check(self, history: History) -> list[Violation]:
         found = [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
+        for call, story in late_calls(self.calls):
+            found.append(Violation("C22", call.name.encode(), f"{call.kind} of a keyspace {story}"))
         return found if self._rivals is None else [*found, *check_rivals(self._rivals)]
 
     def figures(self, history: History) -> Figures:
@@ -144,11 +151,14 @@ class KeyspaceWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        order = stream(self._seed, f"client/{name}/order").sample(list(addresses), len(addresses))
-        process, session = client_in(
-            self._world, KeyspaceSession, name, self._seed, timeout_s, order, directory
-        )
+        process, session = self._session(name, timeout_s, addresses, directory)
         await work_off(self._world, process, session, plans, self.calls, is_of_core=is_of_core)
+
+    def _session(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, KeyspaceSession]:
+        order = stream(self._seed, f"client/{name}/order").sample(list(addresses), len(addresses))
+        return client_in(self._world, KeyspaceSession, name, self._seed, timeout_s, order, directory)
 
 
 def _told(figures: Figures) -> str:

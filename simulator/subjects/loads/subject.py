@@ -134,7 +134,9 @@ class LoadWorkload:
         finally:
             over.cancel()
             meddling.cancel()
-            await asyncio.gather(over, meddling, return_exceptions=True)
+            for ended in await asyncio.gather(over, meddling, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended  # a bug of the client: they wait out all errors of nodes
 
     async def _ask(self, name: str, what: Any) -> None:
         timeout_s = 5.0 if name == _LAST else stream(self._seed, f"client/{name}").choice((1.0, 5.0))

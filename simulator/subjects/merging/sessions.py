@@ -24,7 +24,7 @@ class MergingSession(PlannedClient):
         super().__init__(name, **standing)
         router, operations = self._router, OperationNames(self._entropy, self._router.directory)
         spaces = {policy: AsyncKeyspace(f"{policy}s", router, operations) for policy in MERGING_KEYS}
-        self._caller = MergingCaller(name, spaces)
+        self._caller = MergingCaller(name, spaces, self._timeout_s)
 
     async def make(
         self, plan: PlannedChange, calls: list[MergingCall], *, is_of_core: bool = False

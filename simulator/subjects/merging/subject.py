@@ -20,8 +20,9 @@ from ringmill.simulator.subjects.merging.sessions import MergingSession
 from ringmill.simulator.subjects.merging.workload import keyspaces_for
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
 from ringmill.simulator.world.seeds import stream
+from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
 __all__ = ["MERGING", "MergingWorkload"]
@@ -90,10 +91,14 @@ class MergingWorkload:
 
     async def look(self) -> None:
         plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(MERGING_KEYS)]
-        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+        process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
+        calls = self._world.history.merging
+        await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        return [Violation("C2", b"", "counters, sets and maps are not at rest long after healing")]
+        last = [call for call in self._world.history.merging if call.session == _LAST and call.error]
+        told = f": a read ended with {last[-1].error}" if last else ""
+        return [Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{told}")]
 
     def close(self) -> None:
         """Nothing is left to be noted."""
@@ -124,11 +129,14 @@ class MergingWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, session = client_in(
-            self._world, MergingSession, name, self._seed, timeout_s, addresses, directory
-        )
+        process, session = self._session(name, timeout_s, addresses, directory)
         calls = self._world.history.merging
         await work_off(self._world, process, session, plans, calls, is_of_core=is_of_core)
+
+    def _session(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, MergingSession]:
+        return client_in(self._world, MergingSession, name, self._seed, timeout_s, addresses, directory)
 
 
 def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedChange:

@@ -179,6 +179,7 @@ class Session:
             is_blind=given == EMPTY,
             is_synced=plan.durability == "",
             is_buffered=plan.durability == "buffered",
+            level=plan.level if plan.kind != "get" else None,
             timeout_s=self._timeout_s,
             ttl_s=plan.ttl_s,
             has_token=self.memory is not None,
@@ -245,6 +246,7 @@ class Session:
         return replace(
             done,
             dot=answer.dot,
+            w=answer.w,
             replicas=tuple(ReceiptLine(ack.node, ack.role, ack.durability) for ack in answer.replicas),
         )
 

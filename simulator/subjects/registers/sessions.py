@@ -27,7 +27,7 @@ class RegisterSession(PlannedClient):
             clock=clock,
             entropy=self._entropy,
         )
-        self._caller = RegisterCaller(name, self.registers)
+        self._caller = RegisterCaller(name, self.registers, self._timeout_s)
 
     async def make(
         self, plan: PlannedCall, calls: list[RegisterCall], *, is_of_core: bool = False

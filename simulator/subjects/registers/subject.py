@@ -31,7 +31,7 @@ from ringmill.simulator.subjects.registers.removal_ablations import REMOVAL_ABLA
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
 from ringmill.simulator.subjects.registers.tunables import removes, timeouts_s, tuned
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.virtual_loop import Process
@@ -123,15 +123,19 @@ class RegisterWorkload:
             PlannedCall(20_000 + at, _LAST, "get", key, 0.0, 0, by_version=False, deletes=False)
             for at, key in enumerate(REGISTER_KEYS)
         ]
-        await self._ask(_LAST, plans, 5.0, list(self._world.addresses), Directory)
+        process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
+        calls = self._world.history.registers
+        await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
+        last = [call for call in self._world.history.registers if call.session == _LAST and call.error]
+        told = f"; a read ended with {last[-1].error}" if last else ""
         damaged = [
             node.name
             for node in self._world.living()
             if node.node and node.node.replica.engine.corrupt_ranges()
         ]
-        return [Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}")]
+        return [Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}{told}")]
 
     def close(self) -> None:
         """Nothing is left to be noted."""

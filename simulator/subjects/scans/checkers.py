@@ -33,6 +33,9 @@ def check_scans(history: History, place: Place) -> Iterator[Violation]:
         elif scan.is_of_core:
             story = f"a scan of the healed core did not end: {scan.errors[-1:]}"
             yield Violation("C17", scan.prefix, story)
+        elif scan.is_last:
+            story = f"{_name(scan)} did not end, long after healing: {scan.errors[-1:]}"
+            yield Violation("C12", scan.prefix, story)
 
 
 def _in_order(scan: ScanRecord, place: Place) -> Iterator[Violation]:

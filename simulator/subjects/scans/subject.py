@@ -11,6 +11,7 @@ from ringmill.client.routing.directory import Directory
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.subjects.objects.checkers.durability import check_receipts
 from ringmill.simulator.subjects.objects.sessions import Session, SimulatedLink, Within
 from ringmill.simulator.subjects.scans.ablations import SCAN_ABLATIONS
 from ringmill.simulator.subjects.scans.checkers import check_scans
@@ -89,7 +90,8 @@ class ScanWorkload:
 
     def check(self, history: History) -> list[Violation]:
         topology, keyspace = self._world.topology, self._world.topology.keyspaces[0].id
-        return list(check_scans(history, lambda key: (topology.partition_of(keyspace, key), key)))
+        found = check_scans(history, lambda key: (topology.partition_of(keyspace, key), key))
+        return [*found, *check_receipts(history)]
 
     def figures(self, history: History) -> Figures:
         return {
@@ -146,7 +148,8 @@ class ScanWorkload:
             async with session:
                 for plan in plans:
                     await asyncio.sleep(plan.pause_s)
-                    await session.scan(plan, self._world.history.scans, is_of_core=is_of_core)
+                    record = await session.scan(plan, self._world.history.scans, is_of_core=is_of_core)
+                    record.is_last = name == _LAST
 
         await self._world.loop.spawn(process, work())
 

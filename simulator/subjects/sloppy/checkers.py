@@ -58,11 +58,18 @@ def check_fresh(
     for read in calls:
         if read.kind != "get" or read.outcome != "ok" or read.weak or {*gone} & {*owners[read.key]}:
             continue
+        answered = math.inf if read.returned is None else read.returned
         writes = [call for call in calls if call.key == read.key and call.kind != "get"]
-        replaced = _replaced(call for call in writes if call.outcome != "failed")
-        for write in writes:
-            is_firm = write.is_acked and not write.weak and (write.returned or math.inf) < read.invoked
-            if is_firm and write.value not in read.shown and write.value not in replaced:
+        begun = [call for call in writes if call.invoked < answered]
+        replaced = _replaced(call for call in begun if call.outcome != "failed")
+        for write in begun:
+            is_firm = write.is_acked and not write.weak
+            if (
+                is_firm
+                and _was_over(write, read)
+                and write.value not in read.shown
+                and write.value not in replaced
+            ):
                 yield Violation("C20", read.key, f"{read.session} reads nothing of it, {_story(write)}")
 
 
@@ -98,6 +105,13 @@ def _wrong(call: SloppyCall, row: Row) -> str:
 
 def _replaced(writes: Iterator[SloppyCall]) -> frozenset[bytes]:
     return frozenset(value for write in writes for value in write.replaces)
+
+
+def _was_over(write: SloppyCall, read: SloppyCall) -> bool:
+    """A session that makes no pause asks at the very time at which it was answered."""
+    ended = math.inf if write.returned is None else write.returned
+    is_same = write.session == read.session and write.invoked < read.invoked
+    return ended < read.invoked or (is_same and ended == read.invoked)
 
 
 def _is_gone(write: SloppyCall, gone: Collection[str]) -> bool:

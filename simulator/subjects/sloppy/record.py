@@ -37,6 +37,8 @@ class SloppyCall:
     weak: bool = False
     error: str = ""
     is_of_core: bool = False  # asked of a healed core, which owes an answer
+    timeout_s: float | None = None  # how long its client waits at most; None: nobody judges that
+    given_up: float | None = None  # when its driver has stopped to wait for it
 
     @property
     def is_acked(self) -> bool:

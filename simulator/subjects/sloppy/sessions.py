@@ -38,6 +38,7 @@ class SloppySession(PlannedClient):
         call = SloppyCall(self.name, plan.kind, plan.key, value, now(), is_of_core=is_of_core)
         if found is not None:
             call.replaces = frozenset(found.siblings)
+        call.timeout_s = self._timeout_s
         calls.append(call)
         try:
             await self._send(plan, call, found)
@@ -45,6 +46,9 @@ class SloppySession(PlannedClient):
         except RingmillError as error:
             call.outcome = _lost(plan.kind == "get", error)
             call.error = f"{error.code}: {error.message}"
+        except asyncio.CancelledError:
+            call.given_up = now()
+            raise
         call.returned = now()
 
     async def _send(self, plan: PlannedCall, call: SloppyCall, found: Item | None) -> None:

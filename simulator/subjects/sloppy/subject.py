@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
+from ringmill.simulator.checkers.promptness import late_calls
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
@@ -21,10 +22,11 @@ from ringmill.simulator.subjects.sloppy.record import SloppyCall, SloppyKind
 from ringmill.simulator.subjects.sloppy.sessions import SloppySession
 from ringmill.simulator.subjects.sloppy.workload import KEYS, PlannedCall, draw_calls, keyspaces_for
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, work_off
+from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import Tunables
+from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
 __all__ = ["SLOPPY", "SloppyWorkload"]
@@ -35,7 +37,7 @@ _FLIGHT_S: Final = 6.0  # the longest a write may still be under way at its coor
 _LOOK_EVERY_S: Final = 0.5
 _AT_REST_S: Final = 0.25
 _LAST_LOOKS: Final = 20  # after the last client has ended, while nodes may still be down
-_CORE: Final = "l-core"
+_CORE, _LAST = "l-core", "l-end"
 _PROGRESS: Final[tuple[SloppyKind, ...]] = ("put", "get")
 
 
@@ -99,11 +101,18 @@ class SloppyWorkload:
                     values = await self._keepers.held_by(owner, key)
                     if values is not None:
                         self._held[owner, key] = values
+        plans = [PlannedCall(20_000 + at, _LAST, "get", key, None, 0.0) for at, key in enumerate(KEYS)]
+        process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
+        await insist_on(self._world, process, session, plans, self.calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
+        last = [call for call in self.calls if call.session == _LAST and call.error]
+        told = f"; a read ended with {last[-1].error}" if last else ""
         waiting = [node.name for node in self._world.living() if self._has_work(node)]
         return [
-            Violation("C2", b"", f"hints wait, or copies are not compared, long after healing: {waiting}")
+            Violation(
+                "C2", b"", f"hints wait, or copies are not compared, long after healing: {waiting}{told}"
+            )
         ]
 
     def close(self) -> None:
@@ -112,7 +121,9 @@ class SloppyWorkload:
     def check(self, history: History) -> list[Violation]:
         gone = {*history.lost, *history.damaged}
         owners = {key: self._keepers.owners_ever(key) for key in KEYS}
+        late = late_calls(self.calls)
         return [
+            *(Violation("C22", call.key, f"{call.kind} of {call.session} {story}") for call, story in late),
             *check_sloppy(self.calls, self._held, gone),
             *check_receipts(self.calls, self._keepers.row_of),
             *check_fresh(self.calls, owners, gone),
@@ -181,10 +192,13 @@ class SloppyWorkload:
         *,
         is_of_core: bool = False,
     ) -> None:
-        process, session = client_in(
-            self._world, SloppySession, name, self._seed, timeout_s, addresses, directory
-        )
+        process, session = self._session(name, timeout_s, addresses, directory)
         await work_off(self._world, process, session, plans, self.calls, is_of_core=is_of_core)
+
+    def _session(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, SloppySession]:
+        return client_in(self._world, SloppySession, name, self._seed, timeout_s, addresses, directory)
 
 
 def _tuned(seed: int, tunables: Tunables) -> Tunables:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Purged, Vector, covers
 
-__all__ = ["Told", "check_watches"]
+__all__ = ["Told", "check_ends", "check_watches"]
 
 
 _TAKING: Final = frozenset(("disk_lies", "disk_lost", "disk_replaced"))
@@ -30,6 +31,14 @@ def check_watches(told: Sequence[Told], history: History, watchers: Iterable[str
             mine = [each for each in told if each.watcher == watcher and each.key == key]
             yield from _never_back(mine, [one for one in history.purged if one.key == key])
             yield from _last(mine, history, watcher, key)
+
+
+def check_ends(ends: Mapping[str, BaseException | None]) -> Iterator[Violation]:
+    """How each watcher ended.  Only being cancelled is right: its patience is a day, the keyspace stays."""
+    for watcher, end in ends.items():
+        if not isinstance(end, asyncio.CancelledError):
+            causes = end.exceptions if isinstance(end, BaseExceptionGroup) else [end]
+            yield Violation("C19", b"", f"{watcher} stopped to watch: {', '.join(map(repr, causes))}")
 
 
 def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Violation]:

@@ -21,7 +21,7 @@ from ringmill.simulator.subjects.objects.subject import ObjectWorkload
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.watches.ablations import WATCH_ABLATIONS
-from ringmill.simulator.subjects.watches.checkers import Told, check_watches
+from ringmill.simulator.subjects.watches.checkers import Told, check_ends, check_watches
 from ringmill.simulator.subjects.watches.marks import WATCH_MARKS
 from ringmill.simulator.subjects.watches.sessions import OF_KEYS, OF_PREFIX, WATCHERS, WatchSession
 from ringmill.simulator.subjects.watches.workload import TAG, draw_watched
@@ -42,6 +42,7 @@ class WatchWorkload(ObjectWorkload):
     def _draw(self, options: SimulationOptions) -> list[PlannedOperation]:
         self._twists = ()
         self._told: list[Told] = []
+        self._ends: dict[str, BaseException | None] = {}
         return draw_watched(
             stream(self._seed, "watches"), operations=options.operations, sessions=options.sessions
         )
@@ -62,19 +63,21 @@ class WatchWorkload(ObjectWorkload):
             async with asyncio.timeout(_CAUGHT_UP_S):
                 while [*check_watches(self._told, self._world.history, WATCHERS)]:  # noqa: ASYNC110 - virtual time costs nothing
                     await asyncio.sleep(_LOOK_S)
-        for watching in self._watching:
+        for watching in self._watching.values():
             watching.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        ends = await asyncio.gather(*self._watching.values(), return_exceptions=True)
+        self._ends = dict(zip(self._watching, ends, strict=True))
 
     def check(self, history: History) -> list[Violation]:
-        return [*super().check(history), *check_watches(self._told, history, WATCHERS)]
+        watches = check_watches(self._told, history, WATCHERS)
+        return [*super().check(history), *watches, *check_ends(self._ends)]
 
     def figures(self, history: History) -> Figures:
         return {**super().figures(history), "told": len(self._told)}
 
     async def _begin_watching(self) -> None:
         """Each watcher follows all keys from now on, beyond the end of the load."""
-        self._watching = [self._watch(name, level) for name, level in {**OF_KEYS, **OF_PREFIX}.items()]
+        self._watching = {name: self._watch(name, level) for name, level in {**OF_KEYS, **OF_PREFIX}.items()}
 
     def _watch(self, name: str, level: Level | None) -> asyncio.Task[None]:
         process, transport = self._process_of(name)

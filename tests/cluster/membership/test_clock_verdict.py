@@ -2,7 +2,7 @@
 
 import pytest
 
-from ringmill.cluster.membership.clock_verdict import Comparison, compare, shared_reading
+from ringmill.cluster.membership.clock_verdict import Comparison, compare, earliest_reading, shared_reading
 
 
 def agrees(own_ms: float, others_ms: list[float], former: Comparison | None = None) -> bool:
@@ -59,3 +59,9 @@ def test_expiry_goes_by_a_reading_that_one_wrong_clock_cannot_move(
     own_ms: float, others_ms: list[float], asked: int, expected: float | None
 ) -> None:
     assert shared_reading(own_ms, others_ms, asked) == expected
+
+
+def test_the_earliest_reading_is_not_moved_forwards_by_one_wrong_clock() -> None:
+    assert earliest_reading(7200, []) is None
+    assert earliest_reading(7200, [0]) == earliest_reading(0, [7200]) == 0
+    assert earliest_reading(3, [4, 2]) == 2

@@ -103,6 +103,18 @@ def test_what_the_own_clock_said_before_the_clocks_were_compared_binds_expiry_to
     assert hybrid.expiry_ms() == 1_000_001_000
 
 
+def test_what_cannot_be_undone_goes_by_the_earliest_clock_until_there_is_a_median() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    assert hybrid.shared_expiry_ms() == 0
+    hybrid.removals_follow(hybrid.offset_ms - 2000)
+    clock.wall_s += 3600
+    clock.pass_time(1)
+    assert hybrid.shared_expiry_ms() == 999_999_000
+    hybrid.expiry_follows(hybrid.offset_ms)
+    assert hybrid.shared_expiry_ms() == hybrid.expiry_ms() == 1_003_601_000
+
+
 def test_the_shared_time_does_not_step_with_the_own_clock_once_the_clocks_were_compared() -> None:
     clock = SteeredClock()
     hybrid = HybridClock(clock)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, build_bundle
 from ringmill.cluster.ports import Clock
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.simulator.disk.lossy import LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 
 BUNDLE = build_bundle("big", {"big.py": b"# " + b"x" * 2_500_000}.get)  # three chunks
 CODE, NAME = BUNDLE.data, BUNDLE.sha256
@@ -129,6 +131,17 @@ async def test_a_bundle_damaged_on_its_way_is_not_kept(wire: Any, tmp_path: Path
     with pytest.raises(CorruptData):
         await there.ensure(NAME, NodeId("n1"))
     assert not there.has(NAME)
+
+
+async def test_a_bundle_is_kept_once_the_name_of_a_new_folder_is_on_the_disk_too(wire: Any) -> None:
+    files = LossyDisk(forgets_folders=True)
+    files.mkdir("/data")
+    files.fsync_dir("/")
+    kept = BundleStore("/data/bundles", files=files, transport=wire.end("n1"), clock=SystemClock())
+    await kept.put(NAME, pieces(CODE))
+    for seed in range(20):
+        left = files.after_kill().cut_power(CrashModel.ANY_ORDER, Random(seed))
+        assert left.read_bytes(kept.path(NAME)) == CODE
 
 
 def full(call: str) -> LossyDisk:

@@ -73,6 +73,28 @@ async def test_a_place_of_another_start_or_behind_what_is_kept_is_lost() -> None
     assert (await ask(ChangeFeed("other", clock, most_keys=3), place)).is_lost
 
 
+async def test_what_moves_bring_pushes_nothing_out_and_is_looked_for_once() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=3)
+    feed.note_brought()
+    place = (await ask(feed, FeedPlace())).place
+    feed.all_is_brought()
+    assert not (await ask(feed, place)).is_lost  # it came before that place
+    with feed.bringing():
+        feed.note(b"k%d" % number for number in range(10))
+    feed.note([b"k"])
+    news = await ask(feed, place)
+    assert (news.keys, news.is_lost) == ((b"k",), False)
+    waiting = asyncio.ensure_future(ask(feed, news.place, within_s=60))
+    await asyncio.sleep(0)
+    feed.all_is_brought()
+    lost = await waiting
+    assert lost.is_lost and (await ask(feed, place)).is_lost
+    feed.all_is_brought()
+    feed.note([b"k1"])
+    news = await ask(feed, lost.place)
+    assert (news.keys, news.is_lost) == ((b"k1",), False)
+
+
 async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
     clock = HandClock()
     feed = ChangeFeed("boot", clock, most_keys=10)

@@ -1,11 +1,15 @@
 """Each checker goes red on a history that breaks its property, and stays silent on a good one."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
+from ringmill.cluster.versions.dots import VersionVector, parse_dot
+from ringmill.cluster.versions.hybrid_time import ZERO
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.simulator.checkers.core import check_core
 from ringmill.simulator.checkers.promptness import check_errors
 from ringmill.simulator.history import (
@@ -62,8 +66,49 @@ def test_c1_a_read_that_misses_what_was_acknowledged_before() -> None:
     assert _found(ONE, TWO, _get(2, 4, 5, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"), session="b")) >= {"C1"}
 
 
+OWNERS = tuple(ReceiptLine(node, "owner", "synced") for node in ("n1", "n2"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ({}, ""),
+        ({"level": "all"}, ""),
+        ({"level": "one", "w": 1, "is_weak": True, "replicas": OWNERS[:1]}, ""),
+        ({"is_synced": False, "is_buffered": True, "replicas": OWNERS}, ""),
+        ({"is_weak": True}, "is weak"),
+        ({"level": "all", "is_weak": True}, "is weak"),
+        ({"w": 1}, "less than the keyspace's 2"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n2", "hinted", "synced"))}, "names 1 owners"),
+        ({"replicas": (OWNERS[0], OWNERS[0])}, "twice"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n4", "fallback", "synced"))}, "another role"),
+        ({"replicas": (OWNERS[0], ReceiptLine("n2", "owner", "buffered"))}, "less than synced"),
+    ],
+)
+def test_c1_a_receipt_that_does_not_say_what_was_asked_for(more: dict[str, Any], wrong: str) -> None:
+    put = replace(ONE, **{"level": "", "w": 2, "replicas": OWNERS, **more})
+    found = [each for each in check_all(History([put], [], default_w=2)) if each.property == "C1"]
+    assert bool(found) is bool(wrong)
+    assert all(wrong in each.story for each in found)
+
+
 def test_c2_owners_that_differ_at_the_end() -> None:
     assert "C2" in _found(ONE, TWO, finals=[*END[:2], Final(KEY, "n3", {"n1#1": 2}, ())])
+
+
+def test_c2_owners_that_hold_another_value_expiry_or_a_tombstone_under_one_name() -> None:
+    stored = object_of(Sibling(parse_dot("n1#1:2"), b"2", ZERO, OperationId(1, 2, ZERO)))
+    seen, (sibling,) = END[0].seen, stored.siblings
+    good = [Final.of(KEY, node, stored) for node in ("n1", "n2")]
+    assert _found(ONE, TWO, READ_TWO, finals=good) == set()
+    for other in ({"value": b"1"}, {"value": None}, {"expires_at_ms": 9}):
+        wrong = Final.of(KEY, "n3", object_of(sibling._replace(**other)))
+        assert (wrong.dots, wrong.seen) == (good[0].dots, seen)
+        assert _found(ONE, TWO, READ_TWO, finals=[*good, wrong]) == {"C2"}
+
+
+def object_of(sibling: Sibling) -> StoredObject:
+    return StoredObject(VersionVector(((sibling.dot.actor, sibling.dot.counter),)), (sibling,))
 
 
 def test_c3_a_put_that_nobody_could_have_replaced_is_gone() -> None:
@@ -258,6 +303,30 @@ def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
         history = History(registers=[register], merging=[counter], scans=[scan], scan_writes=[ONE])
         found = [violation.property for violation in check_errors(history)]
         assert found == ["C22"] * (3 if is_wrong else 0), code
+
+
+def test_what_a_session_asks_at_the_instant_of_its_answer_is_asked_behind_it() -> None:
+    delete = replace(TWO, kind="delete", value=b"", given={"n1#1": 1}, seen={"n1#1": 2})
+    stale = replace(_get(2, 3, 4, {"n1#1": 2}, SeenSibling(b"1", "n1#1:1")), index=2)
+    missing = _get(2, 3, 4, {"n1#1": 1}, SeenSibling(b"1", "n1#1:1"))
+    gone = [replace(final, dots=("n1#1:2",)) for final in END]
+    assert "C6" in _found(ONE, delete, stale, finals=gone)
+    assert "C6" not in _found(ONE, delete, replace(stale, session="b"), finals=gone)
+    assert {"C1", "C5"} <= _found(ONE, TWO, missing)
+    assert "C1" not in _found(ONE, TWO, replace(missing, session="b"))
+
+
+def test_c22_a_call_of_a_register_or_counter_ends_within_its_time() -> None:
+    register = RegisterCall("a", "cas", KEY, 1.0, returned=2.05, outcome="unknown", timeout_s=1.0)
+    counter = MergingCall("a", "counter", "count", KEY, 1.0, timeout_s=1.0, given_up=1.5)
+    other = MergingCall("a", "counter", "get", KEY, 1.0, returned=60.0)
+    history = History(registers=[register], merging=[counter, other])
+    assert list(check_errors(history)) == []
+    register.returned, counter.given_up = 2.2, 2.2
+    assert [found.property for found in check_errors(history)] == ["C22", "C22"]
+    register.returned, counter.given_up = None, None  # they hang, and nobody gives them up
+    history.registers.append(RegisterCall("b", "get", KEY, 60.0, returned=61.0, outcome="ok"))
+    assert ["had no answer" in found.story for found in check_errors(history)] == [True, True]
 
 
 def test_c1_a_buffered_write_outlives_a_kill_and_not_a_power_cut() -> None:

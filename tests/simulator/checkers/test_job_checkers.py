@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from ringmill.simulator.history import History
-from ringmill.simulator.job_history import JobHistory, JobRecord, Told
+from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.loads.checkers import check_load
 from ringmill.simulator.subjects.loads.sessions import LoadHistory
@@ -45,6 +45,18 @@ def test_c9_a_disk_that_fails_later_does_not_excuse_a_job(
     first_at: dict[str, float], is_excused: bool, cause: str
 ) -> None:
     history = History(first_fired_at=first_at, jobs=JobHistory([record(told("FAILED", cause))]))
+    assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
+
+
+@pytest.mark.parametrize(
+    ("fired_at", "is_excused"), [({}, False), ({"crash_all": 5.0}, True), ({"crash_all": 8.0}, False)]
+)
+def test_c9_an_output_is_taken_away_by_a_power_cut_before_and_not_by_a_later_one(
+    fired_at: dict[str, float], is_excused: bool
+) -> None:
+    seen = [Sighting(4.0, "/shared/out", "whole"), Sighting(6.0, "/shared/out", "absent")]
+    jobs = JobHistory([record(told("RUNNING"))], seen)
+    history = History(first_fired_at=fired_at, fired=dict.fromkeys(fired_at, 1), jobs=jobs)
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,3 +96,13 @@ def test_a_sound_history_passes(calls: Sequence[RegisterCall]) -> None:
 @pytest.mark.parametrize("calls", BROKEN.values(), ids=BROKEN)
 def test_a_breach_is_found(calls: Sequence[RegisterCall]) -> None:
     assert {each.property for each in check_registers(calls)} == {"C7"}
+
+
+def test_what_a_session_asks_at_the_instant_of_its_answer_is_asked_behind_it() -> None:
+    """For a session alone: what two of them do at one instant may be in either order."""
+    for change, read in (
+        (counted(1, b"1"), got(1.5, 0, None)),
+        (cas(1, b"a", 1), got(1.5, 0, None, b"set 0")),
+    ):
+        assert [found.property for found in check_registers([change, read])] == ["C7"]
+        assert list(check_registers([change, replace(read, session="r1")])) == []

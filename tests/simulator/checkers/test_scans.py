@@ -64,6 +64,7 @@ BROKEN = {
     "invented": ([put(1, b"a", 1)], scan(item(b"a", 1, 7))),
     "from the future": ([put(30, b"a", 1)], scan(item(b"a", 1))),
     "certainly not written": ([put(1, b"a", 1, outcome="failed", dot="")], scan(item(b"a", 1))),
+    "whole in the end or red": ([], scan(is_complete=False, is_last=True)),
     "the core owes an answer": ([], scan(is_complete=False, is_of_core=True)),
 }
 

@@ -39,6 +39,32 @@ def test_what_was_not_synced_is_sometimes_lost(model: CrashModel) -> None:
     assert len(bodies) > 1
 
 
+@pytest.mark.parametrize("events", [1, 300, 3000])
+def test_a_prefix_ends_behind_each_unsynced_write_however_long_the_disk_has_been_in_use(events: int) -> None:
+    disk = LossyDisk()
+    disk.mkdir("d")
+    file = disk.create("d/a")
+    disk.fsync_dir("d")
+    for _ in range(events):
+        file.append(b".")
+        file.sync()
+    for _ in range(5):
+        file.append(b"x")
+    moment = disk.moment()
+    sizes = {len(moment.crash(CrashModel.PREFIX, Random(seed)).files["d/a"]) for seed in range(100)}
+    assert sizes == {events + more for more in range(6)}
+
+
+def test_a_full_disk_is_full_after_a_power_cut() -> None:
+    disk = LossyDisk(capacity=10)
+    disk.mkdir("d")
+    disk.fsync_dir("d")
+    left = disk.cut_power(CrashModel.PREFIX, Random(0))
+    with pytest.raises(OSError, match="No space left"):
+        left.create("d/a").append(b"x" * 11)
+    assert left.after_kill().cut_power(CrashModel.TORN, Random(0)).capacity == 10
+
+
 def test_a_lying_disk_loses_what_it_called_synced() -> None:
     sizes = {disk_with_file().cut_power(CrashModel.LYING, Random(seed)).used for seed in range(50)}
     assert 0 in sizes

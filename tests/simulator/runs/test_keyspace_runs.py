@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
+from ringmill.cluster.ring.keyspaces.generations import Generation
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
-from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Topology, first_topology
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import ablation_named
@@ -74,6 +75,20 @@ def stories(adopted: list[Topology], calls: list[KeyspaceCall]) -> str:
 def call(kind: Any, ttl_ms: int, epoch: int, *, at: float = 1.0, outcome: Any = "ok") -> KeyspaceCall:
     made = KeyspaceCall("k", "create", "a", ttl_ms, at, at + 0.5, epoch=epoch)
     return replace(made, kind=kind, outcome=outcome)
+
+
+def test_a_job_that_replaces_a_keyspace_beside_operators_is_no_breach() -> None:
+    index = KeyspaceEntry(KeyspaceId(1, 7), "index", r=2, w=2)
+    first = replace(FIRST, keyspaces=(*FIRST.keyspaces, index))
+    generation = Generation.of("index", index.id, "job journal")
+    begun = generation.begun(first)
+    assert begun is not None
+    shown = generation.flipped(begun)
+    assert shown is not None
+    with_a = with_keyspace(shown, "a", 1)
+    assert stories([first, begun, shown, with_a], [call("create", 1, 4)]) == ""
+    assert "not one change" in stories([first, begun, replace(with_a, epoch=shown.epoch)], [])
+    assert "failed for certain" in stories([first, begun, shown, with_a], [])
 
 
 def test_the_checker_sees_what_must_not_be() -> None:

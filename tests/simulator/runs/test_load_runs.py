@@ -20,6 +20,12 @@ def test_no_seed_loses_or_doubles_a_record() -> None:
     assert sum(each.figures["loads"]["overwritten"] for each in results) > len(results)
 
 
+def test_jobs_beside_a_load_are_told_from_it() -> None:
+    run = run_seed(2, SimulationOptions(("jobs", "loads"), nodes=3, faults=()))
+    assert run.violations == ()
+    assert run.figures["loads"]["SUCCEEDED"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "first"), [("load-noted", 7), ("snapshot-read", 4), ("window-repeated", 65)]
 )

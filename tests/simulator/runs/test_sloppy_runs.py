@@ -126,6 +126,19 @@ def test_a_receipt_or_a_read_that_is_not_weak_though_owners_lack_is_found() -> N
         assert not list(check_fresh([firm, excused], owners, ()))
 
 
+def test_a_read_is_excused_by_what_had_begun_to_replace_a_write_before_its_answer_alone() -> None:
+    owners = {b"k": ("n1", "n2", "n3")}
+    firm = acked(b"v", A, B, weak=False)
+    read = SloppyCall("l1", "get", b"k", b"", 2.0, 3.0, "ok")
+    replaced = acked(b"w", A, B, replaces=frozenset({b"v"}))
+    for begun, is_excused in ((2.5, True), (0.5, True), (9.0, False)):
+        other = replace(replaced, invoked=begun, returned=begun + 0.1, weak=True)
+        assert bool(list(check_fresh([firm, other, read], owners, ()))) is not is_excused, begun
+    at_once = replace(read, invoked=1.0, session="l0")
+    assert list(check_fresh([firm, at_once], owners, ()))
+    assert not list(check_fresh([firm, replace(at_once, session="l1")], owners, ()))
+
+
 def test_a_fallback_that_lost_its_hint_is_found_unless_its_disk_is_gone() -> None:
     broken = {("n1#1:1", "n4", "n2"): acked(b"v", A, D)}
     assert list(check_kept(broken, ()))

@@ -32,12 +32,13 @@ from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, en
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
 from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand
 from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
-from ringmill.client.gateway.redis.serving.lateness import Lateness
+from ringmill.client.gateway.redis.serving.lateness import Lateness, untaken_bytes
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
-from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change, Turns
+from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.turns import Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Entropy
@@ -185,7 +186,8 @@ class RedisConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self.lateness.fills(self.door.monotonic(), self._unsent())
+        if self._transport is not None:
+            self.lateness.fills(self.door.monotonic(), untaken_bytes(self._transport))
 
     def resume_writing(self) -> None:
         self.lateness.is_full = False
@@ -241,7 +243,8 @@ class RedisConnection(asyncio.Protocol):
         """Why the connection is to be closed now: the caller is silent, or takes no answers; "" when not."""
         is_busy = bool(self._unanswered or self._backlog)
         is_amid = self._parser.is_amid_command  # all of it: what has come whole was begun when there was room
-        return self.lateness.why(now_s, unsent=self._unsent(), is_busy=is_busy, is_amid=is_amid)
+        untaken = untaken_bytes(self._transport) if self.lateness.is_full and self._transport else 0
+        return self.lateness.why(now_s, untaken=untaken, is_busy=is_busy, is_amid=is_amid)
 
     def is_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there: send all that are, in order."""

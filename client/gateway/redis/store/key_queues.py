@@ -12,7 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple, TypeAlias
 
 from ringmill.client.connection import AsyncClient
@@ -21,13 +21,14 @@ from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.key_names import kept_name
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
+from ringmill.client.gateway.redis.store.turns import Place, Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, RingmillError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 from ringmill.cluster.ports import Clock
 
-__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "Turns", "reply_of"]
+__all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "reply_of"]
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
@@ -45,7 +46,6 @@ Change: TypeAlias = Callable[[Entry, int], Reply]
 key holds then, and raises RedisError before it has changed anything."""
 
 Done: TypeAlias = Callable[[Reply], None]
-Turns: TypeAlias = asyncio.Semaphore
 
 
 class SteppedChange(ABC):
@@ -112,14 +112,15 @@ class KeyQueues:
     def submit(self, key: bytes, change: Change, done: Done, turns: Turns | None = None) -> None:
         """Have a change made; `done` gets the reply, an error too.
 
-        It has its place in the queue of the key at once.  When it is the first there, it waits for one of the
-        turns, and has its time from then on.
+        It has its place in the queue of the key at once.  The first there waits for one of the turns, its own
+        or one of those behind it, so no connection waits for the turns of another.  It has its time from then
+        on.
         """
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue()
             queue.worker = asyncio.get_running_loop().create_task(self._work(key, queue))
-        queue.append(_Submitted(change, done, turns))
+        queue.add(_Submitted(change, done, turns))
 
     def ask(self, key: bytes, change: Change, turns: Turns | None = None) -> asyncio.Future[Reply]:
         """As `submit`, for a caller that waits.  What has not begun when it waits no more is not done."""
@@ -150,36 +151,42 @@ class KeyQueues:
 
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
-            while queue:
-                async with queue[0].turns or nullcontext():
-                    batch = _taken(queue)
+            while not queue.is_empty:
+                turns = await queue.turn()
+                try:
+                    batch = queue.taken()
                     while batch:
                         replies = await self._replies(key, batch)
                         for one, reply in zip(batch, replies, strict=False):
                             one.done(reply)
                         del batch[: len(replies)]
+                finally:
+                    if turns is not None:
+                        turns.give_back()
         finally:
             del self._queues[key]
 
     async def _replies(self, key: bytes, batch: list[_Submitted]) -> list[Reply]:
         """Those of the first changes, of at least one."""
+        changes = [one.change for one in batch]
         try:
-            return await self._made(key, [one.change for one in batch])
+            return await self._made(key, changes)
         except _TooLarge as error:
-            if len(batch) > 1:  # the one that is too large fails, and not those beside it
+            if len(changes) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
             return [RedisError(str(error))]
-        except _TakesTooLong as error:  # it is the first one: those behind it are made without it
-            return [self.told(DeadlineExceeded(str(error)))]
         except RingmillError as error:
-            return [self.told(error)] * len(batch)
+            return [self.told(error)] * len(changes)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a change of a key failed")
-            return [GATEWAY_FAILED] * len(batch)
+            return [GATEWAY_FAILED] * len(changes)
 
     async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
         """Make the first changes as one, as many as take 10 ms and have replies of about 1 MiB, and return
-        their replies."""
+        their replies.
+
+        When the first one takes longer, those behind it are removed: it is done, or fails, alone.
+        """
         async with self._lent() as client:
             return await self._made_by(client, key, changes)
 
@@ -241,7 +248,8 @@ class KeyQueues:
     ) -> tuple[list[Reply], Entry]:
         """Those of the first changes, and what they leave.
 
-        A change in steps that takes long is left to the next time when others are before it.
+        A change in steps that takes long is left to the next time when others are before it, and those behind
+        it are removed when it is the first.
         """
         replies: list[Reply] = []
         size = 0
@@ -253,7 +261,12 @@ class KeyQueues:
                 while not (made := self._reply_of_steps(steps, enough)):
                     if before is not None:
                         return replies, before
-                    enough = await self._next_turn(until)
+                    del changes[1:]
+                    self._check_time(until)
+                    await asyncio.sleep(0)  # others have their turn
+                    enough = self._clock.monotonic() + ENOUGH_S
+                if len(changes) == 1:
+                    self._check_time(until)
                 reply = made[0]
             else:
                 reply = reply_of(change, entry, now_ms)
@@ -277,14 +290,11 @@ class KeyQueues:
             return [error]
         return []
 
-    async def _next_turn(self, until: float) -> float:
-        """Let others have theirs, and tell how long the next one may take."""
+    def _check_time(self, until: float) -> None:
         if self._clock.monotonic() >= until:
-            raise _TakesTooLong(
+            raise DeadlineExceeded(
                 f"what was to be done in one step takes more than {self._timeout_s:g} s, and nothing was done"
             )
-        await asyncio.sleep(0)
-        return self._clock.monotonic() + ENOUGH_S
 
     def _left_s(self, until: float) -> float:
         left_s = until - self._clock.monotonic()
@@ -298,31 +308,87 @@ class _Submitted(NamedTuple):
     done: Done
     turns: Turns | None
 
+    @property
+    def is_dropped(self) -> bool:
+        return isinstance(self.change, Droppable) and self.change.is_dropped
 
-class _Queue(deque[_Submitted]):
+
+class _Queue:
     """What waits for a key, and the task that does it."""
 
     worker: asyncio.Task[None]
 
+    def __init__(self) -> None:
+        self._waiting: deque[_Submitted] = deque()
+        self._number_by_turns: dict[Turns | None, int] = {}  # of those that wait
+        self._place: Place | None = None  # while all wait for a turn
+        self._look_at = MOST_AT_ONCE
 
-def _taken(queue: _Queue) -> list[_Submitted]:
-    """The next ones to be made together; what was dropped before them is answered, and costs nothing more."""
-    batch: list[_Submitted] = []
-    while queue and len(batch) < MOST_AT_ONCE:
-        one = queue.popleft()
-        if isinstance(one.change, Droppable) and one.change.is_dropped:
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def add(self, one: _Submitted) -> None:
+        """What was dropped is answered, and held no longer, when it is most of what waits."""
+        self._waiting.append(one)
+        self._number_by_turns[one.turns] = self._number_by_turns.get(one.turns, 0) + 1
+        if self._place is not None:
+            _ask(one.turns, self._place)
+        if len(self._waiting) >= self._look_at:
+            for _ in range(len(self._waiting)):
+                if not self._leaves_dropped(first := self._waiting.popleft()):
+                    self._waiting.append(first)
+            self._look_at = max(MOST_AT_ONCE, 2 * len(self._waiting))
+
+    async def turn(self) -> Turns | None:
+        """Wait for the first turn that one of those that wait here has; None when one of them needs none."""
+        if None in self._number_by_turns:
+            return None
+        place: Place = asyncio.get_running_loop().create_future()
+        self._place = place
+        for turns in self._number_by_turns:
+            _ask(turns, place)
+        try:
+            return await place
+        finally:
+            self._place = None
+            for turns in self._number_by_turns:
+                if turns is not None:
+                    turns.forget(place)
+
+    def taken(self) -> list[_Submitted]:
+        """The next ones to be made together; what was dropped before them is answered, and costs nothing
+        more."""
+        batch: list[_Submitted] = []
+        while self._waiting and len(batch) < MOST_AT_ONCE:
+            one = self._waiting.popleft()
+            if not self._leaves_dropped(one):
+                self._leaves(one)
+                batch.append(one)
+        return batch
+
+    def _leaves_dropped(self, one: _Submitted) -> bool:
+        """Whether it was dropped; then it is answered."""
+        if one.is_dropped:
+            self._leaves(one)
             one.done(reply_of(one.change, Entry(), 0))
-        else:
-            batch.append(one)
-    return batch
+        return one.is_dropped
+
+    def _leaves(self, one: _Submitted) -> None:
+        self._number_by_turns[one.turns] -= 1
+        if not self._number_by_turns[one.turns]:
+            del self._number_by_turns[one.turns]
+
+
+def _ask(turns: Turns | None, place: Place) -> None:
+    if turns is not None:
+        turns.ask(place)
+    elif not place.done():  # it needs none
+        place.set_result(None)
 
 
 class _TooLarge(Exception):
     """What a key would hold has no room in a register."""
-
-
-class _TakesTooLong(Exception):
-    """The first change, which has many steps, is not made in time."""
 
 
 def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:

@@ -1,7 +1,8 @@
 """C2: once faults have ended, all owners of a key hold the same.
 
-At the end, after every key was read from all its owners.  Before that hints bring a write to every owner, or
-the comparing of owners, also where the only hint is lost permanently with its coordinator.
+At the end, after every key was read from all its owners; what they hold under one name is the same write.
+Before that hints bring a write to every owner, or the comparing of owners, also where the only hint is lost
+permanently with its coordinator.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.history import History, Operation, covers
+from ringmill.simulator.history import Final, History, Operation, covers
 
 __all__ = ["check_convergence", "check_hand_over"]
 
@@ -18,12 +19,20 @@ def check_convergence(history: History) -> Iterator[Violation]:
     for key, finals in history.finals_by_key().items():
         first = finals[0]
         for other in finals[1:]:
+            differing = [dot for dot in first.dots if dot in other.dots and _differs(dot, first, other)]
+            if differing:
+                story = f"{first.node} and {other.node} hold different values or expiries as {differing[0]}"
+                yield Violation("C2", key, story)
             if dict(other.seen) != dict(first.seen) or other.dots != first.dots:
                 yield Violation(
                     "C2",
                     key,
                     f"{first.node} holds {list(first.dots)} and {other.node} {list(other.dots)} at the end",
                 )
+
+
+def _differs(dot: str, one: Final, other: Final) -> bool:
+    return one.held.get(dot) != other.held.get(dot)
 
 
 def check_hand_over(history: History) -> Iterator[Violation]:

@@ -31,7 +31,7 @@ def check_deletes(history: History) -> Iterator[Violation]:
             if write.kind == "touch" or any(_may_keep(each, write, replaced) for each in touches):
                 gone = set()
             for read in reads:
-                if write.returned is not None and read.invoked > write.returned:
+                if write.was_over(read):
                     yield from _come_back(key, write, read, replaced, gone - {write.value})
 
 

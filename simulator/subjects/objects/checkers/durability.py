@@ -5,16 +5,25 @@ owners that began after a strict write was acknowledged covers it too (r + w > n
 later write may have replaced the value, but nothing may have forgotten it.  A write that asked for memory
 only may be forgotten by the crash of a holder, one that asked for the page cache by a power cut; in the end
 it is known everywhere all the same if one of its holders has forgotten nothing.
+
+The receipt of a write says what was asked for: it is not weak unless a lower level than the keyspace's W was,
+and names w owners, each once and as durable as was asked; hints are told and do not count.  Other checkers
+skip weak writes by the receipt's own word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from ringmill.cluster.quorum.receipt import Durability
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation, covers
 
-__all__ = ["check_before_quiet", "check_damaged", "check_durability"]
+__all__ = ["check_before_quiet", "check_damaged", "check_durability", "check_receipts"]
+
+_AT_W: Final = ("", "all")
+_DURABILITIES: Final = (Durability.MEMORY, Durability.BUFFERED, Durability.SYNCED)  # from weak to strong
 
 
 def check_durability(history: History) -> Iterator[Violation]:
@@ -69,11 +78,7 @@ def check_before_quiet(history: History) -> Iterator[Violation]:
             if read.is_write or not read.is_ok or read.is_below:
                 continue
             for write in writes:
-                if (
-                    write.returned is not None
-                    and write.returned < read.invoked
-                    and not covers(read.seen, write.dot)
-                ):
+                if write.was_over(read) and not covers(read.seen, write.dot):
                     yield Violation(
                         "C1",
                         key,
@@ -89,3 +94,34 @@ def _acknowledged(history: History, operations: list[Operation]) -> list[Operati
 
 def _who(write: Operation) -> str:
     return ", ".join(f"{replica.node} {replica.durability}" for replica in write.replicas) or "nobody named"
+
+
+def check_receipts(history: History) -> Iterator[Violation]:
+    for write in [*history.operations, *history.scan_writes]:
+        if write.is_write and write.is_ok and (wrong := _wrong(write, history.default_w)):
+            lines = ", ".join(f"{each.node} ({each.role} {each.durability})" for each in write.replicas)
+            story = f"the receipt of {write.kind} {write.dot} {wrong}: w={write.w}, {lines or 'nobody'}"
+            yield Violation("C1", write.key, story, (write.index,))
+
+
+def _wrong(write: Operation, default_w: int) -> str:
+    """What is wrong with a receipt; "" when nothing is, or when the level that was asked for is not known."""
+    is_at_w = write.level in _AT_W
+    owners = [each for each in write.replicas if each.role == "owner"]
+    asked = _asked(write)
+    weaker = _DURABILITIES[: _DURABILITIES.index(asked)]
+    stories = {
+        "is weak, and no lower level was asked for": write.is_weak and is_at_w,
+        f"counts to less than the keyspace's {default_w}": is_at_w and write.w < default_w,
+        "names another role": any(each.role not in ("owner", "hinted") for each in write.replicas),
+        "names a node twice": len({each.node for each in write.replicas}) < len(write.replicas),
+        f"names {len(owners)} owners": len(owners) < write.w,
+        f"counts less than {asked}": any(each.durability in weaker for each in owners),
+    }
+    return "" if write.level is None else next((story for story, so in stories.items() if so), "")
+
+
+def _asked(write: Operation) -> Durability:
+    if write.is_synced:
+        return Durability.SYNCED
+    return Durability.BUFFERED if write.is_buffered else Durability.MEMORY

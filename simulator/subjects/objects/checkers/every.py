@@ -20,6 +20,7 @@ from ringmill.simulator.subjects.objects.checkers.durability import (
     check_before_quiet,
     check_damaged,
     check_durability,
+    check_receipts,
 )
 from ringmill.simulator.subjects.objects.checkers.expiry import check_expiry
 from ringmill.simulator.subjects.objects.checkers.invention import check_invention
@@ -35,6 +36,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_durability,
     check_before_quiet,
     check_damaged,
+    check_receipts,
     check_beside_damage,
     check_convergence,
     check_hand_over,

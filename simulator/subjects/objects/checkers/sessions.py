@@ -54,7 +54,7 @@ def _reads_never_go_back(key: bytes, operations: list[Operation]) -> Iterator[Vi
     reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_below]
     for later in reads:
         for read in reads:
-            if read.is_weak or read.returned is None or read.returned >= later.invoked:
+            if read.is_weak or not read.was_over(later):
                 continue
             actor = next((who for who, count in read.seen.items() if later.seen.get(who, 0) < count), None)
             if actor is not None:

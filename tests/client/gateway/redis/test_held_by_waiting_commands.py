@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
+from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 from ringmill.client.gateway.redis.store.key_index import IndexPage, KeyIndex, NamedKey
 from ringmill.client.gateway.redis.store.typed_values import SortedSet
 from ringmill.client.values import CausalContext
 from tests.client.gateway.redis.redis_world import Registers, redis_door
+from tests.log_records import own_records
 
 NAMES = 1000
 LONG = b"n" * 1000
@@ -138,3 +141,38 @@ async def test_connections_that_have_gone_have_a_bound_of_their_own() -> None:
         registers.may_answer.set()
         for number, key in enumerate(keys):
             assert await other.ask(b"EXISTS", key) == b":%d" % (number >= 3)
+
+
+class GoneConnection:
+    """Holds some bytes of commands, and knows how often it was looked at."""
+
+    looks = id = told_bytes = 0
+    address = "?"
+
+    def __init__(self, held_bytes: int) -> None:
+        self.held_bytes = held_bytes
+
+    @property
+    def is_gone(self) -> bool:
+        GoneConnection.looks += 1
+        return True
+
+    def drop(self) -> None:
+        self.held_bytes = 0
+
+
+async def test_room_of_many_that_have_gone_is_made_by_one_look_at_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with redis_door(Registers(), most_held_bytes=10_000) as (door, _):
+        gone = [GoneConnection(10 + number % 50) for number in range(1000)]
+        for each in gone:
+            each.id = len(door._gone)
+            door._gone[each.id] = cast("RedisConnection", each)
+        door.has_grown(10_001)
+        left = [each.held_bytes for each in gone if each.held_bytes]
+        assert 9_900 < sum(left) <= 10_000
+        assert max(left) <= min(10 + number % 50 for number, each in enumerate(gone) if not each.held_bytes)
+        assert GoneConnection.looks <= 10 * len(gone)
+        (record,) = own_records(caplog)
+        assert f"what {1000 - len(left)} connections had under way as they went" in record.getMessage()

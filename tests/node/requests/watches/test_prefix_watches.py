@@ -92,6 +92,27 @@ def test_a_quiet_watch_keeps_its_place_while_other_keys_are_written() -> None:
     world.run(story())
 
 
+def test_a_busy_watch_keeps_its_places_at_members_that_have_no_news_for_it() -> None:
+    """No poll takes long enough for these to answer that there is nothing."""
+    world = World(5, options=NodeOptions(replica=ReplicaOptions(feed_keys=10)))
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        for number in range(40):
+            polling = asyncio.ensure_future(poll(world, "n1", cursor))
+            await asyncio.sleep(0.1)
+            await put(world, "n2", b"other:%d" % number)
+            await put(world, "n2", b"user:1", b"%d" % number)
+            news = await polling
+            assert news.keys == (b"user:1",) and not news.unscanned
+            cursor = news.cursor
+        places = {name: number for name, (_, number) in decode_watch_cursor(cursor).places.items()}
+        for name in world.names:
+            assert places[name] >= world.nodes[name].objects.feed._number - 2
+
+    world.run(story())
+
+
 @pytest.mark.parametrize("timeout_s", [0.05, 0.3, 0.4, 2.0, 3.3])
 def test_a_poll_asks_all_members_however_short_it_is(timeout_s: float) -> None:
     world = World(3)

@@ -209,6 +209,34 @@ def test_a_set_whose_elements_have_expired_has_room_again() -> None:
     world.run(story())
 
 
+@pytest.mark.parametrize("ahead", ["n1", "n2"])
+def test_two_that_have_started_while_the_third_is_away_still_make_room_where_elements_have_expired(
+    ahead: str,
+) -> None:
+    world = world_of(3)
+
+    async def story() -> None:
+        await update(world, "n1", "set", entry=b"0", ttl_ms=60_000)
+        await add_others(world, MAX_ENTRIES - 1)
+        for name in world.names:
+            await world.on(name, world.nodes[name].objects.wait_synced())
+            world.kill(name)
+        for started in await gather_all(world.start(name) for name in ("n1", "n2")):
+            if started.name == ahead:
+                started.clock.jump(30.0)
+                started.hybrid.accept_jump()
+        await asyncio.sleep(35)
+        for at in ("n1", "n2"):  # one of the two clocks says that they have expired
+            with pytest.raises(InvalidArgument, match="the limit is"):
+                await update(world, at, "set", entry=b"early")
+        await asyncio.sleep(30)
+        await update(world, "n1", "set", entry=b"new")
+        await update(world, "n2", "set", entry=b"newer")
+        assert {*await shown(world, "n2", "set")} == {b"new", b"newer"}
+
+    world.run(story())
+
+
 @pytest.mark.parametrize(
     ("space", "value", "given"),
     [("set", b"", {"entry": b"y"}), ("set", None, {"entry": b"y"}), ("map", b"1", {"entry": b"y"})],

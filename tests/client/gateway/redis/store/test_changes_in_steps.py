@@ -14,8 +14,9 @@ from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.key_queues import Change, KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue, SortedSet
+from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import Conflict
+from ringmill.cluster.errors import Conflict, DeadlineExceeded
 from tests.client.gateway.redis.redis_world import Registers, lending
 
 
@@ -93,7 +94,7 @@ async def test_those_before_and_behind_it_are_each_done_once() -> None:
     told = await asyncio.gather(*asked)
     assert told == [1, 2, 3, list(range(4, 24)), 24, 25]
     assert len(world.held()) == 25
-    assert world.registers.values[b"k"][1] == 2, "those before it, and it with those behind it"
+    assert world.registers.values[b"k"][1] == 3, "those before it, it alone, and those behind it"
 
 
 async def test_short_transactions_are_done_together() -> None:
@@ -115,6 +116,59 @@ async def test_what_is_done_over_has_the_time_of_one_request() -> None:
     told = await world.queues.ask(b"k", world.transaction(world.slow, 300))
     assert isinstance(told, RedisError) and told.text.startswith("TIMEOUT ")
     assert world.clock.now_s < 7
+
+
+class Ending(Registers):
+    """The first change ends with an error, after which nobody knows whether it was done."""
+
+    async def cas(self, key: bytes, value: bytes | None, *, timeout: float, **expected: Any) -> int:
+        version = await super().cas(key, value, timeout=timeout, **expected)
+        if version == 1:
+            raise DeadlineExceeded("no answer has come in time", outcome="unknown")
+        return version
+
+
+class Late(Registers):
+    """A read takes seconds."""
+
+    clock: SlowClock
+
+    async def get(self, key: bytes, *, timeout: float) -> RegisterValue:
+        self.clock.now_s += 0 if self.values else 4.9
+        return await super().get(key, timeout=timeout)
+
+
+class ContendedFor5Seconds(Contended):
+    """Somebody else is faster until the time of the first one is over."""
+
+    clock: SlowClock
+
+    async def cas(self, key: bytes, value: bytes | None, *, timeout: float, **expected: Any) -> int:
+        self.clock.now_s += 0.6
+        if self.clock.now_s < 6:
+            return await super().cas(key, value, timeout=timeout, **expected)
+        return await Registers.cas(self, key, value, timeout=timeout, **expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "times", "why", "first"),
+    [
+        (ContendedFor5Seconds, 300, "others changed the key for 5 s", 1),
+        (Late, 26, "what was to be done in one step takes more than 5 s", 1),
+        (Ending, 20, "no answer has come in time; it may have been done", 21),
+    ],
+)
+async def test_one_that_ends_with_an_error_after_a_long_time_fails_alone(
+    kind: type[Registers], times: int, why: str, first: int
+) -> None:
+    world = World(registers := kind())
+    if isinstance(registers, Late | ContendedFor5Seconds):
+        registers.clock = world.clock
+    long = world.queues.ask(b"k", world.transaction(world.slow, times))
+    behind = [world.queues.ask(b"k", world.add) for _ in range(3)]
+    told = await long
+    assert isinstance(told, RedisError) and told.text.startswith(f"TIMEOUT {why}")
+    assert await asyncio.gather(*behind) == [first, first + 1, first + 2]
 
 
 @pytest.mark.parametrize("value", [b"v", {b"f": b"v"}, {b"m"}, SortedSet({b"m": 1.0}), [b"m"]])

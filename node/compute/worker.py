@@ -147,7 +147,7 @@ class Worker:
         self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits, stop_left_s=stop_left_s)
         self._turns = asyncio.Semaphore(slots)
         self._window = FetchWindow()
-        self._shuffle = ShuffleServer(files)
+        self._shuffle = ShuffleServer(files.apart())  # an output that hangs holds up no other job's reduces
         self._jobs: dict[str, _Job] = {}
         self._group = asyncio.TaskGroup()
         self._is_closing = False

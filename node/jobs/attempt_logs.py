@@ -39,10 +39,12 @@ class AttemptLogs:
     ) -> None:
         """Keep the output of a failed attempt, and after it the cause and the peak of its memory."""
         peak = f"peak memory {(figures.peak_bytes if figures else 0) >> 20} MiB"
+        is_new = failure.essence not in self._first
         first = self._first.setdefault(failure.essence, f"{report.attempt}")
-        if first == f"{report.attempt}":
+        if is_new:
             self._in_full[self._ended + 1] = failure.essence
             self._printed[self._ended + 1] = len(report.output)
+        if first == f"{report.attempt}":  # it may come again, as after the node was taken for lost
             self.keep(report, cause=str(failure.cause), lines=[*failure.lines, peak])
         else:
             self.keep(report, cause=str(failure.cause), lines=[f"{failure} (as {first})", peak])

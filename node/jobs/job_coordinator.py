@@ -110,7 +110,7 @@ class JobCoordinator:
             cells=self._cells,
             keyspaces=keyspaces,
             transport=transport,
-            slots=Slots(),
+            slots=Slots(clock.monotonic),
             slot_freed=self.wake,
             rest=partial(put_off, is_busy, _MOST_PUT_OFF_S),
             options=options,

@@ -73,6 +73,7 @@ __all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
+_LOOK_TIMEOUT_S: Final = 2.0  # a report waits for it, and its worker waits 5 s
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
 
@@ -99,7 +100,8 @@ class JobDriver:
         self._world, self._ask = world, world.ask
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
-        self._machine.workers.has_slots = world.slots.are_at
+        workers = self._machine.workers
+        workers.has_slots, workers.had_slots = world.slots.are_at, world.slots.were_at
         self._term = term
         self._logs = AttemptLogs()
         self._began = world.clock.monotonic() - job.at
@@ -273,10 +275,11 @@ class JobDriver:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
         spec, files = self._stage, self._world.files
         lost = None
-        with contextlib.suppress(OSError):  # it cannot be told now: the attempt's own word counts
-            lost = await files.off_loop(
-                loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
-            )
+        with contextlib.suppress(OSError):  # it cannot be told now, or hangs: the attempt's own word counts
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                lost = await files.off_loop(
+                    loss_of_staging, files, spec.staging, spec.output, overwrite=spec.overwrite
+                )
         self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:

@@ -10,15 +10,17 @@ Rule J22: docs/protocol/jobs.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Slots", "Taker"]
+
+_LATELY_S: Final = 300.0  # a node that is restarted, or cannot start processes, offers slots again sooner
 
 
 class Taker(Protocol):
@@ -47,17 +49,30 @@ class _Job:
 
 @dataclass(slots=True)
 class Slots:
+    """`now` tells the time in seconds that never go back."""
+
+    now: Callable[[], float]
     _capacity: dict[NodeId, int] = field(default_factory=dict)
     _held: dict[NodeId, dict[tuple[str, AttemptId], None]] = field(default_factory=dict)
     _jobs: dict[str, _Job] = field(default_factory=dict)  # in the order in which they came
     _given: int = 0
+    _offered_at: dict[NodeId, float] = field(default_factory=dict)  # when nodes last offered any
 
     def learn(self, node: NodeId, slots: int) -> None:
+        if slots:
+            self._offered_at[node] = self.now()
+        elif node not in self._capacity:  # its first word
+            self._offered_at[node] = float("-inf")
         self._capacity[node] = slots
 
     def are_at(self, node: NodeId) -> bool:
         """Whether a node offers slots, free or not, by its last word; who has said nothing yet may."""
         return self._capacity.get(node) != 0
+
+    def were_at(self, node: NodeId) -> bool:
+        """Whether a node has offered slots lately; who has said nothing may have, when first asked for."""
+        now = self.now()
+        return now - self._offered_at.setdefault(node, now) < _LATELY_S
 
     def join(self, job: str, taker: Taker, weight: int) -> None:
         """A job may have slots from now on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -58,12 +59,19 @@ class _Events:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._told = 0
+        self._told: list[str] = []
 
     def new_in(self, state: JobState) -> list[str]:
-        """Lines that were not printed before."""
-        lines = [_short(event) for event in state.events[self._told : EVENTS_TOLD]]
-        self._told += len(lines)
+        """Lines that were not printed before.  An event may come before one that is always the last."""
+        had, new = Counter(self._told), list[str]()
+        for event in state.events:
+            if had[event]:
+                had[event] -= 1
+            else:
+                new.append(event)
+        del new[EVENTS_TOLD - len(self._told) :]
+        self._told += new
+        lines = list(map(_short, new))
         if state.is_over and len(state.events) > EVENTS_TOLD:
             more = f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}"
             lines.append(as_typed(more, self._settings))

@@ -8,7 +8,7 @@ Layout: docs/formats/job.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, get_args
@@ -200,13 +200,19 @@ class JobSpec:
     def broadcast_source(self) -> int | None:
         """The number of the source that goes to every map task; None when there is none."""
         names = [each.name for each in self.sources]
-        keys = {each: source_key(each, self.side) for each in self.broadcast}
-        return next((names.index(each) for each, key in keys.items() if key in self.noted), None)
+        return next((names.index(each) for each in self._broadcast_of(self.noted)), None)
+
+    def _broadcast_of(self, noted: Container[str]) -> Iterator[str]:
+        return (each for each in self.broadcast if source_key(each, self.side) in noted)
 
     @property
     def passes_on(self) -> bool:
         """Whether a reduce writes what the maps have rendered, and sees no records."""
-        return self.order == "input" or self.broadcast_source is not None
+        return self.would_pass_on(self.noted)
+
+    def would_pass_on(self, noted: Container[str]) -> bool:
+        """The same of this job with other files noted, by their names."""
+        return self.order == "input" or any(True for _ in self._broadcast_of(noted))
 
     def format_of(self, source: int) -> str:
         """The format of a source by its number."""

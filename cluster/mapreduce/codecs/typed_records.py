@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -44,10 +45,14 @@ class TypedRecords:
         except InvalidArgument as error:
             raise TaskFailed(Cause.USER_ERROR, f"{self._where} gave {error}") from error
         crc = google_crc32c.extend(google_crc32c.value(keys), values)
-        types = record_type(self._key), record_type(self._value)
+        types = self._types
         is_named = types == (name_of(self._key), name_of(self._value))
         block: bytes = msgpack.packb([MAGIC if is_named else OF_FIELDS, *types, crc, keys, values])
         return block
+
+    @cached_property
+    def _types(self) -> tuple[str, str]:
+        return record_type(self._key), record_type(self._value)
 
     def unpacked(self, pieces: Iterable[bytes]) -> Iterator[list[tuple[Any, Any]]]:
         """The records of each block of a file, which comes in any pieces.
@@ -71,8 +76,9 @@ class TypedRecords:
             raise ValueError(f"a block begins with {magic!r:.40}")
         if crc != google_crc32c.extend(google_crc32c.value(sides[0]), sides[1]):
             raise ValueError("a block does not match its checksum")
-        for what, given, wanted in (("key", key, self._key), ("value", value, self._value)):
-            declared = name_of(wanted) if magic == MAGIC else record_type(wanted)
+        sought = (self._key, self._value)
+        names = tuple(map(name_of, sought)) if magic == MAGIC else self._types
+        for what, given, wanted, declared in zip(("key", "value"), (key, value), sought, names, strict=True):
             if given != declared and wanted not in (Any, object):
                 message = f"map {self._where} takes a {what} of type {declared}; the records have {given}"
                 raise TaskFailed(Cause.USER_ERROR, message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Any, Final, NamedTuple, Self
 
 from ringmill.cluster.ids import NodeId
@@ -65,13 +66,17 @@ class RunningCounts:
     def _look(self, tasks: Sequence[Task]) -> None:
         now = [None if task.winner is None else task.winner.output for task in tasks]
         has_lost = any(had is not None and had is not new for had, new in zip(self._seen, now, strict=False))
-        if has_lost or len(now) != len(self._seen):  # seldom, or another stage
-            self._seen, self._total, self._first = [None] * len(now), Counter(), {}
+        is_anew = has_lost or len(now) != len(self._seen)  # seldom, or another stage
+        if is_anew:
+            self._seen, self._total = [None] * len(now), Counter()
+        names = dict.fromkeys(self._first)
         for had, new in zip(self._seen, now, strict=True):
-            if new is not None and new is not had:
-                self._total.update(new.counters)
-                names = {**self._first, **new.counters}
-                self._first = first_names({name: self._total[name] for name in names})
+            if new is None or new is had:
+                continue
+            self._total.update(new.counters)
+            if not is_anew:
+                names.update(dict.fromkeys(new.counters))
+        self._first = first_names(self._total if is_anew else {name: self._total[name] for name in names})
         self._seen = now
 
 
@@ -79,7 +84,7 @@ def first_names(counters: Mapping[str, int]) -> dict[str, int]:
     """Those that may be told of a job: the first in the order of their names, if it has too many."""
     if len(counters) <= MOST_COUNTERS:
         return dict(counters)
-    return dict(sorted(counters.items())[:MOST_COUNTERS])
+    return {name: counters[name] for name in nsmallest(MOST_COUNTERS, counters)}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 Pure.  A node on which three tasks failed by CorruptData, DiskFull or EngineError, or whose outputs of three
 maps could not be read, gets no more tasks of the job, but this excludes at most a third of the nodes, and
-none while no other could have a task.  Nodes without slots run nothing, so no task waits for one of them.
+none once no other could have had a task for five minutes: others that are restarted come back sooner.  Nodes
+without slots run nothing, so no task waits for one of them.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ def _with_slots(node: NodeId) -> bool:
 
 @dataclass(slots=True)
 class Workers:
-    """Nodes by id, in the order in which they were seen.  `has_slots` says which offer any; it is in no
-    journal, as it decides only where attempts begin."""
+    """Nodes by id, in the order in which they were seen.  `has_slots` says which offer any, `had_slots` which
+    did lately, up or not.  They are in no journal, as they decide only where attempts begin."""
 
     _starts: dict[NodeId, str] = field(default_factory=dict)
     _up: dict[NodeId, bool] = field(default_factory=dict)
     _spoiled: dict[NodeId, set[str]] = field(default_factory=dict)
     has_slots: Callable[[NodeId], bool] = field(default=_with_slots, compare=False)
+    had_slots: Callable[[NodeId], bool] | None = field(default=None, compare=False)  # as `has_slots` if None
 
     def up(self, node: NodeId, start: str) -> None:
         self._starts[node] = start
@@ -72,10 +74,14 @@ class Workers:
         return spoilers[: len(self._starts) // LARGEST_SHARE]
 
     def usable(self) -> list[NodeId]:
-        """Nodes that can have a task: up, with slots, and not left out if there are others."""
+        """Nodes that can have a task: up, with slots, and not left out if others have, or lately had, any."""
         able = [node for node, is_up in self._up.items() if is_up and self.has_slots(node)]
         avoided = self.left_out()
-        return [node for node in able if node not in avoided] or able
+        well = [node for node in able if node not in avoided]
+        if well or not able:
+            return well
+        had_slots = self.had_slots or self.has_slots
+        return [] if any(had_slots(node) for node in self._starts if node not in avoided) else able
 
     def may_run(self, node: NodeId) -> bool:
         return node in self.usable()

@@ -28,6 +28,19 @@ def test_a_job_that_fails_everywhere_tells_five_failures_and_how_many_more(
     assert max(map(len, lines)) <= 202
 
 
+def test_an_event_before_one_that_is_always_the_last_is_told_and_no_event_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = "the job counts 1,000 names or more"
+    events = (["a", many], ["a", "b", many], ["a", "b", "b", many], ["a", "b", "b", "c", "d", many])
+    with shown_progress(Settings()) as show:
+        for number, each in enumerate(events, 1):
+            state = "RUNNING" if number < len(events) else "SUCCEEDED"
+            show(job_state(jobs_pb2.JobStatus(job="j-1", state=state, events=each)))
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.startswith("  ")]
+    assert lines == ["a", many, "b", "b", "c", "and 1 more: ringmill job status j-1"]
+
+
 def test_tasks_that_nobody_tells_of_are_not_told_as_none() -> None:
     over = jobs_pb2.JobStatus(job="count-1", state="SUCCEEDED")
     assert stage_counts(job_state(over)) == ["-", "-"]

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgpack
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from ringmill.cluster.adapters.files import os_files
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.adapters.tracing.otel_tracer import OtelTracer
 from ringmill.cluster.errors import Conflict, InvalidArgument, Overloaded, Unavailable
@@ -34,6 +36,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.cluster.traces.spans import Span, spanned
+from ringmill.node.compute.shuffle_server import OutputId
 from ringmill.node.compute.worker import Worker
 from ringmill.node.node_options import WorkerOptions
 from tests.node.compute.worker_bench import ME, SOURCE, TERM, Bench, once
@@ -114,6 +117,24 @@ async def test_a_file_system_of_outputs_that_hangs_does_not_hold_the_loop(
     reduced = await bench.run(ReduceAssignment("j-1", reduce, TERM, ME, spec, 1, ()))
     assert reduced.kind == "done", reduced.failure
     assert len(hung) == 3, "of the attempt, of its process, and of what it leaves"
+
+
+async def test_outputs_that_hang_do_not_hold_up_what_reduces_of_other_jobs_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bench.folder / "map.run").write_bytes(b"bytes")
+    bench.worker._shuffle.announce(OutputId("j-2", 0, 1), str(bench.folder / "map.run"))
+    monkeypatch.setattr(os_files._OsReadFile, "pread_cached", lambda *_: None)
+    goes_on, files = threading.Event(), bench.worker._files
+    hung = [asyncio.ensure_future(files.off_loop(goes_on.wait, 10)) for _ in range(4)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(2):
+            body = await bench.ask("shuffle.fetch", msgpack.packb(["j-2", 0, 1, 0, 5]))
+    finally:
+        goes_on.set()
+        await asyncio.wait(hung)
+    assert body == b"bytes"
 
 
 async def test_while_requests_wait_a_task_that_has_not_begun_does_too(bench: Bench) -> None:

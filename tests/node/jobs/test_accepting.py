@@ -122,7 +122,7 @@ class World:
         return Surroundings(
             node=N1, topology=topology, liveness=liveness, clock=SystemClock(), wall=time.time,
             files=OsFileSystem(), job_steps=doors, bundles=Shelf(), cells=Cells(self.registers),
-            keyspaces=doors, transport=doors, slots=Slots(), slot_freed=lambda: None,
+            keyspaces=doors, transport=doors, slots=Slots(time.monotonic), slot_freed=lambda: None,
             rest=lambda: asyncio.sleep(0), options=CoordinatorOptions(),
         )  # fmt: skip
 

@@ -63,6 +63,16 @@ def test_a_failure_whose_full_text_had_to_go_is_told_in_full_again() -> None:
     assert len(logs._in_full) == len(logs._first) <= len(logs.of(""))
 
 
+def test_a_failure_that_is_reported_twice_can_be_dropped_twice() -> None:
+    logs = AttemptLogs()
+    fail_alike(logs, 0)
+    fail_alike(logs, 0)
+    for task in range(1, 4000):
+        fail_alike(logs, task, f"{task} " * 200, printed=1000)
+    assert "map-0" not in in_full(logs)
+    assert len(logs._in_full) == len(logs._first) <= len(logs.of(""))
+
+
 def test_a_report_looks_at_no_log_but_those_that_it_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = [0]
 

@@ -1,6 +1,8 @@
 """A job is told as done or failed only when that is certain, also while the disk under its output fails."""
 
+import asyncio
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -225,6 +227,37 @@ async def test_a_folder_that_cannot_be_looked_at_now_leaves_the_attempts_own_wor
     cluster.wire.answered = spoil
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
+    assert any("reduce-0.1 was there before the attempt" in line for line in view.summary.story)
+
+
+async def test_looks_at_a_folder_that_hang_hold_up_no_job(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks of another job, say, which take all threads for outputs."""
+    goes_on, hung = threading.Event(), []
+
+    def hang(*job: object, overwrite: bool) -> None:
+        hung.append(job)
+        goes_on.wait(10)
+
+    monkeypatch.setattr(job_driver, "loss_of_staging", hang)
+    monkeypatch.setattr(job_driver, "_LOOK_TIMEOUT_S", 0.05)
+    cluster.write_input("a\n")
+    seen: list[Any] = []
+
+    def spoil(sender: Any, to: Any, method: str, body: bytes) -> None:
+        folder = cluster.folder / ".out.ringmill-job-1.1.1" / "reduce-0.1"
+        if method == "task.start" and not seen and not folder.exists():
+            seen.append(folder.mkdir(parents=True))
+
+    cluster.wire.answered = spoil
+    try:
+        async with asyncio.timeout(8):
+            view = await cluster.run(cluster.spec())
+    finally:
+        goes_on.set()
+    assert view.state == "SUCCEEDED"
+    assert hung
     assert any("reduce-0.1 was there before the attempt" in line for line in view.summary.story)
 
 

@@ -42,7 +42,8 @@ class Work:
 
 class Shared:
     def __init__(self, **capacity: int) -> None:
-        self.slots = Slots()
+        self.now = 0.0
+        self.slots = Slots(lambda: self.now)
         self.jobs: dict[str, Work] = {}
         for node, slots in capacity.items():
             self.slots.learn(NodeId(node), slots)
@@ -146,3 +147,15 @@ def test_a_node_that_offers_no_slots_is_told_apart_from_one_that_has_said_nothin
     assert world.slots.are_at(N2)
     world.slots.learn(N1, 1)
     assert world.slots.are_at(N1)
+
+
+def test_a_node_that_offered_slots_is_waited_for_for_five_minutes() -> None:
+    shared = Shared(n1=1, n2=0)
+    assert (shared.slots.were_at(N1), shared.slots.were_at(N2)) == (True, False), "n2 never had any"
+    assert shared.slots.were_at(NodeId("n3")), "it has said nothing yet: a former coordinator has met it"
+    shared.slots.learn(N1, 0)
+    shared.now = 299.0
+    assert not shared.slots.are_at(N1)
+    assert shared.slots.were_at(N1), "it cannot start processes for a moment"
+    shared.now = 300.0
+    assert not any(map(shared.slots.were_at, (N1, N2, NodeId("n3"))))

@@ -49,10 +49,13 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
 
 def stage_passes_on(spec: JobSpec, link: int, passed: int) -> bool:
     """Whether the reduces of a stage of this link, after `passed` others, write what its maps have
-    rendered."""
+    rendered.
+
+    A look at a job asks this of each stage that is over, so no description of a stage is made for it.
+    """
     if not spec.chain:
         return spec.passes_on
-    return replace(_link_of(spec.chain[link].spec), noted=_noted_in(spec, passed)).passes_on
+    return _link_of(spec.chain[link].spec).would_pass_on(_noted_in(spec, passed))
 
 
 @lru_cache(maxsize=64)

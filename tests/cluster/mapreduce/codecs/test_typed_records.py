@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from ringmill.cluster.mapreduce.codecs import typed_records
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords, record_type, same_type
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
@@ -84,6 +85,20 @@ def test_what_a_former_release_wrote_of_a_dataclass_is_read_by_its_name() -> Non
     assert list(types(str, Row).unpacked([former])) == [[("k", Row(1, 2))]]
     with pytest.raises(TaskFailed, match="the records have Other"):
         list(types(str, Row).unpacked([msgpack.packb(["RMREC1", key, "Other", *rest])]))
+
+
+def test_the_types_of_many_blocks_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def counted(hint: Any) -> str:
+        looks.append(hint)
+        return record_type(hint)
+
+    monkeypatch.setattr(typed_records, "record_type", counted)
+    rows = types(str, Row)
+    data = b"".join(rows.packed([("k", Row(1, number))]) for number in range(3))
+    assert len(list(rows.unpacked([data]))) == 3
+    assert looks.count(Row) == 1
 
 
 def test_types_without_a_dataclass_are_told_as_they_are_written() -> None:

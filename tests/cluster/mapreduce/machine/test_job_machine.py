@@ -393,6 +393,23 @@ def test_a_node_that_spoils_tasks_goes_on_while_no_other_could_have_one() -> Non
     assert w.offer(N1) is not None
 
 
+def test_a_node_that_spoils_tasks_gets_none_while_others_are_merely_away() -> None:
+    w, lately = world(splits=3), {N1, N2, N3}
+    w.machine.workers.had_slots = lately.__contains__
+    for _ in range(3):
+        start = w.offer(N1)
+        assert start is not None
+        w.fail(start, Cause.DISK_FULL)
+    w.now += 20.0
+    w.say(NodeDown(N2))
+    w.machine.workers.has_slots = lambda node: node != N3  # it cannot start processes for a moment
+    assert w.offer(N1) is None, "it would use up what tries the tasks have"
+    lately &= {N1, N3}
+    assert w.offer(N1) is None
+    lately.remove(N3)
+    assert w.offer(N1) is not None, "nobody has come back: the job ends"
+
+
 def test_killing_a_job_cancels_what_runs_but_a_commit_under_way_is_carried_out() -> None:
     w = world()
     starts = w.offer_all()

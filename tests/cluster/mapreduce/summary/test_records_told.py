@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_passes_on
-from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
-from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of, stage_passes_on
+from ringmill.cluster.mapreduce.api.chains.stages import LinkOf, StagePlace
+from ringmill.cluster.mapreduce.api.spec import JobSpec, SourceOf
+from ringmill.cluster.mapreduce.files.input_plan import source_key
 from ringmill.cluster.mapreduce.machine.job_events import ReduceDone
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
@@ -48,6 +49,20 @@ def test_each_stage_of_a_chain_is_told_by_its_own_order() -> None:
     run_stage(world)
     world.run_to_the_end()
     assert summarize(world.machine, partial(stage_passes_on, spec)).records["reduce_in"] == 3 + 20
+
+
+def test_a_look_at_many_rounds_makes_no_description_of_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = (SourceOf("fed", "records", 1), SourceOf("few", "lines", 1))
+    join = replace(SPEC, inputs=("/in", "/few"), sources=inputs, broadcast=("few",))
+    links = (LinkOf(SPEC.encode(), 1000, "lines"), LinkOf(join.encode(), 1, ""))
+    spec = replace(join, sources=(), chain=links, noted={source_key("few", ()): ()})
+    stages = [(0, passed) for passed in range(100)] + [(1, 0), (1, 1)]
+    told = [stage_of(spec, StagePlace(link, 0, passed)).passes_on for link, passed in stages]
+    assert told == [False] * 100 + [True, False], "what was noted of inputs is of the first stage alone"
+    for each in stages:
+        stage_passes_on(spec, *each)
+    monkeypatch.setattr(JobSpec, "__post_init__", lambda _: pytest.fail("a description is made"))
+    assert [stage_passes_on(spec, *each) for each in stages] == told
 
 
 def test_the_machine_still_compares_what_was_sent() -> None:

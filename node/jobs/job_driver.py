@@ -273,8 +273,7 @@ class JobDriver:
 
     async def _writer_failed(self, failed: AttemptFailed) -> None:
         """Without its folder no attempt can succeed, and what each of them says of it is not the cause."""
-        spec, files = self._stage, self._world.files
-        lost = None
+        spec, files, lost = self._stage, self._world.files, None
         with contextlib.suppress(OSError):  # it cannot be told now, or hangs: the attempt's own word counts
             async with asyncio.timeout(_LOOK_TIMEOUT_S):
                 lost = await files.off_loop(
@@ -427,10 +426,8 @@ class JobDriver:
     async def _poll(self, node: NodeId) -> None:
         polled = self._orders.at(node)
         try:
-            answer = await self._ask(
-                node, TASK_POLL, Poll(self.spec.job, self._term).encode(), _POLL_TIMEOUT_S
-            )
-            answered = PollAnswer.decode(answer)
+            poll = Poll(self.spec.job, self._term).encode()
+            answered = PollAnswer.decode(await self._ask(node, TASK_POLL, poll, _POLL_TIMEOUT_S))
         except RingmillError:  # also a malformed answer: such a worker cannot be used either
             self._reachable[node] = False
             self._note_silence(node)

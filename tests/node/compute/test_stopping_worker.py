@@ -120,5 +120,5 @@ async def test_a_process_that_cannot_be_killed_keeps_its_slot_from_nobody(
     async with asyncio.timeout(20):
         await pool.give_back(await pool.take(ProcessKind("one"), "/"))
         assert (await pool.take(ProcessKind("another"), "/")).number == 2
-        await pool.end(stuck)
+        await pool.end(cast("TaskProcess", stuck))
     assert stuck.kills == 2

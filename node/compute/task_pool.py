@@ -109,8 +109,8 @@ class TaskPool:
             await self.end(self._idle.pop().process)
 
     async def end(self, process: TaskProcess) -> None:
-        """Kill and bury, for END_S at most.  One that hangs in the kernel ends when that lets it go; meanwhile
-        its slot is of use to others."""
+        """Kill and bury, for END_S at most.  One that hangs in the kernel ends when that lets it go; its slot
+        is of use to others meanwhile."""
         process.kill()
         left_s = self.stop_left_s()
         with contextlib.suppress(TimeoutError):

@@ -20,8 +20,9 @@ from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
 from ringmill.node.node_options import TASK_ENVIRONMENT
 
-__all__ = ["PooledProcess", "ProcessKind", "TaskPool"]
+__all__ = ["END_S", "PooledProcess", "ProcessKind", "TaskPool"]
 
+END_S: Final = 5.0
 _MIB: Final = 1024 * 1024
 
 
@@ -108,8 +109,10 @@ class TaskPool:
             await self.end(self._idle.pop().process)
 
     async def end(self, process: TaskProcess) -> None:
-        """Kill and bury.  One that hangs in the kernel ends when that lets it go."""
+        """Kill and bury, for END_S at most.  One that hangs in the kernel ends when that lets it go; its slot
+        is of use to others meanwhile."""
         process.kill()
+        left_s = self.stop_left_s()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.stop_left_s()):
+            async with asyncio.timeout(END_S if left_s is None else min(left_s, END_S)):
                 await process.wait()

@@ -73,6 +73,7 @@ __all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
+_REMOVAL_TIMEOUT_S: Final = 30.0  # a job is over once it has ended, however its output's disk hangs
 _LOOK_TIMEOUT_S: Final = 2.0  # a report waits for it, and its worker waits 5 s
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
@@ -497,4 +498,5 @@ class JobDriver:
         if name := snapshot_name(spec):
             await self._world.keyspaces.release_snapshot(name)
         with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            await files.off_loop(remove_every_staging, files, spec, self._term)
+            async with asyncio.timeout(_REMOVAL_TIMEOUT_S):
+                await files.off_loop(remove_every_staging, files, spec, self._term)

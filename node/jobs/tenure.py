@@ -55,6 +55,7 @@ _KEPT_WITHIN_S: Final = 1.5  # and a turn to plan has taken 2.5 s: a client wait
 _COPIES: Final = 2
 _AGAIN_S: Final = 0.05
 _WIND_UP_S: Final = 1.0
+_REMOVAL_TIMEOUT_S: Final = 5.0
 _CODE_TRIES: Final = 120
 _CODE_PAUSE_S: Final = 0.5
 _DELETE_PAUSE_S: Final = 0.5
@@ -230,8 +231,9 @@ class Tenure:
         except Unavailable:
             files = self._world.files
             with suppress(OSError):
-                await files.off_loop(remove_staging, files, planned.staging, planned.output)
-                await files.off_loop(remove_stages, files, planned)
+                async with asyncio.timeout(_REMOVAL_TIMEOUT_S):
+                    await files.off_loop(remove_staging, files, planned.staging, planned.output)
+                    await files.off_loop(remove_stages, files, planned)
             raise
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:

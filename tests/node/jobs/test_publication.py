@@ -261,6 +261,22 @@ async def test_looks_at_a_folder_that_hang_hold_up_no_job(
     assert any("reduce-0.1 was there before the attempt" in line for line in view.summary.story)
 
 
+async def test_leftovers_whose_disk_hangs_keep_no_job_open(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(job_driver, "remove_every_staging", lambda *job: goes_on.wait(60))
+    monkeypatch.setattr(job_driver, "_REMOVAL_TIMEOUT_S", 0.05)
+    cluster.write_input("a\n")
+    try:
+        async with asyncio.timeout(30):
+            assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
+            while cluster.nodes["n1"].coordinator._tenure._work:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+    finally:
+        goes_on.set()
+
+
 async def test_what_was_copied_to_a_store_is_removed_before_the_job_is_told_as_failed(
     cluster: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,7 @@ from typing import Final
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
-from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging, remove_every_staging
+from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -61,7 +61,7 @@ from ringmill.node.jobs.journal.job_journal import JobJournal
 from ringmill.node.jobs.keyspaces.kept_snapshot import keep_snapshot, snapshot_name
 from ringmill.node.jobs.keyspaces.keyspace_commit import KeyspaceCommit
 from ringmill.node.jobs.publication import copies_left, publish, withdraw
-from ringmill.node.jobs.stages.dropping import drop_everywhere
+from ringmill.node.jobs.stages.dropping import clean_up_after, drop_everywhere
 from ringmill.node.jobs.stages.next_stage import planned_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.views import AttemptLog, JobView, view_of, without_tasks
@@ -73,7 +73,6 @@ __all__ = ["JobDriver"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _POLL_TIMEOUT_S: Final = 2.0
-_REMOVAL_TIMEOUT_S: Final = 30.0  # a job is over once it has ended, however its output's disk hangs
 _LOOK_TIMEOUT_S: Final = 2.0  # a report waits for it, and its worker waits 5 s
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
@@ -492,11 +491,5 @@ class JobDriver:
         self.feed(CommitDelayed(error))
 
     async def clean_up(self) -> None:
-        """Let workers drop the job, for at most 3 s, then delete the staging folder."""
-        await drop_everywhere(self._world, self.spec.job, self._term)
-        files, spec = self._world.files, self.spec
-        if name := snapshot_name(spec):
-            await self._world.keyspaces.release_snapshot(name)
-        with contextlib.suppress(OSError):  # hidden leftovers beside the output; the job's result stands
-            async with asyncio.timeout(_REMOVAL_TIMEOUT_S):
-                await files.off_loop(remove_every_staging, files, spec, self._term)
+        """What is left to do once the job is over."""
+        await clean_up_after(self._world, self.spec, self._term)

@@ -26,6 +26,7 @@ from ringmill.node.jobs import job_driver, publication
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells
 from ringmill.node.jobs.journal.journal_reader import read_journal
+from ringmill.node.jobs.stages import dropping
 
 BEHIND_THE_RENAME = RingmillError("Input/output error: /shared", outcome="unknown")
 BEFORE_IT = DiskFull("No space left on device: /shared")
@@ -165,7 +166,7 @@ async def test_a_fault_behind_the_end_does_not_change_how_a_job_ended(
     def broken(*args: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(job_driver, "remove_every_staging", broken)
+    monkeypatch.setattr(dropping, "remove_every_staging", broken)
     cluster.write_input("a b\n")
     view = await cluster.run(cluster.spec())
     assert view.state == "SUCCEEDED"
@@ -265,8 +266,8 @@ async def test_leftovers_whose_disk_hangs_keep_no_job_open(
     cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on = threading.Event()
-    monkeypatch.setattr(job_driver, "remove_every_staging", lambda *job: goes_on.wait(60))
-    monkeypatch.setattr(job_driver, "_REMOVAL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(dropping, "remove_every_staging", lambda *job: goes_on.wait(60))
+    monkeypatch.setattr(dropping, "_REMOVAL_TIMEOUT_S", 0.05)
     cluster.write_input("a\n")
     try:
         async with asyncio.timeout(30):

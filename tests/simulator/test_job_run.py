@@ -8,7 +8,7 @@ from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
 
 JOBS = usual_options(("jobs",))
-BLOCK = 7
+BLOCK = 5
 FAILED_ONCE = (
     110,  # two jobs with one output, published at once: the second moved away what the first had shown
     211,  # a map lost after its last reader was done: its records and counters were missing in the end

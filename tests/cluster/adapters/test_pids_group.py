@@ -87,11 +87,14 @@ print(f"ringmill-{os.getpid()}-1")
 ESCAPES = """
 import os, time
 read, write = os.pipe()
+goes_on, go_on = os.pipe()  # an orphan in a session of its own is ended at any time: it writes before
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.write(write, open("/proc/self/cgroup", "rb").read())
+        os.write(go_on, b"x")
         time.sleep(60)
+    os.read(goes_on, 1)
     os._exit(0)
 answer(os.read(read, 4096).decode())
 """

@@ -1,6 +1,6 @@
 """Run the tests as `make test` does: with a time limit for the whole, and nothing left behind.
 
-    python scripts/run_tests.py [--limit-s 780] [pytest arguments]
+    python scripts/run_tests.py [--limit-s 800] [pytest arguments]
 
 Names of tests that fail are written as they fail.  A run that takes too long is interrupted first (SIGINT),
 so that pytest prints its summary, and killed when that does not end it.
@@ -138,7 +138,7 @@ def end(processes: list[psutil.Process]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the tests with a limit, and leave nothing behind.")
-    parser.add_argument("--limit-s", type=float, default=780.0, help="seconds for the whole run")
+    parser.add_argument("--limit-s", type=float, default=800.0, help="seconds for the whole run")
     options, arguments = parser.parse_known_args()
     return run(arguments, options.limit_s)
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ringmill.client.checked.timed_calls import TimedCall
+
 __all__ = ["MergingCall", "MergingKind"]
 
 MergingKind = Literal["count", "put", "remove", "get"]
 
 
 @dataclass(slots=True)
-class MergingCall:
+class MergingCall(TimedCall):
     """One call of one client.  Times are seconds of one monotonic clock of whoever drove the run;
     `returned` is None while no answer came.
 
@@ -42,9 +44,3 @@ class MergingCall:
     def ended(self) -> float:
         """When it was over; never, for a change that may still take effect."""
         return math.inf if self.returned is None or self.outcome == "unknown" else self.returned
-
-    def was_over(self, other: MergingCall) -> bool:
-        """Whether it was over when the other was asked: a session without a pause asks at the very time at
-        which it was answered."""
-        is_same = self.session == other.session and self.invoked < other.invoked
-        return self.ended < other.invoked or (is_same and self.ended == other.invoked)

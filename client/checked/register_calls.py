@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ringmill.client.checked.timed_calls import TimedCall
+
 __all__ = ["RegisterCall", "RegisterKind"]
 
 RegisterKind = Literal["get", "cas", "incr"]
 
 
 @dataclass(slots=True)
-class RegisterCall:
+class RegisterCall(TimedCall):
     """One call of one client.  Times are seconds of one monotonic clock of whoever drove the run;
     `returned` is None while no answer came.
 
@@ -41,12 +43,6 @@ class RegisterCall:
     def ended(self) -> float:
         """When it was answered; never, while no answer came."""
         return math.inf if self.returned is None else self.returned
-
-    def was_over(self, other: RegisterCall) -> bool:
-        """Whether it was over when the other was asked: a session without a pause asks at the very time at
-        which it was answered."""
-        is_same = self.session == other.session and self.invoked < other.invoked
-        return self.ended < other.invoked or (is_same and self.ended == other.invoked)
 
     @property
     def is_change(self) -> bool:

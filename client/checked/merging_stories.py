@@ -87,12 +87,15 @@ def _misshown(
     for read in reads:  # in the order of their ends
         for entry, value in read.shown.items():
             first_shown.setdefault((entry, value), read.ended)
+    by_entry: defaultdict[bytes, list[MergingCall]] = defaultdict(list)
+    for change in changes:
+        by_entry[change.entry].append(change)
     for read in reads:
         former = [each for each in reads if each.was_over(read)]
-        for name in sorted(read.shown.keys() - {each.entry for each in changes}):
+        for name in sorted(read.shown.keys() - by_entry.keys()):
             yield read, f"{name!r} is there, which nobody put"
-        for entry in sorted({each.entry for each in changes}):
-            begun = [each for each in changes if each.entry == entry and each.invoked < read.ended]
+        for entry, those in sorted(by_entry.items()):
+            begun = [each for each in those if each.invoked < read.ended]
             over = [
                 each for each in begun if each.was_over(read) or _shown_at(each, first_shown) < read.invoked
             ]

@@ -171,7 +171,7 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
             return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
         except (RingmillError, OSError) as error:
             told = as_told(error)
-            told.detail.setdefault("changed", _restarted(local_cluster.required_cluster(folder), chosen))
+            told.detail["changed"] = _restarted(local_cluster.required_cluster(folder), chosen)
             told.outcome = "unknown"
             raise told from None
 

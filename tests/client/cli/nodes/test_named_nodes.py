@@ -116,6 +116,24 @@ def test_a_node_that_runs_when_a_restart_fails_is_not_told_to_be_stopped(
     assert told == "n1 started again and left running; n3 stopped, and not started again"
 
 
+def test_a_node_that_ends_while_it_starts_is_not_told_to_be_left_running(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    does = {"n1": "import time; time.sleep(600)", "n3": "raise SystemExit(3)"}
+    with (
+        patch.object(local_cluster, "_command", lambda cluster, node: ["-c", does[node.id]]),
+        patch.object(local_cluster.tcp_ports, "check_free"),
+    ):
+        try:
+            assert main(["-o", "json", "cluster", "restart", "n1", "n3"]) == 1
+        finally:
+            local_cluster.stop_nodes(local_cluster.required_cluster(str(folder)).nodes)
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert "n3 ended while starting (exit code 3)" in error["message"]
+    told = "n1 started again and left running; n3 stopped, and not started again"
+    assert (error["detail"]["changed"], error["outcome"]) == (told, "unknown")
+
+
 def test_a_scratch_cluster_signals_none_when_one_does_not_run(folder: Path, sleeper: LocalNode) -> None:
     scratch = ScratchCluster()
     scratch._cluster = local_cluster.required_cluster(str(folder))

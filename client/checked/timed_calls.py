@@ -1,4 +1,4 @@
-"""What calls of registers share with those of counters, sets and maps: which was over when another was asked."""
+"""What calls of registers share with those of counters, sets and maps: which was over when one was asked."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ __all__ = [
     "check_run",
     "check_shape",
     "exclusively",
+    "holds_data",
     "node_state",
     "not_running",
     "planned",
@@ -183,14 +184,16 @@ def planned(name: str, folder: str, plan: Plan) -> LocalCluster:
 
 def _check_holds_no_data(cluster: LocalCluster) -> None:
     """Raise InvalidArgument when a former cluster would come back under a new cluster.json."""
-    if held := [node.id for node in cluster.nodes if _has_entries(cluster.data_folder(node))]:
+    if held := [node.id for node in cluster.nodes if holds_data(cluster, node)]:
         raise InvalidArgument(
             f"{cluster.folder} holds data of {', '.join(held)}, and no {STATE_FILE}",
             hint=f"put its {STATE_FILE} back, or choose another --cluster NAME, or remove the folder",
         )
 
 
-def _has_entries(folder: str) -> bool:
+def holds_data(cluster: LocalCluster, node: LocalNode) -> bool:
+    """Whether there is anything in the folder of its data."""
+    folder = cluster.data_folder(node)
     return os.path.isdir(folder) and bool(os.listdir(folder))
 
 

@@ -36,9 +36,9 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
     port = _free_port(cluster)
     host = cluster.nodes[0].address.rpartition(":")[0]
     fresh = LocalNode(name or f"n{max(numbers, default=0) + 1}", f"{host}:{port}", zone or "")
-    folder = cluster.data_folder(fresh)
-    if not os.path.isdir(folder) or not os.listdir(folder):
+    if not local_cluster.holds_data(cluster, fresh):
         return fresh
+    folder = cluster.data_folder(fresh)
     raise InvalidArgument(
         f"{folder} holds the data of a former {fresh.id}",
         hint=f"choose another name; `ringmill node reset {folder}` frees this one",

@@ -69,9 +69,7 @@ class FollowedLog:
                 yield path
             elif (file := _opened(path)) is not None:
                 with file:
-                    is_older = self._file is not None and os.path.sameopenfile(
-                        file.fileno(), self._file.fileno()
-                    )
+                    is_older = self._file is not None and _are_same(file, self._file)
 
     def new_lines(self) -> Iterator[str]:
         """The whole lines that have been written since the last call."""
@@ -107,13 +105,11 @@ class FollowedLog:
                 return newer, False
             if self._file is None:
                 return [file], True
-            if any(
-                os.path.sameopenfile(file.fileno(), other.fileno()) for other in (self._file, *newer[-1:])
-            ):
-                is_present = os.path.sameopenfile(file.fileno(), self._file.fileno())
+            if _are_same(file, self._file):
                 file.close()
-                if is_present:
-                    return newer, True
+                return newer, True
+            if newer and _are_same(file, newer[-1]):
+                file.close()
                 continue
             newer.append(file)
         return newer, self._file is None
@@ -125,6 +121,10 @@ class FollowedLog:
         whole = data[: data.rfind(b"\n") + 1]
         self._begun = data[len(whole) :]
         yield from whole.decode("utf-8", "replace").splitlines()
+
+
+def _are_same(one: BinaryIO, other: BinaryIO) -> bool:
+    return os.path.sameopenfile(one.fileno(), other.fileno())
 
 
 def _newest_first(path: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from ringmill.client.backups.backup_manifest import BackedNode
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.quorum.levels import majority
 from ringmill.cluster.ring.topology import Topology
 
 __all__ = ["held_level", "missing_members"]
@@ -41,23 +42,23 @@ def held_level(
     copies = {node.node: node.copies(topology) for node in nodes}
     missing = len(missing_members(topology, nodes))
     owing = missing + sum(node.node in untold for node in nodes)  # may have left with a copy that is owed
-    level = min(owing + 1, topology.n // 2 + 1)
+    level = min(owing + 1, majority(topology.n))
     for number, row in enumerate(topology.rows):
         whole = [node for node in row.whole if number in copies.get(node, {})]
         needed = row.size - len(whole) + 1
         level = max(level, needed)
-        if needed > row.size // 2 + 1:
+        if needed > majority(row.size):
             raise _too_few(
                 topology,
                 nodes,
                 reasons,
                 f"partition {number} was read from {len(whole)} of its {row.size} owners: too few to hold "
-                f"every write with w={row.size // 2 + 1}",
+                f"every write with w={majority(row.size)}",
             )
     if _is_sloppy(topology):
         without = missing + sum(node.lacks_hints for node in nodes)
         level = max(level, without + 1)
-        if without + 1 > topology.n // 2 + 1:
+        if without + 1 > majority(topology.n):
             raise _too_few(
                 topology,
                 nodes,

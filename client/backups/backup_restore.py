@@ -28,6 +28,7 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.gathering import first_error, gather_all
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Clock
+from ringmill.cluster.quorum.levels import majority
 from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.cluster.wire.stubs.backup_pb2 import BringObjectsRequest, BringRegistersRequest, LookResponse
 
@@ -209,15 +210,15 @@ def restored_levels(r: int, w: int, then_n: int, now_n: int) -> tuple[int | None
     """
 
     def scaled(level: int) -> int:
-        if level == then_n // 2 + 1:
-            return now_n // 2 + 1
+        if level == majority(then_n):
+            return majority(now_n)
         return now_n if level == then_n else min(level, now_n)
 
     new_r, new_w = scaled(r), scaled(w)
     if r + w > then_n:
         new_w = max(new_w, now_n - new_r + 1)
-    majority = now_n // 2 + 1
-    return None if new_r == majority else new_r, None if new_w == majority else new_w
+    most = majority(now_n)
+    return None if new_r == most else new_r, None if new_w == most else new_w
 
 
 class _Waiting:

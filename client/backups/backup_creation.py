@@ -78,9 +78,7 @@ async def create_backup(
             for member in topology.members
         ]
         reasons: dict[str, str] = {}  # why a member is left out
-        kept: list[asyncio.Future[None]] = []
-        links.callback(_cancel, kept)
-        began_ms, pinned = await _pin_all(members, clock, reasons, kept)
+        began_ms, pinned = await _pin_all(members, clock, reasons, links)
         try:
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
@@ -103,10 +101,7 @@ async def create_backup(
 
 
 async def _pin_all(
-    members: list[BackupCalls],
-    clock: Clock,
-    reasons: dict[str, str],
-    kept: list[asyncio.Future[None]],
+    members: list[BackupCalls], clock: Clock, reasons: dict[str, str], links: AsyncExitStack
 ) -> tuple[int, list[_Pinned]]:
     """Pins between whose moments nothing was removed, and a moment before them (rule B2).
 
@@ -123,7 +118,7 @@ async def _pin_all(
         there = [calls for calls in members if calls.member.id in looks]
         pinned: list[_Pinned] = []
         try:
-            await _asked(there, partial(_pin, pinned, kept), reasons)
+            await _asked(there, partial(_pin, pinned, links), reasons)
         except RingmillError:
             await _unpin(pinned)
             raise
@@ -168,11 +163,12 @@ async def _without(
     return [each for each in pinned if each.calls.member.id not in left]
 
 
-async def _pin(pinned: list[_Pinned], kept: list[asyncio.Future[None]], calls: BackupCalls) -> None:
-    """Adds to `pinned`, so that it is known also when another member refuses."""
+async def _pin(pinned: list[_Pinned], links: AsyncExitStack, calls: BackupCalls) -> None:
+    """Adds to `pinned`, so that it is known also when another member refuses.  It is kept at most until its
+    link is closed."""
     pin = await calls.pin()
     keeping = asyncio.ensure_future(_kept(calls, pin))
-    kept.append(keeping)
+    links.callback(keeping.cancel)
     pinned.append(_Pinned(calls, pin, keeping))
 
 
@@ -180,11 +176,6 @@ async def _kept(calls: BackupCalls, pin: PinResponse) -> None:
     """Nothing is read of a pin without tables."""
     for first in pin.tables[:1]:
         await calls.keep(pin.pin, first)
-
-
-def _cancel(kept: Sequence[asyncio.Future[None]]) -> None:
-    for each in kept:
-        each.cancel()
 
 
 def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
@@ -239,7 +230,8 @@ def _is_same(before: LookResponse, at_pin: LookResponse) -> bool:
 
 
 async def _unpin(pinned: Sequence[_Pinned]) -> None:
-    _cancel([each.kept for each in pinned])
+    for each in pinned:
+        each.kept.cancel()
     await gather_all(each.calls.unpin(each.pin.pin) for each in pinned)
 
 

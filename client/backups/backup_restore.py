@@ -147,7 +147,7 @@ def _check_starts(manifest: BackupManifest, looks: list[LookResponse], clock: Cl
     if untold := [look for look in left_out if not look.up_ms]:
         raise Conflict(
             "the backup was made without these nodes, and they run an earlier release, which does not tell "
-            f"since when it runs: {_names(untold)}",
+            f"how long it has been running: {_names(untold)}",
             hint="restart them with this release first: `ringmill cluster restart --rolling`",
         )
 

@@ -98,8 +98,8 @@ def run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     Deletes that are old enough are forgotten, too, unless nodes run with --purge-after off; this does not
     wait for that.
 
-    Owners that are down are compared when they are up again, without waiting for them here.  Others have to
-    answer: exits with 8 when one has not in time, and with what it says when it refuses.
+    Owners that are down are compared when they are up again, without waiting for them here.  The others have
+    to answer: exits with 8 when one has not answered in time, and with the code of its error when it refuses.
     """
     return asyncio.run(_run(settings, partitions))
 

@@ -95,7 +95,7 @@ def versions(facts: ClusterFacts) -> Finding:
     ]
     codes = {node: _info(told, "build", "code") for node, told in facts.metrics.items()}
     found += [
-        f"{node} runs other code of {facts.version} ({code or 'untold'}) than is here ({facts.code})"
+        f"{node} runs other code of {facts.version} ({code or 'untold'}) than this machine has ({facts.code})"
         for node, code in sorted(codes.items())
         if by_node[node] == facts.version and facts.code not in ("", code)
     ]

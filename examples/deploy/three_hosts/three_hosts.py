@@ -90,7 +90,8 @@ HOSTS = tuple(Host(name, number) for number, name in enumerate(NAMES, 1))
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--delay-ms", type=float, default=2.5, help="on the cable of each host")
+    late = "how late each host's cable hands packets over, each way"
+    parser.add_argument("--delay-ms", type=float, default=2.5, help=late)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long one host is cut off")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
     parser.add_argument("--clean", action="store_true", help="only remove what a killed run has left")

@@ -263,7 +263,7 @@ def test_a_node_that_the_backup_was_made_without_is_restarted_first_too() -> Non
         with pytest.raises(Conflict, match=r"not been restarted since the backup was made: n3$"):
             await backed.restore(manifest, "cache")
         backed.told = lambda node, told: of_the_release_before(told)
-        with pytest.raises(Conflict, match=r"does not tell since when it runs: n3$"):
+        with pytest.raises(Conflict, match=r"does not tell how long it has been running: n3$"):
             await backed.restore(manifest, "cache")
         backed.told = lambda node, told: None
         await world.down("n3")

@@ -93,7 +93,7 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(metrics={"n1": told("n1"), "n2": told("n2", "0.9")}), "versions", "warning",
          "n2 runs 0.9, this client 1.0", "restart --rolling"),
         (facts(metrics={"n1": told("n1"), "n2": told("n2", code="c0ffee")}), "versions", "warning",
-         "n2 runs other code of 1.0 (c0ffee) than is here (c0de)", "restart --rolling"),
+         "n2 runs other code of 1.0 (c0ffee) than this machine has (c0de)", "restart --rolling"),
         (facts(metrics={"n1": told("n1"), "n2": told("n2", code="")}), "versions", "warning",
          "n2 runs other code of 1.0 (untold)", "restart --rolling"),
         (facts(ranges=Ranges(6, 2, 0)), "partitions", "warning", "2 partitions lack", "start"),

@@ -17,7 +17,7 @@ import pytest
 
 from ringmill.client.cli.cluster import cluster_nodes
 from ringmill.client.cli.main import main
-from ringmill.client.local import local_cluster, processes
+from ringmill.client.local import local_cluster, processes, tcp_ports
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
 from ringmill.client.local.tcp_ports import PortTaken
 from ringmill.client.testing.scratch_cluster import ScratchCluster
@@ -122,7 +122,7 @@ def test_a_node_that_ends_while_it_starts_is_not_told_to_be_left_running(
     does = {"n1": "import time; time.sleep(600)", "n3": "raise SystemExit(3)"}
     with (
         patch.object(local_cluster, "_command", lambda cluster, node: ["-c", does[node.id]]),
-        patch.object(local_cluster.tcp_ports, "check_free"),
+        patch.object(tcp_ports, "check_free"),
     ):
         try:
             assert main(["-o", "json", "cluster", "restart", "n1", "n3"]) == 1

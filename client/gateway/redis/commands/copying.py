@@ -43,7 +43,6 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None and not replaces:
             return 0
-        entry.check_own()
         entry.set(copy(source.value))  # it may be done over, and later changes of a batch alter it in place
         entry.expire(source.expires_at_ms)
         return 1

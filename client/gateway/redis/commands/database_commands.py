@@ -110,5 +110,5 @@ async def _flush(database: Database) -> None:
 
 def _remove(entry: Entry, _now_ms: int) -> Reply:
     if entry.value is not None:
-        entry.set(None)
+        entry.replace(None)
     return OK

@@ -70,7 +70,6 @@ async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> 
     """Put a value under a key, or remove it when the value is empty, and return its length."""
 
     def change(entry: Entry, _now_ms: int) -> Reply:
-        entry.check_own()
         if entry.value is not None or value:
             entry.set(copy(value) or None)  # it may be done over, and later changes of a batch alter it
             entry.expires_at_ms = 0

@@ -53,9 +53,9 @@ class HttpAnswering:
         rules: SiteRules,
         admission: HttpAdmission,
         run_id: str,
+        ending: asyncio.Event,
         tracing: Tracing = no_tracer,
         jobs: GatewayJobs | None = None,
-        ending: asyncio.Event | None = None,
     ) -> None:
         """`ending` is set when the gateway stops: what goes on until its caller leaves it is ended then."""
         self._table = table
@@ -65,7 +65,7 @@ class HttpAnswering:
         self._run_id = run_id
         self._tracing = tracing
         self._jobs = jobs
-        self._ending = asyncio.Event() if ending is None else ending
+        self._ending = ending
         self._requests = 0
         self._memory = IdempotencyMemory()
 

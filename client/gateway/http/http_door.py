@@ -80,7 +80,7 @@ class HttpDoor:
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
         self._ending = asyncio.Event()
         self._answering = HttpAnswering(
-            table, clients, rules, options.admission, run_id, options.tracing, options.jobs, self._ending
+            table, clients, rules, options.admission, run_id, self._ending, options.tracing, options.jobs
         )
         self._connections: Connections | None = None
         self._listening: asyncio.Server | TlsListener | None = None

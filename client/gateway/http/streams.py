@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator
+from typing import Final, TypeVar
 
 from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.connection_guard import ANSWER_S
-from ringmill.cluster.errors import CorruptData, Unavailable
+from ringmill.cluster.errors import CorruptData
 
-__all__ = [
-    "BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "one_is_set",
-    "unless_ending", "with_beats",
-]  # fmt: skip
+__all__ = ["BEAT_S", "EVENTS_TYPE", "HAS_BEGUN", "LINES_TYPE", "OpenStream", "event_text", "with_beats"]
 
 LINES_TYPE: Final = "application/x-ndjson"
 EVENTS_TYPE: Final = "text/event-stream"
@@ -114,27 +111,3 @@ async def with_beats(
         for task in (over, following):
             task.cancel()
         await asyncio.gather(over, following, return_exceptions=True)
-
-
-async def one_is_set(*events: asyncio.Event) -> None:
-    """Wait until one of them is."""
-    waiting = [asyncio.ensure_future(each.wait()) for each in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-
-
-async def unless_ending(ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Its result.  Raises Unavailable, and cancels it, when `ending` is set before it is done."""
-    doing, over = asyncio.ensure_future(work), asyncio.ensure_future(ending.wait())
-    try:
-        await asyncio.wait({doing, over}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise Unavailable("the gateway is stopping")
-        return doing.result()
-    finally:
-        for task in (doing, over):
-            task.cancel()
-        await asyncio.gather(doing, over, return_exceptions=True)

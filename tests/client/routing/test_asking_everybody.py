@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -169,6 +169,10 @@ async def test_members_that_were_silent_are_all_waited_for_while_nobody_answers(
             assert loop.time() - began == pytest.approx(2.0)
 
 
+def _ready_call(status: Callable[..., Awaitable[ClusterStatus]], **given: float) -> Any:
+    return SimpleNamespace(client=SimpleNamespace(status=status), options=lambda name: given)
+
+
 async def test_a_gateway_is_ready_while_one_member_hangs_and_takes_its_time_before_it_is_not() -> None:
     cluster, loop = ToldCluster(), asyncio.get_running_loop()
     async with directory_of(cluster) as directory:
@@ -176,7 +180,7 @@ async def test_a_gateway_is_ready_while_one_member_hangs_and_takes_its_time_befo
         async def status(timeout: float = 5.0) -> ClusterStatus:
             return await cluster_status(directory, timeout, waits=False)
 
-        call: Any = SimpleNamespace(client=SimpleNamespace(status=status), options=lambda name: {})
+        call = _ready_call(status)
         hung, *others = cluster.nodes.values()
         hung.is_silent = True
         began = loop.time()
@@ -188,3 +192,26 @@ async def test_a_gateway_is_ready_while_one_member_hangs_and_takes_its_time_befo
         cluster._status = lambda name: StatusResponse(node=name, epoch=1, ranges_no_quorum=1)  # type: ignore[method-assign]
         with pytest.raises(HttpRefusal):
             await is_ready(call)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, [READY_S, None]),
+        ({"timeout": 5.0}, [READY_S, 5.0]),
+        ({"timeout": READY_S}, [READY_S]),
+        ({"timeout": 0.2}, [0.2]),
+    ],
+)
+async def test_a_gateway_takes_a_short_look_only_before_a_longer_one(
+    given: dict[str, float], wanted: list[float | None]
+) -> None:
+    asked: list[float | None] = []
+
+    async def status(timeout: float | None = None) -> ClusterStatus:
+        asked.append(timeout)
+        raise Unavailable("no member has answered")
+
+    with pytest.raises(Unavailable):
+        await is_ready(_ready_call(status, **given))
+    assert asked == wanted

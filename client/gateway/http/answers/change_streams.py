@@ -125,7 +125,10 @@ def _id_alone(place: str) -> bytes:
 
 
 def _comes_back(place: str) -> bool:
-    """Whether it fits into the header of a request; else that of a former event comes: told again is told."""
+    """Whether it fits into a request's header.
+
+    If not, the id of an earlier event comes back, and some changes are told again.
+    """
     return len(place) <= MOST_ETAG
 
 

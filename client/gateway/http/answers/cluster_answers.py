@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Final
 
@@ -78,8 +79,9 @@ async def is_ready(call: HttpCall) -> web.StreamResponse:
     """
     given: dict[str, float] = call.options("timeout")
     found: ClusterStatus | None = None
-    with suppress(Unavailable):
-        found = await call.client.status(timeout=min(READY_S, given.get("timeout", READY_S)))
+    if given.get("timeout", math.inf) > READY_S:
+        with suppress(Unavailable):
+            found = await call.client.status(timeout=READY_S)
     if found is None or found.health == "unavailable":
         found = await call.client.status(**given)
     document = {"status": found.health, "epoch": found.epoch, "reasons": list(found.reasons)}

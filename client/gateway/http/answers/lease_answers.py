@@ -8,13 +8,9 @@ from typing import Final
 from aiohttp import web
 
 from ringmill.client.gateway.http.call import HttpCall
-from ringmill.client.gateway.http.streams import (
-    EVENTS_TYPE,
-    OpenStream,
-    event_text,
-    one_is_set,
-    unless_ending,
-)
+from ringmill.client.gateway.http.streams import EVENTS_TYPE, OpenStream, event_text
+from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.gathering import first_of
 
 __all__ = ["hold_lease"]
 
@@ -39,7 +35,8 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
     silence_s = min(_LONGEST_SILENCE_S, duration_s / 3)
     call.slot.becomes_a_stream()
     try:
-        await unless_ending(call.ending, lease.acquire(call.query.get("wait", 0.0)))
+        if await first_of(lease.acquire(call.query.get("wait", 0.0)), call.ending.wait()) == 1:
+            raise Unavailable("the gateway is stopping")
         stream = OpenStream(call, EVENTS_TYPE)
         await stream.begin()
         sign = event_text("held", {"term": lease.term, "silence": silence_s}, str(lease.term))
@@ -49,7 +46,7 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
                 await stream.write(sign)
                 sign, pause_s = _SIGN, silence_s / 2
             try:
-                await asyncio.wait_for(one_is_set(lease.lost, call.ending), pause_s)
+                await asyncio.wait_for(first_of(lease.lost.wait(), call.ending.wait()), pause_s)
             except TimeoutError:
                 continue
         await stream.write(event_text("lost", {"term": lease.term}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import closing
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -43,18 +44,14 @@ async def _copy(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     def change(entry: Entry, _now_ms: int) -> Reply:
         if entry.value is not None and not replaces:
             return 0
-        entry.check_own()
         entry.set(copy(source.value))  # it may be done over, and later changes of a batch alter it in place
         entry.expire(source.expires_at_ms)
         return 1
 
     into = connection.door.databases.database(connection.token, number)
-    gathered = connection.room.gather(1)
-    try:
+    with closing(connection.room.gather(1)) as gathered:
         found = await connection.database.keys.ask(args[0], read)
         if found != 1:
             return found
         gathered.hold(reply_size(source.value))  # type: ignore[arg-type]  # its values are replies, too
         return await into.keys.ask(args[1], change)
-    finally:
-        gathered.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
@@ -46,8 +47,7 @@ async def _keys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """The names of all keys that a pattern matches."""
     names: list[Reply] = []
     size, most = 0, connection.door.limits.most_answer_bytes
-    gathered = connection.room.gather(0)
-    try:
+    with closing(connection.room.gather(0)) as gathered:
         async for page in connection.database.all_keys(args[0]):
             names += page
             of_page = reply_size(list(page))
@@ -56,8 +56,6 @@ async def _keys(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
             if size > most:
                 raise too_large(size, most)
             connection.tell_growth()
-    finally:
-        gathered.close()
     return names
 
 
@@ -110,5 +108,5 @@ async def _flush(database: Database) -> None:
 
 def _remove(entry: Entry, _now_ms: int) -> Reply:
     if entry.value is not None:
-        entry.set(None)
+        entry.replace(None)
     return OK

@@ -26,7 +26,7 @@ _CONDITIONS: Final = {b"NX", b"XX", b"GT", b"LT"}
 def _removed(entry: Entry, _now_ms: int) -> Reply:
     if entry.value is None:
         return 0
-    entry.set(None)
+    entry.replace(None)
     return 1
 
 
@@ -138,7 +138,6 @@ def _expire_at(call: KeyCall, unit: bytes, command: str) -> Reply:
     at_ms = at_of(unit, one_integer(call.args[0]), call.now_ms, command)
     if entry.value is None or not _may_expire(conditions, entry.expires_at_ms, at_ms):
         return 0
-    entry.check_own()
     if at_ms <= call.now_ms:
         entry.set(None)
     else:

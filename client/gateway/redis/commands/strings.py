@@ -45,7 +45,7 @@ def _set(call: KeyCall) -> Reply:
     former = entry.get(bytes) if options.returns_former or compares else None
     if not _may_set(options, entry.value):
         return former if options.returns_former else None
-    entry.set(call.args[0])
+    entry.replace(call.args[0])
     if not options.keeps_expiry:
         entry.expire(options.expires_at_ms)
     _end_if_past(entry, call.now_ms)
@@ -64,7 +64,6 @@ def _may_set(options: SetOptions, present: object) -> bool:
 def _delex(call: KeyCall) -> Reply:
     """Remove a key, if wanted only while it holds a string, or does not."""
     if not call.args:
-        call.entry.check_own()
         is_wanted = call.entry.value is not None
     elif len(call.args) == 2 and call.args[0].upper() in (b"IFEQ", b"IFNE"):
         present = call.entry.get(bytes)
@@ -100,7 +99,6 @@ def _psetex(call: KeyCall) -> Reply:
 
 def _set_for(call: KeyCall, unit: bytes, name: str) -> Reply:
     at_ms = expiry_of(unit, call.args[0], call.now_ms, name)
-    call.entry.check_own()
     call.entry.set(call.args[1])
     call.entry.expire(at_ms)
     return OK
@@ -264,7 +262,6 @@ def _mset(args: Sequence[bytes], _version: int) -> Parts:
 
     def set_to(value: bytes) -> Change:
         def change(entry: Entry, _now_ms: int) -> Reply:
-            entry.check_own()
             entry.set(value)
             entry.expire(0)
             return OK

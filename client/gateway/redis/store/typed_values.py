@@ -122,6 +122,11 @@ class Entry:
         return kind() if value is None else value
 
     def set(self, value: RedisValue | None) -> None:
+        """As `replace`, for all commands that may not write over a foreign value: raises RedisError then."""
+        self.check_own()
+        self.replace(value)
+
+    def replace(self, value: RedisValue | None) -> None:
         """Put a value there; one that is empty and no string removes the key, with its expiry."""
         if value is None or (not value and not isinstance(value, bytes)):
             value, self.expires_at_ms = None, 0

@@ -82,7 +82,15 @@ async def test_the_keys_beside_it_are_scanned_and_flushed_with_it() -> None:
     assert {value for value, _ in registers.values.values()} == {None}
 
 
-@pytest.mark.parametrize("change", [lambda entry: entry.expire(9), lambda entry: entry.get(dict)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry.expire(9),
+        lambda entry: entry.get(dict),
+        lambda entry: entry.set(b"v"),
+        lambda entry: entry.set(None),
+    ],
+)
 def test_what_cannot_be_done_changes_nothing(change: Callable[[Entry], object]) -> None:
     entry = Entry.decode(b"plain text", 0)
     assert isinstance(reply_of(lambda entry, _: change(entry), entry, 0), RedisError)  # type: ignore[arg-type,return-value]

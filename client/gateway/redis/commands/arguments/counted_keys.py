@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -54,23 +54,19 @@ async def read_one_by_one(
 
     Raises RedisError, the first one, also when it is too much.
     """
-    asking, gathered = connection.database.keys.ask, connection.room.gather(len(keys))
-    turns = connection.turns
-    try:
+    asking, turns = connection.database.keys.ask, connection.turns
+    with closing(connection.room.gather(len(keys))) as gathered:
         replies = await asyncio.gather(*(asking(key, gathered.bounded(read), turns) for key in keys))
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
         yield replies
-    finally:
-        gathered.close()
 
 
 async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
     """Put a value under a key, or remove it when the value is empty, and return its length."""
 
     def change(entry: Entry, _now_ms: int) -> Reply:
-        entry.check_own()
         if entry.value is not None or value:
             entry.set(copy(value) or None)  # it may be done over, and later changes of a batch alter it
             entry.expires_at_ms = 0

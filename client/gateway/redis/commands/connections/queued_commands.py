@@ -139,9 +139,8 @@ class QueuedCommands(SteppedChange):
         replies: list[Reply] = []
         self._answer_bytes = 0
         is_full = False
-        for change, only_reads in tuple(
-            self._changes
-        ):  # what has begun is ended, though it is dropped amid it
+        # What has begun is ended, though it is dropped amid it.
+        for change, only_reads in tuple(self._changes):
             reply = left_out if is_full and only_reads else reply_of(change, entry, now_ms)
             size = reply_size(reply)
             if size > short:

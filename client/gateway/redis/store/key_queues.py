@@ -260,6 +260,7 @@ class KeyQueues:
                 steps = change.steps(entry, now_ms)
                 while not (made := self._reply_of_steps(steps, enough)):
                     if before is not None:
+                        del changes[len(replies) :]  # they are not part of this change
                         return replies, before
                     del changes[1:]
                     self._check_time(until)

@@ -171,6 +171,16 @@ async def test_one_that_ends_with_an_error_after_a_long_time_fails_alone(
     assert await asyncio.gather(*behind) == [first, first + 1, first + 2]
 
 
+async def test_a_long_one_does_not_fail_with_those_before_it() -> None:
+    world = World(Ending())
+    asked = [world.queues.ask(b"k", world.add) for _ in range(2)]
+    asked.append(world.queues.ask(b"k", world.transaction(world.slow, 20)))
+    asked.append(world.queues.ask(b"k", world.add))
+    *before, long, behind = await asyncio.gather(*asked)
+    assert all(isinstance(each, RedisError) and "it may have been done" in each.text for each in before)
+    assert (long, behind) == (list(range(3, 23)), 23)
+
+
 @pytest.mark.parametrize("value", [b"v", {b"f": b"v"}, {b"m"}, SortedSet({b"m": 1.0}), [b"m"]])
 def test_a_value_that_is_kept_is_left_alone_by_later_changes(value: RedisValue) -> None:
     entry = Entry(value, 7)

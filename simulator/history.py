@@ -12,7 +12,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
@@ -35,6 +35,7 @@ __all__ = [
     "Vector",
     "SeenSibling",
     "covers",
+    "was_over",
 ]
 
 Kind = Literal["put", "delete", "get", "touch"]
@@ -47,6 +48,28 @@ def covers(vector: Vector, dot: str) -> bool:
     """Does the context contain the write named by `dot` ("n1#1:5")?"""
     actor, _, counter = dot.rpartition(":")
     return vector.get(actor, 0) >= int(counter)
+
+
+class TimedOfSession(Protocol):
+    """A call whose place among the others of a run can be told."""
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def invoked(self) -> float: ...
+
+    @property
+    def returned(self) -> float | None: ...
+
+
+def was_over(call: TimedOfSession, other: TimedOfSession) -> bool:
+    """Whether a call had been answered when the other was asked.  Time stands still in a simulated run while
+    a session that makes no pause goes on, so that both may have one time."""
+    if call.returned is None or call is other:
+        return False
+    is_same = call.session == other.session and call.invoked < other.invoked
+    return call.returned < other.invoked or (is_same and call.returned == other.invoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +128,6 @@ class Operation:
     @property
     def is_ok(self) -> bool:
         return self.outcome == "ok"
-
-    def was_over(self, other: Operation) -> bool:
-        """Whether it had been answered when the other was asked.  Time stands still in a simulated run while
-        a session that makes no pause goes on, so that both may have one time."""
-        if self.returned is None or self is other:
-            return False
-        is_same = self.session == other.session and self.invoked < other.invoked
-        return self.returned < other.invoked or (is_same and self.returned == other.invoked)
 
     @property
     def is_below(self) -> bool:

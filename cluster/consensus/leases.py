@@ -117,7 +117,8 @@ class AsyncLease:
         there.
         """
         now = self._clock.boottime()
-        deadline = now + _checked_wait_s(timeout_s)
+        wait_s = _checked_wait_s(timeout_s)
+        deadline = now + wait_s
         watch = LeaseWatch()
         done_at = now  # the last time that nothing but others was in the way
         while True:
@@ -139,8 +140,7 @@ class AsyncLease:
                 return self.term
             if self._clock.boottime() + pause_s > deadline:
                 raise failure or DeadlineExceeded(
-                    f"the lease {self.name} was not free within {_checked_wait_s(timeout_s):g} s",
-                    outcome="failed",
+                    f"the lease {self.name} was not free within {wait_s:g} s", outcome="failed"
                 )
             await asyncio.sleep(pause_s)
 

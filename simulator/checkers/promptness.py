@@ -57,11 +57,13 @@ def check_promptness(history: History) -> Iterator[Violation]:
 
 def late_calls(calls: Sequence[TimedT]) -> Iterator[tuple[TimedT, str]]:
     """Those of calls in one list that did not end within their time, and how."""
-    last = max((_end_or(call.given_up, call) for call in calls), default=0.0)
+    last = max(map(_end_or_given_up, calls), default=0.0)
     for call in calls:
-        ended = _end_or(last if call.given_up is None else call.given_up, call)
-        if call.timeout_s is not None and (story := _late(call.invoked, ended, call.timeout_s)):
-            yield call, story if call.returned is not None else f"{story}, and had no answer"
+        waited_until = last if call.given_up is None else call.given_up
+        if call.timeout_s is not None and (
+            story := _late(call.invoked, call.returned, waited_until, call.timeout_s)
+        ):
+            yield call, story
 
 
 def check_errors(history: History) -> Iterator[Violation]:
@@ -119,20 +121,24 @@ def _end(returned: float | None) -> float:
 
 def _in_time(call: Operation, last: float) -> Iterator[Violation]:
     assert call.timeout_s is not None
-    ended = call.returned if call.returned is not None else last
-    if story := _late(call.invoked, ended, call.timeout_s):
-        yield _violation(call, story if call.returned is not None else f"{story}, and had no answer")
+    if story := _late(call.invoked, call.returned, last, call.timeout_s):
+        yield _violation(call, story)
 
 
-def _late(invoked: float, ended: float, timeout_s: float) -> str:
-    late_s = ended - invoked - timeout_s
-    return f"lasted {late_s:.3f} s longer than its {timeout_s:g} s" if late_s > _SLACK_S else ""
+def _late(invoked: float, returned: float | None, waited_until: float, timeout_s: float) -> str:
+    """How a call that began at `invoked` did not end within its time; "" when it did.  `waited_until` counts
+    for one that had no answer."""
+    late_s = (waited_until if returned is None else returned) - invoked - timeout_s
+    if late_s <= _SLACK_S:
+        return ""
+    story = f"lasted {late_s:.3f} s longer than its {timeout_s:g} s"
+    return story if returned is not None else f"{story}, and had no answer"
 
 
-def _end_or(otherwise: float | None, call: Timed) -> float:
+def _end_or_given_up(call: Timed) -> float:
     if call.returned is not None:
         return call.returned
-    return call.invoked if otherwise is None else otherwise
+    return call.invoked if call.given_up is None else call.given_up
 
 
 def _code_of(error: str) -> str:

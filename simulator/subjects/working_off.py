@@ -13,7 +13,7 @@ from ringmill.simulator.world.seeds import SeededEntropy
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
 
-__all__ = ["client_in", "insist_on", "work_off"]
+__all__ = ["client_in", "ended_with", "insist_on", "work_off"]
 
 _AGAIN_S: Final = 0.25
 AnyClient = TypeVar("AnyClient", bound=PlannedClient)
@@ -29,6 +29,16 @@ class Paused(Protocol):
     def pause_s(self) -> float:
         """Before it is made."""
         ...
+
+
+class Noted(Protocol):
+    """A call that was made."""
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def error(self) -> str: ...
 
 
 class Making(Protocol[PlanT_contra, CallT]):
@@ -109,3 +119,9 @@ async def insist_on(
                     await client.make(plan, calls)
 
     await world.loop.spawn(process, work())
+
+
+def ended_with(calls: Sequence[Noted], session: str) -> str:
+    """Tells of the last read that failed, of a session that only reads; "" when none did."""
+    last = [call for call in calls if call.session == session and call.error]
+    return f"a read ended with {last[-1].error}" if last else ""

@@ -76,7 +76,7 @@ class AnsweredStream:
     def _encode(self, answers: list[Answer]) -> bytes:
         """With a stamp for a dialler that knows stamps: its own frames have them."""
         self.used_at = self._clock.boottime()
-        clock_us = microseconds(self._clock.boottime()) if self.is_stamped else None
+        clock_us = microseconds(self.used_at) if self.is_stamped else None
         return encode_answers(answers, clock_us)
 
     def room(self, streams: int, wanted: int) -> int:

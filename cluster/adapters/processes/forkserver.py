@@ -238,9 +238,7 @@ class Forkserver:
 
     def _descendants(self, pid: int) -> list[int]:
         """Children of a task, orphans that were its descendants or may have been, all others of its group."""
-        group = self._tasks[pid].group if pid in self._tasks else None
-        found = [*self._table.children(pid), *self._strays(pid), *(group.members() if group else [])]
-        return [each for each in dict.fromkeys(found) if each != pid]
+        return self._family(pid, lambda: self._strays(pid))
 
     def _surely_of(self, pid: int) -> list[int]:
         """As `_descendants`, but orphans in a session that is no task's only where no other task made them.
@@ -249,9 +247,15 @@ class Forkserver:
         """
         if self._suspects == {pid}:
             return self._descendants(pid)
-        group = self._tasks[pid].group
-        orphans = [child for child in children_of(self._pid) if session_of(child) == pid]
-        found = [*self._table.children(pid), *orphans, *(group.members() if group else [])]
+        return self._family(
+            pid, lambda: [child for child in children_of(self._pid) if session_of(child) == pid]
+        )
+
+    def _family(self, pid: int, orphans: Callable[[], list[int]]) -> list[int]:
+        """Children of a task, these orphans, all others of its group.  Orphans are looked for after the
+        children, so whoever becomes one in between is found."""
+        group = self._tasks[pid].group if pid in self._tasks else None
+        found = [*self._table.children(pid), *orphans(), *(group.members() if group else [])]
         return [each for each in dict.fromkeys(found) if each != pid]
 
     def _strays(self, *leaders: int) -> list[int]:

@@ -19,7 +19,7 @@ from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class
-from ringmill.cluster.mapreduce.codecs.signatures import name_of
+from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["KeyCodec", "KeyPrefix", "key_codec", "key_prefix"]
@@ -384,7 +384,7 @@ def key_codec(hint: Any, where: str) -> KeyCodec:
         return _Text()
     if hint is bytes:
         return _Raw()
-    return _Codec(_part_of(hint, where), has_floats=_has_floats(hint))
+    return _Codec(_part_of(hint, where), has_floats=has_part(hint, lambda part: part is float))
 
 
 def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
@@ -410,14 +410,6 @@ def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
     row = _part_of(hint, where)
     assert isinstance(row, _RowPart)
     return KeyPrefix(row, count), parts[0] if count == 1 else GenericAlias(tuple, parts[:count])
-
-
-def _has_floats(hint: Any) -> bool:
-    while isinstance(hint, NewType):
-        hint = hint.__supertype__
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return any(map(_has_floats, get_type_hints(hint).values()))
-    return hint is float or any(map(_has_floats, get_args(hint)))
 
 
 def _part_of(hint: Any, where: str) -> _Part:

@@ -6,6 +6,7 @@ refused here, with file and line; so are missing and unsupported hints.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections import Counter, abc, defaultdict
@@ -24,6 +25,7 @@ __all__ = [
     "Hint",
     "Signature",
     "fits",
+    "has_part",
     "name_of",
     "read_batch_signature",
     "read_result_signature",
@@ -203,6 +205,18 @@ def unwrapped(hint: Hint) -> Hint:
     while isinstance(hint, typing.NewType):
         hint = hint.__supertype__
     return NoneType if hint is None else hint
+
+
+def has_part(hint: Hint, is_sought: Callable[[Hint], bool]) -> bool:
+    """Whether a type is sought, or one of its parts: of the fields of a dataclass, else of the arguments."""
+    hint = unwrapped(hint)
+    if is_sought(hint):
+        return True
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        parts: Iterable[Hint] = typing.get_type_hints(hint).values()
+    else:
+        parts = get_args(hint)
+    return any(has_part(part, is_sought) for part in parts)
 
 
 def _shippable(function: Callable[..., Any], role: str) -> str:

@@ -18,7 +18,7 @@ import google_crc32c
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.signatures import Hint, name_of, unwrapped
+from ringmill.cluster.mapreduce.codecs.signatures import Hint, has_part, name_of, unwrapped
 from ringmill.cluster.mapreduce.codecs.value_codecs import pack_block, unpack_block, value_codec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
@@ -99,9 +99,9 @@ def record_type(hint: Hint) -> str:
     """The type of keys or values as their blocks tell it: a dataclass by its name and its fields in their
     order, as a value has no more of them than the order; the rest as its author wrote it."""
     hint = unwrapped(hint)
-    if not _has_dataclass(hint):
+    if not has_part(hint, _is_dataclass):
         return name_of(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if _is_dataclass(hint):
         hints = get_type_hints(hint)
         fields = [f"{field.name}: {record_type(hints[field.name])}" for field in dataclasses.fields(hint)]
         return f"{hint.__qualname__}({', '.join(fields)})"
@@ -112,8 +112,5 @@ def record_type(hint: Hint) -> str:
     return f"{origin.__name__}[{', '.join(parts)}]"
 
 
-def _has_dataclass(hint: Hint) -> bool:
-    hint = unwrapped(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return True
-    return any(map(_has_dataclass, get_args(hint)))
+def _is_dataclass(hint: Hint) -> bool:
+    return dataclasses.is_dataclass(hint) and isinstance(hint, type)

@@ -19,7 +19,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again
-from ringmill.cluster.mapreduce.codecs.signatures import name_of
+from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["ValueCodec", "pack_block", "unpack_block", "value_codec"]
@@ -115,7 +115,7 @@ class ValueCodec:
 
 def value_codec(hint: Any, where: str) -> ValueCodec:
     """The codec of values of the hinted type.  `where` names the function in what InvalidArgument says."""
-    return ValueCodec(_shape_of(hint, where), name_of(hint), is_open=_is_open(hint))
+    return ValueCodec(_shape_of(hint, where), name_of(hint), is_open=has_part(hint, _is_open))
 
 
 def pack_block(block: Any) -> bytes:
@@ -189,11 +189,7 @@ def _shape_of(hint: Any, where: str) -> _Shape:
 
 def _is_open(hint: Any) -> bool:
     """Whether a tuple may stand in a place where the hint does not tell of it: it comes back as a list."""
-    while isinstance(hint, NewType):
-        hint = hint.__supertype__
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return any(map(_is_open, get_type_hints(hint).values()))
-    return hint in (Any, object, list, dict) or any(map(_is_open, get_args(hint)))
+    return hint in (Any, object, list, dict)
 
 
 def _composite_shape(hint: Any, where: str) -> _Shape | None:

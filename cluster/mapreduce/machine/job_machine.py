@@ -67,7 +67,7 @@ from ringmill.cluster.mapreduce.machine.stage_totals import (
     winners_of,
 )
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
-from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node
+from ringmill.cluster.mapreduce.machine.workers import Workers, is_of_the_node, suits
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.sometimes import sometimes
 
@@ -90,7 +90,7 @@ class JobMachine:
     load: LoadMoved = field(default=NOT_LOADED)  # how far the output is in its keyspace (rule J18)
     chain: StageChain = field(init=False)  # where the job is among its stages (rule J24)
     locality: Locality = field(default_factory=Locality, compare=False)  # what is told to it decides nothing
-    workers: Workers = field(default_factory=Workers)  # only its `has_slots` is told by others
+    workers: Workers = field(default_factory=Workers)  # others tell its `has_slots` and `had_slots`
     _reports: FetchReports = field(default_factory=FetchReports)
     _canary: Canary = field(default_factory=Canary)
     _looked_at: OpenTasks = field(default_factory=OpenTasks, compare=False)  # of the stage; _open() gives it
@@ -190,10 +190,9 @@ class JobMachine:
 
     def offer(self, node: NodeId, now: float) -> StartMap | StartReduce | None:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
-        if not self._may_begin(now) or not self.workers.may_run(node):
+        if not self._may_begin(now) or node not in (usable := self.workers.usable()):
             return None
-        ready = (task for task in self._startable(now) if self.workers.suits(task, node))
-        usable = self.workers.usable()
+        ready = (task for task in self._startable(now) if suits(task, node, usable))
         task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:

@@ -8,7 +8,7 @@ without slots run nothing, so no task waits for one of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.task_state import Blame, Task, blame_for
 
-__all__ = ["Workers", "is_of_the_node"]
+__all__ = ["Workers", "is_of_the_node", "suits"]
 
 SPOILED_TASKS: Final = 3
 LARGEST_SHARE: Final = 3  # one in three
@@ -26,6 +26,13 @@ def is_of_the_node(cause: Cause) -> bool:
     """Whether a failure is the fault of the node on which it came, and of no other node's files."""
     is_of_another = cause in (Cause.FETCH_FAILED, Cause.LOST_NODE)
     return blame_for(cause) is Blame.INFRASTRUCTURE and not is_of_another
+
+
+def suits(task: Task, node: NodeId, usable: Collection[NodeId]) -> bool:
+    """Whether a node may run the task: one where it failed gets it again only if there is no other."""
+    if not task.has_failed_on(node):
+        return True
+    return all(task.has_failed_on(other) for other in usable if other != node)
 
 
 def _with_slots(node: NodeId) -> bool:
@@ -82,15 +89,6 @@ class Workers:
             return well
         had_slots = self.had_slots or self.has_slots
         return [] if any(had_slots(node) for node in self._starts if node not in avoided) else able
-
-    def may_run(self, node: NodeId) -> bool:
-        return node in self.usable()
-
-    def suits(self, task: Task, node: NodeId) -> bool:
-        """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-        if not task.has_failed_on(node):
-            return True
-        return all(task.has_failed_on(other) for other in self.usable() if other != node)
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [[[node, start, is up], ...], [[node, its spoiled tasks], ...]]."""

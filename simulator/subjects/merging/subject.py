@@ -20,7 +20,7 @@ from ringmill.simulator.subjects.merging.sessions import MergingSession
 from ringmill.simulator.subjects.merging.workload import keyspaces_for
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
+from ringmill.simulator.subjects.working_off import client_in, ended_with, insist_on, work_off
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.virtual_loop import Process
 from ringmill.simulator.world.world import World
@@ -96,8 +96,7 @@ class MergingWorkload:
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        last = [call for call in self._world.history.merging if call.session == _LAST and call.error]
-        told = f": a read ended with {last[-1].error}" if last else ""
+        told = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
         return [Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{told}")]
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from ringmill.simulator.subjects.registers.removal_ablations import REMOVAL_ABLA
 from ringmill.simulator.subjects.registers.sessions import RegisterSession
 from ringmill.simulator.subjects.registers.tunables import removes, timeouts_s, tuned
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
+from ringmill.simulator.subjects.working_off import client_in, ended_with, insist_on, work_off
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.virtual_loop import Process
@@ -128,8 +128,7 @@ class RegisterWorkload:
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        last = [call for call in self._world.history.registers if call.session == _LAST and call.error]
-        told = f"; a read ended with {last[-1].error}" if last else ""
+        told = f"; {last}" if (last := ended_with(self._world.history.registers, _LAST)) else ""
         damaged = [
             node.name
             for node in self._world.living()

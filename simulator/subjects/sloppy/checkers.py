@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ringmill.cluster.ring.topology_entries import Row
 from ringmill.simulator.checkers.violation import Violation
+from ringmill.simulator.history import was_over
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
 
 __all__ = ["check_fresh", "check_kept", "check_receipts", "check_sloppy"]
@@ -66,7 +67,7 @@ def check_fresh(
             is_firm = write.is_acked and not write.weak
             if (
                 is_firm
-                and _was_over(write, read)
+                and was_over(write, read)
                 and write.value not in read.shown
                 and write.value not in replaced
             ):
@@ -105,13 +106,6 @@ def _wrong(call: SloppyCall, row: Row) -> str:
 
 def _replaced(writes: Iterator[SloppyCall]) -> frozenset[bytes]:
     return frozenset(value for write in writes for value in write.replaces)
-
-
-def _was_over(write: SloppyCall, read: SloppyCall) -> bool:
-    """A session that makes no pause asks at the very time at which it was answered."""
-    ended = math.inf if write.returned is None else write.returned
-    is_same = write.session == read.session and write.invoked < read.invoked
-    return ended < read.invoked or (is_same and ended == read.invoked)
 
 
 def _is_gone(write: SloppyCall, gone: Collection[str]) -> bool:

@@ -22,7 +22,7 @@ from ringmill.simulator.subjects.sloppy.record import SloppyCall, SloppyKind
 from ringmill.simulator.subjects.sloppy.sessions import SloppySession
 from ringmill.simulator.subjects.sloppy.workload import KEYS, PlannedCall, draw_calls, keyspaces_for
 from ringmill.simulator.subjects.subject import Figures, Subject
-from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
+from ringmill.simulator.subjects.working_off import client_in, ended_with, insist_on, work_off
 from ringmill.simulator.world.node_process import NodeProcess
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import Tunables
@@ -106,8 +106,7 @@ class SloppyWorkload:
         await insist_on(self._world, process, session, plans, self.calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        last = [call for call in self.calls if call.session == _LAST and call.error]
-        told = f"; a read ended with {last[-1].error}" if last else ""
+        told = f"; {last}" if (last := ended_with(self.calls, _LAST)) else ""
         waiting = [node.name for node in self._world.living() if self._has_work(node)]
         return [
             Violation(

@@ -74,8 +74,8 @@ async def is_alive(call: HttpCall) -> web.StreamResponse:
 async def is_ready(call: HttpCall) -> web.StreamResponse:
     """200 when a node answers, and the cluster has a quorum of owners for every partition; else 503.
 
-    Those who answer within READY_S are enough for 200: probes wait for a second or so, and one member that
-    hangs hurts no request.
+    The members that answer within 0.7 s are enough for 200: probes wait for a second or so, and one member
+    that hangs hurts no request.
     """
     given: dict[str, float] = call.options("timeout")
     found: ClusterStatus | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.history import History, Operation, Vector, covers
+from ringmill.simulator.history import History, Operation, Vector, covers, was_over
 
 __all__ = ["check_deletes"]
 
@@ -31,7 +31,7 @@ def check_deletes(history: History) -> Iterator[Violation]:
             if write.kind == "touch" or any(_may_keep(each, write, replaced) for each in touches):
                 gone = set()
             for read in reads:
-                if write.was_over(read):
+                if was_over(write, read):
                     yield from _come_back(key, write, read, replaced, gone - {write.value})
 
 

@@ -18,12 +18,12 @@ from typing import Final
 
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.history import History, Operation, covers
+from ringmill.simulator.history import History, Operation, covers, was_over
 
 __all__ = ["check_before_quiet", "check_damaged", "check_durability", "check_receipts"]
 
 _AT_W: Final = ("", "all")
-_DURABILITIES: Final = (Durability.MEMORY, Durability.BUFFERED, Durability.SYNCED)  # from weak to strong
+_DURABILITIES: Final = tuple(Durability)  # from weak to strong
 
 
 def check_durability(history: History) -> Iterator[Violation]:
@@ -78,7 +78,7 @@ def check_before_quiet(history: History) -> Iterator[Violation]:
             if read.is_write or not read.is_ok or read.is_below:
                 continue
             for write in writes:
-                if write.was_over(read) and not covers(read.seen, write.dot):
+                if was_over(write, read) and not covers(read.seen, write.dot):
                     yield Violation(
                         "C1",
                         key,

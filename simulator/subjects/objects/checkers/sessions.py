@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ringmill.simulator.checkers.violation import Violation
-from ringmill.simulator.history import History, Operation, Vector, covers
+from ringmill.simulator.history import History, Operation, Vector, covers, was_over
 
 __all__ = ["check_sessions"]
 
@@ -54,7 +54,7 @@ def _reads_never_go_back(key: bytes, operations: list[Operation]) -> Iterator[Vi
     reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_below]
     for later in reads:
         for read in reads:
-            if read.is_weak or not read.was_over(later):
+            if read.is_weak or not was_over(read, later):
                 continue
             actor = next((who for who, count in read.seen.items() if later.seen.get(who, 0) < count), None)
             if actor is not None:

@@ -232,7 +232,7 @@ def test_a_map_whose_output_cannot_be_read_runs_elsewhere_and_its_node_is_left_o
         for start in w.running():
             w.fail(start, Cause.KILLED)
         w.now += 20.0
-    assert not w.machine.workers.may_run(N1)
+    assert N1 not in w.machine.workers.usable()
     w.run_to_the_end()
     w.judge()
 

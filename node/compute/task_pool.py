@@ -18,12 +18,11 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
-from ringmill.node.node_options import TASK_ENVIRONMENT
+from ringmill.node.node_options import TASK_ENVIRONMENT, family_limits
 
 __all__ = ["END_S", "PooledProcess", "ProcessKind", "TaskPool"]
 
 END_S: Final = 5.0
-_MIB: Final = 1024 * 1024
 
 
 class ProcessKind(NamedTuple):
@@ -93,9 +92,8 @@ class TaskPool:
             await self.end(self._idle.pop(0).process)
 
     def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
-        """With the memory that this kind may use; its descendants together with it not more than it alone."""
-        memory_bytes = (kind.memory_mib * _MIB or self.limits["as_bytes"]) * kind.memory_factor
-        return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
+        """With the memory that this kind may use."""
+        return family_limits(self.limits, kind.memory_mib, kind.memory_factor)
 
     async def end_those_of(self, folder: str) -> None:
         """End the idle processes that work in this folder of a job, which is gone, or about to go."""

@@ -46,13 +46,14 @@ class PooledProcess(NamedTuple):
 class TaskPool:
     """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's.
 
-    While the node stops, no end of a process is waited for longer than `stop_left_s` (rule T10).
+    `within` bounds the wait for the end of a process: while the node stops, by what the stop has left (rule
+    T10).
     """
 
     spawner: TaskStarter
     slots: int
     limits: Mapping[str, int]
-    stop_left_s: Callable[[], float | None] = lambda: None
+    within: Callable[[float], float] = lambda most_s: most_s
     is_able: bool = True  # the last start of a process did not fail
     _idle: list[PooledProcess] = field(default_factory=list)
     _started: int = 0
@@ -110,7 +111,6 @@ class TaskPool:
         """Kill and bury, for END_S at most.  One that hangs in the kernel ends when that lets it go; its slot
         is of use to others meanwhile."""
         process.kill()
-        left_s = self.stop_left_s()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_S if left_s is None else min(left_s, END_S)):
+            async with asyncio.timeout(self.within(END_S)):
                 await process.wait()

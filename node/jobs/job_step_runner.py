@@ -46,7 +46,7 @@ class JobStepRunner:
     spawner: TaskStarter
     containment: TaskContainment = field(default_factory=TaskContainment)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
-    stop_left_s: Callable[[], float | None] = lambda: None  # while the node stops (rule T10)
+    within: Callable[[float], float] = lambda most_s: most_s  # what is left of a stop (rule T10)
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
@@ -134,9 +134,8 @@ class JobStepRunner:
 
     async def _bury(self, process: TaskProcess) -> None:
         process.kill()
-        left_s = self.stop_left_s()
         with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
-            async with asyncio.timeout(_END_TIMEOUT_S if left_s is None else min(_END_TIMEOUT_S, left_s)):
+            async with asyncio.timeout(self.within(_END_TIMEOUT_S)):
                 await process.wait()
 
 

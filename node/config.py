@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 
 from ringmill.cluster.access.client_token import PREFIX
 from ringmill.cluster.access.cluster_secret import cluster_secret
-from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private
+from ringmill.cluster.adapters.files.private_files import distrust, draft_of, open_private, replace_private
 from ringmill.cluster.adapters.tracing.trace_places import checked_trace_place
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import NodeId
@@ -308,8 +308,8 @@ def check_keeps_token(path: str) -> None:
     """Raises InvalidArgument unless `keep_token` can write there, by making the file that it would begin
     with."""
     try:
-        os.close(open_private(f"{path}.new", os.O_WRONLY | os.O_CREAT))
-        os.unlink(f"{path}.new")
+        os.close(open_private(draft_of(path), os.O_WRONLY | os.O_CREAT))
+        os.unlink(draft_of(path))
     except OSError as error:
         raise InvalidArgument(
             f"--token-file {path!r} cannot be written: {error.strerror}",

@@ -398,21 +398,20 @@ def _containment(config: NodeConfig) -> TaskContainment:
     is_state = state == os.path.dirname(config.data) and not is_within(os.path.expanduser("~"), state)
     key = os.path.abspath(config.tls.key) if config.tls is not None else ""
     written = [each for path in (config.token_file, key) if path for each in (path, draft_of(path))]
-    others = [each for each in _keys_beside(key) if each not in written] if key else []
+    beside = _keys_beside(key) if key else []
+    secrets = (config.data, *written, *beside, config.config_file, state if is_state else "")
     refusal = f"--containment require, and this kernel lacks {kernel.lack}" if kernel.lack else ""
     return TaskContainment(
         level="off" if is_off else str(kernel),
         is_on=not is_off,
-        secrets=tuple(
-            filter(None, (config.data, *written, *others, config.config_file, state if is_state else ""))
-        ),
+        secrets=tuple(dict.fromkeys(filter(None, secrets))),
         home=os.path.expanduser("~"),
         refusal=refusal if config.containment == "require" else "",
     )
 
 
 def _keys_beside(key: str) -> list[str]:
-    """The other keys in the folder of a key, as far as they are there now."""
+    """The keys in the folder of a key, as far as they are there now."""
     folder = os.path.dirname(key)
     try:
         return sorted(

@@ -30,6 +30,7 @@ __all__ = [
     "ReplicaOptions",
     "RequestOptions",
     "WorkerOptions",
+    "family_limits",
 ]
 
 _KIB: Final = 1024
@@ -51,6 +52,13 @@ TASK_ENVIRONMENT: Final[Mapping[str, str]] = {
     **{name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")},  # of stores to read
 }
 """All that a process with a job's code gets of the node's environment."""
+
+
+def family_limits(limits: Mapping[str, int], memory_mib: int, factor: int = 1) -> Mapping[str, int]:
+    """Of a process with a job's code: `factor` times the memory that the job asks for, or that of `limits`
+    where it asks for none (0).  The process and its descendants together have no more."""
+    memory_bytes = (memory_mib * _MIB or limits["as_bytes"]) * factor
+    return {**limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

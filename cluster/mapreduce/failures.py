@@ -17,12 +17,23 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.well_formed import text
 from ringmill.cluster.os_errors import Meaning, meaning_of
 
-__all__ = ["Cause", "TaskFailed", "as_raised", "cause_of", "classify", "not_pairs", "shown", "too_many_bad"]
+__all__ = [
+    "Cause",
+    "TaskFailed",
+    "as_raised",
+    "cause_of",
+    "classify",
+    "last_printed",
+    "not_pairs",
+    "shown",
+    "too_many_bad",
+]
 
 _MAX_MESSAGE_CHARS: Final = 2000
 _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
+_MAX_PRINTED_CHARS: Final = 200
 _LOOPS: Final = tuple(
     f"ringmill.cluster.mapreduce.{each}"
     for each in ("kernel.", "api.folds", "api.joining.join_steps", "files.rendering")
@@ -162,6 +173,12 @@ def as_raised(error: BaseException, user_files: Iterable[str]) -> BaseException:
     if not isinstance(error, RuntimeError) or not isinstance(cause, StopIteration):
         return error
     return cause if _user_frames(cause, user_files) else error
+
+
+def last_printed(output: bytes) -> str:
+    """The end of the last line that a process has printed, which may tell why it ended; "" where there is
+    none."""
+    return output.rstrip().rpartition(b"\n")[2].decode(errors="replace")[-_MAX_PRINTED_CHARS:]
 
 
 def _cut(text: str, limit: int) -> str:

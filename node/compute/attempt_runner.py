@@ -19,7 +19,7 @@ from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, NotF
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder, staged_part
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, last_printed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
@@ -308,7 +308,7 @@ class AttemptRunner:
 
     def _ending(self, process: TaskProcess, code: int) -> TaskFailed:
         """The cause when the process ended without a result."""
-        last = process.output().rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
+        last = last_printed(process.output())
         said = f"; it last printed: {last}" if last else ""
         position = self.progress.position
         if process.breach == "family_bytes":

@@ -204,14 +204,9 @@ class BundleStore:
     def _used_at(self, sha256: str, path: str) -> float:
         """When it arrived or was used.  A time that is still to come is of a clock that was ahead then: from
         now on it counts as used when that was first seen."""
-        now, arrived_at, used_at = (
-            self._clock.wall(),
-            self._files.mtime_ns(path) / _NANO,
-            self._used.get(sha256),
-        )
-        if used_at is None and arrived_at <= now:
-            return arrived_at
-        if used_at is None or used_at > now:
+        now, arrived_at = self._clock.wall(), self._files.mtime_ns(path) / _NANO
+        used_at = self._used.get(sha256, arrived_at)
+        if used_at > now:
             used_at = self._used[sha256] = now
         return max(used_at, arrived_at) if arrived_at <= now else used_at
 

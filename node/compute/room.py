@@ -43,7 +43,7 @@ async def open_compute(core: Core, start: Start, keyspaces: KeyspaceAccess) -> A
         options=core.options.worker,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
         tracer=core.doors.tracer,
-        stop_left_s=core.stop_time.left_s,
+        stop_time=core.stop_time,
     )
     async with worker:
         core.serve(worker.handlers())

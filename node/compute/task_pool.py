@@ -18,12 +18,11 @@ from typing import Final, NamedTuple
 
 from ringmill.cluster.mapreduce.messages.reach import Reach
 from ringmill.cluster.ports import TaskProcess, TaskStarter
-from ringmill.node.node_options import TASK_ENVIRONMENT
+from ringmill.node.node_options import TASK_ENVIRONMENT, family_limits
 
 __all__ = ["END_S", "PooledProcess", "ProcessKind", "TaskPool"]
 
 END_S: Final = 5.0
-_MIB: Final = 1024 * 1024
 
 
 class ProcessKind(NamedTuple):
@@ -47,13 +46,14 @@ class PooledProcess(NamedTuple):
 class TaskPool:
     """Hands out task processes.  `close` kills the idle ones; those handed out are their holder's.
 
-    While the node stops, no end of a process is waited for longer than `stop_left_s` (rule T10).
+    `within` bounds the wait for the end of a process: while the node stops, by what the stop has left (rule
+    T10).
     """
 
     spawner: TaskStarter
     slots: int
     limits: Mapping[str, int]
-    stop_left_s: Callable[[], float | None] = lambda: None
+    within: Callable[[float], float] = lambda most_s: most_s
     is_able: bool = True  # the last start of a process did not fail
     _idle: list[PooledProcess] = field(default_factory=list)
     _started: int = 0
@@ -93,9 +93,8 @@ class TaskPool:
             await self.end(self._idle.pop(0).process)
 
     def limits_of(self, kind: ProcessKind) -> Mapping[str, int]:
-        """With the memory that this kind may use; its descendants together with it not more than it alone."""
-        memory_bytes = (kind.memory_mib * _MIB or self.limits["as_bytes"]) * kind.memory_factor
-        return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
+        """With the memory that this kind may use."""
+        return family_limits(self.limits, kind.memory_mib, kind.memory_factor)
 
     async def end_those_of(self, folder: str) -> None:
         """End the idle processes that work in this folder of a job, which is gone, or about to go."""
@@ -112,7 +111,6 @@ class TaskPool:
         """Kill and bury, for END_S at most.  One that hangs in the kernel ends when that lets it go; its slot
         is of use to others meanwhile."""
         process.kill()
-        left_s = self.stop_left_s()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_S if left_s is None else min(left_s, END_S)):
+            async with asyncio.timeout(self.within(END_S)):
                 await process.wait()

@@ -50,6 +50,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput
 from ringmill.cluster.mapreduce.well_formed import well_formed
+from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
@@ -73,7 +74,6 @@ _MOST_WAITING: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
-
 
 _decoded: Final = lru_cache(maxsize=8)(JobSpec.decode)
 """All attempts of a job come with the same description."""
@@ -127,7 +127,7 @@ class Worker:
         options: WorkerOptions,
         is_busy: Callable[[], bool] = never,
         tracer: Tracer | None = None,
-        stop_left_s: Callable[[], float | None] = lambda: None,
+        stop_time: StopTime | None = None,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
@@ -142,9 +142,11 @@ class Worker:
         self._options = options
         self._is_busy = is_busy
         self._tracer = tracer
-        self._stop_left_s = stop_left_s
+        self._stop_time = stop_time or StopTime(clock)
         self._slots = slots
-        self._pool = TaskPool(spawner=spawner, slots=slots, limits=options.limits, stop_left_s=stop_left_s)
+        self._pool = TaskPool(
+            spawner=spawner, slots=slots, limits=options.limits, within=self._stop_time.within
+        )
         self._turns = asyncio.Semaphore(slots)
         self._window = FetchWindow()
         self._shuffle = ShuffleServer(files.apart())  # an output that hangs holds up no other job's reduces
@@ -172,16 +174,14 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_closing = True
-        if self._janitor is not None:
-            self._janitor.cancel()
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for task in filter(None, (self._janitor, self._ticker)):
+            task.cancel()
         left = list(self._jobs)
         for job in left:
             self._let_go(job)
         try:
             with contextlib.suppress(TimeoutError):  # what hangs is left to itself (rule T10)
-                async with asyncio.timeout(self._stop_left_s()):
+                async with asyncio.timeout(self._stop_time.left_s()):
                     await self._group.__aexit__(kind, error, trace)
             for job in left:
                 await self._clean(f"{self._folder}/{job}")
@@ -476,7 +476,7 @@ class Worker:
     async def _clean(self, folder: str) -> None:
         """What cannot be removed now is left: scratch to the next start, a staging folder to the end of the
         job."""
-        if (left_s := self._stop_left_s()) != 0:
+        if (left_s := self._stop_time.left_s()) != 0:
             with contextlib.suppress(OSError):  # TimeoutError is one
                 async with asyncio.timeout(left_s):
                     await self._files.off_loop(self._files.remove_tree, folder)

@@ -37,17 +37,12 @@ from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, dec
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.overload.giving_way import never, put_off
 from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Incoming, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.traces.spans import Tracer
-from ringmill.node.contracts import (
-    BundleSource,
-    KeyspaceAccess,
-    LivenessView,
-    RegisterAccess,
-    TopologyView,
-)
+from ringmill.node.contracts import BundleSource, KeyspaceAccess, LivenessView, RegisterAccess, TopologyView
 from ringmill.node.jobs.handing_over import JOB_TAKE, TAKE_TIMEOUT_S, have_others_take
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_history import JobHistory
@@ -95,9 +90,10 @@ class JobCoordinator:
         options: CoordinatorOptions,
         is_busy: Callable[[], bool] = never,
         tracer: Tracer | None = None,
-        stop_left_s: Callable[[], float | None] = lambda: None,
+        stop_time: StopTime | None = None,
     ) -> None:
         self._cells = Cells(registers)
+        self._stop_time = stop_time or StopTime(clock)
         self._world = Surroundings(
             node=node,
             topology=topology,
@@ -105,7 +101,7 @@ class JobCoordinator:
             clock=clock,
             wall=wall,
             files=files,
-            job_steps=JobStepRunner(spawner, options.containment, stop_left_s=stop_left_s),
+            job_steps=JobStepRunner(spawner, options.containment, within=self._stop_time.within),
             bundles=bundles,
             cells=self._cells,
             keyspaces=keyspaces,
@@ -117,7 +113,6 @@ class JobCoordinator:
             tracer=tracer,
         )
         self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
-        self._stop_left_s = stop_left_s
         self._history = JobHistory(self._cells)
         self._complaints = Complaints(node, clock)
         self._jobs: dict[str, JobDriver] = {}
@@ -466,7 +461,7 @@ class JobCoordinator:
         finally:
             self._tenure = None
             with contextlib.suppress(TimeoutError):  # it ends by itself
-                async with asyncio.timeout(self._stop_left_s()):
+                async with asyncio.timeout(self._stop_time.left_s()):
                     await lease.release()
             self._is_holding = False
             self._tell()

@@ -17,12 +17,12 @@ from typing import Any, Final
 from ringmill.cluster.errors import RingmillError, Unavailable, from_wire
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, last_printed
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskProcess, TaskStarter
-from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS
+from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS, family_limits
 
 __all__ = ["JobStepRunner"]
 
@@ -37,7 +37,6 @@ _PAUSE_S: Final = 0.1
 _LAST_WORDS_S: Final = 5.0
 _END_TIMEOUT_S: Final = 1.0
 _LIMITS: Final = {"as_bytes": TASK_LIMITS["as_bytes"]}  # a plan holds every split in memory
-_MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class JobStepRunner:
     spawner: TaskStarter
     containment: TaskContainment = field(default_factory=TaskContainment)
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
-    stop_left_s: Callable[[], float | None] = lambda: None  # while the node stops (rule T10)
+    within: Callable[[float], float] = lambda most_s: most_s  # what is left of a stop (rule T10)
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
@@ -76,16 +75,12 @@ class JobStepRunner:
             "until", stage.encode(), (number, dict(counters)), bundle=bundle,
             reach=reach.to_wire() if reach else (),
         )  # fmt: skip
+        limits = family_limits(self.limits, stage.task_memory_mib)
         try:
-            answer = await self._have_done(step, _UNTIL_TIMEOUT_S, self._limits_of(stage))
+            answer = await self._have_done(step, _UNTIL_TIMEOUT_S, limits)
         except TaskFailed as failure:
             raise failure.as_job_error("until", 1) from failure
         return answer in ((True,), [True])
-
-    def _limits_of(self, stage: JobSpec) -> Mapping[str, int]:
-        """Of a process with the code of this job; all that it starts has not more memory than it alone."""
-        memory_bytes = stage.task_memory_mib * _MIB or self.limits["as_bytes"]
-        return {**self.limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
@@ -139,9 +134,8 @@ class JobStepRunner:
 
     async def _bury(self, process: TaskProcess) -> None:
         process.kill()
-        left_s = self.stop_left_s()
         with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
-            async with asyncio.timeout(_END_TIMEOUT_S if left_s is None else min(_END_TIMEOUT_S, left_s)):
+            async with asyncio.timeout(self.within(_END_TIMEOUT_S)):
                 await process.wait()
 
 
@@ -156,8 +150,7 @@ async def _broke_limit(process: TaskProcess) -> bool:
 def _outgrown(process: TaskProcess) -> TaskFailed:
     """The failure of a process that was ended for a limit of its family; the last it printed names it."""
     cause = Cause.OUT_OF_MEMORY if process.breach == "family_bytes" else Cause.KILLED
-    last = process.output().rstrip().rpartition(b"\n")[2].decode(errors="replace")[-200:]
-    return TaskFailed(cause, last.removeprefix("[ringmill] "))
+    return TaskFailed(cause, last_printed(process.output()).removeprefix("[ringmill] "))
 
 
 def _rows(parts: Sequence[StagedPart]) -> list[list[Any]]:

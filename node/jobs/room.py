@@ -51,7 +51,7 @@ async def open_jobs(
         options=core.options.coordinator,
         is_busy=lambda: core.gate.step >= Rung.TASKS,
         tracer=core.doors.tracer,
-        stop_left_s=core.stop_time.left_s,
+        stop_time=core.stop_time,
     )
     async with jobs:
         core.serve(jobs.handlers())

@@ -124,13 +124,14 @@ class Mover:
     async def _round(self) -> bool:
         """One step of all moves of this seat.  Returns whether nothing has to be tried again."""
         topology = self._topology.current
-        if topology is not None and not self._concerns(topology):
+        is_concerned = topology is not None and self._concerns(topology)
+        if topology is not None and not is_concerned:
             self._filling.all_is_brought()
         if topology is None or not self._topology.serving:
-            return topology is None or not self._concerns(topology)
+            return not is_concerned
         try:
             is_tidy = await self._tidy(topology)
-            if not self._concerns(topology):
+            if not is_concerned:
                 self.held_back.clear()
                 return is_tidy
             if may_leave(topology, self._seat):

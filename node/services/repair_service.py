@@ -80,7 +80,7 @@ class RepairService:
         partitions = [PartitionId(number) for number in request.partitions] or list(owned)
         for partition in partitions:
             if partition >= topology.partitions:
-                raise InvalidArgument(f"there are {topology.partitions} partitions, from 0 on")
+                raise InvalidArgument(f"partitions are numbered from 0 to {topology.partitions - 1}")
             if partition not in owned:
                 raise WrongEpoch(
                     f"{self._node} does not own partition {partition} in epoch {topology.epoch}",

@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator
 from typing import Final, Self
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
+from ringmill.node.services.grpc_calls.timed_bodies import BODY_S
 
 __all__ = ["TimedUploads", "TimedUpload"]
 
-CHUNK_S: Final = 30.0
+CHUNK_S: Final = BODY_S
 """As a request has."""
 UPLOAD_S: Final = 120.0
 """For all of it; 16 MiB, the longest, at 1.1 Mbit/s.  Chosen, not measured."""
@@ -44,7 +45,7 @@ class TimedUploads:
             if now_s - began_s < SLOW_S:
                 raise _too_many()
             del self._under_way[oldest]
-            oldest.ended.set()
+            oldest.ended.set_result(None)
         self._under_way[upload] = now_s
 
     def end(self, upload: TimedUpload) -> None:
@@ -58,7 +59,7 @@ class TimedUpload:
         self._uploads = uploads
         self._bodies = bodies
         self._until_s: float | None = None
-        self.ended = asyncio.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __aiter__(self) -> Self:
         return self
@@ -70,16 +71,14 @@ class TimedUpload:
             self._uploads.begin(self)
             self._until_s = now_s + UPLOAD_S
         reading = asyncio.ensure_future(_next(self._bodies))
-        ending = asyncio.ensure_future(self.ended.wait())
         left_s = max(0.0, min(CHUNK_S, self._until_s - now_s))
         try:
-            await asyncio.wait((reading, ending), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, self.ended), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ending.cancel()
             if not reading.done():
                 reading.add_done_callback(_let_go)
         if not reading.done():
-            raise _too_many() if self.ended.is_set() else _late()
+            raise _too_many() if self.ended.done() else _late()
         if (body := reading.result()) is None:
             raise StopAsyncIteration
         return body

@@ -71,7 +71,7 @@ async def stops_in_time(bench: Bench, process: Stuck, *, is_dropped: bool = Fals
     """Stop a worker that runs an attempt, whose job was dropped before if it `is_dropped`."""
     loop, stop_time = asyncio.get_running_loop(), StopTime(SystemClock())
     async with asyncio.timeout(20):
-        async with bench.another(spawner=process, stop_left_s=stop_time.left_s) as worker:
+        async with bench.another(spawner=process, stop_time=stop_time) as worker:
             worker._begin([bench.map_assignment("a\n")])
             await process.is_asked.wait()
             if is_dropped:
@@ -104,7 +104,7 @@ async def test_nor_do_those_of_a_dropped_job(bench: Bench, hung_disk: list[str])
 async def test_an_idle_process_that_cannot_be_killed_does_not_either(bench: Bench) -> None:
     stuck, stop_time = Stuck(), StopTime(SystemClock())
     async with asyncio.timeout(20):
-        async with bench.another(spawner=stuck, stop_left_s=stop_time.left_s) as worker:
+        async with bench.another(spawner=stuck, stop_time=stop_time) as worker:
             kind = ProcessKind("bundle")
             await worker._pool.give_back(await worker._pool.take(kind, "/"))
             stop_time.begin(AFTER_CALLS_S)

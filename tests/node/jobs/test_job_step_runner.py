@@ -114,7 +114,7 @@ async def test_a_process_that_no_kill_ends_is_not_waited_for(monkeypatch: pytest
 async def test_a_stop_waits_for_it_no_longer_than_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_step_runner, "_PLAN_TIMEOUT_S", 0.01)
     monkeypatch.setattr(job_step_runner, "_END_TIMEOUT_S", 600)
-    stopping = JobStepRunner(cast("Any", Spawner(Undying())), stop_left_s=lambda: 0.01)
+    stopping = JobStepRunner(cast("Any", Spawner(Undying())), within=lambda most_s: min(most_s, 0.01))
     async with asyncio.timeout(20):
         with pytest.raises(RingmillError, match=r"longer than 0.01 s"):
             await stopping.plan(SPEC)

@@ -363,7 +363,7 @@ async def test_a_register_that_hangs_does_not_use_up_the_time_of_a_stop(
 ) -> None:
     node, stop_time = cluster.nodes[N1], StopTime(SystemClock())
     async with asyncio.timeout(2):
-        async with node.new_coordinator(stop_left_s=stop_time.left_s) as coordinator:
+        async with node.new_coordinator(stop_time=stop_time) as coordinator:
             coordinator._waiting = 1
             coordinator._wanted.set()
             await cluster.until(lambda: coordinator._tenure is not None)

@@ -192,7 +192,7 @@ DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
         "steps-wait",
         "after a step forwards of all clocks nothing is forgotten until the step is as old as what is",
         _steps_wait(),
-        _of("host_clock_step"),
+        _of("host_clock_step", keys=64),
         rules=("P2",),
     ),
     Ablation(

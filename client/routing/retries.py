@@ -3,7 +3,7 @@
 Pure: it looks at an error and at numbers; client/routing/router.py acts.  The rules:
 
 - A "turn" to another node adds no load: the error proves that nothing happened, because nothing was sent, or
-  the node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
+  the node refused a stale row, takes no writes, cannot read its own copy of the key, or took a write for late.  Reads and writes may
   turn until the owners or the deadline run out.  A read that was still in a queue of this process when its
   attempt was over turns, too.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
@@ -77,6 +77,9 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
         case WrongEpoch() | QuorumNotReached() if is_outdated(error):
             return Next.REFRESH
         case Unavailable(outcome="failed") | DiskFull(outcome="failed") | CorruptData(outcome="failed"):
+            return Next.TURN
+        case DeadlineExceeded(outcome="failed", was_told=True) if is_write:
+            # A write has its whole deadline.  Who refuses it as late with time left has a clock that stood still.
             return Next.TURN
         case Overloaded():
             return Next.RETRY

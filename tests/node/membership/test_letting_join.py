@@ -19,6 +19,7 @@ from ringmill.cluster.wire.stubs.members_pb2 import JoinRequest, JoinResponse
 from ringmill.node.joining.joining_cluster import secret_by_token
 from ringmill.node.membership import letting_join
 from ringmill.node.membership.letting_join import LettingJoin
+from ringmill.node.membership.upgrades.document_versions import DocumentVersions
 from ringmill.simulator.world.seeds import SeededEntropy
 from tests.node.small_world import World
 
@@ -42,7 +43,8 @@ class Door:
             topology=room.topology,
             epochs=room.epochs,
             starts=room.starts,
-            clock=core.clock,
+            versions=DocumentVersions(core.node, topology=room.topology, transport=core.transport),
+            hybrid=core.hybrid,
             entropy=core.doors.entropy,
         )
 

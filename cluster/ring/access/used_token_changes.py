@@ -21,7 +21,7 @@ def used_up(following: Topology, token: UsedToken, now_s: float) -> Topology:
     if len(kept.used_tokens) >= MAX_USED_TOKENS:
         raise Conflict(
             f"{MAX_USED_TOKENS} join tokens were used whose time is not over, more cannot be remembered",
-            hint="`ringmill cluster add` adds a node without one; tokens of a shorter --ttl are forgotten sooner",
+            hint="`ringmill cluster add` needs none; tokens of a shorter --ttl are forgotten sooner",
         )
     return replace(kept, used_tokens=(*kept.used_tokens, token))
 

@@ -36,7 +36,9 @@ def check_used(tokens: tuple[UsedToken, ...]) -> None:
     check_between("number of used join tokens", len(tokens), 0, MAX_USED_TOKENS)
     for token in tokens:
         if len(token.id) != USED_ID_BYTES:
-            raise InvalidArgument(f"the id of a used join token has {len(token.id)} bytes, need {USED_ID_BYTES}")
+            raise InvalidArgument(
+                f"the id of a used join token has {len(token.id)} bytes, need {USED_ID_BYTES}"
+            )
         check_between("end of a used join token", token.expires_s, 0, MAX_EPOCH)
     if len({token.id for token in tokens}) != len(tokens):
         raise InvalidArgument("two used join tokens have one id")

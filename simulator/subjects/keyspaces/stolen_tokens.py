@@ -1,6 +1,7 @@
-"""A host joins new nodes by a token and is removed again, while somebody who has its token shows it (rule T11).
+"""A host joins by a token and is removed again, while somebody who has its token shows it (rule T11).
 
-A member may lose power meanwhile, and the clock of one may be days ahead or behind.
+It joins new nodes, a cluster of their own.  A member may lose power meanwhile, and the clock of one may be
+days ahead or behind.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class StolenToken:
     async def _come_and_go(self, token: JoinToken, host: Member) -> None:
         """The host joins, is removed before all has moved or after that, and more is changed then."""
         until = self._world.loop.time() + _LONGEST_S
-        while not await self._shows(token, host) and self._world.loop.time() < until:
+        while not await self._shows(token, host) and self._world.loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(self._draws.random())
         self._has_joined |= self._is_member()
         await asyncio.sleep(5 * self._draws.random())

@@ -1,4 +1,4 @@
-"""Used join tokens in the topology document: kept until their time is long over, and told to no client (T11)."""
+"""Used join tokens in the topology: kept until their time is long over, and told to no client (T11)."""
 
 from __future__ import annotations
 

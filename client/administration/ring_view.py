@@ -100,8 +100,8 @@ class AsyncRing:
         the place of another.  Nodes that are to come need not run: the plan does not know their disks.  The
         zone of one that is added is that in `zones`, else the one that it tells if it runs, else "default".
         Without changes it is the plan of what is out of balance.  `dead` are members whose disks are gone.
-        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
-        Unavailable when no member answers.
+        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk
+        and is not cut off from all others; Unavailable when no member answers.
         """
         ask_s = min(_ASK_S, self._timeout_s(timeout))
         fresh = [_newcomer(node, address) for node, address in (add or {}).items()]

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.access.cluster_secret import HeldSecret, accepted_secrets
+from ringmill.cluster.access.cluster_secret import HeldSecret, told_to_newcomers
 from ringmill.cluster.errors import Conflict, InvalidArgument, PermissionDenied, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch
 from ringmill.cluster.ports import Entropy
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The epoch that has the newcomer, and the secret, sealed for it."""
+    """The epoch that has the newcomer, and the secrets that its token brings, sealed for it."""
 
     epoch: Epoch
     sealed: bytes
@@ -86,7 +86,7 @@ class LettingJoin:
                 "this cluster has no token, so that there is nothing that a join token gives"
             )
         grant = JoinGrant.decode(encoded)
-        token = self._token_of(grant, proof, nonce, newcomer)
+        token, told_secrets = self._token_of(grant, proof, nonce, newcomer)
         if grant.cluster != self._topology.topology().cluster:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
@@ -111,19 +111,21 @@ class LettingJoin:
         if told.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
         salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
-        return Admitted(told.topology.epoch, token.seal(self._secret.text, nonce, salt))
+        return Admitted(told.topology.epoch, token.seal(told_secrets, nonce, salt))
 
-    def _token_of(self, grant: JoinGrant, proof: bytes, nonce: bytes, newcomer: Member) -> JoinToken:
-        """The token that the newcomer has, made of any secret that is accepted.  Raises PermissionDenied."""
+    def _token_of(
+        self, grant: JoinGrant, proof: bytes, nonce: bytes, newcomer: Member
+    ) -> tuple[JoinToken, str]:
+        """The token that the newcomer has, and the secrets that it brings.  Raises PermissionDenied."""
         refusals: list[PermissionDenied] = []
-        for secret in accepted_secrets(self._secret.text):
+        for secret, told in told_to_newcomers(self._secret.text).items():
             token = grant.token(secret)
             try:
                 token.check_request(proof, nonce, newcomer)
             except PermissionDenied as error:
                 refusals.append(error)
             else:
-                return token
+                return token, told
         raise refusals[0]
 
     def _check_unused(self, grant: JoinGrant, topology: Topology) -> None:

@@ -164,7 +164,6 @@ def test_a_node_whose_host_was_taken_over_is_removed_though_it_answers(
     until = time.monotonic() + 30
     while shell.call(*remove, "--dry-run").code != 0:
         assert time.monotonic() < until, shell.run("cluster", "status").out
-    assert "n3 answers, but is cut off" in str(shell.run("-o", "json", "cluster", "status").json["reasons"])
     shell.ok(*remove, "--yes")
     assert [each["id"] for each in shell.ok("-o", "json", "cluster", "status").json["nodes"]] == ["n1", "n2"]
     assert shell.ok("-o", "raw", "get", "k", "-r", "all").out == b"kept"

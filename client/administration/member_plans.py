@@ -45,8 +45,8 @@ async def check_dead(
     if reached:
         raise InvalidArgument(
             f"{reached[0]} answers on its disk, so that is not gone",
-            hint="without --dead a member that is up hands its partitions over; else end its process first, or "
-            "cut it off from all other members if its host was taken over",
+            hint="without --dead a member that is up hands its partitions over; else end its process first, "
+            "or cut it off from all other members if its host was taken over",
         )
 
 

@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     shell = Shell(tmp_path_factory.mktemp("tls"))
-    base = free_base(6, 21000 + os.getpid() % 1000 * 10)
-    ports = ("--base-port", str(base), "--metrics-base-port", str(base + 3))
-    size = ("--nodes", "3", "--replicas", "2")
+    base = free_base(8, 21000 + os.getpid() % 1000 * 10)
+    ports = ("--base-port", str(base), "--metrics-base-port", str(base + 4))
+    size = ("--nodes", "4", "--partitions", "16")
     shell.ok("cluster", "up", *size, "--tls", "--client-transport", "tcp", *ports)
     yield shell
     shell.ok("cluster", "down")
@@ -62,7 +62,7 @@ def test_a_client_with_the_authority_is_served(
     token = (shell.folder / "home/default/token").read_text().strip()
     ca = authority.files.bundle
     with ringmill.Client(endpoints, session=session, transport=transport, token=token, tls_ca=ca) as db:
-        assert len(db.status().nodes) == 3
+        assert len(db.status().nodes) == 4
         for number in range(20):  # to all nodes
             db.put(f"k{number}", b"v", w=2)
             assert db.get(f"k{number}", r=2).value == b"v"
@@ -103,7 +103,7 @@ class Metrics:
 
 @pytest.fixture
 def metrics(endpoints: str, authority: Authority) -> Metrics:
-    return Metrics(int(endpoints.split(",", maxsplit=1)[0].rpartition(":")[2]) + 3, authority.files.bundle)
+    return Metrics(int(endpoints.split(",", maxsplit=1)[0].rpartition(":")[2]) + 4, authority.files.bundle)
 
 
 def test_the_page_has_each_metric_as_a_node_serves_it(shell: Shell, metrics: Metrics) -> None:
@@ -141,7 +141,7 @@ def test_metrics_of_a_node_with_tls_need_a_token_that_may_read(shell: Shell, met
 def test_running_nodes_take_new_certificates(shell: Shell, authority: Authority, metrics: Metrics) -> None:
     """The authority has another key at the end, and n1 has started again by its new certificate."""
     authority.rotate()
-    for node in ("n1", "n2", "n3"):
+    for node in ("n1", "n2", "n3", "n4"):
         authority.issue(node, replace=True)
         shell.ok("put", "k", node)
     authority.finish()
@@ -157,13 +157,14 @@ def test_a_node_whose_host_was_taken_over_is_removed_though_it_answers(
 ) -> None:
     """The end of the cluster: docs/operations.md, "A host was taken over"."""
     shell.ok("put", "k", "kept")
-    remove = ("cluster", "remove", "n3", "--dead")
+    remove = ("cluster", "remove", "n4", "--dead")
     alive = shell.run(*remove, "--dry-run")
     assert alive.code == 2 and "cut it off from all other members" in alive.err
-    shell.ok("ca", "revoke", "n3", "--dir", authority.files.path)
+    shell.ok("ca", "revoke", "n4", "--dir", authority.files.path)
     until = time.monotonic() + 30
     while shell.call(*remove, "--dry-run").code != 0:
         assert time.monotonic() < until, shell.run("cluster", "status").out
     shell.ok(*remove, "--yes")
-    assert [each["id"] for each in shell.ok("-o", "json", "cluster", "status").json["nodes"]] == ["n1", "n2"]
+    left = shell.ok("-o", "json", "cluster", "status").json["nodes"]
+    assert [each["id"] for each in left] == ["n1", "n2", "n3"]
     assert shell.ok("-o", "raw", "get", "k", "-r", "all").out == b"kept"

@@ -58,8 +58,9 @@ from ringmill.cluster.traces.spans import Notes, Span, Tracer, carried_trace, sp
 from ringmill.cluster.traces.stage_places import stage_place
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.fetch_window import FetchWindow
 from ringmill.node.compute.report_box import ReportBox
-from ringmill.node.compute.shuffle_client import FetchWindow, SliceLost
+from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from random import Random
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 import msgpack
@@ -15,6 +13,7 @@ import pytest
 from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
+from ringmill.cluster.ports import FileSystem, Transport
 from ringmill.node.compute.fetch_window import FetchWindow, NodePace
 from ringmill.node.compute.shuffle_client import SliceLost, fetch_slices
 from ringmill.simulator.world.virtual_loop import VirtualLoop
@@ -24,7 +23,7 @@ NODES = tuple(map(NodeId, ("n1", "n2", "n3", "n4")))
 
 
 class Link:
-    """One link that all nodes are behind: what was asked for crosses in order, also when nobody waits any more."""
+    """One link that all nodes are behind: what was asked for crosses in order, whoever still waits for it."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self.bytes_per_s = bytes_per_s
@@ -75,12 +74,12 @@ def fetch(link: Link, pieces: list[RemoteSlice], reduces: int = 1) -> float:
     loop = VirtualLoop(Random(1))
 
     async def story() -> float:
-        window, files = FetchWindow(), Loose()
+        window, files = FetchWindow(), cast("FileSystem", Loose())
         await asyncio.gather(
             *(
                 fetch_slices(
-                    "j-1", pieces, f"reduce-{number}", transport=SimpleNamespace(call=link.call),  # type: ignore[arg-type]
-                    files=files, window=window, arrived=lambda size: None,  # type: ignore[arg-type]
+                    "j-1", pieces, f"reduce-{number}", transport=cast("Transport", link), files=files,
+                    window=window, arrived=lambda size: None,
                 )
                 for number in range(reduces)
             )
@@ -88,7 +87,8 @@ def fetch(link: Link, pieces: list[RemoteSlice], reduces: int = 1) -> float:
         return asyncio.get_running_loop().time()
 
     try:
-        return loop.run_until_complete(story())
+        took_s: float = loop.run_until_complete(story())
+        return took_s
     finally:
         loop.drop_everything()
 

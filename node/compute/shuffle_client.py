@@ -1,9 +1,9 @@
 """Fetches the slices of one reduce attempt from the nodes of the maps, into files of its own folder.
 
 It fetches from at most 4 nodes at once, with at most 32 MiB in flight, and of each as much as comes soon
-(fetch_window.py).  All attempts of a worker together have at most 64 MiB, so that slots do not multiply what a
-node holds.  A chunk is tried three times in all; then the attempt fails and names the slice.  A chunk that
-was late while others of its node came was not tried: that node serves, slowly.  Every slice's checksum is
+(fetch_window.py). All attempts of a worker together have at most 64 MiB, so that slots do not multiply what
+a node holds. A chunk is tried three times in all; then the attempt fails and names the slice. One that was
+late while others of its node came was not tried: that node serves, slowly. Every slice's checksum is
 compared with the one that its map attempt committed: a damaged or missing output is a failure of that map,
 never an empty slice.
 

@@ -51,14 +51,16 @@ class RedisDoor:
         self.databases = ServedDatabases(
             clients, names or {}, timeout_s=timeout_s, clock=clock, entropy=entropy, figures=self.expiry
         )
-        self._sweeper = sweeps and Sweeper(
-            sweeps,
-            self.databases.keyspaces,
-            timeout_s=timeout_s,
-            clock=clock,
-            entropy=entropy,
-            figures=self.expiry,
-        )
+        self._sweeper: Sweeper | None = None
+        if sweeps is not None:
+            self._sweeper = Sweeper(
+                sweeps,
+                self.databases.keyspaces,
+                timeout_s=timeout_s,
+                clock=clock,
+                entropy=entropy,
+                figures=self.expiry,
+            )
         self.entropy = entropy
         self.began_s = clock.monotonic()
         self.connections_made = 0

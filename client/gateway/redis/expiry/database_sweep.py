@@ -69,7 +69,7 @@ class DatabaseSweep:
         self._figures = figures
 
     async def run(self, place: str, lease: AsyncLease) -> None:
-        """Round after round, the first from this place on, as long as the lease is held.
+        """From this place on to the end, and then round after round, as long as the lease is held.
 
         Raises RingmillError when nothing could be read.
         """
@@ -77,12 +77,12 @@ class DatabaseSweep:
             began_s = self._clock.monotonic()
             if not await self._goes_round(place, lease):
                 return
-            ended_s = self._clock.monotonic()
             if not place:
+                ended_s = self._clock.monotonic()
                 self._figures.last_round_s = ended_s - began_s
                 self._figures.last_round_ended = self._clock.wall()
+                await _rest(began_s + ROUND_S - ended_s, lease)
             place = ""
-            await _rest(began_s + ROUND_S - ended_s, lease)
 
     async def _goes_round(self, place: str, lease: AsyncLease) -> bool:
         """Look at all names from there on; False when the lease was lost."""

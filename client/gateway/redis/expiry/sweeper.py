@@ -109,7 +109,9 @@ class Sweeper:
     async def _sweep(self, client: AsyncClient, name: str) -> None:
         """Wait for the lease of the database, and sweep it while that is held."""
         try:
-            lease = client.registers.lease(_LEASE + name.encode(), duration=self._options.lease_s, owner="gateway")
+            lease = client.registers.lease(
+                _LEASE + name.encode(), duration=self._options.lease_s, owner="gateway"
+            )
             await lease.acquire()
             self._figures.swept_databases += 1
             try:

@@ -2,8 +2,9 @@
 
 A key's name is put there before the key gets a value, and again whenever it gets one after it had none.  So a
 scan of the names finds every key.  It may find some that have no value: they are read before they are shown,
-and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  A key
-that has expired keeps its name until it has been removed, or no scan would come by any more.  A gateway that stands still for 10 minutes between the two steps leaves a key that scans do not find.
+and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  The
+name of a key that has expired stays until the key is removed, as nothing would find that any more.  A gateway
+that stands still for 10 minutes between the two steps leaves a key that scans do not find.
 """
 
 from __future__ import annotations

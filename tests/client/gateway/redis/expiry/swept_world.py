@@ -42,7 +42,7 @@ class StandingClock(SystemClock):
 
 
 class SweptWorld:
-    """What gateways share.  `before_cas` is called before each change of a key; what it raises, cas raises."""
+    """What gateways share.  `before_cas` is called before each change of a key, and may raise an error."""
 
     def __init__(self) -> None:
         self.values: dict[bytes, tuple[bytes | None, int]] = {}
@@ -64,7 +64,9 @@ class SweptWorld:
     def client(self, gateway: str = "g") -> AsyncClient:
         return cast("AsyncClient", _Client(self, gateway))
 
-    def sweep(self, *, clock: SystemClock | None = None, figures: ExpiryFigures | None = None) -> DatabaseSweep:
+    def sweep(
+        self, *, clock: SystemClock | None = None, figures: ExpiryFigures | None = None
+    ) -> DatabaseSweep:
         return DatabaseSweep(
             self.client(), "redis0", most_keys_s=10_000, timeout_s=1.0,
             clock=clock or StandingClock(), figures=figures or ExpiryFigures(),

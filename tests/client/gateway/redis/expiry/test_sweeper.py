@@ -45,7 +45,7 @@ async def sweeping(
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110 - what is asked tells nobody
             await asyncio.sleep(0.002)
 
 

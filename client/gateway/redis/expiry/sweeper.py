@@ -1,9 +1,8 @@
 """Removes what has expired in the background, so that keys that nobody asks for again fill no disk.
 
-Of several gateways one sweeps a database at a time: whichever holds the lease of it, a register of the
-cluster's own.  What a sweep removes is still what it has seen (rule R7), so two of them would only do work
-twice, and nothing carries the term.  A failure ends no gateway: the sweep begins again a minute later, here
-or elsewhere.
+Of several gateways one sweeps a database at a time: whichever holds the lease of it, a register.  What a
+sweep removes is still what it has seen (rule R7), so two of them would only do work twice, and nothing
+carries the term.  A failure ends no gateway: the sweep begins again a minute later, here or elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.expiry.database_sweep import DatabaseSweep, drawn_place
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
-from ringmill.cluster.consensus.remains import OWN_PREFIX
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ports import Clock, Entropy
 
@@ -29,7 +27,8 @@ LOOK_EVERY_S: Final = 60.0
 LEASE_S: Final = 60.0
 GIVE_BACK_S: Final = 1.0
 """A gateway that stops waits no longer until its leases are given back.  Others wait for their end then."""
-_LEASE: Final = OWN_PREFIX + b"redis-sweep/"
+_LEASE: Final = b"redis-sweep/"
+"""Of a key in the keyspace `registers`, with the name of the database behind it."""
 _log = logging.getLogger(__name__)
 
 

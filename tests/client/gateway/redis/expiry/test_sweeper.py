@@ -18,7 +18,7 @@ from ringmill.cluster.errors import Unavailable
 from tests.client.gateway.redis.expiry.swept_world import NOW_S, StandingClock, SweptWorld
 
 pytestmark = pytest.mark.usefixtures("rounds_without_rest")
-LEASE = b"ringmill/redis-sweep/redis0"
+LEASE = b"redis-sweep/redis0"
 
 
 @pytest.fixture

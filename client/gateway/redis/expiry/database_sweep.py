@@ -35,8 +35,8 @@ __all__ = ["DatabaseSweep", "drawn_place"]
 
 ROUND_S: Final = 600.0
 """From the beginning of one round to that of the next, if the first has ended by then."""
-AT_ONCE: Final = 16
-"""Keys that are looked at together: they may hold 1 MiB each."""
+AT_ONCE: Final = 32
+"""Keys that are looked at together.  They may hold 1 MiB each; fewer would share fewer frames and syncs."""
 
 
 @dataclass(frozen=True, slots=True)

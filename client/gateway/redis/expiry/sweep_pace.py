@@ -14,7 +14,7 @@ __all__ = ["Looked", "rest_s"]
 LEAST_PART: Final = 1 / 40
 ENOUGH_SHARE: Final = 1 / 4
 BYTES_OF_A_KEY: Final = 16 * 1024
-"""So many bytes that were read count as one key more."""
+"""This number of bytes that were read counts as one key more."""
 
 
 class Looked(NamedTuple):

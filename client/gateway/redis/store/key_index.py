@@ -3,8 +3,8 @@
 A key's name is put there before the key gets a value, and again whenever it gets one after it had none.  So a
 scan of the names finds every key.  It may find some that have no value: they are read before they are shown,
 and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  The
-name of a key that has expired stays until the key is removed, as nothing would find that any more.  A gateway
-that stands still for 10 minutes between the two steps leaves a key that scans do not find.
+name of a key that has expired stays until the key is removed, as nothing would find that any more (R7).  A
+gateway that stands still for 10 minutes between the two steps leaves a key that scans do not find.
 """
 
 from __future__ import annotations

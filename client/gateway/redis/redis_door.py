@@ -101,15 +101,17 @@ class RedisDoor:
             return
         self._server.close()
         self._looking.cancel()
+        if self._sweeper is not None:
+            self._sweeper.stop()
         for connection in self.connections():
             connection.end_soon()
-        if self._sweeper is not None:
-            await self._sweeper.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._is_empty.wait()
         for connection in self.connections():
             connection.abort()
+        if self._sweeper is not None:
+            await self._sweeper.ended()
 
     def connections(self) -> Sequence[RedisConnection]:
         return list(self._connections.values())

@@ -44,7 +44,7 @@ class SweepOptions:
 
 
 class Sweeper:
-    """Sweeps those of its databases that exist, from `start` to `close`."""
+    """Sweeps those of its databases that exist, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -72,10 +72,14 @@ class Sweeper:
         if self._options.most_keys_s:
             self._running = asyncio.create_task(self._run(), name="redis sweeper")
 
-    async def close(self) -> None:
-        """Stop at once, and give the leases back."""
+    def stop(self) -> None:
+        """Look at nothing more, and give the leases back."""
         if self._running is not None:
             self._running.cancel()
+
+    async def ended(self) -> None:
+        """Wait until what `stop` began is done."""
+        if self._running is not None:
             await asyncio.wait([self._running])
 
     async def _run(self) -> None:

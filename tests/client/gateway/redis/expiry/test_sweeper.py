@@ -40,7 +40,8 @@ async def sweeping(
     try:
         yield figures
     finally:
-        await one.close()
+        one.stop()
+        await one.ended()
 
 
 async def until(is_so: Callable[[], bool]) -> None:

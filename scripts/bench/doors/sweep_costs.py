@@ -3,8 +3,7 @@
     python scripts/bench/doors/sweep_costs.py [--quick] [--json PATH]
 
 Five nodes and a gateway that nobody asks anything.  Shares are of a core, of all nodes together and of the
-gateway: without a sweep, with one over keys that live, and with one while it removes keys that have expired an
-hour ago.
+gateway: without a sweep, with one over keys that live, and with one while it removes keys that have expired.
 """
 
 from __future__ import annotations

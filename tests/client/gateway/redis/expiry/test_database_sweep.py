@@ -7,6 +7,7 @@ import pytest
 from ringmill.client.gateway.redis.expiry import database_sweep
 from ringmill.client.gateway.redis.expiry.database_sweep import drawn_place
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
+from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
 from tests.client.gateway.redis.expiry.swept_world import NOW_S, StandingClock, SweptWorld
@@ -32,6 +33,12 @@ async def test_it_removes_what_has_expired_and_its_name_and_leaves_all_else() ->
     assert set(world.names) == held(world) | {b"just made"}
     assert (looked.keys, looked.removed, figures.expired_keys, figures.swept_keys) == (7, 2, 1, 7)
     assert looked.read_bytes == size
+
+
+def test_to_watch_a_key_that_was_removed_is_as_it_was_when_it_had_expired() -> None:
+    stored = Entry(b"v", 1000).encode()
+    assert Entry.decode(stored, 1000).digest() == Entry.decode(None, 1000).digest()
+    assert Entry.decode(stored, 999).digest() != Entry.decode(None, 999).digest()
 
 
 async def test_a_key_that_is_set_again_meanwhile_is_not_touched() -> None:
@@ -78,13 +85,23 @@ async def test_when_nothing_can_be_read_it_ends_with_the_reason() -> None:
 @pytest.mark.parametrize(("own_s", "told_s"), [(NOW_S + 86400, NOW_S), (NOW_S, NOW_S + 86400)])
 async def test_one_clock_that_is_ahead_removes_nothing_early(own_s: float, told_s: float) -> None:
     world = SweptWorld()
-    world.set(b"k", expired_s=-60)
-    world.names[b"just made"] = (NOW_S, 1)  # its key gets a value next
+    world.set(b"key 0", expired_s=-60)
+    world.names[b"just made 0"] = (NOW_S, 1)  # its key gets a value next
     world.told_s = told_s
     sweep = world.sweep(clock=StandingClock(own_s))
-    await sweep.look_at((await sweep._index.page("", b"", 1000)).names)
-    assert held(world) == {b"k"}
-    assert b"just made" in world.names
+    looked = await sweep.look_at((await sweep._index.page("", b"", 1000)).names)
+    assert (looked.keys, looked.removed) == (2, 0)
+    assert held(world) == {b"key 0"} and set(world.names) == {b"key 0", b"just made 0"}
+
+
+async def test_it_looks_at_nothing_more_once_its_lease_is_lost() -> None:
+    world, figures = SweptWorld(), ExpiryFigures()
+    for number in range(100):
+        world.set(b"%d of one partition" % number, expired_s=601)
+    async with world.client().registers.lease(b"lease", duration=6, owner="g") as lease:
+        world.before_cas = lambda key: lease.abandon()
+        await world.sweep(figures=figures).run("", lease)
+    assert figures.swept_keys == database_sweep.AT_ONCE
 
 
 async def test_rounds_come_by_all_keys_wherever_the_first_begins(monkeypatch: pytest.MonkeyPatch) -> None:

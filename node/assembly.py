@@ -106,6 +106,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             topology=topology,
             liveness=liveness,
             settle_register=requests.settle_register,
+            own_registers=requests.own_registers(),
         )
         moves = open_moves(
             core,

@@ -26,6 +26,7 @@ from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
+from ringmill.node.requests.registers.own_registers import OwnRegisters
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
@@ -97,13 +98,15 @@ async def open_requests(
             hybrid=core.hybrid,
             timekeeper=timekeeper,
         )
+        registers = _registers(core, start, routes, background, timekeeper, operations)
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),
             prefix_watches=_prefix_watches(core, routes, held),
             held_watches=held,
             writer=writer,
             reader=reader,
-            registers=_registers(core, start, routes, background, timekeeper, operations),
+            registers=registers,
+            own_registers=OwnRegisters(registers, replica.forgotten),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,

@@ -79,7 +79,9 @@ class ForgottenJournals(NamedTuple):
             term, number, kept = fields
             return cls(_place(term, number), frozenset(_place(*each) for each in kept))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise CorruptData(f"{len(data)} bytes do not tell which journals are forgotten: {error}") from error
+            raise CorruptData(
+                f"{len(data)} bytes do not tell which journals are forgotten: {error}"
+            ) from error
 
 
 NONE_FORGOTTEN: Final = ForgottenJournals()

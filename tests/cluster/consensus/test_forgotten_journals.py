@@ -1,5 +1,7 @@
 """One value tells which journals nobody will use again (rule J28)."""
 
+from itertools import pairwise
+
 import msgpack
 import pytest
 
@@ -13,7 +15,7 @@ from ringmill.node.jobs.journal.cells import COORDINATOR, INDEX, entry_key
 
 
 def told_by_term_5() -> ForgottenJournals:
-    """Its next job would be the 9th; the 7th is being accepted; a job of term 3 is open, and one is listed."""
+    """Its next job is the 9th, the 7th is being accepted; one of term 3 and the 6th are in the list."""
     return ForgottenJournals.beside(JournalPlace(5, 9), ["b.5.7"], ["old.3.2", "b.5.7", "a.5.6"])
 
 
@@ -41,7 +43,15 @@ def test_what_lies_before_the_next_job_and_is_in_no_list_is_forgotten(
 
 @pytest.mark.parametrize(
     "key",
-    [COORDINATOR, INDEX, b"ringmill/forgotten", b"ringmill/job/", b"ringmill/job/odd/0", b"job.1.1/0", b"x.1.1"],
+    [
+        COORDINATOR,
+        INDEX,
+        b"ringmill/forgotten",
+        b"ringmill/job/",
+        b"ringmill/job/odd/0",
+        b"job.1.1/0",
+        b"x.1.1",
+    ],
 )
 def test_what_is_no_journal_is_never_forgotten(key: bytes) -> None:
     assert not told_by_term_5().covers(key)
@@ -51,8 +61,10 @@ def test_later_knowledge_is_more() -> None:
     told = told_by_term_5()
     shorter = told._replace(kept=frozenset(sorted(told.kept)[1:]))
     later = ForgottenJournals(JournalPlace(6, 1), told.kept)
-    assert [shorter.is_more_than(told), later.is_more_than(shorter), told.is_more_than(NONE_FORGOTTEN)] == [True] * 3
-    assert [told.is_more_than(told), told.is_more_than(shorter), told.is_more_than(later)] == [False] * 3
+    in_order = [NONE_FORGOTTEN, told, shorter, later]
+    assert all(after.is_more_than(before) for before, after in pairwise(in_order))
+    assert not any(before.is_more_than(after) for before, after in pairwise(in_order))
+    assert not told.is_more_than(told)
 
 
 @pytest.mark.parametrize(

@@ -160,5 +160,7 @@ async def test_the_list_of_a_release_before_leads_to_what_is_forgotten(cluster: 
     cluster.write_input("one two\n")
     assert (await cluster.run(cluster.spec())).state == "SUCCEEDED"
     await cluster.until(lambda: forgotten(cluster).before == JournalPlace(4, 2))
-    covered = [forgotten(cluster).covers(entry_key(name, 0)) for name in ("job-7.2.1", "job-8.3.2", "job-1.4.1")]
+    covered = [
+        forgotten(cluster).covers(entry_key(name, 0)) for name in ("job-7.2.1", "job-8.3.2", "job-1.4.1")
+    ]
     assert covered == [True, True, False]

@@ -175,8 +175,8 @@ class RegisterAccess(Protocol):
     async def set_cell(self, key: bytes, value: bytes | None, version: int, timeout_s: float) -> int:
         """Change a register that is in this version, and return its next one.
 
-        Raises Conflict, whose detail has `version` and `current`; NotFound as `read_cell`; else RingmillError,
-        with outcome "unknown" when it may have been changed or may still be.
+        Raises Conflict, whose detail has `version` and `current`; NotFound as `read_cell`; else
+        RingmillError, with outcome "unknown" when it may have been changed or may still be.
         """
         ...
 

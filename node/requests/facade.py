@@ -40,7 +40,6 @@ class Requests:
         writer: Writer,
         reader: Reader,
         registers: RegisterCoordinator,
-        own_registers: OwnRegisters,
         locator: Locator,
         watches: Watches,
         prefix_watches: PrefixWatches,
@@ -52,7 +51,6 @@ class Requests:
         self._writer = writer
         self._reader = reader
         self._registers = registers
-        self._own_registers = own_registers
         self._locator = locator
         self._watches = watches
         self._prefix_watches = prefix_watches
@@ -123,7 +121,7 @@ class Requests:
 
     def own_registers(self) -> OwnRegisters:
         """For the rooms of this node."""
-        return self._own_registers
+        return OwnRegisters(self._registers)
 
     def own_keyspaces(self) -> OwnKeyspaces:
         """The same, for what jobs read and write."""

@@ -26,7 +26,6 @@ from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
-from ringmill.node.requests.registers.own_registers import OwnRegisters
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
@@ -98,15 +97,13 @@ async def open_requests(
             hybrid=core.hybrid,
             timekeeper=timekeeper,
         )
-        registers = _registers(core, start, routes, background, timekeeper, operations)
         yield Requests(
             watches=_watches(core, replica, routes, reader, held),
             prefix_watches=_prefix_watches(core, routes, held),
             held_watches=held,
             writer=writer,
             reader=reader,
-            registers=registers,
-            own_registers=OwnRegisters(registers, replica.forgotten),
+            registers=_registers(core, replica, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
@@ -247,6 +244,7 @@ def _scanner(
 
 def _registers(
     core: Core,
+    replica: Replica,
     start: Start,
     routes: Routes,
     background: Background,
@@ -265,4 +263,5 @@ def _registers(
         clock=core.clock,
         entropy=core.doors.entropy,
         kept_operations=options.kept_operations,
+        forgotten=replica.forgotten,
     )

@@ -16,7 +16,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.node.contracts import RegisterAccess
 
 __all__ = [
-    "COORDINATOR", "INDEX", "Cells", "Fenced", "Forgotten", "LeaseCell", "SeenCell", "entry_key", "node_of",
+    "COORDINATOR", "INDEX", "Cells", "Fenced", "ForgottenJournal", "LeaseCell", "SeenCell", "entry_key",
+    "node_of",
 ]  # fmt: skip
 
 COORDINATOR: Final = b"ringmill/coordinator"
@@ -30,7 +31,7 @@ class Fenced(Unavailable):
     """Another node coordinates with a higher term: this one stops permanently (rule J13)."""
 
 
-class Forgotten(Fenced):
+class ForgottenJournal(Fenced):
     """The journal is of a job that is in no list any more (rule J28)."""
 
 
@@ -81,7 +82,7 @@ class Cells:
 
         Returns None when the change came about, by this call or by an earlier one, else what is there.
         Raises InvalidArgument for what no register takes, such as a value above 1 MiB: nothing was changed;
-        Forgotten for a register of a journal that is forgotten.
+        ForgottenJournal for a register of a journal that is forgotten.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -91,7 +92,7 @@ class Cells:
                 seen = SeenCell(int(conflict.detail["version"]), conflict.detail["current"])
                 return None if seen.value == value else seen  # each value names its term and is written once
             except NotFound as error:
-                raise Forgotten(error.message, outcome="failed") from error
+                raise ForgottenJournal(error.message, outcome="failed") from error
             except InvalidArgument:
                 raise
             except RingmillError:

@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import (
     replay,
 )
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.jobs.journal.cells import Cells, Fenced, Forgotten, entry_key
+from ringmill.node.jobs.journal.cells import Cells, Fenced, ForgottenJournal, entry_key
 
 __all__ = ["JournalRead", "read_journal", "sealed", "slots_used"]
 
@@ -75,7 +75,7 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
         seal = JournalEntry(term, read.next_number, read.base, "events", 0, 1, batch)
         try:
             found = await cells.write(entry_key(journal, seal.slot), seal.encode(), seal.former_version)
-        except Forgotten:
+        except ForgottenJournal:
             return None
         if found is None:
             read.entries.append(seal)

@@ -13,7 +13,7 @@ __all__ = ["KEPT_JOBS", "JobTunables", "draw_job_tunables"]
 
 _SMALL_CHANCE: Final = 0.25
 _SHORT_JOURNAL: Final = 3
-_FORGETS_CHANCE: Final = 0.25
+_FORGETS_CHANCE: Final = 0.15
 KEPT_JOBS: Final = 3
 """Where jobs are forgotten: as many as there are before the end of a run, where further ones follow."""
 _LOOK_EVERY_S: Final = 2.0

@@ -80,8 +80,9 @@ async def _run_further(world: World, plan: PlannedJob, bundle: Bundle, nodes: Se
 
 
 def _one_to_stop(world: World, others: Sequence[NodeProcess], draws: Random) -> NodeProcess | None:
-    """A majority of each partition's owners has to stay."""
-    is_whole = len(others) == len(world.nodes)
+    """A sound majority of each partition's owners has to stay."""
+    damaged = [node for node in others if node.node and node.node.replica.engine.corrupt_ranges()]
+    is_whole = len(others) == len(world.nodes) and not damaged
     is_enough = all(len(row.nodes) >= _LEAST_OWNERS and not row.is_joint for row in world.topology.rows)
     return draws.choice(others) if is_whole and is_enough else None
 

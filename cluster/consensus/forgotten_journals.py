@@ -5,7 +5,7 @@ the term.  Who has written the list of jobs knows of each name before that of it
 in the list; one that is not comes into no later list.  So a place in the order of names, and the few before
 it that are in the list, tell of all others that nobody will use them again.  That stays true.
 
-Pure.  Rule J28: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Journal".
+Pure.  Rule J29: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Journal".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ It takes over the jobs that are open, accepts new ones, drives each to its end, 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
 on another member where there is one.  It begins before that: nothing it does can be seen from outside until
 its name is in the list.
-Rules J12, J13, J20 and J28: docs/protocol/jobs.md.
+Rules J12, J13, J20 and J29: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -423,7 +423,7 @@ class Tenure:
         return ""
 
     async def _forget(self, rows: Sequence[IndexRow]) -> None:
-        """Of jobs that ended long ago no value is kept; owners remove the registers of their journals (J28).
+        """Of jobs that ended long ago no value is kept; owners remove the registers of their journals (J29).
 
         One whose journal cannot be deleted now stays in the list, and its turn comes again with the next job
         that ends.

@@ -345,7 +345,7 @@ class Filling:
 
     async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:
         """The keys of the registers that an old owner has accepted something of; its remains (R5), and what
-        it knows as forgotten (J28), are taken over."""
+        it knows as forgotten (J29), are taken over."""
         keys: list[bytes] = []
         start = b""
         while True:

@@ -172,7 +172,7 @@ class RegisterHealing:
             raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
         self._bounds.setdefault((node, page.row_epoch), page.ceiling)
         await self._remains.add(part.partition, page.remains)  # a disk that is new knows none (rule R5)
-        await learn_forgotten(self._transport, node, self._forgotten)  # nor what it refuses (rule J28)
+        await learn_forgotten(self._transport, node, self._forgotten)  # nor what it refuses (rule J29)
         return page
 
 

@@ -32,7 +32,7 @@ class Fenced(Unavailable):
 
 
 class ForgottenJournal(Fenced):
-    """The journal is of a job that is in no list any more (rule J28)."""
+    """The journal is of a job that is in no list any more (rule J29)."""
 
 
 class SeenCell(NamedTuple):

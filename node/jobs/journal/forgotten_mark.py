@@ -1,6 +1,6 @@
 """Notes in one register which journals are forgotten, for all nodes to read.
 
-Rule J28: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Journal".
+Rule J29: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Journal".
 """
 
 from __future__ import annotations

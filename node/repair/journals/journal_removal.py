@@ -4,7 +4,7 @@ Each node reads now and then which journals are forgotten.  Once that is on its 
 asked of their registers, so each owner removes them alone: nobody has to be there for it, and nothing is
 agreed on.
 
-Rule J28: docs/protocol/jobs.md.
+Rule J29: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

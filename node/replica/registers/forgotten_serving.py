@@ -3,7 +3,7 @@
 An owner that has removed registers of such journals tells nothing of them.  Who fills or heals a copy by what
 it tells must refuse them, too, or it could take for true what an owner has that has missed all of it.
 
-Rules J28 (docs/protocol/jobs.md), R2 (docs/protocol/registers.md) and M5 (docs/protocol/moves.md).
+Rules J29 (docs/protocol/jobs.md), R2 (docs/protocol/registers.md) and M5 (docs/protocol/moves.md).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An owner refuses all that is asked of their registers, from the moment on at which this is on its disk: so it
 may remove them alone (node/repair/journals/journal_removal.py).
 
-Rule J28: docs/protocol/jobs.md.  Layout: docs/formats/control.md.
+Rule J29: docs/protocol/jobs.md.  Layout: docs/formats/control.md.
 """
 
 from __future__ import annotations

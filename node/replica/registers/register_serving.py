@@ -2,7 +2,7 @@
 
 Each message is checked against the row of its key before anything is touched (rule T5), and answered only
 once the state that it tells of is on the disk (rule R1).  Those about journals that are forgotten are refused
-(rule J28, docs/protocol/jobs.md).
+(rule J29, docs/protocol/jobs.md).
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class RegisterStore:
         return await change(self._engine, key, step, frees_space=True)
 
     async def drop_forgotten(self, keys: Sequence[bytes]) -> None:
-        """Delete registers of journals that are forgotten, whatever they hold (rule J28).
+        """Delete registers of journals that are forgotten, whatever they hold (rule J29).
 
         Nothing may be agreed to about them here any more.  Raises Overloaded, Unavailable, DiskFull.
         """

@@ -2,7 +2,7 @@
 
 Any node may, an owner or not: what is agreed is kept by the owners alone.  Requests of one key take turns
 here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md;
-B4: docs/protocol/backups.md; J28, by which some registers of the cluster itself are refused:
+B4: docs/protocol/backups.md; J29, by which some registers of the cluster itself are refused:
 docs/protocol/jobs.md.
 """
 

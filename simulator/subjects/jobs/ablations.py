@@ -428,6 +428,6 @@ JOB_ABLATIONS: Final = (
         "forgotten-refused",
         "owners refuse what concerns a journal that is forgotten",
         _forgotten_refused(),
-        rules=("J28",),
+        rules=("J29",),
     ),
 )

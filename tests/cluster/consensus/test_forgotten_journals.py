@@ -1,4 +1,4 @@
-"""One value tells which journals nobody will use again (rule J28)."""
+"""One value tells which journals nobody will use again (rule J29)."""
 
 from itertools import pairwise
 

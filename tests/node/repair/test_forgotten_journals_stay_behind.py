@@ -1,4 +1,4 @@
-"""A partition moves without the registers of forgotten journals; its new owner refuses them (rule J28)."""
+"""A partition moves without the registers of forgotten journals; its new owner refuses them (rule J29)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registers of forgotten journals are removed by each owner alone, and never come back (rule J28)."""
+"""Registers of forgotten journals are removed by each owner alone, and never come back (rule J29)."""
 
 from __future__ import annotations
 

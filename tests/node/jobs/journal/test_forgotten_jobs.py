@@ -1,4 +1,4 @@
-"""Of a job that is forgotten nothing stays: its journal is deleted, and then told as forgotten (rule J28)."""
+"""Of a job that is forgotten nothing stays: its journal is deleted, and then told as forgotten (rule J29)."""
 
 import asyncio
 from contextlib import suppress

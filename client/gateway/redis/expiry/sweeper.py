@@ -28,7 +28,7 @@ LEASE_S: Final = 60.0
 GIVE_BACK_S: Final = 1.0
 """A gateway that stops waits no longer until its leases are given back.  Others wait for their end then."""
 _LEASE: Final = b"redis-sweep/"
-"""How the key of a lease begins, in the keyspace `registers`.  The name of the database's keyspace follows."""
+"""How the key of a lease in the keyspace `registers` begins; the name of the database's keyspace follows."""
 _log = logging.getLogger(__name__)
 
 

@@ -4,8 +4,8 @@ A start announces itself to the other members: its number and boot id, the start
 it, and what its store's logs held when it was opened.  A member remembers of each disk the newest start that
 it was told of, and how far that start's log was on the disk.  A folder that was rolled back to an older copy
 lacks that start among those before it, or lacks the end of that log, and is refused: what it has forgotten
-was acknowledged to somebody.  So is a start that goes on from a snapshot of its machine, memory and disk: it is
-the same one, with a log that is shorter than it was.
+was acknowledged to somebody.  So is a start that goes on from a snapshot of its machine, memory and disk: it
+is the same one, with a log that is shorter than it was.
 
 Rules I3 and I5: docs/protocol/identity.md.  Layout: docs/formats/start.md.
 """

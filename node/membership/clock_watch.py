@@ -180,8 +180,8 @@ class ClockWatch:
         return [node for node in standing if node != self._node]
 
     async def _ask(self, node: NodeId, within_s: float) -> float | None:
-        """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent, or when
-        this machine stood still on the way: nobody knows then when the other one looked."""
+        """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent, or
+        when this machine stood still on the way: nobody knows then when the other one looked."""
         asked_at = self._clock.boottime()
         try:
             answer = await self._transport.call(

@@ -20,7 +20,6 @@ from ringmill.cluster.consensus.remains import is_own
 from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
-from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import CoreTime, Priority, Transport
 from ringmill.cluster.ring.moves import sources_for

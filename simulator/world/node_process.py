@@ -125,7 +125,7 @@ class NodeProcess:
 
     @property
     def was_set_forwards_s(self) -> float:
-        """How long ago its clock was set forwards first, where the present start has met it; else infinite."""
+        """How long ago its clock was set forwards first, where this start has met it; else infinite."""
         stepped_at = self.clock.first_ahead
         if stepped_at is None or self.current is None or self.current.at >= stepped_at:
             return math.inf

@@ -54,7 +54,7 @@ PROOF_TIMEOUT_S: Final = 5.0  # for an admitted node to prove itself
 RETIRING_S: Final = 30.0  # for what is under way on a link that a newer one has replaced
 ENDING_S: Final = 1.0  # the same on a stream of somebody who may not go on
 DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
-CONTROL_DIAL_TIMEOUT_S: Final = 4.0  # nobody turns to another one there; the first dial takes seven round trips
+CONTROL_DIAL_TIMEOUT_S: Final = 4.0  # nobody turns to another one there; a first dial is seven round trips
 
 _log = logging.getLogger(__name__)
 

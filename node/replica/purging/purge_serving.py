@@ -55,7 +55,7 @@ def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
         return "its clock has jumped"
     if hybrid.went_ahead_s < after_s:
         sometimes("an owner refuses a watermark soon after a step of its clock")
-        return f"its clock was set forwards {hybrid.went_ahead_s:,.0f} s ago, and may be wrong as all others are"
+        return f"its clock was set forwards {hybrid.went_ahead_s:,.0f} s ago, and may be wrong as all are"
     return ""
 
 

@@ -46,8 +46,8 @@ __all__ = ["RegisterCoordinator"]
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_ROUNDS: Final = 4
-"""Pauses grow to this many questions as they take here: a shorter one ends while another coordinator's round goes
-on, and preempts it."""
+"""Pauses grow to this many questions as they take here: a shorter one ends while another coordinator's round
+goes on, and preempts it."""
 _MAJORITY_HINT: Final = "see `ringmill cluster status`; a register needs most of its owners"
 _NO_TURN: Final = "no turn or no round came before the deadline"
 

@@ -17,8 +17,8 @@ from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica.comparing.copy_sums import CopySums
-from ringmill.node.replica.purging.purge_serving import clock_complaint
 from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.purging.purge_serving import clock_complaint
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing

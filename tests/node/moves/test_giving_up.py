@@ -104,7 +104,9 @@ async def test_the_partitions_go_back_to_their_old_owners(node: str, monkeypatch
     monkeypatch.setattr(giving_up, "TURN_S", 0.01)
     monkeypatch.setattr("ringmill.cluster.ring.away_joiners.BLOCKED_S", 0.02)
     cluster: Any = Cluster()
-    each = GivingUp(NodeId(node), topology=cluster, liveness=cluster, change=cluster.change, clock=SystemClock())
+    each = GivingUp(
+        NodeId(node), topology=cluster, liveness=cluster, change=cluster.change, clock=SystemClock()
+    )
     each.take(cluster.topology())
     running = asyncio.create_task(each.run())
     async with asyncio.timeout(30):

@@ -147,10 +147,11 @@ class NodeProcess:
         """What the present start runs its child processes with."""
         return self.current.spawner if self.current else None
 
-    def start(self) -> None:
-        """Begin a start; nothing is awaited."""
+    def start(self, *, is_last_again: bool = False) -> None:
+        """Begin a start; nothing is awaited.  `is_last_again`: it draws all that the last one has drawn, its boot
+        id, too, so that on the disk as it was before that one it is the same start."""
         assert self.current is None, f"{self.name} runs already"
-        world = self._world
+        world, number = self._world, len(self._starts) + (not is_last_again)
         process = world.loop.process(self.host)
         transport = SimulatedTransport(
             self.host,
@@ -167,7 +168,7 @@ class NodeProcess:
         self._starts.append(start)
         self.disk.was_faulty = False
         world.trace.note(self.host, f"starts run {len(self._starts)}")
-        start.life = world.loop.spawn(process, self._live(start, len(self._starts)))
+        start.life = world.loop.spawn(process, self._live(start, number))
         start.life.add_done_callback(self._note_end)
 
     def beside(self, kept: LossyDisk, host: str) -> NodeProcess:

@@ -61,8 +61,8 @@ async def _restore(fault: Fault, ground: Ground) -> None:
 
 
 async def _put_back_machine(fault: Fault, ground: Ground) -> None:
-    """A machine goes on from a snapshot of its disk and memory, taken as its node had just been started: it is
-    the same start, and would count its writes from the beginning."""
+    """A machine goes on from a snapshot of its disk and memory, taken as its node had just been started: it
+    is the same start, and would count its writes from the beginning."""
     name = fault.nodes[0]
     node = ground.nodes[name]
     if not node.is_running or node.node is None:

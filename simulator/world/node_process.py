@@ -148,8 +148,8 @@ class NodeProcess:
         return self.current.spawner if self.current else None
 
     def start(self, *, is_last_again: bool = False) -> None:
-        """Begin a start; nothing is awaited.  `is_last_again`: it draws all that the last one has drawn, its boot
-        id, too, so that on the disk as it was before that one it is the same start."""
+        """Begin a start; nothing is awaited.  `is_last_again`: it draws all that the last one has drawn, its
+        boot id, too, so that on the disk as it was before that one it is the same start."""
         assert self.current is None, f"{self.name} runs already"
         world, number = self._world, len(self._starts) + (not is_last_again)
         process = world.loop.process(self.host)

@@ -37,7 +37,7 @@ _DEAF: Final = 1 / 2  # of the copies are started while a few members do not hea
 _WHO_S: Final = 1.0  # a member that asks in vain whether the original is alive knows by then
 _REFUSALS_S: Final = 3.0  # the original hears by then what those members have noted
 _OF_ALL: Final = 1 / 3  # of the restores come with a power cut of the whole cluster
-_SURELY_BYTES: Final = 1000  # more than a start writes by itself
+_SURELY: Final = LogMark(20, 8192)  # files and bytes: more than a start writes before it tells of itself
 _ALONE: Final = 1 / 4  # of the restored nodes are cut off from the others
 
 
@@ -89,15 +89,21 @@ async def _has_written(node: NodeProcess, ground: Ground) -> bool:
         await asyncio.sleep(_LOOK_EVERY_S)
         if node.node is None or not node.node.membership.topology.serving:
             continue
+        if node.node.membership.topology.topology().epoch > 1:
+            return False  # what a start has missed meanwhile it writes at once, and that may be as much
         mark = LogMark(*node.node.replica.engine.synced_log)
         begun = begun or mark
-        more = LogMark(begun.log, begun.size_bytes + _SURELY_BYTES)
         disk, start = node.node.identity.disk, node.node.identity.start
         others = [each.node for each in ground.nodes.values() if each is not node and each.node]
         known = [other.membership.starts.remembered(disk) for other in others]
-        if sum(each is not None and each.start == start and each.mark > more for each in known) >= least:
+        if sum(each is not None and each.start == start and _is_far(begun, each.mark) for each in known) >= least:
             return True
     return False
+
+
+def _is_far(begun: LogMark, mark: LogMark) -> bool:
+    is_longer = mark.log == begun.log and mark.size_bytes >= begun.size_bytes + _SURELY.size_bytes
+    return is_longer or mark.log >= begun.log + _SURELY.log
 
 
 async def _lose_store(fault: Fault, ground: Ground) -> None:

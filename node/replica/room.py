@@ -13,6 +13,7 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.replica.actors import CopyActors
+from ringmill.node.replica.cold_reads import ColdReads
 from ringmill.node.replica.comparing.comparisons import Comparisons
 from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
@@ -43,6 +44,7 @@ class Replica:
     engine: Engine
     control: ControlStore
     objects: ObjectStore
+    cold_reads: ColdReads
     hints: HintStore
     registers: RegisterStore
     remains: RemainsStore
@@ -71,6 +73,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         engine=engine,
         control=control,
         objects=objects,
+        cold_reads=ColdReads(objects),
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         remains=RemainsStore(control),
@@ -94,7 +97,9 @@ def serve_replica(
     serving = ReplicaServing(
         routes=routes,
         objects=replica.objects,
+        cold_reads=replica.cold_reads,
         watermarks=replica.watermarks,
+        clock=core.clock,
         hybrid=core.hybrid,
         options=core.options.replica,
         heat=core.heat,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, QuorumNotReached
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import NodeId
 from ringmill.node.replica.cold_reads import FEW, MOST_S
 from ringmill.node.replica.replica_messages import READ, Read
 from ringmill.node.requests.request_values import ReadResult

@@ -421,7 +421,7 @@ class Children(Protocol):
         """Run a module-level function in a child process (flush, compaction) and return its result.
 
         The function's module must be importable there and may not reach the network.  Cancelling ends it;
-        what it raised is raised here; a child that dies raises ChildProcessError.
+        what it raised is raised here, a MemoryError as OSError; a child that dies raises ChildProcessError.
         """
         ...
 

@@ -124,6 +124,8 @@ class HintOptions:
     """The bounds of the hints for one owner (node/replica/hints.py), and their delivery (node/repair)."""
 
     most_bytes: int = 1024 * _MIB  # of keys and objects
+    most_hints: int = 1_000_000
+    """For all owners together, as each takes some 400 bytes of memory."""
     most_refused_bytes: int = 64 * _MIB  # of all that the disk has refused, in memory
     longest_s: float = 3 * 3600.0
     """No more are kept for an owner for whom some have waited as long: comparing brings what it misses."""

@@ -13,7 +13,6 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.cold_reads import ColdReads
 from ringmill.node.replica.comparing.comparisons import Comparisons
 from ringmill.node.replica.comparing.exchange_serving import ExchangeServing
 from ringmill.node.replica.control import ControlStore
@@ -24,6 +23,7 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
 from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore

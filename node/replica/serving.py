@@ -24,10 +24,10 @@ from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
-from ringmill.node.replica.cold_reads import ColdReads
 from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.replica_messages import (
     APPLY,
     APPLY_MANY,

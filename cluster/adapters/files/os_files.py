@@ -3,8 +3,8 @@
 Writes are made durable on the event loop while syncs are short, else by one thread per file system
 (sync_place.py), so that syncs never race each other.  A second small pool serves cold reads, so that no read
 queues behind a sync; a third one does all else that waits for the disk, so that a folder's sync does not
-queue behind reads.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has no other
-policy: the caller decides what an error means.
+queue behind reads.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has no
+other policy: the caller decides what an error means.
 
 See: docs/architecture.md, "The five doors".
 """

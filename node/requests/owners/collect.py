@@ -27,8 +27,8 @@ from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
-from ringmill.node.replica.cold_reads import ColdReads
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.replica_messages import (
     MOST_TOGETHER,
     DigestAnswer,

@@ -1,6 +1,7 @@
 """The log of one memtable: what waits to be written, what was written, and how much of it is on the disk.
 
-The task that writes: node/storage/log/write_ahead_log.py.  Layout: docs/formats/log.md.
+The task that writes: node/storage/log/write_ahead_log.py.  Rule E2: docs/protocol/engine.md.  Layout:
+docs/formats/log.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, QuorumNotReached
 from ringmill.cluster.ids import NodeId
-from ringmill.node.replica.cold_reads import FEW, MOST_S
+from ringmill.node.replica.reads.cold_reads import FEW, MOST_S
 from ringmill.node.replica.replica_messages import READ, Read
 from ringmill.node.requests.request_values import ReadResult
 from ringmill.node.storage.engine import NotCached

@@ -123,7 +123,7 @@ async def test_a_disk_that_finds_space_at_the_sync_is_only_full(
 
     disk.hook = late
     refused = engine.apply(one(b"refused"))
-    with pytest.raises(DiskFull, match="goes on by itself|No space|injected"):
+    with pytest.raises(DiskFull, match="injected"):
         await refused.synced()
     assert not buffered.is_synced
     assert len(truncated) == 1 + is_cut_late

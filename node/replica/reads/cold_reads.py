@@ -19,7 +19,7 @@ from ringmill.node.replica.stored_key import Place
 __all__ = ["ColdReads"]
 
 FEW: Final = 32
-"""So many may wait for as long as it takes: a disk may hang for a moment."""
+"""This number may wait for as long as it takes: a disk may hang for a moment."""
 MOST_S: Final = 1.0
 """Beyond that none is taken that would wait for longer, as far as the last ones tell."""
 _WEIGHT: Final = 1 / 8  # of the last one

@@ -39,6 +39,7 @@ _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _READER_THREADS: Final = 4
 _WORKER_THREADS: Final = 4
 _PIECE_BYTES: Final = 1 << 20
+_MANY_FILES: Final = 1 << 40
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -190,6 +191,10 @@ class OsFileSystem:
     def free_space(self, path: str) -> int:
         stat = os.statvfs(path)
         return stat.f_bavail * stat.f_frsize
+
+    def free_files(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_favail if stat.f_files else _MANY_FILES  # some make inodes as they need them
 
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, partial(call, *args, **kwargs))

@@ -154,6 +154,7 @@ def test_truncate_cuts_and_free_space_is_positive(files: OsFileSystem, tmp_path:
     assert path.read_bytes() == b"0123"
     assert files.mtime_ns(str(path)) == path.stat().st_mtime_ns
     assert files.free_space(str(tmp_path)) > 0
+    assert files.free_files(str(tmp_path)) > 0
 
 
 def test_a_lock_is_refused_to_others_until_released(files: OsFileSystem, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ringmill.cluster.ids import DiskId
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
+from ringmill.cluster.ring.keyspaces.last_changes import LastChanges
 from ringmill.cluster.ring.topology import Owner
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
@@ -34,6 +35,7 @@ class Membership:
     topology: TopologyAgent
     history: TopologyHistory
     epochs: EpochProposer
+    last_changes: LastChanges
     starts: Starts
     liveness: Liveness
     watch: ClockWatch
@@ -59,6 +61,8 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
     identity = storage.identity
     history = TopologyHistory(replica.control)
     agent = _topology_agent(core, identity.disk, replica, history)
+    last_changes = LastChanges()
+    agent.on_change(last_changes.saw)
     starts = Starts(
         Announcement(identity.node, identity.disk, identity.start, identity.earlier, storage.found),
         topology=agent,
@@ -112,6 +116,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         topology=agent,
         history=history,
         epochs=epochs,
+        last_changes=last_changes,
         starts=starts,
         liveness=liveness,
         watch=watch,

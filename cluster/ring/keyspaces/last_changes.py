@@ -28,7 +28,7 @@ class LastChanges:
         self._held: Topology | None = None
         self._known_from = Epoch(0)
         """All changes after this epoch are known."""
-        self._changed: dict[str, Epoch] = {}  # the longest ago first
+        self._changed: dict[str, Epoch] = {}  # oldest first
 
     def saw(self, topology: Topology) -> None:
         """The node holds this document now; one that it holds already may be told of again."""
@@ -49,9 +49,7 @@ class LastChanges:
             sometimes("a node that has missed an epoch refuses a change of a keyspace")
             raise self._late(asked_in, f"this node knows no changes of keyspaces before {self._known_from}")
 
-    def _note(
-        self, before: dict[str, KeyspaceEntry], after: dict[str, KeyspaceEntry], epoch: Epoch
-    ) -> None:
+    def _note(self, before: dict[str, KeyspaceEntry], after: dict[str, KeyspaceEntry], epoch: Epoch) -> None:
         for name in {**before, **after}:
             if before.get(name) != after.get(name):
                 self._changed.pop(name, None)

@@ -132,7 +132,9 @@ def _stands(
 
 def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
     """No change is made over one that was asked for when all who may have asked for it were over (T12)."""
-    latest: dict[str, float] = {}  # by keyspace: when one of its changes so far was asked for, at the earliest
+    latest: dict[
+        str, float
+    ] = {}  # by keyspace: when one of its changes so far was asked for, at the earliest
     for epoch in sorted(chain):
         if epoch - 1 not in chain:
             continue
@@ -141,8 +143,8 @@ def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Itera
             is_over = all(each.returned is not None and each.returned < asked for each in askers)
             if is_over and (askers or kind == "drop"):
                 yield (
-                    f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name}, and every one that may be it "
-                    "was over when an earlier change of it was asked for"
+                    f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name}, and every one that may be "
+                    "it was over when an earlier change of it was asked for"
                 )
             latest[name] = max([asked, *sorted(each.invoked for each in askers)[:1]])
 

@@ -25,7 +25,7 @@ from tests.client.routing.test_router import FakeCluster, SteadyEntropy
 
 
 class KeyspaceCluster(FakeCluster):
-    """Its nodes change keyspaces as real ones do; `between` comes before the next change that is asked for."""
+    """Its nodes change keyspaces as real ones do; `between` comes before the next change."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,9 @@ class KeyspaceCluster(FakeCluster):
                 for each in self.topology.keyspaces
             ]
             return pb.ListKeyspacesResponse(epoch=self.topology.epoch, keyspaces=listed)
-        if not isinstance(request, pb.CreateKeyspaceRequest | pb.AlterKeyspaceRequest | pb.DropKeyspaceRequest):
+        if not isinstance(
+            request, pb.CreateKeyspaceRequest | pb.AlterKeyspaceRequest | pb.DropKeyspaceRequest
+        ):
             return super().answer(request)
         for following in self.between:
             self.become(following)

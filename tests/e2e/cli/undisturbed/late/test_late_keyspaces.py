@@ -1,4 +1,4 @@
-"""A node is stopped with changes of a keyspace in its socket, and goes on after others were made (rule T12)."""
+"""A node is stopped with changes of keyspaces in its socket, and goes on after others were made (T12)."""
 
 from __future__ import annotations
 

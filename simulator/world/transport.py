@@ -40,7 +40,8 @@ _ASK = b"?"
 _TELL = b"!"
 _CLOSED = b"-"  # nobody listens on the port yet
 _DRAIN_LOOK_S = 0.01
-_TO_COORDINATE = frozenset((*FORWARDS.values(), "kv.put", "kv.delete", "kv.touch"))
+_CHANGES = ("keyspaces.Create", "keyspaces.Alter", "keyspaces.Drop")
+_TO_COORDINATE = frozenset((*FORWARDS.values(), "kv.put", "kv.delete", "kv.touch", *_CHANGES))
 
 
 class _Asked:

@@ -193,14 +193,14 @@ EPOCH_ABLATIONS: Final = (
         "changes-name-epochs",
         "a change of a keyspace is not made over one that its caller had not heard of",
         _changes_name_epochs(),
-        _of("pause", "one_way"),
+        _of("stop_with_change"),
         rules=("T12",),
     ),
     Ablation(
         "changes-name-ids",
         "a change names the keyspace that it means, and leaves another one of its name alone",
         _changes_name_ids(),
-        _of("pause", "one_way"),
+        _of("stop_with_change"),
         rules=("T12",),
     ),
 )

@@ -15,6 +15,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.keyspaces.ablations import EPOCH_ABLATIONS
 from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest, check_rivals
+from ringmill.simulator.subjects.keyspaces.faults import KINDS
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
@@ -182,4 +183,5 @@ KEYSPACES: Final = Subject(
     fields=_fields,
     ablations=EPOCH_ABLATIONS,
     marks=KEYSPACE_MARKS,
+    faults=KINDS,
 )

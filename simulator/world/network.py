@@ -64,7 +64,8 @@ class Network:
         self.base = DirectedLink()
         self.repeats_all = repeats_all  # forwarded writes too: an ablation wants it
         self.traps: dict[str, Callable[[], None]] = {}
-        """What happens to a node, by its name, just as it is sent a write, or a change of a keyspace, that it has to coordinate."""
+        """What happens to a node, by its name, just as it is sent a write that it has to coordinate, or a
+        change of a keyspace."""
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""
@@ -120,7 +121,7 @@ class Network:
                 self._loop.call_at(now, arrive)
 
     def spring(self, name: str) -> None:
-        """A write for this node to coordinate, or a change, is about to be sent."""
+        """A write for this node to coordinate is about to be sent, or a change of a keyspace."""
         trap = self.traps.pop(name, None)
         if trap is not None:
             trap()

@@ -50,8 +50,8 @@ class KeyspaceCluster(FakeCluster):
             request, pb.CreateKeyspaceRequest | pb.AlterKeyspaceRequest | pb.DropKeyspaceRequest
         ):
             return super().answer(request)
-        for following in self.between:
-            self.become(following)
+        for earlier in self.between:
+            self.become(earlier)
         self.between = []
         kind, _, _ = type(request).__name__.partition("Keyspace")
         self.asked.append((kind, request.epoch))

@@ -81,6 +81,13 @@ async def test_a_task_lives_in_its_own_session_and_folder_with_nothing_of_the_no
     assert "SECRET" not in environment_of(processes.forkserver_pid)
 
 
+async def test_the_kernel_ends_a_task_before_its_node_when_memory_runs_out(
+    processes: TaskProcesses, tmp_path: Path
+) -> None:
+    task = await start(processes, tmp_path)
+    assert int(await ask(task, "answer(open('/proc/self/oom_score_adj').read())")) >= 800
+
+
 async def test_one_task_answers_many_messages_and_ends_when_its_pipe_does(
     processes: TaskProcesses, tmp_path: Path
 ) -> None:

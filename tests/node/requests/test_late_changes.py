@@ -35,8 +35,12 @@ async def ask(world: World, node: str, request: Any, *, epoch: int | None = None
     message.CopyFrom(request)
     message.epoch = newest(world).epoch if epoch is None else epoch
     service = KeyspacesService(world.nodes[node].membership)
-    make = {CreateKeyspaceRequest: service._create, AlterKeyspaceRequest: service._alter}
-    return await world.on(node, make.get(type(request), service._drop)(message, Call(5.0)))
+    methods: dict[type[Any], Any] = {
+        CreateKeyspaceRequest: service._create,
+        AlterKeyspaceRequest: service._alter,
+        DropKeyspaceRequest: service._drop,
+    }
+    return await world.on(node, methods[type(request)](message, Call(5.0)))
 
 
 def newest(world: World) -> Topology:

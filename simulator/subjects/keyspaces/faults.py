@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from ringmill.simulator.faults.fault import LONGEST_S, Fault, FaultKind, as_soon_as
+from ringmill.simulator.world.transport import CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,15 +28,17 @@ def _at_any_time(draws: Random, name: str, nodes: Sequence[str], horizon_s: floa
 
 
 async def _stop_with_change(fault: Fault, ground: Ground) -> None:
-    """Stop a node as soon as a change is on its way to it, again and again: others are asked instead, and it
-    goes on with it when more was changed meanwhile."""
+    """Stop a node as soon as a change is on its way to it that has the time to wait, again and again: others
+    are asked instead, and it goes on with it when more was changed meanwhile."""
     stopped: list[str] = []
 
-    def stop(name: str) -> None:
-        if not stopped:
-            stopped.append(name)
-            ground.trace.fault(fault.kind, name)
-            ground.nodes[name].pause()
+    def stop(name: str, method: str, timeout_s: float) -> bool:
+        if stopped or method not in CHANGES or timeout_s < 2 * fault.amount:
+            return False
+        stopped.append(name)
+        ground.trace.fault(fault.kind, name)
+        ground.nodes[name].pause()
+        return True
 
     traps = {name: partial(stop, name) for name in fault.nodes}
     for _ in range(_TIMES):

@@ -50,7 +50,7 @@ def test_five_voters_with_objects_beside() -> None:
         ("accepted-goes-on", 9),
         ("epoch-promises-kept", 14),
         ("changes-held", 4),
-        ("changes-name-epochs", 21),
+        ("changes-name-epochs", 13),
         ("documents-synced", 2),
         ("votes-passed-on", 15),
         ("first-document-counts", 3),

@@ -69,7 +69,8 @@ class AsyncKeyspaces:
     """The keyspaces of a cluster.
 
     Every change raises QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
-    Unavailable; with the outcome "unknown" it may have been made, or may still be.
+    Unavailable; with the outcome "unknown" it may have been made, or may still be, until the keyspace is
+    changed otherwise.  WrongEpoch, when others change it each time before: make the call again.
     """
 
     def __init__(self, router: Router) -> None:

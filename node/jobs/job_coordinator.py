@@ -488,6 +488,7 @@ class JobCoordinator:
             duration_s=self._world.options.lease_s,
             clock=self._world.clock,
             entropy=self._entropy,
+            former_term=self._cells.former_term,
         )
 
     def _tell(self) -> None:

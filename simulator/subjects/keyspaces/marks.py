@@ -14,5 +14,6 @@ KEYSPACE_MARKS: Final = (
     "who asks for the newest document finishes its decision",
     "a change of a keyspace comes after another one that its caller had not heard of",
     "a node that has missed an epoch refuses a change of a keyspace",
+    "a join token is shown again after its node was removed",
     "a change of a keyspace leaves alone the one that has its name now",
 )

@@ -70,7 +70,7 @@ def slices(count: int, size: int) -> list[RemoteSlice]:
 
 
 def fetch(link: Link, pieces: list[RemoteSlice], reduces: int = 1) -> float:
-    """How many seconds all slices took, for so many reduces of one worker at a time."""
+    """How many seconds all slices took, with this number of reduces of one worker at a time."""
     loop = VirtualLoop(Random(1))
 
     async def story() -> float:

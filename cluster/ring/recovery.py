@@ -20,7 +20,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.ring.topology import MAX_FORMERS, Topology, choose_voters, cluster_id
-from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
+from ringmill.cluster.ring.topology_entries import GIVEN_UP, JOINT_2, NORMAL, Owner, Row
 
 __all__ = ["EPOCHS_PASSED", "RecoveryPlan", "check_recoverable", "is_recovered", "plan_recovery", "recovered"]
 
@@ -72,18 +72,31 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
         members=members,
         rows=tuple(
             Row(  # nothing moves any more, as there may be nobody to go on with it
-                tuple(nobody.get(each.node, each) for each in row.owners),
+                tuple(nobody.get(each.node, each) for each in owners),
                 NORMAL,
                 epoch,
-                row.copy_epochs[: len(row.owners)],
+                tuple(row.copy_epoch_of(each.node) for each in owners),
             )
-            for row in topology.rows
+            for row, owners in ((row, _going_on(row, lost)) for row in topology.rows)
         ),
         voters=choose_voters([each for each in members if not each.is_given_up]),
     )
     following = replace(following, cluster=cluster_id(following))
     following.check()
     return following
+
+
+def _going_on(row: Row, lost: Collection[NodeId]) -> tuple[Owner, ...]:
+    """The owners that a partition goes on with, lost ones among them.
+
+    A filled joiner that is left takes the place of an owner that is lost: it has what was acknowledged before
+    the joint (M4), and its ack may have counted since (M1).
+    """
+    gone = [owner for owner in row.owners if owner.node in lost]
+    if row.joiner is None or row.phase != JOINT_2 or row.joiner.node in lost or not gone:
+        return row.owners
+    place = row.leaver if row.leaver in gone else gone[0]
+    return tuple(row.joiner if owner == place else owner for owner in row.owners)
 
 
 def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
@@ -133,7 +146,7 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
     gone: list[PartitionId] = []
     short: list[PartitionId] = []
     for number, row in enumerate(topology.rows):
-        left = sum(node not in without for node in row.whole)
+        left = sum(owner.node not in without for owner in _going_on(row, without))
         if not left:
             gone.append(PartitionId(number))
         elif left < len(row.owners) - min(w, row.size // 2 + 1) + 1:

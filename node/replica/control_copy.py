@@ -74,7 +74,7 @@ def decode_control(data: bytes) -> dict[str, bytes]:
         version = fields[0]
         if type(version) is int and version > FORMAT_VERSION:
             raise ProtocolMismatch(
-                f"{FILE_NAME} was written by a newer release: version {version}, this one reads {FORMAT_VERSION}",
+                f"{FILE_NAME} was written by a newer release: version {version}, know {FORMAT_VERSION}",
                 hint="start that release again",
             )
         if version != FORMAT_VERSION:

@@ -46,8 +46,8 @@ class UnreadableBlock(CorruptBlock):
 
 
 class NewerFormat(ProtocolMismatch):
-    """A whole part of a file has a version or kind that this release does not know: no damage, but the work of
-    a later release (rule E7)."""
+    """A whole part of a file has a version or kind that this release does not know.  That is no damage, but
+    the work of a later release (rule E7)."""
 
     def __init__(self, file: str, what: str) -> None:
         super().__init__(

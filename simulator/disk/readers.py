@@ -41,8 +41,8 @@ _NAMES: Final = {"log": log_name, "table": table_name, "manifest": manifest_name
 def read_to_end(name: FileName, data: bytes) -> bool:
     """Read a file of these bytes in every way there is.  False when a reader called it damaged.
 
-    Raises what a reader raises besides CorruptBlock and NewerFormat, and AssertionError when it returns more records than
-    this number of bytes can hold.
+    Raises what a reader raises besides CorruptBlock and NewerFormat, and AssertionError when it returns more
+    records than this number of bytes can hold.
     """
     disk, kind, file_id = _disk_with(name, data), name.kind, name.file_id
     try:

@@ -135,7 +135,8 @@ def _parse(file_id: int, record: Record) -> LogItem | Damage:
         _, magic, version, named, first = _HEADER.unpack_from(payload)
         if magic == _MAGIC and version > LOG_VERSION:
             raise NewerFormat(log_name(file_id), f"version {version}, this one reads up to {LOG_VERSION}")
-        if magic == _MAGIC and version in (LOG_VERSION, _FORMER_VERSION) and named == file_id and len(payload) == _HEADER.size:
+        fits = magic == _MAGIC and named == file_id and len(payload) == _HEADER.size
+        if fits and version in (LOG_VERSION, _FORMER_VERSION):
             return Header(first)
         return Damage(record.offset, record.end, f"header of version {version} for file {named}")
     if kind == _GROUP_KIND and len(payload) >= _GROUP.size:

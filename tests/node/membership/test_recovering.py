@@ -10,10 +10,13 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring import recovery
+from ringmill.cluster.ring.moves import advanced, with_plan
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology_entries import JOINT_2, Owner, Row
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
+from ringmill.node.moves import mover
 from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
 from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
@@ -282,6 +285,45 @@ def test_half_of_the_members_go_on_without_the_others_though_they_have_most_vote
         await until(lambda: all(world[name].membership.topology.serving for name in left))
 
     run(story, nodes=nodes)
+
+
+def test_what_a_filled_joiner_has_survives_the_owners_that_it_was_to_join() -> None:
+    """Its ack counted for a write that the only owner that is left has missed."""
+
+    def stays_joint(topology: Topology, seat: Owner, **known: Any) -> Topology | None:
+        return advanced(topology, seat, **{**known, "adopted": {}})
+
+    async def story(world: HealingWorld) -> None:
+        key, row = KEYS[0], world.world.row(KEYS[0])
+        first, second, third = row.nodes
+        joiner, other = sorted({f"n{number}" for number in range(1, 6)} - {*row.nodes})
+
+        def plan(topology: Topology, _: bool) -> Topology:
+            wanted = [
+                tuple(NodeId(joiner) if each is row and node == first else node for node in each.nodes)
+                for each in topology.rows
+            ]
+            return with_plan(topology, topology.members, wanted)
+
+        def joint() -> Row:
+            return world[joiner].membership.topology.topology().row(world.world.partition(key))
+
+        row = world[joiner].membership.topology.topology().row(world.world.partition(key))
+        await world.inside(joiner, world[joiner].membership.epochs.change(plan, 10))
+        await until(lambda: joint().phase == JOINT_2)
+        await world.down(third)
+        await world.put(second, key, b"acknowledged")
+        kill(world, first, second, other)
+        world.world.nodes[third].start()
+        await world.world.nodes[third].up()
+        await go_on(world, joiner, first, second, other)
+        assert {joiner, third} <= {*joint().nodes}
+        await until(lambda: all(world[name].membership.topology.serving for name in (joiner, third)))
+        assert await world.get(joiner, key, "2") == [b"acknowledged"]
+        assert await world.get(third, key, "1") == [b"acknowledged"], "the read has repaired it"
+
+    with bent(use(mover, advanced, stays_joint)):
+        run(story, nodes=5)
 
 
 def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None:

@@ -19,18 +19,25 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.recovery import check_recoverable, is_recovered, recovered
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import PULL, TopologyAgent
 
 __all__ = ["Recovering"]
 
 _ASK_TIMEOUT_S: Final = 1.5
+_LOOK_S: Final = 1.5
+_AGAIN_TIMEOUT_S: Final = 1.0
+"""With the two above less than the 5 s that a command waits by default."""
 _log = logging.getLogger(__name__)
 
 
 class Recovering:
-    def __init__(self, node: NodeId, *, topology: TopologyAgent, transport: Transport) -> None:
+    def __init__(
+        self, node: NodeId, *, topology: TopologyAgent, liveness: Liveness, transport: Transport
+    ) -> None:
         self._node = node
         self._topology = topology
+        self._liveness = liveness
         self._transport = transport
 
     async def go_on_without(self, lost: Collection[NodeId]) -> tuple[Topology, bool]:
@@ -88,11 +95,9 @@ class Recovering:
         except RingmillError:
             return False
 
-    async def _pulled(self, node: NodeId) -> bytes:
+    async def _pulled(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
         body = Epoch(0).to_bytes(8, "big")
-        return await self._transport.call(
-            node, PULL, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
-        )
+        return await self._transport.call(node, PULL, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
@@ -100,7 +105,7 @@ class Recovering:
         A member that was given up before may be either: a process on its old disk is no member.
         """
         others = [each.id for each in topology.members if each.id != self._node and not each.is_given_up]
-        told = await gather_all(self._answers(node, is_lost=node in lost) for node in others)
+        told = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
         answering = {node for node, answers in zip(others, told, strict=True) if answers}
         if alive := sorted(answering & {*lost}):
             raise InvalidArgument(
@@ -113,13 +118,22 @@ class Recovering:
                 hint="start it again, or name it, too",
             )
 
-    async def _answers(self, node: NodeId, *, is_lost: bool) -> bool:
+    async def _answers_at_last(self, node: NodeId, *, is_lost: bool) -> bool:
+        """`_answers`; one that is silent and not seen down is asked again: it may have been for a moment."""
+        if await self._answers(node, is_lost=is_lost):
+            return True
+        if not is_lost or not self._topology.serving or not self._liveness.is_up(node):
+            return False
+        await self._liveness.is_down_within(node, _LOOK_S)
+        return await self._answers(node, is_lost=is_lost, timeout_s=_AGAIN_TIMEOUT_S)
+
+    async def _answers(self, node: NodeId, *, is_lost: bool, timeout_s: float = _ASK_TIMEOUT_S) -> bool:
         """Whether a process answers for the member; its newer document is then held here.
 
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
         try:
-            told = await self._pulled(node)
+            told = await self._pulled(node, timeout_s)
         except RingmillError as error:
             return error.was_told
         try:

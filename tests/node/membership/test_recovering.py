@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -69,6 +69,23 @@ def test_one_of_three_brings_up_two_empty_disks() -> None:
         for number, key in enumerate(KEYS):
             assert await world.get("n2", key) == [b"v%d" % number]
             assert await incr(world, "n3", key, 1000 + number) == 2
+
+    run(story)
+
+
+def test_a_member_that_was_silent_for_a_moment_is_not_lost() -> None:
+    """The one that is asked sees it up, and asks it again."""
+
+    async def story(world: HealingWorld) -> None:
+        kill(world, "n3")
+        await asyncio.sleep(10)
+        link = world.world.network.link
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = True
+        giving_up = asyncio.ensure_future(go_on(world, "n1", "n2", "n3"))
+        await asyncio.sleep(2)
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = False
+        with pytest.raises(InvalidArgument, match="n2 answers: it is not lost"):
+            await giving_up
 
     run(story)
 
@@ -186,7 +203,7 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
     lost = {NodeId(f"n{at}") for at in (1, 2, 3)}
 
     class Agent:
-        current, is_displaced = first, False
+        current, is_displaced, serving = first, False, False
 
         async def be_given(self, told: bytes) -> None:
             self.current = Topology.decode(told)
@@ -206,7 +223,8 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
 
     agent: Any = Agent()
     peers: Any = Peers()
-    made, _ = await Recovering(NodeId("n4"), topology=agent, transport=peers).go_on_without(lost)
+    recovering = Recovering(NodeId("n4"), topology=agent, liveness=cast("Any", None), transport=peers)
+    made, _ = await recovering.go_on_without(lost)
     assert asked.count(NodeId("n5")) == 2
     assert made.epoch > newer.epoch > first.epoch
 
@@ -255,6 +273,7 @@ def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_g
     async def story(world: HealingWorld) -> None:
         lost = ["n1", "n2", "n3"]
         kill(world, *lost)
+        await asyncio.sleep(10)  # they are seen down, so each is asked once
         made, _ = await go_on(world, "n4", *lost)
         world.world.network.link("n4", "n5").latency_s = 0.1
         with pytest.raises(Unavailable, match=r"already, and .*n7 has not gone over yet"):

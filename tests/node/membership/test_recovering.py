@@ -19,7 +19,7 @@ from ringmill.node.membership.recovering import Recovering
 from ringmill.node.moves import mover
 from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
-from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
+from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, told, until
 from tests.node.repair.healing_world import HealingWorld, run
 
 
@@ -151,6 +151,32 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
 
     with bent(method(Offering._tell, untold)):
         run(story)
+
+
+def test_given_up_disks_that_serve_as_before_are_told_of_by_both_sides() -> None:
+    """All hosts start after a power cut, and the one that goes on is the last."""
+
+    async def story(world: HealingWorld) -> None:
+        def reasons(name: str) -> str:
+            return " ".join(told(world, name))
+
+        kill(world, "n2", "n3")
+        made, _ = await go_on(world, "n1", "n2", "n3")
+        assert "given up" not in reasons("n1")
+        kill(world, "n1")
+        for name in ("n2", "n3", "n1"):
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+            await asyncio.sleep(5)
+        assert world["n2"].membership.topology.serving, "it did not hear in time"
+        assert "n2, whose disk was given up, serves the former cluster: end its process" in reasons("n1")
+        assert "n3, whose disk" in reasons("n1")
+        assert f"others go on as {made.cluster}, which has given up this disk" in reasons("n2")
+        kill(world, "n2")
+        await asyncio.sleep(10)
+        assert "n2, whose disk" not in reasons("n1")
+
+    run(story)
 
 
 def test_disks_that_a_first_recovery_gave_up_are_foreign_after_a_second_one() -> None:

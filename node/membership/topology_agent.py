@@ -119,17 +119,12 @@ class TopologyAgent:
     @property
     def reasons(self) -> Sequence[str]:
         """That this node serves a cluster that others have left behind, without its disk (T9)."""
-        after = self._given_up_by
-        if (
-            after is None
-            or not self.serving
-            or self._current is None
-            or after.cluster == self._current.cluster
-        ):
+        now, after = self._current, self._given_up_by
+        if after is None or now is None or not self.serving or after.cluster == now.cluster:
             return ()
         return (
-            f"serves cluster {self._current.cluster}, and others go on as {after.cluster}, which has given up this "
-            "disk: what is written here is merged with nothing; end this process",
+            f"serves cluster {now.cluster}, and others go on as {after.cluster}, which has given up this disk: "
+            "what is written here is merged with nothing; end this process",
         )
 
     def topology(self) -> Topology:

@@ -18,7 +18,10 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.recovery import check_recoverable, is_recovered, recovered
+from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.membership.epoch_messages import EPOCH_ACCEPTED, EpochAnswer
+from ringmill.node.membership.epoch_voter import EpochVoter
 from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import PULL, TopologyAgent
 
@@ -33,10 +36,17 @@ _log = logging.getLogger(__name__)
 
 class Recovering:
     def __init__(
-        self, node: NodeId, *, topology: TopologyAgent, liveness: Liveness, transport: Transport
+        self,
+        node: NodeId,
+        *,
+        topology: TopologyAgent,
+        voter: EpochVoter,
+        liveness: Liveness,
+        transport: Transport,
     ) -> None:
         self._node = node
         self._topology = topology
+        self._voter = voter
         self._liveness = liveness
         self._transport = transport
 
@@ -58,14 +68,16 @@ class Recovering:
         if self._node in lost:
             raise InvalidArgument(f"{self._node} is not lost: it was asked")
         asked_by, current = None, self._topology.current
+        newest = current
         while current is not asked_by:  # a newer one may have other members, and other disks
             asked_by = current
             await self._check_silent(current, lost)
+            newest = await self._with_accepted(current, lost)
             current = self._topology.current
             if is_recovered(current, lost):
                 await self._check_gone_over(current)
                 return current, False
-        following = recovered(current, lost)
+        following = recovered(newest, lost)
         _log.warning(
             "cluster %s goes on as %s without %s: their loss was accepted",
             current.cluster,
@@ -74,6 +86,34 @@ class Recovering:
         )
         await self._topology.adopt(following)
         return following, True
+
+    async def _with_accepted(self, current: Topology, lost: Collection[NodeId]) -> Topology:
+        """The newest document that may have been decided: one that a voter that is left has accepted may have
+        been answered, by voters that are lost (T3)."""
+        left = [each.id for each in current.members if each.id not in lost and not each.is_given_up]
+        others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
+        for told in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
+            try:
+                accepted = Topology.decode(told.document)
+                check_next(current, accepted)
+                check_recoverable(accepted, lost)
+            except RingmillError as error:  # none, or one that is decided long since
+                _log.debug("no document that may be next: %s", error)
+            else:
+                return accepted
+        return current
+
+    async def _accepted_by(self, node: NodeId) -> EpochAnswer:
+        """Nothing when it is of an earlier release.  Raises what the call raises."""
+        try:
+            answer = await self._transport.call(
+                node, EPOCH_ACCEPTED, b"", timeout_s=_AGAIN_TIMEOUT_S, priority=Priority.CONTROL
+            )
+            return EpochAnswer.decode(answer)
+        except RingmillError as error:
+            if not error.was_told:
+                raise
+            return EpochAnswer()
 
     async def _check_gone_over(self, made: Topology) -> None:
         """Raises Unavailable unless all members that are left say that they are of this cluster."""

@@ -117,7 +117,9 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         watch=watch,
         offering=offering,
         voter_seats=voter_seats,
-        recovering=Recovering(core.node, topology=agent, liveness=liveness, transport=core.transport),
+        recovering=Recovering(
+            core.node, topology=agent, voter=voter, liveness=liveness, transport=core.transport
+        ),
         joins=_letting_join(core, agent, epochs, starts),
     )
 

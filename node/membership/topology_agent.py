@@ -123,8 +123,8 @@ class TopologyAgent:
         if after is None or now is None or not self.serving or after.cluster == now.cluster:
             return ()
         return (
-            f"serves cluster {now.cluster}, and others go on as {after.cluster}, which has given up this disk: "
-            "what is written here is merged with nothing; end this process",
+            f"serves cluster {now.cluster}, and others go on as {after.cluster}, which has given up this "
+            "disk: what is written here is merged with nothing; end this process",
         )
 
     def topology(self) -> Topology:

@@ -73,7 +73,8 @@ def _story(plan: RecoveryPlan) -> list[str]:
         "deletes that only the lost members had; registers may go back",
         f"of the others may be lost: writes that fewer than {plan.least_w} owners have acknowledged (a lower "
         f"-w, or outcome unknown), where only the lost members had them{stood_in}",
-        "changes of keyspaces and members that only the lost members had are lost, too",
+        "changes of keyspaces, members and access that only the lost members had are lost, too: a token that "
+        "was revoked just before may be good again",
     ]
 
 

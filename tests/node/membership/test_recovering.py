@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring import recovery
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.moves import advanced, with_plan
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.ring.topology_entries import JOINT_2, Owner, Row
+from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_ACCEPTED, EpochAnswer, EpochRequest
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
 from ringmill.node.moves import mover
@@ -71,6 +76,34 @@ def test_one_of_three_brings_up_two_empty_disks() -> None:
             assert await incr(world, "n3", key, 1000 + number) == 2
 
     run(story)
+
+
+@pytest.mark.parametrize("by", ["n1", "n2"])
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_change_that_a_member_that_is_left_has_accepted_is_not_lost(by: str, serves: bool) -> None:
+    """The lost ones may have decided it, and answered."""
+
+    async def story(world: HealingWorld) -> None:
+        current = world["n3"].membership.topology.topology()
+        first, later = (created(current, NewKeyspace(name)) for name in ("former", "carts"))
+        assert first is not None and later is not None
+        for counter, document, node in ((5, first, "n2"), (7, later, "n1")):
+            ballot = Ballot(counter, NodeId("n3"), 1, "boot")
+            request = EpochRequest(current.cluster, later.epoch, ballot, document.encode()).encode()
+            call = world["n3"].core.transport.call
+            await world.inside(
+                "n3", call(NodeId(node), EPOCH_ACCEPT, request, timeout_s=3, priority=Priority.CONTROL)
+            )
+        kill(world, "n3", "n4", "n5")
+        for name in ("n1", "n2") if not serves else ():
+            kill(world, name)
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        made, _ = await go_on(world, by, "n3", "n4", "n5")
+        assert made.has_keyspace("carts") and not made.has_keyspace("former")
+        await until(lambda: all(world[name].membership.topology.current == made for name in ("n1", "n2")))
+
+    run(story, nodes=5)
 
 
 def test_a_member_that_was_silent_for_a_moment_is_not_lost() -> None:
@@ -241,7 +274,9 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
     asked: list[NodeId] = []
 
     class Peers:
-        async def call(self, node: NodeId, *_: object, **__: object) -> bytes:
+        async def call(self, node: NodeId, method: str, *_: object, **__: object) -> bytes:
+            if method == EPOCH_ACCEPTED:
+                return EpochAnswer().encode()
             asked.append(node)
             if node in lost:
                 raise Unavailable("gone", outcome="failed")
@@ -249,7 +284,10 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
 
     agent: Any = Agent()
     peers: Any = Peers()
-    recovering = Recovering(NodeId("n4"), topology=agent, liveness=cast("Any", None), transport=peers)
+    voter: Any = SimpleNamespace(accepted=EpochAnswer())
+    recovering = Recovering(
+        NodeId("n4"), topology=agent, voter=voter, liveness=cast("Any", None), transport=peers
+    )
     made, _ = await recovering.go_on_without(lost)
     assert asked.count(NodeId("n5")) == 2
     assert made.epoch > newer.epoch > first.epoch

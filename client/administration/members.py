@@ -230,7 +230,8 @@ class AsyncMembers:
         topology = await self._newest_known(until)
         seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
         names = [NodeId(checked_name("node", node)) for node in lost]
-        return plan_recovery(topology, names, seen.keys_by_node())
+        unfilled = {NodeId(each.id): each.unfilled or 0 for each in seen.nodes}
+        return plan_recovery(topology, names, seen.keys_by_node(), unfilled)
 
     async def recover(self, lost: Collection[str], *, timeout: Seconds | None = None) -> Recovery:
         """Go on without the members `lost`, as a cluster with another id.

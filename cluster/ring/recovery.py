@@ -12,7 +12,7 @@ Pure.  Rule T9: docs/protocol/topology.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -36,6 +36,8 @@ class RecoveryPlan:
     Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each write
     that `least_w` owners have acknowledged.  The keys are estimates.  In a cluster that `is_sloppy`, other
     members may have been among those that acknowledged.  One that `is_made` goes on without these already.
+    Members that are left and have partitions that are `unfilled`, so many each, are counted as if they had
+    nothing: nobody tells which ones these are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RecoveryPlan:
     least_w: int
     is_sloppy: bool
     is_made: bool
+    unfilled: Mapping[NodeId, int] = field(default_factory=dict)
 
 
 def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
@@ -138,15 +141,23 @@ def _all_lost(topology: Topology, lost: Collection[NodeId]) -> frozenset[NodeId]
     return frozenset(lost).union(each.id for each in topology.members if each.is_given_up)
 
 
-def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[NodeId, int]) -> RecoveryPlan:
-    """`counts`: how many keys each member that is left holds.  Raises InvalidArgument."""
+def plan_recovery(
+    topology: Topology,
+    lost: Collection[NodeId],
+    counts: Mapping[NodeId, int],
+    unfilled: Mapping[NodeId, int] | None = None,
+) -> RecoveryPlan:
+    """`counts`: how many keys each member that is left holds; `unfilled`: of how many partitions it has yet
+    to be filled from others.  Raises InvalidArgument."""
     check_recoverable(topology, lost)
     without = _all_lost(topology, lost)
+    empty = {node: count for node, count in (unfilled or {}).items() if count and node not in without}
+    have = {each.id for each in topology.members}.difference(without, empty)
     w = min((each.w for each in topology.keyspaces if each.kind == "objects"), default=topology.n)
     gone: list[PartitionId] = []
     short: list[PartitionId] = []
     for number, row in enumerate(topology.rows):
-        left = sum(owner.node not in without for owner in _going_on(row, without))
+        left = sum(owner.node in have for owner in _going_on(row, without))
         if not left:
             gone.append(PartitionId(number))
         elif left < len(row.owners) - min(w, row.size // 2 + 1) + 1:
@@ -165,6 +176,7 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
         w,
         any(each.is_sloppy for each in topology.keyspaces),
         is_recovered(topology, lost),
+        empty,
     )
 
 

@@ -68,6 +68,10 @@ def _story(plan: RecoveryPlan) -> list[str]:
     return [
         f"{plan.name} goes on with {', '.join(plan.left)}, as another cluster; {', '.join(plan.lost)} had "
         f"{plan.lost_voters} of its {plan.voters} votes",
+        *(
+            f"{node} has {count} partitions that are not filled from others yet: it is counted as if it had none"
+            for node, count in sorted(plan.unfilled.items())
+        ),
         f"{len(plan.gone)} partitions, about {plan.gone_keys:,} keys, have no owner left: they are lost",
         f"{len(plan.short)} partitions, about {plan.short_keys:,} keys, may lack acknowledged writes and "
         "deletes that only the lost members had; registers may go back",
@@ -93,6 +97,7 @@ def _show(settings: Settings, plan: RecoveryPlan) -> None:
             "least_w": plan.least_w,
             "is_sloppy": plan.is_sloppy,
             "is_made": plan.is_made,
+            "unfilled": dict(plan.unfilled),
         }
         output.show(settings, document, (), ())
         return

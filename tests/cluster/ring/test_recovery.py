@@ -97,6 +97,18 @@ def test_a_second_loss_is_counted_with_the_first_and_need_not_name_it_again() ->
         check_recoverable(once, NAMES[3:5])
 
 
+def test_who_has_partitions_to_be_filled_yet_is_no_owner_that_is_left() -> None:
+    """n2's disk was replaced an hour ago."""
+    topology, lost = formed(5), NAMES[2:5]
+    plan = plan_recovery(topology, lost, {NAMES[0]: 256}, {NAMES[0]: 0, NAMES[1]: 200, NAMES[2]: 7})
+    of_n1 = [at for at, row in enumerate(topology.rows) if NAMES[0] in row.nodes]
+    assert sorted(plan.gone) == [at for at in range(256) if at not in of_n1]
+    assert sorted(plan.short) == of_n1, "n1 alone is left of each"
+    assert plan.unfilled == {NAMES[1]: 200}
+    assert plan.left == (NAMES[0], NAMES[1])
+    assert len(plan_recovery(topology, lost, {}).gone) < len(plan.gone)
+
+
 @pytest.mark.parametrize("lost", [("n1", "n2", "n3"), ("n2", "n3", "n4"), ("n2", "n3", "n5")])
 def test_a_filled_joiner_that_is_left_takes_the_place_of_a_lost_owner(lost: tuple[str, ...]) -> None:
     new = Member(NodeId("n6"), DiskId(f"{6:032x}"), "127.0.0.1:7106")

@@ -69,7 +69,7 @@ def _story(plan: RecoveryPlan) -> list[str]:
         f"{plan.name} goes on with {', '.join(plan.left)}, as another cluster; {', '.join(plan.lost)} had "
         f"{plan.lost_voters} of its {plan.voters} votes",
         *(
-            f"{node} has {count} partitions that are not filled from others yet: it is counted as if it had none"
+            f"{node} has {count} partitions that are not filled from others yet: it counts as if it had none"
             for node, count in sorted(plan.unfilled.items())
         ),
         f"{len(plan.gone)} partitions, about {plan.gone_keys:,} keys, have no owner left: they are lost",

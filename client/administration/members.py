@@ -264,8 +264,9 @@ class AsyncMembers:
     ) -> HealingView:
         """Fill what is damaged on `node` now without `owners`: what only they and `node` had is lost.
 
-        One other owner of each partition is needed all the same.  It returns at once; `healing` tells how it
-        goes on.  Raises what `healing` raises, and InvalidArgument for an owner that is not waited for.
+        Where all other owners are named, what survived on `node` is all that a partition is filled with.  It
+        returns at once; `healing` tells how it goes on.  Raises what `healing` raises, and InvalidArgument
+        for an owner that is not waited for.
         """
         until = self._until(timeout)
         await self._newest_known(until)

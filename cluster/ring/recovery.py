@@ -36,7 +36,7 @@ class RecoveryPlan:
     Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each write
     that `least_w` owners have acknowledged.  The keys are estimates.  In a cluster that `is_sloppy`, other
     members may have been among those that acknowledged.  One that `is_made` goes on without these already.
-    Members that are left and have partitions that are `unfilled`, so many each, are counted as if they had
+    Members that are left and have `unfilled` partitions, a number each, are counted as if they had
     nothing: nobody tells which ones these are.
     """
 

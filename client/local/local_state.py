@@ -196,7 +196,9 @@ def token_path(folder: str) -> str:
 def make_token(folder: str) -> None:
     """Write a random token that only its owner can read; keeps one that exists.
 
-    An empty one that no node can have used, as none holds data, is what a loss of power has left.  Raises PermissionDenied for one that another user may have written.
+    An empty one that no node can have used, as none holds data, is what a loss of power has left.
+
+    Raises PermissionDenied for one that another user may have written.
     """
     import secrets
 

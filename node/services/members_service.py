@@ -102,12 +102,15 @@ class MembersService:
         ]
         began_s = asyncio.get_running_loop().time()
         await self._check_silent(seats)
-        look = self._membership.liveness.is_down_within
-        downs = await gather_all(look(seat.node, within_s) for seat in seats)
-        await self._check_silent(seats)
-        if up := [seat.node for seat, is_down in zip(seats, downs, strict=True) if not is_down]:
+        liveness = self._membership.liveness
+        up = [seat for seat in seats if liveness.is_up(seat.node)]
+        if up:
+            downs = await gather_all(liveness.is_down_within(seat.node, within_s) for seat in up)
+            await self._check_silent(up)
+            up = [seat for seat, is_down in zip(up, downs, strict=True) if not is_down]
+        if up:
             raise Unavailable(
-                f"{up[0]} is not seen down by the members yet",
+                f"{up[0].node} is not seen down by the members yet",
                 hint="end its process, and ask again in some seconds",
                 outcome="failed",
             )

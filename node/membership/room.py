@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ids import DiskId
+from ringmill.cluster.ids import DiskId, Start
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
 from ringmill.cluster.ring.access.used_token_changes import without_over
@@ -94,15 +94,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
     seat = Owner(core.node, identity.disk)
     voter = EpochVoter(seat, topology=agent, store=replica.control, clock=core.clock)
     offering = Offering(seat, topology=agent, transport=core.transport)
-    epochs = EpochProposer(
-        core.node,
-        identity.start,
-        topology=agent,
-        transport=core.transport,
-        clock=core.clock,
-        entropy=core.doors.entropy,
-        tidied=lambda topology: _tidied(core, topology),
-    )
+    epochs = _epoch_proposer(core, identity.start, agent)
     voter_seats = VoterSeats(
         seat,
         topology=agent,
@@ -124,8 +116,22 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         watch=watch,
         offering=offering,
         voter_seats=voter_seats,
-        recovering=Recovering(core.node, topology=agent, transport=core.transport),
+        recovering=Recovering(
+            core.node, topology=agent, voter=voter, liveness=liveness, transport=core.transport
+        ),
         joins=_letting_join(core, agent, epochs, starts, versions),
+    )
+
+
+def _epoch_proposer(core: Core, start: Start, agent: TopologyAgent) -> EpochProposer:
+    return EpochProposer(
+        core.node,
+        start,
+        topology=agent,
+        transport=core.transport,
+        clock=core.clock,
+        entropy=core.doors.entropy,
+        tidied=lambda topology: _tidied(core, topology),
     )
 
 

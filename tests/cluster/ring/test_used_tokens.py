@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgpack
@@ -9,12 +10,16 @@ import pytest
 
 from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
-from ringmill.cluster.ring.access.access_changes import without_access
+from ringmill.cluster.ring.access.access_changes import required, without_access
 from ringmill.cluster.ring.access.used_token_changes import used_up, without_over
 from ringmill.cluster.ring.access.used_tokens import KEPT_AFTER_S, MAX_USED_TOKENS, UsedToken
 from ringmill.cluster.ring.document import MAX_DOCUMENT_BYTES
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.moves import aborted
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.recovery import recovered
+from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 
@@ -86,6 +91,34 @@ def test_as_many_as_a_document_has_room_for_are_remembered_and_none_is_pushed_ou
 
 def test_a_cluster_that_was_made_of_another_one_needs_none_of_its_tokens() -> None:
     assert recovered(with_used(token()), NAMES[:3]).used_tokens == ()
+
+
+N9 = Member(NodeId("n9"), DiskId("9" * 32), "127.0.0.1:7190")
+
+
+def with_n9(topology: Topology) -> Topology:
+    following = with_members(topology, MemberChanges(add=[N9]))
+    assert following is not None
+    return following
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_n9,
+        lambda topology: with_members(topology, MemberChanges(remove=[NAMES[0]])),
+        lambda topology: with_members(topology, MemberChanges(remove=[NAMES[0]]), [NAMES[0]]),
+        lambda topology: with_members(topology, MemberChanges(replace={NAMES[0]: N9})),
+        lambda topology: aborted(with_n9(topology)),
+        lambda topology: replaced(topology, NAMES[0], topology.member(NAMES[0]).disk, N9.disk),
+        lambda topology: required(topology, is_required=True),
+    ],
+    ids=["add", "remove", "remove --dead", "replace", "abort", "disk", "auth"],
+)
+def test_whatever_becomes_of_members_used_tokens_stay(change: Callable[[Topology], Topology]) -> None:
+    after = change(with_used(token()))
+    assert after.epoch > 2 and after.used_tokens == (token(),)
+    assert Topology.decode(after.encode()) == after
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from ringmill.client.arguments import (
@@ -23,11 +23,12 @@ from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.bundle import Bundle
-from ringmill.cluster.mapreduce.api.chains.chain import Runnable
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, last_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.definition_checks import check_split_mib
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.codecs.typed_records import record_type
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 
@@ -115,8 +116,26 @@ async def packed_job_of(
     except OSError as error:
         raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
-    spec = described_job(loaded, job, await with_outputs(input, status), output, options)
+    inputs = await with_outputs(input, status)
+    spec = described_job(loaded, job, inputs, output, options)
+    if loaded.in_file is not loaded.definition:
+        in_file = described_job(replace(loaded, definition=loaded.in_file), job, inputs, output, options)
+        _check_is_unchanged(loaded, spec, in_file)
     return PackedJob(loaded.bundle, spec, loaded.definition)
+
+
+def _check_is_unchanged(loaded: LoadedJob, spec: JobSpec, in_file: JobSpec) -> None:
+    """Raises InvalidArgument where nodes, which import the file as it is now, would run another job than the
+    caller has: with other settings, or records of other types."""
+    changed = [each.name for each in fields(spec) if getattr(spec, each.name) != getattr(in_file, each.name)]
+    given, found = last_job(loaded.definition), last_job(loaded.in_file)
+    if [record_type(each) for each in given.gives] != [record_type(each) for each in found.gives]:
+        changed.append("the types of its records")
+    if changed:
+        raise InvalidArgument(
+            f"the file of job {loaded.name!r} has changed since it was imported: {', '.join(changed)}",
+            hint="nodes run it as it is now: import it anew, or run it by its name, FILE.py:NAME",
+        )
 
 
 def described_job(

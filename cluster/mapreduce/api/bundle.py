@@ -31,6 +31,7 @@ __all__ = [
     "Bundle",
     "build_bundle",
     "check_bundle",
+    "packed_sources",
     "trace_sources",
 ]
 
@@ -71,7 +72,11 @@ def build_bundle(module: str, read: ReadSource) -> Bundle:
     Raises InvalidArgument for a module that is missing, does not parse, shadows another package, or makes a
     bundle above 16 MiB or 2000 files.
     """
-    sources = trace_sources(module, read)
+    return packed_sources(module, trace_sources(module, read))
+
+
+def packed_sources(module: str, sources: Mapping[str, bytes]) -> Bundle:
+    """Pack what `trace_sources` has found.  Raises InvalidArgument above 16 MiB or 2000 files."""
     if len(sources) > MAX_FILES:
         raise InvalidArgument(f"job {module} needs {len(sources)} source files; {MAX_FILES} are allowed")
     data = _zip(sources)

@@ -17,7 +17,15 @@ from typing import TypeVar, Unpack, overload
 from ringmill.client.administration.hot_view import HotView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus
-from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.arguments import (
+    ContextLike,
+    Endpoints,
+    Key,
+    Level,
+    Seconds,
+    checked_session_token,
+    checked_timeout_s,
+)
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
@@ -318,6 +326,8 @@ class Client(Keyspace):
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     def session(self, *, token: bytes | None = None) -> Session:
+        _ = None if token is None else checked_session_token(token)
+        self._loop.run(_connected(self._subject, self._timeout_s), waiting_limit_s(self._timeout_s, None))
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 
     session.__doc__ = AsyncClient.session.__doc__
@@ -388,3 +398,10 @@ class Client(Keyspace):
         )
 
     metrics.__doc__ = AsyncClient.metrics.__doc__
+
+
+async def _connected(subject: AsyncClient, timeout_s: float) -> None:
+    """Learn the cluster, unless an earlier request has."""
+    subject._directory.lifetime.check()
+    if subject._directory.topology is None:
+        await subject._directory.learn(timeout_s)

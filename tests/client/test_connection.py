@@ -11,7 +11,7 @@ import ringmill.client.blocking
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.connection import AsyncClient, connect
-from ringmill.cluster.errors import InvalidArgument, NotFound, QuorumNotReached
+from ringmill.cluster.errors import ClientClosed, InvalidArgument, NotFound, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.offers import CarrierName
 from tests.client.one_node import OneNode
 
@@ -51,6 +51,27 @@ async def test_errors_cross_as_themselves(db: AsyncClient) -> None:
 async def test_the_status_is_the_members_own(db: AsyncClient) -> None:
     status = await db.status()
     assert (status.health, status.nodes[0].pid, status.ranges.ok) == ("ok", 4711, 16)
+
+
+async def test_the_first_request_connects_whatever_it_asks(
+    node: tuple[OneNode, str], transport: CarrierName
+) -> None:
+    assert (await connect(node[1], transport=transport).status()).health == "ok"
+    nobody = connect("127.0.0.1:1", transport=transport)
+    for first in (nobody.status, nobody.metrics, nobody.hot):
+        with pytest.raises(Unavailable, match="none of 1 endpoints answered"):
+            await first()
+    with pytest.raises(Unavailable, match="is not connected"):
+        nobody.session()
+
+
+def test_a_session_of_a_blocking_client_connects_it(node: tuple[OneNode, str]) -> None:
+    db = ringmill.client.blocking.Client(node[1])
+    with db.session() as session:
+        assert session.get("absent of a session", default=None) is None
+    db.close()
+    with pytest.raises(ClientClosed):
+        db.session()
 
 
 def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str], transport: CarrierName) -> None:

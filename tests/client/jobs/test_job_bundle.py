@@ -17,6 +17,7 @@ from ringmill.client.jobs.run_local import new_name
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.bundle import check_bundle
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,17 +33,21 @@ loud = job(map=words)
 """
 
 
-def test_a_packed_job_loads_from_its_bundle_alone_in_another_process(tmp_path: Path) -> None:
-    (tmp_path / "sources").mkdir()
-    (tmp_path / "sources" / "loud_job.py").write_text(JOB.format(helper="loud_words"))
-    (tmp_path / "sources" / "loud_words.py").write_text(
+@pytest.mark.parametrize("folder", ["", "loud_tools/inner/"])  # without __init__.py
+def test_a_packed_job_loads_from_its_bundle_alone_in_another_process(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "sources" / folder).mkdir(parents=True)
+    (tmp_path / "sources" / "loud_job.py").write_text(
+        JOB.format(helper=f"{folder}loud_words".replace("/", "."))
+    )
+    (tmp_path / "sources" / folder / "loud_words.py").write_text(
         "def shout(text: str) -> str:\n    return text.upper()\n"
     )
     packed = load_job_module(f"{tmp_path}/sources/loud_job.py:loud", OsFileSystem(), "/")
     assert (packed.module, packed.name) == ("loud_job", "loud")
-    assert packed.bundle.files == ("loud_job.py", "loud_words.py")
+    assert packed.bundle.files == ("loud_job.py", f"{folder}loud_words.py")
     bundle = tmp_path / f"{packed.bundle.sha256}.zip"
     bundle.write_bytes(packed.bundle.data)
+    check_bundle(packed.bundle.data, packed.bundle.sha256)
     program = (
         "import sys\nfrom ringmill.cluster.mapreduce.kernel.task import job_from_bundle\n"
         "job = job_from_bundle(sys.argv[1], 'loud_job', 'loud')\nprint(list(job.map(0, 'hey')))"

@@ -8,6 +8,7 @@ are used, unless their files have changed since.
 from __future__ import annotations
 
 import importlib
+import posixpath
 import sys
 import threading
 import traceback
@@ -46,6 +47,11 @@ class Sources:
     path: str
     contents: Mapping[str, bytes]
     bundle: Bundle
+
+    @property
+    def own(self) -> bytes:
+        """Of the job's module."""
+        return self.contents[posixpath.relpath(self.path, self.root)]
 
 
 def module_of(sources: Sources) -> ModuleType:

@@ -12,7 +12,7 @@ import importlib.util
 import posixpath
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeAlias
 
@@ -22,7 +22,10 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle, packed_sources, trace_
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["LoadedJob", "Target", "load_job", "load_job_module", "own_sources"]
+__all__ = [
+    "FoundJob", "LoadedJob", "Target", "find_job", "imported_job", "load_job", "load_job_module",
+    "own_sources",
+]  # fmt: skip
 
 Target: TypeAlias = str | Runnable
 
@@ -45,24 +48,53 @@ class LoadedJob:
     in_file: Runnable
 
 
+@dataclass(frozen=True, slots=True)
+class FoundJob:
+    """The sources of a job, which are not yet imported; `target` is what the caller has given."""
+
+    target: Target
+    name: str
+    sources: Sources
+
+
 def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
     """Load the job that `target` is or names; a relative path starts at `folder`.
 
     Raises InvalidArgument like `load_job_module`, and for a job that is not at the top level of a module,
     where nodes look for it by name.
     """
-    if isinstance(target, Runnable):
-        named = _target_of(target)
-        loaded = load_job_module(named, files, folder)
-        is_same_script = target.made_at.module == "__main__" and target.made_at.is_source(
-            files.read_bytes(named.rpartition(":")[0])
-        )  # what it says may be another at each run: a time, say
-        return replace(loaded, definition=target, in_file=target if is_same_script else loaded.definition)
-    if not isinstance(target, str):
+    return imported_job(find_job(target, files, folder))
+
+
+def find_job(target: Target, files: FileSystem, folder: str) -> FoundJob:
+    """Read and pack the sources; this takes long for many, and runs none of their code.  Raises like
+    `load_job`."""
+    if not isinstance(target, str | Runnable):
         raise InvalidArgument(
             f"target is of type {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
         )
-    return load_job_module(target, files, folder)
+    named = target if isinstance(target, str) else _target_of(target)
+    where, colon, name = named.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InvalidArgument(f"{named!r} does not name a job", hint=_TARGET_HINT)
+    path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
+    if not files.exists(path):
+        raise InvalidArgument(
+            f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
+        )
+    root, module = _package_root(posixpath.normpath(path), files)
+    contents = trace_sources(module, lambda source: _source(files, f"{root}/{source}"))
+    return FoundJob(target, name, Sources(root, module, path, contents, packed_sources(module, contents)))
+
+
+def imported_job(found: FoundJob) -> LoadedJob:
+    """Import the module, unless that was done, and find the job in it.  Raises like `load_job`."""
+    sources, target = found.sources, found.target
+    in_file = _job_in(module_of(sources), found.name, sources.path)
+    definition = in_file if isinstance(target, str) else target
+    if definition.made_at.module == "__main__" and definition.made_at.is_source(sources.own):
+        in_file = definition  # what a script says may be another at each run: a time, say
+    return LoadedJob(sources.root, sources.module, found.name, definition, sources.bundle, in_file)
 
 
 def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
@@ -71,19 +103,7 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     Raises InvalidArgument for a target of another form, a missing file, sources that cannot be packed, a
     module that fails to import (with the line that failed), or an object that is not a job.
     """
-    where, colon, name = target.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise InvalidArgument(f"{target!r} does not name a job", hint=_TARGET_HINT)
-    path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
-    if not files.exists(path):
-        raise InvalidArgument(
-            f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
-        )
-    root, module = _package_root(posixpath.normpath(path), files)
-    contents = trace_sources(module, lambda source: _source(files, f"{root}/{source}"))
-    bundle = packed_sources(module, contents)
-    definition = _job_in(module_of(Sources(root, module, path, contents, bundle)), name, path)
-    return LoadedJob(root, module, name, definition, bundle, definition)
+    return load_job(target, files, folder)
 
 
 def own_sources(path: str, files: FileSystem) -> frozenset[str]:

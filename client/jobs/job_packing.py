@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
@@ -18,7 +18,7 @@ from ringmill.client.arguments import (
     checked_weight,
 )
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
-from ringmill.client.jobs.job_modules import LoadedJob, Target, load_job
+from ringmill.client.jobs.job_modules import LoadedJob, Target, find_job, imported_job, load_job
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
@@ -34,7 +34,7 @@ from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
     "ID_BYTES", "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem",
-    "packed_job_of",
+    "loaded_here", "packed_job_of",
 ]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
@@ -79,8 +79,28 @@ class JobOptions:
         checked_flag("network", self.network)
 
 
+def loaded_here(target: Target, files: OpenFiles) -> LoadedJob:
+    """Load a job in the caller's thread, for as long as its import takes.  Raises InvalidArgument."""
+    with _told_of_sources(), files() as opened:
+        return load_job(target, opened, os.getcwd())
+
+
+async def _loaded(target: Target, files: OpenFiles) -> LoadedJob:
+    """Load a job; of that only the import of a module that is not yet imported holds the caller's loop."""
+    with _told_of_sources(), files() as opened:
+        return imported_job(await opened.off_loop(find_job, target, opened, os.getcwd()))
+
+
+@contextmanager
+def _told_of_sources() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+
+
 async def packed_job_of(
-    target: Target,
+    target: Target | LoadedJob,
     *,
     files: OpenFiles,
     entropy: Entropy,
@@ -96,7 +116,7 @@ async def packed_job_of(
     weight: int,
     network: bool,
 ) -> PackedJob:
-    """Load and pack a job; `status` tells of jobs whose output is the input.
+    """Load and pack a job, unless it is loaded; `status` tells of jobs whose output is the input.
 
     Raises InvalidArgument for a module, job or argument that is not valid.
     """
@@ -110,11 +130,7 @@ async def packed_job_of(
         weight=weight,
         network=network,
     )
-    try:
-        with files() as opened:
-            loaded = load_job(target, opened, os.getcwd())
-    except OSError as error:
-        raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+    loaded = target if isinstance(target, LoadedJob) else await _loaded(target, files)
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
     inputs = await with_outputs(input, status)
     spec = described_job(loaded, job, inputs, output, options)

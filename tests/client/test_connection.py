@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,21 @@ def test_a_session_of_a_blocking_client_connects_it(node: tuple[OneNode, str]) -
     db.close()
     with pytest.raises(ClientClosed):
         db.session()
+
+
+def test_a_module_that_is_long_in_importing_holds_up_nobody_else(
+    node: tuple[OneNode, str], tmp_path: Path
+) -> None:
+    (tmp_path / "slow_job.py").write_text("import time\ntime.sleep(.6)\ncount = 0\n")
+    with ringmill.client.blocking.Client(node[1]) as db, ThreadPoolExecutor(1) as others:
+        submitting = others.submit(db.jobs.submit, f"{tmp_path}/slow_job.py:count", input="i", output="o")
+        puts = 0
+        while not submitting.done():
+            db.put("a", b"1", timeout=0.4)
+            puts += 1
+        assert puts > 2
+        with pytest.raises(InvalidArgument, match="is a int, not a job"):
+            submitting.result()
 
 
 def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str], transport: CarrierName) -> None:

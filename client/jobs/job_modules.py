@@ -158,6 +158,11 @@ def _path_of_module(module: str) -> str:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         found = None
+    except Exception as error:  # in a package above it, which is imported for this
+        raise InvalidArgument(
+            f"the package of {module} fails to import: {type(error).__name__}: {error}",
+            hint=f"import it by itself for details: {module.rpartition('.')[0]}",
+        ) from error
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InvalidArgument(f"there is no module {module!r} here", hint="to name a file, write its .py")
     return found.origin

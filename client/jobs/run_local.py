@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
+from ringmill.client.arguments import Inputs
 from ringmill.client.jobs.collected import collected_by, take_collected
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 _NAME_BYTES: Final = 8  # random, so that none is drawn twice
-Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
+Input: TypeAlias = Inputs
 """Paths, folders and globs; by source where a job has several."""
 
 

@@ -101,6 +101,18 @@ def test_a_broken_job_is_one_clear_error(
         load_job_module(target, files, str(folder))
 
 
+def test_a_package_that_fails_to_import_is_one_clear_error(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken_package").mkdir()
+    (folder / "broken_package" / "__init__.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(
+        InvalidArgument, match=r"package of broken_package\.jobs fails to import: ZeroDivision"
+    ):
+        load_job_module("broken_package.jobs:count", files, "/")
+
+
 def test_a_job_object_is_found_in_its_module(folder: Path, files: OsFileSystem) -> None:
     definition = load_job_module("good_job.py:count", files, str(folder)).definition
     job = load_job(definition, files, "/somewhere/else")

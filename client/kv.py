@@ -277,6 +277,11 @@ def name_of_write(space: AsyncKeyspace) -> OperationName:
     return space._operations.next()
 
 
+def time_heard(space: AsyncKeyspace) -> int:
+    """The newest hybrid time that the client has heard from the cluster; 0 before any."""
+    return space._operations.newest
+
+
 def time_of_read(space: AsyncKeyspace, timeout: Seconds | None) -> float:
     """The seconds that a read with this timeout may take.  Raises InvalidArgument."""
     return space._router.timeout_s if timeout is None else checked_timeout_s(timeout)

@@ -57,10 +57,15 @@ class OperationNames:
         if self._sequence + 1 >= SEQUENCE_LIMIT:
             self._open_session()
         self._sequence += 1
-        heard = max(self._newest, self._learning.newest_time)
+        heard = self.newest
         if seen > heard > 0:
             heard = min(seen, heard + _SESSION_LEAD)
         return OperationName(self._session, self._sequence, heard)
+
+    @property
+    def newest(self) -> int:
+        """The newest hybrid time that this client has heard; 0 before any."""
+        return max(self._newest, self._learning.newest_time)
 
     def observe(self, hybrid_time: int) -> None:
         """Remember a hybrid time that an answer carried, if it is the newest."""
@@ -94,6 +99,10 @@ class _OneOperation(OperationNames):
 
     def next(self, seen: int = 0) -> OperationName:
         return self._name
+
+    @property
+    def newest(self) -> int:
+        return self._behind.newest
 
     def observe(self, hybrid_time: int) -> None:
         self._behind.observe(hybrid_time)

@@ -106,6 +106,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             topology=topology,
             liveness=liveness,
             settle_register=requests.settle_register,
+            own_registers=requests.own_registers(),
         )
         moves = open_moves(
             core,
@@ -133,10 +134,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 liveness=liveness,
             ) as jobs,
             _loops(
-                *membership.loops(),
-                *repair.loops(),
-                *moves.loops(),
-                *replica.loops(),
+                *_loops_of(membership, repair, moves, replica),
                 *bundle_loops(core, compute.bundles, requests.own_registers()),
             ),
         ):
@@ -165,6 +163,10 @@ def _access(core: Core, topology: TopologyView) -> AccessControl:
         has_token=bool(core.config.token),
         asks_all=core.config.tls is not None and bool(core.config.token),
     )
+
+
+def _loops_of(*rooms: Membership | Repair | Moves | Replica) -> list[Coroutine[Any, Any, None]]:
+    return [loop for room in rooms for loop in room.loops()]
 
 
 @asynccontextmanager

@@ -162,15 +162,21 @@ class RegisterAccess(Protocol):
     """The registers of the keyspace `registers`, for the node's own rooms
     (node/requests/registers/own_registers.py)."""
 
+    @property
+    def former_term(self) -> int:
+        """A coordinator of jobs of this term, or a later one, has told which journals are forgotten."""
+        ...
+
     async def read_cell(self, key: bytes, timeout_s: float) -> tuple[int, bytes | None]:
-        """Version and value of a register.  Raises RingmillError."""
+        """Version and value of a register.  Raises NotFound for one of a journal that this node knows as
+        forgotten, else RingmillError."""
         ...
 
     async def set_cell(self, key: bytes, value: bytes | None, version: int, timeout_s: float) -> int:
         """Change a register that is in this version, and return its next one.
 
-        Raises Conflict, whose detail has `version` and `current`; else RingmillError, with outcome "unknown"
-        when it may have been changed or may still be.
+        Raises Conflict, whose detail has `version` and `current`; NotFound as `read_cell`; else
+        RingmillError, with outcome "unknown" when it may have been changed or may still be.
         """
         ...
 

@@ -173,6 +173,8 @@ class PurgeOptions:
     least_garbage_bytes: int = 64 * _KIB
     garbage_share: float = 0.1
     """Of the stored bytes: when as many were forgotten the tables are merged, so that space returns."""
+    journals_every_s: float = 600.0
+    """Between two looks for journals of jobs that are forgotten, whatever `after_s` is; 0 never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,7 @@ class CoordinatorOptions:
     snapshot_every: int = 500  # entries of a job's journal, so that a takeover reads few
     containment: TaskContainment = field(default_factory=TaskContainment)  # of code that asks about rounds
     load_window: int = 1024  # records put into a keyspace between two notes in the journal
+    kept_jobs: int = 100  # that are over; of earlier ones nothing is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

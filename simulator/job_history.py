@@ -68,3 +68,5 @@ class JobHistory:
     records: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by output, what the oracle saw
     struck: Mapping[str, int] = field(default_factory=dict)  # by job, task processes that faults have killed
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    revived: list[str] = field(default_factory=list)  # registers of forgotten journals that took an entry
+    left: list[str] = field(default_factory=list)  # those that a sound node has not removed, with its name

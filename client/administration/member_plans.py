@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import IDENTIFY
+from ringmill.client.routing.links import IDENTIFY, STATUS
 from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.plans.membership import still_moving
 from ringmill.cluster.ring.plans.topology_plan import TopologyPlan
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest
 
 __all__ = ["check_dead", "check_fillable", "check_made", "check_settled"]
@@ -23,6 +24,8 @@ async def check_dead(
     """Raise InvalidArgument when one of `dead`, whose disks are said to be gone, answers on its disk.
 
     Moves count a member whose disk is gone as one that knows of them (rule M2), and it may answer no more.
+    One whose host was taken over goes on to answer whoever asks it: it is as good as gone once all others are
+    cut off from it.
     """
 
     async def answers(node: NodeId) -> bool:
@@ -37,11 +40,35 @@ async def check_dead(
     alive = [
         node for node, is_alive in zip(nodes, await gather_all(map(answers, nodes)), strict=True) if is_alive
     ]
-    if alive:
+    views = await _views(directory, topology, nodes, timeout_s) if alive else []
+    reached = [node for node in alive if not _is_cut_off(node, views)]
+    if reached:
         raise InvalidArgument(
-            f"{alive[0]} answers on its disk, so that is not gone",
-            hint="without --dead a member that is up hands its partitions over; else end its process first",
+            f"{reached[0]} answers on its disk, so that is not gone",
+            hint="without --dead a member that is up hands its partitions over; else end its process first, "
+            "or cut it off from all other members if its host was taken over",
         )
+
+
+async def _views(
+    directory: Directory, topology: Topology, dead: Collection[NodeId], timeout_s: float
+) -> list[StatusResponse | None]:
+    """What each member that is not said to be gone tells of the others; None of one that does not answer."""
+
+    async def view(address: str) -> StatusResponse | None:
+        try:
+            return await directory.link(address).call(STATUS, StatusRequest(), timeout_s)
+        except RingmillError:
+            return None
+
+    return await gather_all(view(each.address) for each in topology.members if each.id not in dead)
+
+
+def _is_cut_off(node: NodeId, views: Sequence[StatusResponse | None]) -> bool:
+    """Whether all members that answer see it down, and these are most."""
+    told = [view for view in views if view is not None]
+    seen = [("down", node) in ((each.state, each.id) for each in view.members) for view in told]
+    return 2 * len(told) > len(views) and all(seen)
 
 
 def check_settled(plan: TopologyPlan) -> None:

@@ -100,8 +100,8 @@ class AsyncRing:
         the place of another.  Nodes that are to come need not run: the plan does not know their disks.  The
         zone of one that is added is that in `zones`, else the one that it tells if it runs, else "default".
         Without changes it is the plan of what is out of balance.  `dead` are members whose disks are gone.
-        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
-        Unavailable when no member answers.
+        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk
+        and is not cut off from all others; Unavailable when no member answers.
         """
         ask_s = min(_ASK_S, self._timeout_s(timeout))
         fresh = [_newcomer(node, address) for node, address in (add or {}).items()]
@@ -113,7 +113,7 @@ class AsyncRing:
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
         gone = [_node(node) for node in dead]
-        topology, seen, sizes, rate = await self._look(timeout)
+        topology, seen, sizes, rate = await self._look(timeout, None, gone)
         await check_dead(self._router.directory, topology, gone, ask_s)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
@@ -163,12 +163,12 @@ class AsyncRing:
             return error
 
     async def _look(
-        self, timeout: Seconds | None, seen: ClusterStatus | None = None
+        self, timeout: Seconds | None, seen: ClusterStatus | None = None, unheard: Collection[NodeId] = ()
     ) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
-        seen = seen or await cluster_status(self._router.directory, left_s)
+        seen = seen or await cluster_status(self._router.directory, left_s, unheard=unheard)
         told = await gather_all(
             self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
         )

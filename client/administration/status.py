@@ -9,13 +9,13 @@ A node is slow when most of the others that answer say so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ringmill.client.administration.asking import ask_everybody
 from ringmill.client.routing.directory import Directory, none_reachable
 from ringmill.client.routing.links import STATUS
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
@@ -108,17 +108,22 @@ def checked_status(status: ClusterStatus | None) -> ClusterStatus | None:
     return status
 
 
-async def cluster_status(directory: Directory, timeout_s: float, *, waits: bool = True) -> ClusterStatus:
+async def cluster_status(
+    directory: Directory, timeout_s: float, *, waits: bool = True, unheard: Collection[NodeId] = ()
+) -> ClusterStatus:
     """Ask every member at once, by the newest topology that they tell of.
 
-    Without `waits` one that was silent before is not waited for that long.  Raises Unavailable when none
-    answers in `timeout_s`.
+    Without `waits` one that was silent before is not waited for that long.  What those in `unheard` say of
+    themselves and of others counts for nothing.  Raises Unavailable when none answers in `timeout_s`.
     """
 
     async def ask(address: str, left_s: float) -> StatusResponse:
         return await directory.link(address).call(STATUS, StatusRequest(), left_s)
 
     topology, answers = await ask_everybody(directory, ask, lambda told: told.epoch, timeout_s, waits=waits)
+    for node in unheard:
+        if topology.has_member(node):
+            answers[topology.member(node).address] = Unavailable(f"{node} is not heard")
     if all(isinstance(answer, RingmillError) for answer in answers.values()):
         raise none_reachable([*answers], {address: str(answer) for address, answer in answers.items()})
     return combine(topology, answers)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, secrets_of, tls_of_settings
+from ringmill.client.cli.frame.connecting import endpoints_of, open_client, secrets_of, tls_of_settings
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
@@ -49,6 +50,14 @@ __all__ = ["gateway"]
     "--redis-db", "redis_dbs", multiple=True, metavar="NUMBER=NAME",
     help="database NUMBER is keyspace NAME  [redisNUMBER]",
 )  # fmt: skip
+@click.option(
+    "--redis-sweep",
+    type=click.IntRange(0, 10_000),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="keys of a database to look at a second, at most, to remove what has expired; 0 for none",
+)
 @click.option(
     "--balance",
     type=click.Choice(POLICIES),
@@ -92,6 +101,7 @@ def gateway(
     jobs_folder: str | None,
     redis: str | None,
     redis_dbs: tuple[str, ...],
+    redis_sweep: int,
     traces: str | None,
     trace_one_in: int,
     transport: CarrierName,
@@ -130,8 +140,10 @@ def gateway(
         doors.append(http_door(http, tls_of_http, cors_origins, admission, clients, jobs_folder, secrets))
     if redis is not None:
         from ringmill.client.cli.doors.redis_arguments import redis_door
+        from ringmill.client.gateway.redis.expiry.sweeper import SweepOptions
 
-        doors.append(redis_door(redis, redis_dbs, clients, timeout_s))
+        sweeps = SweepOptions(partial(open_client, settings, session=True), redis_sweep)
+        doors.append(redis_door(redis, redis_dbs, clients, timeout_s, sweeps))
     if not doors:
         raise InvalidArgument("no door is to be opened", hint="`ringmill gateway --http 8080 --redis 6379`")
 

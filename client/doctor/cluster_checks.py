@@ -305,13 +305,25 @@ def access(facts: ClusterFacts) -> Finding:
     return well("access", "the nodes speak TLS and ask for a token")
 
 
+def rotation(facts: ClusterFacts) -> Finding:
+    """Nodes accept one secret: what a former one opens is shut by the last step of its rotation (F9)."""
+    two = [node for node, told in sorted(facts.metrics.items()) if told.total("accepted_secrets") > 1]
+    return unwell(
+        "secret",
+        "warning",
+        [f"{', '.join(two)} accept two secrets: a rotation is not finished"] if two else [],
+        "`ringmill auth rotate-secret` goes on with it, `ringmill auth rotate-secret --finish` ends it",
+        "no node accepts a second secret",
+    )
+
+
 CLUSTER_CHECKS: Final[Sequence[Callable[[ClusterFacts], Finding]]] = (
     nodes, epochs, versions, partitions, clocks, disks, stores, compaction, hints, moves, jobs,
-    containment, pressure, access,
+    containment, pressure, access, rotation,
 )  # fmt: skip
 
 
-_BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressure)
+_BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressure, rotation)
 """Checks of what nodes have counted."""
 
 

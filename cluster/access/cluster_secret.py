@@ -19,7 +19,14 @@ from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["LONGEST_SECRET", "ClusterSecret", "HeldSecret", "accepted_secrets", "cluster_secret"]
+__all__ = [
+    "LONGEST_SECRET",
+    "ClusterSecret",
+    "HeldSecret",
+    "accepted_secrets",
+    "cluster_secret",
+    "told_to_newcomers",
+]
 
 LONGEST_SECRET: Final = 1024
 _SECRET: Final = re.compile(r"[!-~]{1,1024}")
@@ -71,6 +78,17 @@ def accepted_secrets(text: str) -> tuple[str, ...]:
     """All secrets in a text that was checked before, the one in force first; none in ""."""
     current, *others = text.splitlines() or [""]
     return tuple(filter(None, (current, *(line.partition(" ")[2] for line in others))))
+
+
+def told_to_newcomers(text: str) -> dict[str, str]:
+    """What a join token brings, by the secret that it is made of, in a text that was checked before.
+
+    Who knows a secret can make tokens of it, and it may be rotated because somebody does.  So none brings a
+    newer secret, and once the newer one is in force, none of the former one brings anything (T11).
+    """
+    current, *others = text.splitlines()
+    kind, _, other = others[0].partition(" ") if others else ("", "", "")
+    return {current: current, other: text} if kind == "next" else {current: text}
 
 
 class HeldSecret:

@@ -79,8 +79,11 @@ class AsyncLease:
         duration_s: float,
         clock: Clock,
         entropy: Entropy,
+        former_term: int = 0,
     ) -> None:
+        """`former_term`: of a holder that there was, should the register have been lost since."""
         self.name = name
+        self._former_term = former_term
         self.term = 0
         self.lost = asyncio.Event()
         """Set when this client may no longer act as the holder, for whatever reason."""
@@ -212,7 +215,8 @@ class AsyncLease:
             watch.see(found.version, present.duration_ms / 1000, now)
             if left_s := watch.left_s(now):
                 return min(left_s, max(_SHORTEST_PAUSE_S, self._duration_s / _LOOKS))
-        await self._set(self._record._replace(term=present.term + 1, renewal=0), found.version, deadline)
+        term = max(present.term, self._former_term) + 1
+        await self._set(self._record._replace(term=term, renewal=0), found.version, deadline)
         return None
 
     def _within(self, most_s: float, deadline: float) -> float:

@@ -18,18 +18,30 @@ from ringmill.cluster.access.scram import KeptKeys
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access, TokenEntry
+from ringmill.cluster.ring.access.used_tokens import UsedToken
 from ringmill.cluster.ring.hashing import MAX_PARTITIONS
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner, Row, check_between
 
-__all__ = ["FORMAT_VERSION", "MAX_DOCUMENT_BYTES", "Document", "RowTable", "pack_document", "unpack_document"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MAX_DOCUMENT_BYTES",
+    "USED_TOKENS_VERSION",
+    "Document",
+    "RowTable",
+    "pack_document",
+    "unpack_document",
+]
 
-FORMAT_VERSION: Final = 7
+FORMAT_VERSION: Final = 8
 _FIRST_VERSION: Final = 1
 _SECOND_VERSION: Final = 2
 _THIRD_VERSION: Final = 3
 _FOURTH_VERSION: Final = 4
 _FIFTH_VERSION: Final = 5
 _SIXTH_VERSION: Final = 6
+_SEVENTH_VERSION: Final = 7
+USED_TOKENS_VERSION: Final = 8
+"""The first that can say which join tokens are used up (rule T11)."""
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 _KEPT: Final = 4  # times as many rows as a document has, before those of earlier ones are forgotten
 
@@ -49,6 +61,7 @@ class Document(NamedTuple):
     formers: tuple[ClusterId, ...]
     is_paused: bool
     access: Access
+    used_tokens: tuple[UsedToken, ...]
 
 
 class RowTable:
@@ -118,11 +131,14 @@ def pack_document(document: Document) -> bytes:
         version = _SIXTH_VERSION
     former, *earlier = document.formers or ("",)
     if earlier:
-        version = FORMAT_VERSION
+        version = _SEVENTH_VERSION
+    if document.used_tokens:
+        version = USED_TOKENS_VERSION
     seats = tuple(sorted({*document.voters}.union(*[row.named for row in document.rows])))
     rows = _table(seats, version < _FIFTH_VERSION).pack(document.rows)
     index = {seat: i for i, seat in enumerate(seats)}
-    later = [former, document.is_paused, _packed_access(document.access), earlier]
+    used = [[token.id, token.expires_s] for token in document.used_tokens]
+    later = [former, document.is_paused, _packed_access(document.access), earlier, used]
     head = [
         version,
         document.epoch,
@@ -159,13 +175,14 @@ def unpack_document(data: bytes) -> Document:
 
 
 def _read(fields: Sequence[Any]) -> Document:
-    later_types: tuple[type, ...] = (str, bool, tuple, tuple)
+    later_types: tuple[type, ...] = (str, bool, tuple, tuple, tuple)
     last = later_types[: max(0, fields[0] - _THIRD_VERSION)]
     types: tuple[type, ...] = (int, int, str, str, int, int, tuple, tuple, tuple, tuple, tuple, *last)
     head = _typed("document", fields, types)
     version, epoch, cluster, name, partitions, n, keyspaces, members, seats, rows, voters, *later = head
     is_paused = later[1] if version >= _FIFTH_VERSION else False
     access = _access(later[2]) if version >= _SIXTH_VERSION else OPEN_TO_ALL
+    used = later[4] if version >= USED_TOKENS_VERSION else ()
     owners = tuple([_owner(seat) for seat in seats])
     check_between("number of rows", len(rows), 1, MAX_PARTITIONS)
     check_between("number of rows", len(rows), partitions, partitions)
@@ -182,6 +199,7 @@ def _read(fields: Sequence[Any]) -> Document:
         _formers(later),
         is_paused,
         access,
+        tuple(_used_token(entry) for entry in used),
     )
 
 
@@ -230,6 +248,10 @@ def _token(entry: Any) -> TokenEntry:
         "token", entry, (str, str, str, int, int, bool, bytes, bytes)
     )
     return TokenEntry(id, name, role, made_s, expires_s, is_revoked, KeptKeys(*keys))
+
+
+def _used_token(entry: Any) -> UsedToken:
+    return UsedToken(*_typed("used join token", entry, (bytes, int)))
 
 
 def _member(entry: Any) -> Member:

@@ -80,6 +80,7 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
             for row in topology.rows
         ),
         voters=choose_voters([each for each in members if not each.is_given_up]),
+        used_tokens=(),  # join tokens of the former cluster add nobody to this one
     )
     following = replace(following, cluster=cluster_id(following))
     following.check()

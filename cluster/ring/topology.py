@@ -18,6 +18,7 @@ from hashlib import blake2b
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import FIRST_EPOCH, ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access
+from ringmill.cluster.ring.access.used_tokens import UsedToken, check_used
 from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
 from ringmill.cluster.ring.hashing import (
     MAX_PARTITIONS,
@@ -80,6 +81,7 @@ class Topology:
     formers: tuple[ClusterId, ...] = ()  # the clusters that this one was made of, newest first (rule T9)
     is_paused: bool = False  # no further move of the plan is begun
     access: Access = OPEN_TO_ALL  # who may do what (rule F8)
+    used_tokens: tuple[UsedToken, ...] = ()  # join tokens that add nobody any more (rule T11)
     _by_name: dict[str, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _by_id: dict[KeyspaceId, KeyspaceEntry] = field(init=False, repr=False, compare=False)
     _bits_below: int = field(init=False, repr=False, compare=False)  # of a position
@@ -147,6 +149,10 @@ class Topology:
         """Whether a member of this name has this disk."""
         return any(member.seat == seat for member in self.members)
 
+    def has_used(self, token: bytes) -> bool:
+        """Whether the join token of this id has added a node, as far as that is still remembered."""
+        return any(each.id == token for each in self.used_tokens)
+
     def addresses(self) -> dict[NodeId, str]:
         """Where each member listens, in member order."""
         return {member.id: member.address for member in self.members}
@@ -189,7 +195,7 @@ class Topology:
             fields = Document(
                 self.epoch, self.cluster, self.name, self.partitions, self.n,
                 self.keyspaces, self.members, self.rows, self.voters, self.formers,
-                self.is_paused, self.access,
+                self.is_paused, self.access, self.used_tokens,
             )  # fmt: skip
             object.__setattr__(self, "_encoded", pack_document(fields))
         return self._encoded
@@ -230,6 +236,7 @@ class Topology:
         _check_unique("keyspace name", [keyspace.name for keyspace in self.keyspaces])
         _check_unique("keyspace id", [str(keyspace.id) for keyspace in self.keyspaces])
         self.access.check()
+        check_used(self.used_tokens)
 
     def _check_seats(self) -> None:
         replicas = min(self.n, len(self.members))

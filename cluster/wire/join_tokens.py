@@ -1,8 +1,9 @@
 """A join token lets one node, by its name, become a member of one cluster, until a given time.
 
 It is a grant, which says that, and a key, which is the HMAC of the grant under the cluster's secret.  So who
-knows the secret can make one without asking anybody, and a member needs no list of them.  The key never goes
-over a connection: each side proves that it has it, and the member seals the secret with it.
+knows the secret can make one without asking anybody, and members need no list of those that were made, but of
+those that were used.  The key never goes over a connection: each side proves that it has it, and the member
+seals the secret with it.
 
 The newcomer's proof holds what it asks for and a nonce.  Who sends it again is answered with what only the
 holder of the key can open.  The member's answer holds the nonce and can only be made by who knows the secret.
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
 from ringmill.cluster.ids import ClusterId, NodeId
+from ringmill.cluster.ring.access.used_tokens import USED_ID_BYTES, UsedToken
 from ringmill.cluster.ring.topology_entries import Member
 from ringmill.cluster.wire.sealed_fields import open_sealed, seal
 from ringmill.cluster.wire.token_text import parsed_token, token_text
@@ -55,6 +58,14 @@ class JoinGrant:
 
     def encode(self) -> bytes:
         return seal(FORMAT_VERSION, [self.cluster, self.node, self.expires_s, self.salt])
+
+    @property
+    def used(self) -> UsedToken:
+        """What is remembered of the token once it has added its node.
+
+        It is of what the grant says, as the same can be written in other bytes.
+        """
+        return UsedToken(blake2b(self.encode(), digest_size=USED_ID_BYTES).digest(), self.expires_s)
 
     @classmethod
     def decode(cls, data: bytes) -> JoinGrant:

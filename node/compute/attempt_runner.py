@@ -32,8 +32,9 @@ from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.cluster.traces.spans import carried_text
 from ringmill.node.compute.bundles import BundleNotKept, BundleStore
+from ringmill.node.compute.fetch_window import FetchWindow
 from ringmill.node.compute.keyspace_spool import spooled
-from ringmill.node.compute.shuffle_client import FetchWindow, fetch_slices
+from ringmill.node.compute.shuffle_client import fetch_slices
 from ringmill.node.compute.task_pool import PooledProcess, ProcessKind, TaskPool
 from ringmill.node.compute.workplace import Workplace, take_out
 from ringmill.node.contracts import KeyspaceAccess
@@ -318,7 +319,8 @@ class AttemptRunner:
             return TaskFailed(Cause.TIMEOUT, "used up its processor time", (), position)
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-            return TaskFailed(Cause.KILLED, f"the task process was ended by {name}{said}", (), position)
+            why = ", as the kernel does when the machine's memory runs out" if code == -signal.SIGKILL else ""
+            return TaskFailed(Cause.KILLED, f"the task process was ended by {name}{why}{said}", (), position)
         text = f"the task process left with exit code {code} before its task was done{said}"
         return TaskFailed(Cause.USER_ERROR, text, (), position)
 

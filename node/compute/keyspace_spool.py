@@ -7,7 +7,6 @@ the scan.  Decision: docs/decisions/a-node-reads-keyspaces-for-its-tasks.md.  Ru
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, encode_records
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
 from ringmill.cluster.ports import AppendFile, FileSystem
+from ringmill.node.compute.whole_appends import append_off_loop
 from ringmill.node.contracts import KeyspaceAccess
 
 __all__ = ["spooled"]
@@ -46,7 +46,7 @@ async def spooled(
     file = files.create(path)
     try:
         async with aclosing(keyspaces.read(source, split.span, level, PATIENCE_S)) as pages:
-            size = await _filled(file, pages, arrived)
+            size = await _filled(files, file, pages, arrived)
     except NotFound as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {source}: {error}") from error
     except RingmillError as error:
@@ -58,6 +58,7 @@ async def spooled(
 
 
 async def _filled(
+    files: FileSystem,
     file: AppendFile,
     pages: AsyncIterator[Sequence[tuple[bytes, Content]]],
     arrived: Callable[[int], None],
@@ -65,8 +66,7 @@ async def _filled(
     size = 0
     async for page in pages:
         data = encode_records(page)
-        file.append(data)
+        await append_off_loop(files, file, data)
         size += len(data)
         arrived(len(data))
-        await asyncio.sleep(0)
     return size

@@ -1,11 +1,13 @@
 """Fetches the slices of one reduce attempt from the nodes of the maps, into files of its own folder.
 
-It fetches from at most 4 nodes at once, with at most 32 MiB in flight; all attempts of a worker together have
-at most 64 MiB, so that slots do not multiply what a node holds.  A chunk is tried three times in all;
-then the attempt fails and names the slice.  Every slice's checksum is compared with the one that
-its map attempt committed: a damaged or missing output is a failure of that map, never an empty slice.
+It fetches from at most 4 nodes at once, with at most 32 MiB in flight, and of each as much as comes soon
+(fetch_window.py). All attempts of a worker together have at most 64 MiB, so that slots do not multiply what
+a node holds. A chunk is tried three times in all; then the attempt fails and names the slice. One that was
+late while others of its node came was not tried: that node serves, slowly. Every slice's checksum is
+compared with the one that its map attempt committed: a damaged or missing output is a failure of that map,
+never an empty slice.
 
-Rule J3: docs/protocol/jobs.md.
+Rules J3 and J28: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -24,26 +26,19 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem, Priority, Transport
-from ringmill.node.compute.shuffle_server import CHUNK_BYTES, SHUFFLE_FETCH
+from ringmill.node.compute.fetch_window import FetchWindow, NodePace
+from ringmill.node.compute.shuffle_server import SHUFFLE_FETCH
+from ringmill.node.compute.whole_appends import append_off_loop
 
-__all__ = ["FetchWindow", "SliceLost", "fetch_slices"]
+__all__ = ["SliceLost", "fetch_slices"]
 
 _NODES_AT_ONCE: Final = 4
 _SLICES_PER_NODE: Final = 8  # with chunks of 1 MiB and 4 nodes: 32 MiB under way
-_CHUNKS_AT_ONCE: Final = (
-    64  # of a worker: two attempts at their most, as one may wait for nodes that are down
-)
 _TRIES: Final = 3
 _PAUSE_S: Final = 0.2
 _CHUNK_TIMEOUT_S: Final = 5.0
+_MOST_LATE: Final = 20  # chunks in a row, while others came
 _WORTH_A_RETRY: Final = (Unavailable, DeadlineExceeded, Overloaded)
-
-
-class FetchWindow(asyncio.Semaphore):
-    """How many chunks all fetches of a worker may have under way."""
-
-    def __init__(self, chunks: int = _CHUNKS_AT_ONCE) -> None:
-        super().__init__(chunks)
 
 
 class SliceLost(Exception):
@@ -106,7 +101,7 @@ class _Fetcher:
                 while file.size < piece.length:
                     chunk = await self._chunk(piece, file.size)
                     checksum = google_crc32c.extend(checksum, chunk)
-                    file.append(chunk)
+                    await append_off_loop(self.files, file, chunk)
                     self.arrived(len(chunk))
             finally:
                 file.close()
@@ -117,25 +112,40 @@ class _Fetcher:
 
     async def _chunk(self, piece: RemoteSlice, done: int) -> bytes:
         """The next bytes of a slice, tried three times."""
-        length = min(CHUNK_BYTES, piece.length - done)
+        pace = self.window.pace_of(piece.node)
+        failed = late = 0
+        while True:
+            async with pace:
+                length, came = min(pace.chunk_bytes, piece.length - done), pace.came
+                try:
+                    chunk = await self._asked(piece, done, length, pace)
+                except (NotFound, CorruptData) as error:  # that node will not find it later either
+                    raise _lost(piece, Cause.FETCH_FAILED, str(error)) from error
+                except _WORTH_A_RETRY as error:
+                    is_slow = isinstance(error, DeadlineExceeded) and pace.came > came and late < _MOST_LATE
+                    failed, late, why = failed + (not is_slow), late + is_slow, str(error)
+                else:
+                    if not chunk or len(chunk) > length:
+                        raise _lost(piece, Cause.CORRUPT_DATA, f"ends {piece.length - done} bytes early")
+                    return chunk
+            if failed == _TRIES:
+                raise _lost(piece, Cause.FETCH_FAILED, f"tried {_TRIES} times: {why}")
+            await asyncio.sleep(_PAUSE_S * failed)
+
+    async def _asked(self, piece: RemoteSlice, done: int, length: int, pace: NodePace) -> bytes:
         request = msgpack.packb([self.job, piece.task, piece.attempt, piece.offset + done, length])
-        why = ""
-        for attempt in range(_TRIES):
-            await asyncio.sleep(_PAUSE_S * attempt)
+        now = asyncio.get_running_loop().time
+        async with self.window:
+            begun = now()
             try:
-                async with self.window:
-                    chunk = await self.transport.call(
-                        piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
-                    )
-            except (NotFound, CorruptData) as error:  # that node will not find it later either
-                raise _lost(piece, Cause.FETCH_FAILED, str(error)) from error
-            except _WORTH_A_RETRY as error:
-                why = str(error)
-                continue
-            if not chunk or len(chunk) > length:
-                raise _lost(piece, Cause.CORRUPT_DATA, f"ends {piece.length - done} bytes early")
-            return chunk
-        raise _lost(piece, Cause.FETCH_FAILED, f"tried {_TRIES} times: {why}")
+                chunk = await self.transport.call(
+                    piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
+                )
+            except DeadlineExceeded:
+                pace.note_late()
+                raise
+        pace.note_came(now() - begun)
+        return chunk
 
 
 def _is_sound(piece: RemoteSlice, checksum: int) -> bool:

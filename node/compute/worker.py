@@ -58,8 +58,10 @@ from ringmill.cluster.traces.spans import Notes, Span, Tracer, carried_trace, sp
 from ringmill.cluster.traces.stage_places import stage_place
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
+from ringmill.node.compute.fetch_window import FetchWindow
 from ringmill.node.compute.report_box import ReportBox
-from ringmill.node.compute.shuffle_client import FetchWindow, SliceLost
+from ringmill.node.compute.scratch import put_aside
+from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
@@ -74,6 +76,7 @@ _MOST_WAITING: Final = 64
 _REPORT_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
+_SHORT_BYTES: Final = 16 * 1024  # a longer report leaves the way of probes (rule F1)
 
 _decoded: Final = lru_cache(maxsize=8)(JobSpec.decode)
 """All attempts of a job come with the same description."""
@@ -164,9 +167,9 @@ class Worker:
         self._term = 0  # the highest that an order had
 
     async def __aenter__(self) -> Self:
-        self._files.remove_tree(self._folder)
-        self._files.mkdir(self._folder)
+        left = put_aside(self._files, self._folder, self._start)
         await self._group.__aenter__()
+        self._group.create_task(self._clean(left))
         self._janitor = self._group.create_task(self._tend())
         return self
 
@@ -430,12 +433,10 @@ class Worker:
         job = self._jobs.get(reports[0].job)
         if job is None:
             raise NotFound(f"job {reports[0].job} was dropped")
+        message = encode_reports(reports)
+        way = Priority.CONTROL if len(message) <= _SHORT_BYTES else Priority.WRITE
         answer = await self._transport.call(
-            job.coordinator,
-            TASK_REPORT,
-            encode_reports(reports),
-            timeout_s=_REPORT_TIMEOUT_S,
-            priority=Priority.CONTROL,
+            job.coordinator, TASK_REPORT, message, timeout_s=_REPORT_TIMEOUT_S, priority=way
         )
         if answer and not self._is_closing and self._jobs.get(reports[0].job) is job:
             with contextlib.suppress(RingmillError):  # its polls tell the coordinator what was not begun
@@ -474,8 +475,7 @@ class Worker:
             await self._clean(folder)
 
     async def _clean(self, folder: str) -> None:
-        """What cannot be removed now is left: scratch to the next start, a staging folder to the end of the
-        job."""
+        """What cannot be removed now is left: scratch to the next start, staging to the end of the job."""
         if (left_s := self._stop_time.left_s()) != 0:
             with contextlib.suppress(OSError):  # TimeoutError is one
                 async with asyncio.timeout(left_s):

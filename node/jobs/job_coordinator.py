@@ -62,7 +62,7 @@ _SUBMIT_TIMEOUT_S: Final = 12.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
 _WATCH_PAUSE_S: Final = 0.1
-_WATCH_PAUSE_A_TASK_S: Final = 200e-6  # a view takes some 5 us a task
+_WATCH_PAUSE_A_TASK_S: Final = 1e-3  # a view takes some 20 us a task until it is sent
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -227,7 +227,7 @@ class JobCoordinator:
         return ListView((*mine, *others), listed.term)
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (ten times a second at most, and every 200 us a task) until
+        """Yield the job now, then at every change (ten times a second at most, and every ms a task) until
         it is over.
 
         Raises NotFound; Unavailable once another node coordinates it.
@@ -488,6 +488,7 @@ class JobCoordinator:
             duration_s=self._world.options.lease_s,
             clock=self._world.clock,
             entropy=self._entropy,
+            former_term=self._cells.former_term,
         )
 
     def _tell(self) -> None:

@@ -5,7 +5,7 @@ It takes over the jobs that are open, accepts new ones, drives each to its end, 
 A job is accepted when its description and plan are in its journal, its name is in the list, and its code is
 on another member where there is one.  It begins before that: nothing it does can be seen from outside until
 its name is in the list.
-Rules J12, J13 and J20: docs/protocol/jobs.md.
+Rules J12, J13, J20 and J29: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ringmill.cluster.consensus.forgotten_journals import ForgottenJournals, JournalPlace
 from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
@@ -27,6 +28,7 @@ from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import remove_stages, remove_staging
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.machine.job_events import TakenOver
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
@@ -38,6 +40,7 @@ from ringmill.cluster.traces.spans import carried_trace, in_no_span
 from ringmill.node.contracts import BundleSource
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
+from ringmill.node.jobs.journal.forgotten_mark import tell_forgotten
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
 from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
 from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
@@ -86,6 +89,7 @@ class Tenure:
         self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
         self._accepted = 0
+        self._unlisted: set[str] = set()  # journals of this term that may still come into the list
         self._group = asyncio.TaskGroup()
 
     async def open(self, *, is_wanted: bool) -> None:
@@ -95,7 +99,8 @@ class Tenure:
         a list of jobs that cannot be read.
         """
         cells = self._world.cells
-        self._index = JobIndex(cells, self.term, await cells.read(INDEX))
+        most_over = self._world.options.kept_jobs
+        self._index = JobIndex(cells, self.term, await cells.read(INDEX), most_over=most_over)
         self._drop_forgotten()
         if is_wanted or not all(row.is_over for row in self._index.rows.values()):
             await self._index.seal()
@@ -197,15 +202,15 @@ class Tenure:
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
         self._lease.check()
         self._accepted += 1
-        planned = f"{self.term}.{self._accepted}"
-        spec = replace(spec, planned=planned, output_id=await output_id(spec, self._world.keyspaces))
-        splits = await keyspace_splits(spec, self._world.keyspaces)
+        spec = replace(spec, planned=f"{self.term}.{self._accepted}")
+        journal = f"{spec.job}.{spec.planned}"
+        self._unlisted.add(journal)
         try:
-            plan = await self._world.job_steps.plan(spec)
-            await self._check_still(spec)
+            spec = replace(spec, output_id=await output_id(spec, self._world.keyspaces))
+            splits = await keyspace_splits(spec, self._world.keyspaces)
+            plan = await self._plan(spec)
         except BaseException:
-            if name := snapshot_name(spec):
-                await self._world.keyspaces.release_snapshot(name)
+            self._unlisted.discard(journal)
             raise
         cut = plan.splits or splits
         links = tuple(each.rounds for each in spec.chain)
@@ -214,13 +219,22 @@ class Tenure:
         )
         noted = replace(spec, noted=plan.noted)
         job = StoredJob(noted, self._world.wall(), 0.0, machine, carried_trace())
-        journal = f"{spec.job}.{spec.planned}"
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
         row = IndexRow(spec.job, journal, spec.title, spec.shown_output, job.submitted_at)
         self._jobs[spec.job] = driver
         self._begin_work(spec.job, self._drive(driver, row))
         self._keeping[spec.job] = self._group.create_task(self._keep(driver, row))
         return spec
+
+    async def _plan(self, spec: JobSpec) -> InputPlan:
+        try:
+            plan = await self._world.job_steps.plan(spec)
+            await self._check_still(spec)
+        except BaseException:
+            if name := snapshot_name(spec):
+                await self._world.keyspaces.release_snapshot(name)
+            raise
+        return plan
 
     async def _check_still(self, planned: JobSpec) -> None:
         """Raise Unavailable when another node may have the job by now, and remove the folder made for it."""
@@ -262,6 +276,7 @@ class Tenure:
 
     async def _list(self, driver: JobDriver, row: IndexRow) -> None:
         await self._index.put(row)
+        self._unlisted.discard(row.journal)
         driver.listed.set()
 
     def _begin_work(self, job: str, work: Coroutine[Any, Any, None]) -> None:
@@ -408,7 +423,7 @@ class Tenure:
         return ""
 
     async def _forget(self, rows: Sequence[IndexRow]) -> None:
-        """Of jobs that ended long ago no value is kept; the registers of their journals stay.
+        """Of jobs that ended long ago no value is kept; owners remove the registers of their journals (J29).
 
         One whose journal cannot be deleted now stays in the list, and its turn comes again with the next job
         that ends.
@@ -416,6 +431,11 @@ class Tenure:
         for row in rows:
             if await self._is_deleted(row) and await self._index.drop(row):
                 self._jobs.pop(row.job, None)
+        if rows:
+            following = JournalPlace(self.term, self._accepted + 1)
+            listed = [row.journal for row in self._index.rows.values()]
+            told = ForgottenJournals.beside(following, self._unlisted, listed)
+            await tell_forgotten(self._world.cells, told)
 
     async def _drop(self, row: IndexRow) -> None:
         """Of a job that was never accepted: its journal goes first, or nobody would know of it any more."""

@@ -67,13 +67,16 @@ class EpochProposer:
         transport: Transport,
         clock: Clock,
         entropy: Entropy,
+        tidied: Callable[[Topology], Topology],
     ) -> None:
+        """`tidied` takes out of each document that is proposed what need not be remembered any more."""
         self._node = node
         self._start = start
         self._topology = topology
         self._transport = transport
         self._clock = clock
         self._entropy = entropy
+        self.tidied = tidied
         self._counter = 0
         self._turn = asyncio.Lock()
         self._next = asyncio.Event()  # another one for each document
@@ -167,6 +170,7 @@ class _Attempt:
             wanted = self._change(current, self.may_be_made)
             if wanted is None:
                 return TopologyChanged(current, was_made=False)
+            wanted = self._proposer.tidied(wanted)
             decided = await self.decide(current, wanted)
             assert decided is not None
             await self._topology.adopt(decided)

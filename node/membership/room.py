@@ -9,7 +9,8 @@ from typing import Any
 from ringmill.cluster.ids import DiskId
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
-from ringmill.cluster.ring.topology import Owner
+from ringmill.cluster.ring.access.used_token_changes import without_over
+from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
 from ringmill.node.membership.clock_watch import ClockWatch
@@ -22,6 +23,7 @@ from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.membership.upgrades.document_versions import DocumentVersions
 from ringmill.node.membership.voter_seats import VoterSeats
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
@@ -97,6 +99,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         transport=core.transport,
         clock=core.clock,
         entropy=core.doors.entropy,
+        tidied=lambda topology: _tidied(core, topology),
     )
     voter_seats = VoterSeats(
         seat,
@@ -106,7 +109,8 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         clock=core.clock,
         options=core.options.membership,
     )
-    for served in (agent, voter, starts, liveness, watch, offering):
+    versions = DocumentVersions(core.node, topology=agent, transport=core.transport)
+    for served in (agent, voter, starts, liveness, watch, offering, versions):
         core.serve(served.handlers())
     return Membership(
         topology=agent,
@@ -118,17 +122,25 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         offering=offering,
         voter_seats=voter_seats,
         recovering=Recovering(core.node, topology=agent, transport=core.transport),
-        joins=_letting_join(core, agent, epochs, starts),
+        joins=_letting_join(core, agent, epochs, starts, versions),
     )
 
 
-def _letting_join(core: Core, agent: TopologyAgent, epochs: EpochProposer, starts: Starts) -> LettingJoin:
+def _tidied(core: Core, topology: Topology) -> Topology:
+    """By the median of the cluster's clocks, so that one that is ahead forgets no used token too early."""
+    return without_over(topology, core.hybrid.shared_expiry_ms() / 1000)
+
+
+def _letting_join(
+    core: Core, agent: TopologyAgent, epochs: EpochProposer, starts: Starts, versions: DocumentVersions
+) -> LettingJoin:
     return LettingJoin(
         core.secret,
         topology=agent,
         epochs=epochs,
         starts=starts,
-        clock=core.clock,
+        versions=versions,
+        hybrid=core.hybrid,
         entropy=core.doors.entropy,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
+from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.topology import Topology
@@ -68,6 +69,11 @@ def _cluster(node: Node) -> Iterator[Family]:
         "clock_offset_seconds",
         "How far this clock is ahead of the median of all; none before they were compared",
         membership.watch.apart_s,
+    )
+    yield gauge(
+        "accepted_secrets",
+        "Secrets of the cluster that this node accepts: 2 while they are rotated, 0 without a token",
+        len(accepted_secrets(node.core.secret.text)),
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT
+from ringmill.cluster.consensus.remains import is_own
 from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
@@ -35,6 +36,8 @@ from ringmill.node.replica.object_batch import ObjectBatch, peers_object
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, PageBody, ReadPage, ask_page_body
 from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.registers.forgotten_serving import learn_forgotten
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end, registers_prefix
@@ -69,6 +72,7 @@ class Filling:
         objects: ObjectStore,
         watermarks: Watermarks,
         remains: RemainsStore,
+        forgotten: ForgottenStore,
         topology: TopologyView,
         transport: Transport,
         settle: Settle,
@@ -84,6 +88,7 @@ class Filling:
         self._objects = objects
         self._watermarks = watermarks
         self._remains = remains
+        self._forgotten = forgotten
         self._topology = topology
         self._transport = transport
         self._settle = settle
@@ -331,12 +336,16 @@ class Filling:
             raise _too_few(need, told, failures)
         for key in keys:
             place = parse_object_key(registers_prefix(copy) + key)
-            if not topology.has_dropped(place.keyspace):
-                await self._settle(topology.keyspace(place.keyspace).name, place.key)
+            if topology.has_dropped(place.keyspace):
+                continue
+            space = topology.keyspace(place.keyspace)
+            if not (is_own(space, place.key) and self._forgotten.known.covers(place.key)):
+                await self._settle(space.name, place.key)
                 sometimes("a register is brought over by a round")
 
     async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:
-        """The keys of the registers that an old owner has accepted something of, and its remains (R5)."""
+        """The keys of the registers that an old owner has accepted something of; its remains (R5), and what
+        it knows as forgotten (J29), are taken over."""
         keys: list[bytes] = []
         start = b""
         while True:
@@ -351,6 +360,7 @@ class Filling:
             await self._remains.add(copy.partition, page.remains)
             keys += [key for key, accepted, _ in page.items if accepted > NO_BALLOT]
             if not page.covered_to:
+                await learn_forgotten(self._transport, node, self._forgotten)
                 return keys
             start = page.covered_to
 

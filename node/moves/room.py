@@ -64,6 +64,7 @@ def open_moves(
         objects=replica.objects,
         watermarks=replica.watermarks,
         remains=replica.remains,
+        forgotten=replica.forgotten,
         topology=topology,
         transport=core.transport,
         settle=settle_register,

@@ -36,6 +36,8 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part
 from ringmill.node.repair.healing import BYTES_PER_S, Reached
+from ringmill.node.replica.registers.forgotten_serving import learn_forgotten
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
@@ -56,6 +58,7 @@ class RegisterHealing:
         *,
         registers: RegisterStore,
         remains: RemainsStore,
+        forgotten: ForgottenStore,
         engine: Engine,
         topology: TopologyView,
         transport: Transport,
@@ -65,6 +68,7 @@ class RegisterHealing:
         self._node = node
         self._registers = registers
         self._remains = remains
+        self._forgotten = forgotten
         self._topology = topology
         self._transport = transport
         self._loss = loss
@@ -168,6 +172,7 @@ class RegisterHealing:
             raise ProtocolMismatch(f"{node} answered with a page that does not lead on")
         self._bounds.setdefault((node, page.row_epoch), page.ceiling)
         await self._remains.add(part.partition, page.remains)  # a disk that is new knows none (rule R5)
+        await learn_forgotten(self._transport, node, self._forgotten)  # nor what it refuses (rule J29)
         return page
 
 

@@ -121,6 +121,7 @@ class RegisterRemoval:
         """One pass over the copies that may hold something old enough; one that fails keeps no other
         waiting."""
         self._note_emptied()
+        self._forget_former(document)
         self.held_back = {}
         before, self._unread = self._unread, {}
         for number, row in enumerate(document.rows):
@@ -137,6 +138,13 @@ class RegisterRemoval:
                 self.held_back[partition] = self._unread[copy] = str(error) or type(error).__name__
         if fresh := [why for copy, why in self._unread.items() if copy not in before]:
             _log.warning("deleted registers of %d partitions are not removed: %s", len(fresh), fresh[0])
+
+    def _forget_former(self, document: Topology) -> None:
+        """Each move brings another copy, and what is known of the former ones is of no use."""
+        rows = [(PartitionId(at), row) for at, row in enumerate(document.rows) if self._node in row.nodes]
+        mine = {Copy(partition, row.copy_epoch_of(self._node)) for partition, row in rows}
+        self._due = {copy: due_ms for copy, due_ms in self._due.items() if copy in mine}
+        self._waiting &= mine
 
     def _note_emptied(self) -> None:
         after_s = self._options.after_s

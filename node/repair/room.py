@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.ids import Start
-from ringmill.node.contracts import LivenessView, TopologyView
+from ringmill.node.contracts import LivenessView, RegisterAccess, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
@@ -16,6 +16,7 @@ from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
 from ringmill.node.repair.hint_delivery import HintDelivery
+from ringmill.node.repair.journals.journal_removal import JournalRemoval
 from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
@@ -34,6 +35,7 @@ class Repair:
     purging: Purging
     forgetting: Forgetting
     exchange: Exchange
+    journals: JournalRemoval
     _replica: Replica
     _start: Start
     _scrub_every_s: float
@@ -45,6 +47,7 @@ class Repair:
             self.healing.run(),
             self.anti_entropy.run(),
             self.purging.run(),
+            self.journals.run(),
             scrub_now_and_then(self._replica.engine, self._scrub_every_s),
         ]
 
@@ -62,6 +65,7 @@ def open_repair(
     topology: TopologyView,
     liveness: LivenessView,
     settle_register: Settle,
+    own_registers: RegisterAccess,
 ) -> Repair:
     delivery = HintDelivery(
         core.node,
@@ -113,6 +117,7 @@ def open_repair(
         purging=purging,
         forgetting=forgetting,
         exchange=exchange,
+        journals=_journal_removal(core, replica, topology, own_registers),
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,
@@ -139,11 +144,27 @@ def _register_healing(
         core.node,
         registers=replica.registers,
         remains=replica.remains,
+        forgotten=replica.forgotten,
         engine=replica.engine,
         topology=topology,
         transport=core.transport,
         loss=loss,
         gate=core.gate,
+    )
+
+
+def _journal_removal(
+    core: Core, replica: Replica, topology: TopologyView, registers: RegisterAccess
+) -> JournalRemoval:
+    return JournalRemoval(
+        core.node,
+        engine=replica.engine,
+        store=replica.registers,
+        forgotten=replica.forgotten,
+        registers=registers,
+        topology=topology,
+        gate=core.gate,
+        every_s=core.options.purge.journals_every_s,
     )
 
 

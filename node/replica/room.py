@@ -23,6 +23,8 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
 from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.registers.forgotten_serving import ForgottenServing
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
@@ -46,6 +48,7 @@ class Replica:
     hints: HintStore
     registers: RegisterStore
     remains: RemainsStore
+    forgotten: ForgottenStore
     comparisons: Comparisons
     watermarks: Watermarks
 
@@ -74,6 +77,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         remains=RemainsStore(control),
+        forgotten=ForgottenStore(control),
         comparisons=Comparisons(core.node, core.clock),
         watermarks=watermarks,
     )
@@ -113,12 +117,14 @@ def serve_replica(
         routes=routes,
         registers=replica.registers,
         remains=replica.remains,
+        forgotten=replica.forgotten,
         engine=replica.engine,
         clock=core.clock,
     )
     held = HeldSnapshots(core.node, engine=replica.engine, topology=topology)
     snapshots = SnapshotServing(held=held, pages=pages)
     core.serve({**serving.handlers(), **pages.handlers(), **registers.handlers(), **snapshots.handlers()})
+    core.serve(ForgottenServing(replica.forgotten).handlers())
     core.serve(exchange.handlers())
     core.serve(FeedServing(replica.objects.feed, core.clock).handlers())
     fallbacks = FallbackServing(routes=routes, hints=replica.hints, hybrid=core.hybrid)

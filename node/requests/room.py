@@ -103,7 +103,7 @@ async def open_requests(
             held_watches=held,
             writer=writer,
             reader=reader,
-            registers=_registers(core, start, routes, background, timekeeper, operations),
+            registers=_registers(core, replica, start, routes, background, timekeeper, operations),
             locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
@@ -244,6 +244,7 @@ def _scanner(
 
 def _registers(
     core: Core,
+    replica: Replica,
     start: Start,
     routes: Routes,
     background: Background,
@@ -262,4 +263,5 @@ def _registers(
         clock=core.clock,
         entropy=core.doors.entropy,
         kept_operations=options.kept_operations,
+        forgotten=replica.forgotten,
     )

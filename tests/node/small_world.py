@@ -154,6 +154,7 @@ class Node:
                 topology=topology,
                 liveness=liveness,
                 settle_register=requests.settle_register,
+                own_registers=requests.own_registers(),
             )
             self.delivery = repair.delivery
             loops = [

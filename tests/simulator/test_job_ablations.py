@@ -18,6 +18,7 @@ JOBS = usual_options(("jobs",))
     ("name", "first"),
     [
         ("commit-repeated", 6),
+        ("forgotten-refused", 3),
         ("lost-attempts-noticed", 12),
         ("missing-is-not-moved", 4),
         ("one-output-shown-once", 28),

@@ -9,6 +9,7 @@ from typing import Final
 from ringmill.client.arguments import checked_name
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.expiry.sweeper import SweepOptions
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
 from ringmill.client.local.tcp_ports import is_loopback
@@ -22,7 +23,9 @@ __all__ = ["redis_door"]
 _DATABASE: Final = re.compile(r"(?P<number>[0-9]{1,5})=(?P<name>.+)")
 
 
-def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, timeout_s: float) -> RedisDoor:
+def redis_door(
+    place: str, databases: Sequence[str], clients: ClientsByToken, timeout_s: float, sweeps: SweepOptions
+) -> RedisDoor:
     """The door that the command line asks for.  Raises InvalidArgument, which names the flag."""
     host, port = host_and_port("--redis", place, 6379)
     if not is_loopback(host):
@@ -40,6 +43,7 @@ def redis_door(place: str, databases: Sequence[str], clients: ClientsByToken, ti
         timeout_s=timeout_s,
         names=names,
         give_back=give_back_memory,
+        sweeps=sweeps,
     )
 
 

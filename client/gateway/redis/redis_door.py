@@ -11,9 +11,11 @@ from typing import Final
 
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.redis.commands import command_table
+from ringmill.client.gateway.redis.expiry.sweeper import Sweeper, SweepOptions
 from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ports import Clock, Entropy
 
@@ -39,14 +41,26 @@ class RedisDoor:
         names: Mapping[int, str] | None = None,
         limits: RedisLimits | None = None,
         give_back: Callable[[], None] | None = None,
+        sweeps: SweepOptions | None = None,
     ) -> None:
         """`names` are the keyspaces of databases that do not have the usual name.  `give_back` is called when
-        much less memory is needed than before."""
+        much less memory is needed than before.  Without `sweeps` expired keys wait for who asks."""
         command_table.load_commands()
         self.limits = limits or RedisLimits()
+        self.expiry = ExpiryFigures()
         self.databases = ServedDatabases(
-            clients, names or {}, timeout_s=timeout_s, clock=clock, entropy=entropy
+            clients, names or {}, timeout_s=timeout_s, clock=clock, entropy=entropy, figures=self.expiry
         )
+        self._sweeper: Sweeper | None = None
+        if sweeps is not None:
+            self._sweeper = Sweeper(
+                sweeps,
+                self.databases.keyspaces,
+                timeout_s=timeout_s,
+                clock=clock,
+                entropy=entropy,
+                figures=self.expiry,
+            )
         self.entropy = entropy
         self.began_s = clock.monotonic()
         self.connections_made = 0
@@ -76,6 +90,8 @@ class RedisDoor:
                 f"--redis {place}: {error.strerror or error}", hint="choose another port, or 0 for a free one"
             ) from error
         self._looking = asyncio.create_task(self._look_for_late())
+        if self._sweeper is not None:
+            self._sweeper.start()
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
 
@@ -85,6 +101,8 @@ class RedisDoor:
             return
         self._server.close()
         self._looking.cancel()
+        if self._sweeper is not None:
+            self._sweeper.stop()
         for connection in self.connections():
             connection.end_soon()
         with contextlib.suppress(TimeoutError):
@@ -92,6 +110,8 @@ class RedisDoor:
                 await self._is_empty.wait()
         for connection in self.connections():
             connection.abort()
+        if self._sweeper is not None:
+            await self._sweeper.ended()
 
     def connections(self) -> Sequence[RedisConnection]:
         return list(self._connections.values())

@@ -264,13 +264,15 @@ class Authority:
         return certificate, key
 
     def _write_revocations(self, signers: Sequence[Signer], issued: Sequence[Issued]) -> None:
+        """Those of a former authority are on the list of the one that signs: nobody takes them any more, but
+        connections may be open that were made by them."""
+        known = [_identity(certificate) for certificate, _ in signers]
         lists = []
-        for signer in signers:
-            identity = _identity(signer[0])
+        for signer, identity in zip(signers, known, strict=True):
             revoked = [
                 (int(each.serial, 16), datetime.fromtimestamp(each.revoked, UTC))
                 for each in issued
-                if each.revoked and each.authority == identity
+                if each.revoked and (each.authority if each.authority in known else known[0]) == identity
             ]
             lists.append(make_revocations(revoked, signer, _now()))
         self.files.replace(self.files.revocations, b"".join(lists))

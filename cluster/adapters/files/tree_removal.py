@@ -32,7 +32,11 @@ def remove_tree(path: str) -> None:
     with suppress(FileNotFoundError):
         top = _opened(path, None)
         try:
+            former: list[tuple[str, bool]] = []
             while entries := _entries(top):
+                if entries == former:  # a damaged folder lists what is not there
+                    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+                former = entries
                 for name, is_folder in entries:
                     with suppress(FileNotFoundError):
                         _remove(name, top, is_folder=is_folder)

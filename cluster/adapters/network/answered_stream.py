@@ -7,7 +7,7 @@ from typing import Final
 
 from ringmill.cluster.access.callers import Standing
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Run
@@ -29,6 +29,7 @@ STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expecte
 LEAST_STREAM_BYTES: Final = 256 * 1024
 NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
 FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
+LONG_BYTES: Final = 64 * 1024  # a longer answer is left out once its deadline is over (rule D2)
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
 
@@ -56,13 +57,14 @@ class AnsweredStream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "_meter", "allowed", "dialler", "has_answered", "is_ended",
+        "_clock", "_expected_bytes", "_long", "_meter", "allowed", "dialler", "has_answered", "is_ended",
         "is_stamped", "outbox", "under_way", "used_at",
     )  # fmt: skip
 
     def __init__(self, dialler: Dialler, clock: Clock, meter: RequestMeter | None) -> None:
         self._clock = clock
         self._meter = meter
+        self._long: dict[int, float] = {}  # long answers that wait, with their deadlines
         self.dialler = dialler
         self.used_at = clock.boottime()  # when a frame has last come, or begun to leave
         self.allowed: set[tuple[str, int]] = set()  # methods with their classes
@@ -76,8 +78,18 @@ class AnsweredStream:
     def _encode(self, answers: list[Answer]) -> bytes:
         """With a stamp for a dialler that knows stamps: its own frames have them."""
         self.used_at = self._clock.boottime()
+        if self._long:
+            answers = list(map(self._in_time, answers))
         clock_us = microseconds(self.used_at) if self.is_stamped else None
         return encode_answers(answers, clock_us)
+
+    def _in_time(self, answer: Answer) -> Answer:
+        """An error in place of a long answer that nobody waits for: others wait behind it on a slow link."""
+        deadline = self._long.pop(answer[0], None)
+        if deadline is None or self.used_at <= deadline:
+            return answer
+        late = f"an answer of {len(answer[1])} bytes had to wait past its deadline"
+        return answer[0], b"", encode_error(DeadlineExceeded(late, outcome="unknown"))
 
     def room(self, streams: int, wanted: int) -> int:
         """How many of `wanted` calls may begin, so that there is room for their answers beside those that
@@ -115,13 +127,15 @@ class AnsweredStream:
         """How many calls may begin in one turn of the loop: their answers are made in one, too (rule O5)."""
         return min(_OPERATIONS_A_TURN, TURN_BYTES // self._expected_bytes + 1)
 
-    def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int) -> None:
+    def answer(self, identity: int, method: str, body: bytes, max_frame_bytes: int, deadline: float) -> None:
         if len(body) + OPERATION_OVERHEAD_BYTES > max_frame_bytes:
             too_long = f"the answer to {method} has {len(body)} bytes, over the limit of {max_frame_bytes}"
             self.fail(identity, RingmillError(too_long, outcome="unknown"))
         else:
             self.has_answered = True
             self._expected_bytes += (len(body) - self._expected_bytes) // ANSWERS_MEANT + 1
+            if len(body) > LONG_BYTES:
+                self._long[identity] = deadline
             self.outbox.offer((identity, body), len(body))
 
     def refuse(self, runs: list[Run], error: RingmillError) -> None:

@@ -334,11 +334,11 @@ class Answering:
             return
         if isinstance(result, bytes):
             served.note_done(method, begun)
-            served.answer(identity, method, result, self.max_frame_bytes)
+            served.answer(identity, method, result, self.max_frame_bytes, deadline)
             if span is not None:
                 span.end()
         else:
-            self.start(self._finish(served, identity, method, result, begun, span))
+            self.start(self._finish(served, identity, method, result, deadline, begun, span))
             served.under_way += 1
 
     def start(self, work: Coroutine[None, None, None]) -> None:
@@ -387,6 +387,7 @@ class Answering:
         identity: int,
         method: str,
         result: Awaitable[bytes],
+        deadline: float,
         begun: float,
         span: Span | None,
     ) -> None:
@@ -401,7 +402,7 @@ class Answering:
             served.fail(identity, self.as_ours(method, error))
         else:
             served.note_done(method, begun)
-            served.answer(identity, method, body, self.max_frame_bytes)
+            served.answer(identity, method, body, self.max_frame_bytes, deadline)
         finally:
             served.under_way -= 1
 
@@ -451,7 +452,8 @@ class _Arrival:
     def answer(self, body: bytes) -> None:
         if self._end():
             self._stream.note_done(self.method, self._begun)
-            self._stream.answer(self._identity, self.method, body, self._answering.max_frame_bytes)
+            most = self._answering.max_frame_bytes
+            self._stream.answer(self._identity, self.method, body, most, self.deadline)
             if self.span is not None:
                 self.span.end()
 

@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from ringmill.cluster.adapters.c_library import C_LIBRARY
@@ -27,6 +28,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _TASK_SOCKET_FD: Final = 3
 _OUT_OF_THE_WAY: Final = 16
 _NICER_THAN_NODES: Final = 5  # requests and probes are served before tasks compute
+_ENDED_BEFORE_NODES: Final = 800  # of 1000, by the kernel when memory runs out
 _MANY: Final = 4096
 _ROOM_FOR_LAST_WORDS_BYTES: Final = 32 * 1024 * 1024
 
@@ -52,6 +54,7 @@ def confine(
     os.environ.update(environment)
     os.chdir(workdir)
     os.nice(_NICER_THAN_NODES)
+    _be_ended_first()
     for kind, value in resource_limits(limits).items():
         _set_limit(kind, value)
     return _TASK_SOCKET_FD
@@ -90,6 +93,12 @@ def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that they can be found and ended."""
     if C_LIBRARY is not None:
         C_LIBRARY.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _be_ended_first() -> None:
+    """Where the machine's memory runs out, the kernel ends this process and its children, not the node."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+        score.write(str(_ENDED_BEFORE_NODES))  # where it is higher, only root may lower it
 
 
 def _rearrange_descriptors(socket_fd: int, output_fd: int) -> None:

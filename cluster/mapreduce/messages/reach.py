@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
@@ -50,7 +50,7 @@ class Reach:
 
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: the fields in their order."""
-        return list(astuple(self))
+        return [self.given, self.reads, self.writes, self.secrets, self.network]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Reach:

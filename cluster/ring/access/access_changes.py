@@ -73,8 +73,13 @@ def token_named(access: Access, wanted: str) -> TokenEntry:
 
 
 def without_access(topology: Topology) -> Topology:
-    """What clients are given: who has a server key could pose as a node to the client that it belongs to."""
-    return topology if topology.access == OPEN_TO_ALL else replace(topology, access=OPEN_TO_ALL)
+    """What clients are given: who has a server key could pose as a node to the client that it belongs to.
+
+    Nor have clients a use for join tokens that are used up, and those of the release before cannot read them.
+    """
+    if topology.access == OPEN_TO_ALL and not topology.used_tokens:
+        return topology
+    return replace(topology, access=OPEN_TO_ALL, used_tokens=())
 
 
 def _with(topology: Topology, access: Access) -> Topology:

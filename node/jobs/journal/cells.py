@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import Conflict, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.consensus.forgotten_journals import JOURNALS
+from ringmill.cluster.errors import Conflict, InvalidArgument, NotFound, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.node.contracts import RegisterAccess
 
-__all__ = ["COORDINATOR", "INDEX", "Cells", "Fenced", "LeaseCell", "SeenCell", "entry_key", "node_of"]
+__all__ = [
+    "COORDINATOR", "INDEX", "Cells", "Fenced", "ForgottenJournal", "LeaseCell", "SeenCell", "entry_key",
+    "node_of",
+]  # fmt: skip
 
 COORDINATOR: Final = b"ringmill/coordinator"
 INDEX: Final = b"ringmill/jobs"
@@ -27,6 +31,10 @@ class Fenced(Unavailable):
     """Another node coordinates with a higher term: this one stops permanently (rule J13)."""
 
 
+class ForgottenJournal(Fenced):
+    """The journal is of a job that is in no list any more (rule J29)."""
+
+
 class SeenCell(NamedTuple):
     version: int
     value: bytes | None
@@ -34,7 +42,7 @@ class SeenCell(NamedTuple):
 
 def entry_key(journal: str, slot: int) -> bytes:
     """The register of a slot of a job's journal."""
-    return f"ringmill/job/{journal}/{slot}".encode()
+    return JOURNALS + f"{journal}/{slot}".encode()
 
 
 class Cells:
@@ -43,9 +51,17 @@ class Cells:
     def __init__(self, registers: RegisterAccess) -> None:
         self._registers = registers
 
+    @property
+    def former_term(self) -> int:
+        """See RegisterAccess."""
+        return self._registers.former_term
+
     async def look(self, key: bytes, timeout_s: float = _TIMEOUT_S) -> SeenCell:
-        """One read.  Raises RingmillError."""
-        return SeenCell(*await self._registers.read_cell(key, timeout_s))
+        """One read; of a journal that is forgotten nothing is there.  Raises RingmillError."""
+        try:
+            return SeenCell(*await self._registers.read_cell(key, timeout_s))
+        except NotFound:
+            return SeenCell(0, None)
 
     async def read(self, key: bytes) -> SeenCell:
         """Read until a majority of the owners answers."""
@@ -65,7 +81,8 @@ class Cells:
         """Change a register that is in this version, until it is certain whether it was changed.
 
         Returns None when the change came about, by this call or by an earlier one, else what is there.
-        Raises InvalidArgument for what no register takes, such as a value above 1 MiB: nothing was changed.
+        Raises InvalidArgument for what no register takes, such as a value above 1 MiB: nothing was changed;
+        ForgottenJournal for a register of a journal that is forgotten.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -74,6 +91,8 @@ class Cells:
             except Conflict as conflict:
                 seen = SeenCell(int(conflict.detail["version"]), conflict.detail["current"])
                 return None if seen.value == value else seen  # each value names its term and is written once
+            except NotFound as error:
+                raise ForgottenJournal(error.message, outcome="failed") from error
             except InvalidArgument:
                 raise
             except RingmillError:

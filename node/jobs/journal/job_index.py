@@ -24,7 +24,6 @@ __all__ = ["IndexRow", "JobIndex", "listed_jobs"]
 
 _VERSION: Final = 2
 _KNOWN: Final = (1, 2)  # rows of version 1 end with the number of entries
-_MAX_OVER: Final = 100
 _MAX_OVER_BYTES: Final = 128 << 10  # of those that are over: each change of the list writes all of it
 _MAX_WHY_CHARS: Final = 200
 _MAX_TOLD_BYTES: Final = 8 << 10  # module, name and output of one job
@@ -86,7 +85,9 @@ def listed_jobs(value: bytes | None) -> tuple[int, dict[str, IndexRow]]:
 class JobIndex:
     """The list as the coordinator of a term keeps it."""
 
-    def __init__(self, cells: Cells, term: int, seen: SeenCell) -> None:
+    def __init__(self, cells: Cells, term: int, seen: SeenCell, *, most_over: int) -> None:
+        """`most_over`: jobs that are kept once they are over."""
+        self._most_over = most_over
         self._cells = cells
         self._term = term
         self._version = seen.version
@@ -109,9 +110,9 @@ class JobIndex:
         async with self._turn:
             rows = {**self.rows, row.job: row}
             over = [each for each in rows.values() if each.is_over]
-            dropped = _too_many(over, 2)
+            dropped = _too_many(over, 2 * self._most_over, 2 * _MAX_OVER_BYTES)
             await self._write({name: each for name, each in rows.items() if each not in dropped})
-            return _too_many(over[len(dropped) :])
+            return _too_many(over[len(dropped) :], self._most_over, _MAX_OVER_BYTES)
 
     def check_room(self, spec: JobSpec, beginning: Iterable[JobSpec]) -> None:
         """Before a job is accepted, beside those `beginning`, which may not be in the list yet.
@@ -156,13 +157,12 @@ def _told_bytes(title: str, output: str) -> int:
     return len(f"{title}{output}".encode(errors="surrogatepass"))
 
 
-def _too_many(over: list[IndexRow], times: int = 1) -> list[IndexRow]:
-    """Those of the jobs that are over, oldest first, that are beyond the bounds, or `times` as much; the last
-    one never is."""
-    left_bytes = times * _MAX_OVER_BYTES
+def _too_many(over: list[IndexRow], most: int, most_bytes: int) -> list[IndexRow]:
+    """Those of the jobs that are over, oldest first, that are beyond the bounds; the last one never is."""
+    left_bytes = most_bytes
     for kept, row in enumerate(reversed(over)):
         left_bytes -= len(_packed(astuple(row)))
-        if kept and (kept == times * _MAX_OVER or left_bytes < 0):
+        if kept and (kept == most or left_bytes < 0):
             return over[: len(over) - kept]
     return []
 

@@ -19,7 +19,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import (
     replay,
 )
 from ringmill.cluster.sometimes import sometimes
-from ringmill.node.jobs.journal.cells import Cells, Fenced, entry_key
+from ringmill.node.jobs.journal.cells import Cells, Fenced, ForgottenJournal, entry_key
 
 __all__ = ["JournalRead", "read_journal", "sealed", "slots_used"]
 
@@ -62,8 +62,9 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
     """The job, with a TakenOver of this term as its last entry: no former coordinator adds another one.
 
     None for a journal that has no whole snapshot, and will not have one any more: its submission was not
-    accepted.  So it is with one that was deleted: a coordinator that had found that out did not come to drop
-    the job, or is the next one already.  Raises Fenced when one of a higher term has sealed it.
+    accepted.  So it is with one that was deleted or is forgotten: a coordinator that had found that out did
+    not come to drop the job, or is the next one already.  Raises Fenced when one of a higher term has sealed
+    it.
     """
     read = await read_journal(cells, journal)
     while True:
@@ -72,7 +73,10 @@ async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[S
             raise Fenced(f"a coordinator of term {read.entries[-1].term} has {journal}", outcome="failed")
         batch = events_batch([(0.0 if job is None else job.at, TakenOver(node))])
         seal = JournalEntry(term, read.next_number, read.base, "events", 0, 1, batch)
-        found = await cells.write(entry_key(journal, seal.slot), seal.encode(), seal.former_version)
+        try:
+            found = await cells.write(entry_key(journal, seal.slot), seal.encode(), seal.former_version)
+        except ForgottenJournal:
+            return None
         if found is None:
             read.entries.append(seal)
             return None if job is None else (job, read)

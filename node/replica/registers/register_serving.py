@@ -1,7 +1,8 @@
 """The owner's side of a register: answers proposers, readers, and owners that heal.
 
 Each message is checked against the row of its key before anything is touched (rule T5), and answered only
-once the state that it tells of is on the disk (rule R1).
+once the state that it tells of is on the disk (rule R1).  Those about journals that are forgotten are refused
+(rule J29, docs/protocol/jobs.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ringmill.cluster.ids import Epoch
 from ringmill.cluster.os_errors import told
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import (
     ACCEPT,
     PREPARE,
@@ -48,12 +50,14 @@ class RegisterServing:
         routes: Routes,
         registers: RegisterStore,
         remains: RemainsStore,
+        forgotten: ForgottenStore,
         engine: Engine,
         clock: Clock,
     ) -> None:
         self._routes = routes
         self._registers = registers
         self._remains = remains
+        self._forgotten = forgotten
         self._engine = engine
         self._clock = clock
 
@@ -91,12 +95,20 @@ class RegisterServing:
     def _admit(self, incoming: Incoming, route: Route) -> None:
         """At the moment of a promise: who asked still waits for it, and the row is the same."""
         check_in_time(incoming, self._clock)
+        self._check_same(route)
+
+    def _check_same(self, route: Route) -> None:
         self._routes.check_same(route)
+        self._check_kept(route)
+
+    def _check_kept(self, route: Route) -> None:
+        if is_own(route.keyspace, route.key):
+            self._forgotten.check(route.key)
 
     async def read(self, incoming: Incoming) -> bytes:
         _, route = await self._asked(incoming)
         state = await self._registers.read(route.place.register_key)
-        self._routes.check_same(route)  # a former owner drops its copy meanwhile
+        self._check_same(route)  # a former owner drops its copy meanwhile, an owner what is forgotten
         return self._answer(route, state, is_done=True)
 
     async def page(self, incoming: Incoming) -> bytes:
@@ -146,4 +158,5 @@ class RegisterServing:
     async def _asked(self, incoming: Incoming) -> tuple[RegisterRequest, Route]:
         request = RegisterRequest.decode(incoming.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=incoming.sender)
+        self._check_kept(route)
         return request, route

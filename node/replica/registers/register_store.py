@@ -8,7 +8,7 @@ disk before: so a node that has lost registers still knows how far its promises 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgpack
@@ -159,6 +159,18 @@ class RegisterStore:
             return True
 
         return await change(self._engine, key, step, frees_space=True)
+
+    async def drop_forgotten(self, keys: Sequence[bytes]) -> None:
+        """Delete registers of journals that are forgotten, whatever they hold (rule J29).
+
+        Nothing may be agreed to about them here any more.  Raises Overloaded, Unavailable, DiskFull.
+        """
+        await self._engine.wait_writable(frees_space=True)
+        batch = Batch()
+        for key in keys:
+            batch.delete(key)
+        self._last = self._engine.apply(batch, frees_space=True)
+        self.removed += len(keys)
 
     async def raise_floor(self, floor: int) -> None:
         """Agree to no ballot that counts to `floor` or less from now on.  Durable on return.

@@ -2,7 +2,8 @@
 
 Any node may, an owner or not: what is agreed is kept by the owners alone.  Requests of one key take turns
 here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md;
-B4: docs/protocol/backups.md.
+B4: docs/protocol/backups.md; J29, by which some registers of the cluster itself are refused:
+docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
-from ringmill.cluster.consensus.remains import with_remains
+from ringmill.cluster.consensus.remains import is_own, with_remains
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
@@ -31,6 +32,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.contracts import TimeKeeper
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
 from ringmill.node.replica.routes import REGISTERS, Route, Routes
 from ringmill.node.requests.deadline import Deadline
@@ -61,6 +63,7 @@ class RegisterCoordinator:
         clock: Clock,
         entropy: Entropy,
         kept_operations: int,
+        forgotten: ForgottenStore,
     ) -> None:
         self._node = node
         self._start = start
@@ -72,13 +75,15 @@ class RegisterCoordinator:
         self._clock = clock
         self._entropy = entropy
         self._kept_operations = kept_operations
+        self.forgotten = forgotten
         self._counter = 0
         self._turns: dict[tuple[str, bytes], tuple[asyncio.Lock, list[None]]] = {}
 
     async def read(self, request: RegisterRead) -> RegisterResult:
         """What the register holds at some moment of this call (rule R3).
 
-        Raises QuorumNotReached, DeadlineExceeded, InvalidArgument, WrongEpoch, Unavailable.
+        Raises QuorumNotReached, DeadlineExceeded, InvalidArgument, WrongEpoch, Unavailable; NotFound for a
+        register of a journal that is forgotten.
         """
         route, deadline = await self._admitted(request)
         phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
@@ -145,6 +150,8 @@ class RegisterCoordinator:
         route = await self._routes.register_by_name(
             request.keyspace, request.key, request.epoch, deadline.left_s
         )
+        if is_own(route.keyspace, route.key):
+            self.forgotten.check(route.key)
         return route, deadline
 
     @asynccontextmanager

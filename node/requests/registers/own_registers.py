@@ -15,6 +15,10 @@ class OwnRegisters:
     def __init__(self, registers: RegisterCoordinator) -> None:
         self._registers = registers
 
+    @property
+    def former_term(self) -> int:
+        return self._registers.forgotten.known.before.term
+
     async def read_cell(self, key: bytes, timeout_s: float) -> tuple[int, bytes | None]:
         found = await self._registers.read(RegisterRead("", key, timeout_s))
         return found.version, found.value

@@ -28,6 +28,7 @@ from ringmill.node.jobs.stages import next_stage
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import Tenure
 from ringmill.node.jobs.workers.orders import Orders, Polled
+from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
@@ -255,6 +256,11 @@ def _bad_records_whole() -> Bends:
     return (method(SetAside.results_of, results_of),)
 
 
+def _forgotten_refused() -> Bends:
+    """Owners remove what is forgotten, and take anything that comes later."""
+    return (method(ForgottenStore.check, lambda store, key: None),)
+
+
 _USUAL: Final = usual_options(("jobs",))
 _DAMAGE: Final = replace(_USUAL, faults=("shuffle_damage",))
 _POWER: Final = replace(_USUAL, faults=("crash_all",))
@@ -417,5 +423,11 @@ JOB_ABLATIONS: Final = (
         _seen_down_passed(),
         replace(_USUAL, faults=(), core=1.0),
         rules=("T7",),
+    ),
+    Ablation(
+        "forgotten-refused",
+        "owners refuse what concerns a journal that is forgotten",
+        _forgotten_refused(),
+        rules=("J29",),
     ),
 )

@@ -4,7 +4,7 @@ At every moment an output is whole and right or invisible; once shown it stays, 
 well when its job has succeeded; a job that failed or was killed shows nothing; each record and counter of a
 success was counted once; a paused job begins nothing; every job that fails does so for a cause that the
 faults of the run can have.  A job that was accepted ends, whatever becomes of its coordinators, and all who
-tell of its end tell the same.
+tell of its end tell the same.  Of a job that is forgotten no owner keeps anything, and nothing comes back.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ def check_jobs(history: History) -> Iterator[Violation]:
         yield from _ended_once(job)
         yield from _held_back(job)
         yield from _not_held_up(history, job)
+    for name in history.jobs.revived:
+        yield _violation(name, "an entry was written to a journal that is forgotten")
+    for name in history.jobs.left:
+        yield _violation(name, "a register of a journal that is forgotten is still there")
     for output in sorted({job.output for job in history.jobs.jobs}):
         yield from _invisible(history, output)
         yield from _never_taken_away(history, output)

@@ -41,6 +41,7 @@ JOB_MARKS: Final = (
     "a former coordinator finds the journal sealed",
     "a former coordinator wrote while its journal was sealed",
     "a coordinator finds that another one has the jobs",
+    "registers of a journal that is forgotten are removed",
     "a job's journal begins anew with a snapshot",
     "a worker has an order ahead",
     "an order travels with the answer to a report",

@@ -19,12 +19,13 @@ from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
 from ringmill.simulator.subjects.jobs.chained import with_chains
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.jobs.faults import KINDS
+from ringmill.simulator.subjects.jobs.forgetting.forgotten_jobs import FURTHER_CLIENT, forget_jobs
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
 from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, plan_of_core
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
-from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
+from ringmill.simulator.subjects.jobs.tunables import KEPT_JOBS, draw_job_tunables
 from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs, with_pauses
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -46,6 +47,7 @@ class JobWorkload:
 
     def __init__(self, seed: int, options: SimulationOptions) -> None:
         self._seed = seed
+        self._is_alone = options.subjects == ("jobs",)
         self._bundle = packed_job()
         self._plans = draw_plans(
             stream(seed, "jobs"),
@@ -74,7 +76,7 @@ class JobWorkload:
         former = stream(self._seed, "jobs/former")
         self._plans = with_former_outputs(self._plans, former, world.shared)
         self._reader = Reader(world, self._expected.files)
-        world.ground.clients += [*map(_client_of, self._plans), CORE_CLIENT, _LAST_CLIENT]
+        world.ground.clients += [*map(_client_of, self._plans), CORE_CLIENT, _LAST_CLIENT, FURTHER_CLIENT]
         jobs = world.history.jobs
         jobs.records, jobs.counters = self._expected.records, self._expected.counters
         specs = [plan.spec for plan in self._plans]
@@ -117,6 +119,9 @@ class JobWorkload:
         for record in self._world.history.jobs.jobs:
             if record.is_accepted:
                 await self._ask_last(record, partial(JobSession.look_up, within_s=_LAST_LOOK_S))
+        if self._world.tunables.node.coordinator.kept_jobs == KEPT_JOBS:
+            draws = stream(self._seed, "jobs/forgetting")
+            await forget_jobs(self._world, self._plans[0], self._bundle, draws, may_stop=self._is_alone)
 
     async def _ask_last(
         self, record: JobRecord, ask: Callable[[JobSession, JobRecord], Coroutine[Any, Any, None]]

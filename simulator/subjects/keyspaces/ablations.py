@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import ringmill.node.membership.epoch_voter
+import ringmill.node.membership.letting_join
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ring.access.used_token_changes import used_up
+from ringmill.cluster.ring.access.used_tokens import UsedToken
 from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs import keyspaces_pb2
 from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
@@ -122,6 +126,13 @@ def _first_document_counts() -> Bends:
     return (method(Forming._holders, all_hold_it),)
 
 
+def _used_tokens_noted() -> Bends:
+    def note_nothing(following: Topology, token: UsedToken, now_s: float) -> Topology:
+        return following
+
+    return (use(ringmill.node.membership.letting_join, used_up, note_nothing),)
+
+
 EPOCH_ABLATIONS: Final = (
     Ablation(
         "documents-synced",
@@ -185,5 +196,19 @@ EPOCH_ABLATIONS: Final = (
         _changes_name_ids(),
         _of("pause", "one_way"),
         rules=("T2",),
+    ),
+    Ablation(
+        "used-tokens-noted",
+        "the epoch that adds the node of a join token notes the token, whatever becomes of the node",
+        _used_tokens_noted(),
+        SimulationOptions(_KEYSPACES, nodes=3, faults=()),
+        rules=("T11",),
+    ),
+    Ablation(
+        "used-tokens-by-median",
+        "a used token is forgotten by the median of the clocks, not by the one of who makes an epoch",
+        (method(HybridClock.shared_expiry_ms, HybridClock.wall_ms),),
+        SimulationOptions(_KEYSPACES, nodes=3, faults=()),
+        rules=("T11",),
     ),
 )

@@ -15,7 +15,7 @@ from ringmill.cluster.ring.topology import KeyspaceEntry, Topology
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 
-__all__ = ["check_documents", "check_newest", "check_rivals"]
+__all__ = ["check_documents", "check_newest", "check_rivals", "check_stolen"]
 
 _MOST_SEATS: Final = 2
 """Entries of members, and of voters, that one of two documents has: one comes, leaves, or gets another disk
@@ -47,6 +47,12 @@ def check_rivals(served: dict[str, str]) -> Iterator[Violation]:
         yield Violation("C18", b"", f"nodes serve in two clusters that were formed at once: {told}")
     if not served:
         yield Violation("C18", b"", "two clusters were formed of the same nodes at once, and none serves")
+
+
+def check_stolen(let_in: Sequence[str]) -> Iterator[Violation]:
+    """A join token lets one disk in; `let_in` are those that it has let in beside that one."""
+    for disk in let_in:
+        yield Violation("C18", b"", f"a join token that was used has given the secret to disk {disk}")
 
 
 def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[str]:

@@ -12,5 +12,6 @@ KEYSPACE_MARKS: Final = (
     "a change of the topology is finished for another node",
     "two nodes propose an epoch at once",
     "who asks for the newest document finishes its decision",
+    "a join token is shown again after its node was removed",
     "a change of a keyspace leaves alone the one that has its name now",
 )

@@ -14,11 +14,17 @@ from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.keyspaces.ablations import EPOCH_ABLATIONS
-from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest, check_rivals
+from ringmill.simulator.subjects.keyspaces.checkers import (
+    check_documents,
+    check_newest,
+    check_rivals,
+    check_stolen,
+)
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
+from ringmill.simulator.subjects.keyspaces.stolen_tokens import StolenToken
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
@@ -34,8 +40,9 @@ _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its nod
 _LOOK_EVERY_S: Final = 0.25
 _VOTER_DOWN_S: Final = 10.0  # votes that pass on after minutes are not waited for
 _CORE, _LAST = "k-core", "k-last"
-_OF_DOCUMENTS: Final = ("epochs", "votes passed on", "rivals")
+_OF_DOCUMENTS: Final = ("epochs", "votes passed on", "rivals", "tokens shown again")
 _RIVALS_SHARE: Final = 0.25  # of the runs, in which two operators form a cluster of new nodes in the end
+_STOLEN_SHARE: Final = 0.25  # of the runs, in which a host joins new nodes in the end and its token is stolen
 
 
 class KeyspaceWorkload:
@@ -52,6 +59,7 @@ class KeyspaceWorkload:
         self.adopted: list[Adopted] = []
         self._held: dict[str, int] = {}
         self._rivals: dict[str, str] | None = None
+        self._stolen: StolenToken | None = None
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -113,6 +121,9 @@ class KeyspaceWorkload:
         self._held = self._epochs()
         if stream(self._seed, "keyspaces/rivals").random() < _RIVALS_SHARE:
             self._rivals = await form_at_once(self._world)
+        if stream(self._seed, "keyspaces/stolen").random() < _STOLEN_SHARE:
+            self._stolen = StolenToken(self._world)
+            await self._stolen.run()
 
     def unrest(self) -> list[Violation]:
         if dead := self._dead_votes():
@@ -127,14 +138,22 @@ class KeyspaceWorkload:
         found = [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
         for call, story in late_calls(self.calls):
             found.append(Violation("C22", call.name.encode(), f"{call.kind} of a keyspace {story}"))
-        return found if self._rivals is None else [*found, *check_rivals(self._rivals)]
+        if self._rivals is not None:
+            found += check_rivals(self._rivals)
+        return found if self._stolen is None else [*found, *check_stolen(self._stolen.let_in)]
 
     def figures(self, history: History) -> Figures:
         calls = Counter(f"{call.kind} {call.outcome}" for call in self.calls)
         newest = max((each.topology.epoch for each in self.adopted), default=0)
         voters = {int(each.topology.epoch): each.topology.voter_nodes for each in self.adopted}
         passed_on = sum(voters[epoch] != voters[epoch - 1] for epoch in voters if epoch - 1 in voters)
-        return {**calls, "epochs": newest, "votes passed on": passed_on, "rivals": self._rivals is not None}
+        return {
+            **calls,
+            "epochs": newest,
+            "votes passed on": passed_on,
+            "rivals": self._rivals is not None,
+            "tokens shown again": 0 if self._stolen is None else self._stolen.tries,
+        }
 
     async def _work(self, name: str) -> None:
         timeout_s = stream(self._seed, f"client/{name}").choice((0.3, 1.0, 5.0))
@@ -164,10 +183,11 @@ class KeyspaceWorkload:
 def _told(figures: Figures) -> str:
     asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
     ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
-    epochs, passed_on, rivals = (figures.get(name, 0) for name in _OF_DOCUMENTS)
+    epochs, passed_on, rivals, shown = (figures.get(name, 0) for name in _OF_DOCUMENTS)
     told = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
     told += f", {passed_on:,} votes passed on" if passed_on else ""
-    return f"{told}, {rivals:,} clusters formed twice at once" if rivals else told
+    told += f", {rivals:,} clusters formed twice at once" if rivals else ""
+    return f"{told}, join tokens shown again {shown:,} times" if shown else told
 
 
 def _fields(figures: Figures) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ringmill.client.routing.directory import Directory
+from ringmill.node.node_options import CoordinatorOptions
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
@@ -171,10 +172,10 @@ def _fields(figures: Figures) -> Mapping[str, Any]:
 
 
 def _tuned(seed: int, tunables: Tunables) -> Tunables:
-    """Members notice quickly who is down, and windows are small."""
+    """Members notice quickly who is down, and windows are small.  No job is forgotten beside others."""
     node = tunables.node
     window = stream(seed, "loads/tunables").choice((1, 2, 4))
-    coordinator = replace(node.coordinator, load_window=window)
+    coordinator = replace(node.coordinator, load_window=window, kept_jobs=CoordinatorOptions().kept_jobs)
     return replace(tunables, profile="fast", node=replace(node, coordinator=coordinator))
 
 

@@ -127,6 +127,8 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
         (facts(metrics={"n1": told("n1", overload_step=3)}), "overload", "warning", "n1 leaves things off",
          "ringmill top"),
         (facts(has_tls=True, has_token=False), "access", "wrong", "without a token", "--token-file"),
+        (facts(metrics={"n1": told("n1", accepted_secrets=1), "n2": told("n2", accepted_secrets=2)}),
+         "secret", "warning", "n2 accept two secrets", "auth rotate-secret --finish"),
         (facts(metrics={"n1": told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300)}), "comparing",
          "warning", "n1 has not compared all its copies for 122 minutes", "repair status"),
     ],
@@ -152,7 +154,7 @@ def test_what_a_client_may_not_ask_is_said_and_not_taken_for_well() -> None:
     assert "role jobs" in found["jobs"].told and not is_wrong(found.values())
 
 
-FIGURED = {"versions", "clocks", "disks", "stores", "compaction", "hints", "overload", "comparing"}
+FIGURED = {"versions", "clocks", "disks", "stores", "compaction", "hints", "overload", "secret", "comparing"}
 
 
 @pytest.mark.parametrize(

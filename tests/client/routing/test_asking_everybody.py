@@ -116,6 +116,28 @@ async def test_a_member_that_left_is_asked_no_more_and_is_no_reason() -> None:
         assert (seen.health, seen.reasons, len(seen.nodes)) == ("ok", (), 5)
 
 
+async def test_one_that_is_not_heard_makes_no_other_one_suspect() -> None:
+    """It is to be removed as dead, and answers: who has taken its host over may have it say anything."""
+    cluster = ToldCluster()
+    honest = cluster._status
+
+    def lies(name: str) -> StatusResponse:
+        told = honest(name)
+        for each in told.members if name == "n5" else ():
+            each.state = "down" if each.id in ("n1", "n2") else "up"
+        return told
+
+    cluster._status = lies  # type: ignore[method-assign]
+    async with directory_of(cluster) as directory:
+        states = [each.state for each in (await cluster_status(directory, 5.0)).nodes]
+        assert states == ["suspect", "suspect", "up", "up", "up"]
+        seen = await cluster_status(directory, 5.0, unheard=[NodeId("n5")])
+        assert [each.state for each in seen.nodes] == ["up"] * 4 + ["suspect"], "as of one that is silent"
+        assert [each.pid for each in seen.nodes] == [1, 1, 1, 1, None]
+        with pytest.raises(Unavailable):
+            await cluster_status(directory, 5.0, unheard=[NodeId(f"n{at}") for at in range(1, 6)])
+
+
 async def test_who_hears_of_an_epoch_a_moment_later_is_asked_again_and_who_stays_behind_is_a_reason() -> None:
     cluster = ToldCluster()
     async with directory_of(cluster) as directory:

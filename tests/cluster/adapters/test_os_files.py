@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ringmill.cluster.adapters.files import tree_removal
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.tree_removal import remove_tree
 from ringmill.cluster.os_errors import passes
@@ -307,3 +308,11 @@ def test_folders_that_cannot_be_moved_are_removed_where_they_are(
     monkeypatch.setattr(os, "rename", refuse)
     remove_tree(str(tree))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_lists_what_is_not_there_ends_the_removal_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_removal, "_entries", lambda _: [("ghost", False)])
+    with pytest.raises(OSError, match="not empty"):
+        remove_tree(str(tmp_path))

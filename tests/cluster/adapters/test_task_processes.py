@@ -68,13 +68,15 @@ async def test_a_task_lives_in_its_own_session_and_folder_with_nothing_of_the_no
             import json, os
             answer(json.dumps({
                 "pid": os.getpid(), "session": os.getsid(0), "group": os.getpgid(0), "folder": os.getcwd(),
-                "environment": dict(os.environ), "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))),
+                "environment": dict(os.environ), "score": open("/proc/self/oom_score_adj").read(),
+                "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))),
             }))
             """,
         )
     )
     assert seen["pid"] == seen["session"] == seen["group"] == task.pid
     assert seen["folder"] == str(tmp_path)
+    assert int(seen["score"]) >= 800, "the kernel ends a task before its node when memory runs out"
     assert seen["environment"].pop("RINGMILL_TASKS_OF") in environment_of(processes.forkserver_pid)
     assert seen["environment"] == {"HELLO": "task"}
     assert seen["descriptors"] == [0, 1, 2, 3, 4]  # 4 is the listing's own

@@ -80,8 +80,8 @@ def test_arrays_in_arrays_are_refused_however_deep_they_are() -> None:
 
 
 def test_a_later_format_version_is_named() -> None:
-    with pytest.raises(ProtocolMismatch, match="version 8"):
-        Topology.decode(msgpack.packb([8, 1]))
+    with pytest.raises(ProtocolMismatch, match="version 9"):
+        Topology.decode(msgpack.packb([9, 1]))
 
 
 def test_the_first_document_names_its_cluster_by_its_own_hash() -> None:

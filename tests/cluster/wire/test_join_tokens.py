@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
+import msgpack
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
@@ -38,6 +41,16 @@ def test_a_text_that_was_cut_or_changed_is_no_token(text: str) -> None:
         JoinToken.parse(text)
     with pytest.raises(InvalidArgument):
         JoinGrant.decode(TOKEN.grant.encode()[:-1])
+
+
+def test_a_grant_that_is_written_in_other_bytes_is_the_same_token() -> None:
+    """Who has a token can write its grant anew, and the key that goes with it is still the right one."""
+    fields = msgpack.packb([GRANT.cluster, GRANT.node]) + b"\xcf" + GRANT.expires_s.to_bytes(8, "big")
+    body = b"\x01\x94" + fields[1:] + msgpack.packb(GRANT.salt)
+    other = JoinGrant.decode(body + crc32(body).to_bytes(4, "big"))
+    assert body[:-4] not in GRANT.encode()
+    assert (other.used, other.token("secret")) == (GRANT.used, TOKEN)
+    assert JoinGrant(GRANT.cluster, GRANT.node, GRANT.expires_s, b"t" * 16).used.id != GRANT.used.id
 
 
 def test_the_secret_is_opened_by_who_has_the_key_and_asked_for_it() -> None:

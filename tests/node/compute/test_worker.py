@@ -397,6 +397,9 @@ async def test_what_one_attempt_printed_is_not_told_of_the_next(bench: Bench) ->
     noisy = await bench.run(bench.map_assignment("poison\n", "print"))
     quiet = await bench.run(bench.map_assignment("fine\n", "print", number=2))
     assert (len(noisy.output), quiet.output) == (64 * 1024, b"")
+    ends = [each for each in bench.classes if each is not Priority.CONTROL]
+    assert ends == [Priority.WRITE], "a long report does not go before probes (rule F1)"
+    assert bench.classes[-1] is Priority.CONTROL
 
 
 async def test_a_job_that_stops_the_forkserver_costs_seconds_and_not_the_node(

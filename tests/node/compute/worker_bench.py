@@ -49,9 +49,11 @@ class Bench:
     progress: list[AttemptReport] = field(default_factory=list)
     refuse_reports: int = 0
     answer: bytes = b""  # to the next report
+    classes: list[Priority] = field(default_factory=list)  # of the messages with reports
     refusal: RingmillError = field(default_factory=lambda: Overloaded("the coordinator stumbles"))
 
     def hear(self, incoming: Incoming) -> bytes:
+        self.classes.append(incoming.priority)
         reports = decode_reports(incoming.body)
         if not reports[0].has_ended:
             self.progress += reports

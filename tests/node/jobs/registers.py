@@ -14,6 +14,7 @@ class Registers:
         held: dict[bytes, tuple[int, bytes | None]] | None = None,
         is_cut: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.former_term = 0
         self.held = {} if held is None else held
         self.is_cut = is_cut
         self.before_write: Callable[[bytes], None] = lambda key: None

@@ -37,7 +37,7 @@ from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.jobs import job_coordinator, job_driver
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_step_runner import JobStepRunner
-from ringmill.node.jobs.journal import cells, job_index
+from ringmill.node.jobs.journal import cells
 from ringmill.node.jobs.journal.cells import INDEX, entry_key
 from ringmill.node.jobs.journal.job_index import IndexRow, listed_jobs
 from ringmill.node.jobs.journal.job_journal import JobJournal
@@ -431,37 +431,6 @@ async def test_a_journal_that_was_deleted_before_its_job_was_dropped_does_not_en
     cluster.write_input("one two\n")
     assert (await cluster.run(cluster.spec("job-2"))).state == "SUCCEEDED"
     await cluster.until(lambda: "job-1" not in listed_jobs(cluster.held[INDEX][1])[1])
-
-
-async def test_a_job_leaves_the_list_once_its_journal_is_deleted(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job_index, "_MAX_OVER", 2)
-    cluster.write_input("one two\n")
-    for job in ("job-1", "job-2"):
-        assert (await cluster.run(cluster.spec(job, out=job))).state == "SUCCEEDED"
-    registers = cluster.nodes[N1].registers
-    prefix, is_away = b"ringmill/job/job-1.", [True]
-
-    def away(key: bytes) -> None:
-        if key.startswith(prefix) and is_away[0]:
-            raise Unavailable("no owner answers", outcome="failed")
-
-    registers.before_write = away
-
-    def listed() -> list[str]:
-        return sorted(listed_jobs(cluster.held[INDEX][1])[1])
-
-    def is_over(job: str) -> bool:
-        return job in listed() and listed_jobs(cluster.held[INDEX][1])[1][job].is_over
-
-    assert (await cluster.run(cluster.spec("job-3", out="job-3"))).state == "SUCCEEDED"
-    await cluster.until(lambda: is_over("job-3"))
-    assert listed() == ["job-1", "job-2", "job-3"]
-    is_away[0] = False
-    assert (await cluster.run(cluster.spec("job-4", out="job-4"))).state == "SUCCEEDED"
-    await cluster.until(lambda: listed() == ["job-3", "job-4"])
-    assert not [key for key, (_, value) in cluster.held.items() if key.startswith(prefix) and value]
 
 
 def packed_list(*rows: IndexRow, term: int) -> bytes:

@@ -34,6 +34,7 @@ def filling_on(engine: ForgetfulEngine) -> tuple[Filling, Any]:
         objects=objects,
         watermarks=nothing,
         remains=nothing,
+        forgotten=nothing,
         topology=nothing,
         transport=nothing,
         settle=nothing,

@@ -20,7 +20,7 @@ from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
 from ringmill.cluster.errors import Conflict, DeadlineExceeded
-from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId, keyspace_bytes
+from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId, keyspace_bytes
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
@@ -394,6 +394,27 @@ def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_de
         run(story, purge=SOON)
 
 
+def removal_of_n1(around: Any) -> RegisterRemoval:
+    return RegisterRemoval(
+        NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
+        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+    )  # fmt: skip
+
+
+async def test_of_copies_that_moved_away_nothing_is_kept_in_memory() -> None:
+    members = [
+        Member(NodeId(name), DiskId(f"{n:032x}"), f"127.0.0.1:{7000 + n}") for n, name in enumerate(NAMES)
+    ]
+    topology = first_topology("demo", members, partitions=16)
+    former = {Copy(PartitionId(3), Epoch(9)), Copy(PartitionId(4), Epoch(9))}
+    around: Any = SimpleNamespace(emptied=former, unused=set(), wall_ms=lambda: 1, stretch=1.0)
+    removal = removal_of_n1(around)
+    removal._waiting |= former
+    await removal.round(topology)
+    assert set(removal._due) == {Copy(PartitionId(n), Epoch(1)) for n in range(16)}
+    assert not removal._waiting
+
+
 async def test_copies_that_are_looked_through_at_once_leave_turns_of_the_loop_to_requests() -> None:
     """As many are new when a node has joined; a scan that finds nothing need not wait for anything."""
     members = [
@@ -401,10 +422,7 @@ async def test_copies_that_are_looked_through_at_once_leave_turns_of_the_loop_to
     ]
     topology = first_topology("demo", members, partitions=256)
     around: Any = SimpleNamespace(emptied=set(), unused=set(), wall_ms=lambda: 1, stretch=1.0)
-    removal = RegisterRemoval(
-        NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
-        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
-    )  # fmt: skip
+    removal = removal_of_n1(around)
     turns = 0
 
     async def requests() -> None:

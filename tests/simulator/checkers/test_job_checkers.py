@@ -48,6 +48,12 @@ def test_c9_a_disk_that_fails_later_does_not_excuse_a_job(
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
 
 
+@pytest.mark.parametrize("what", ["revived", "left"])
+def test_c9_of_a_journal_that_is_forgotten_nothing_is_left_and_nothing_comes_back(what: str) -> None:
+    jobs = JobHistory(**{what: ["ringmill/job/job-1.1.1/0"]})  # type: ignore[arg-type]
+    assert [v.property for v in check_jobs(History(jobs=jobs))] == ["C9"]
+
+
 @pytest.mark.parametrize(
     ("fired_at", "is_excused"), [({}, False), ({"crash_all": 5.0}, True), ({"crash_all": 8.0}, False)]
 )

@@ -47,6 +47,8 @@ def test_five_voters_with_objects_beside() -> None:
         ("documents-synced", 2),
         ("votes-passed-on", 15),
         ("first-document-counts", 3),
+        ("used-tokens-noted", 3),
+        ("used-tokens-by-median", 11),
     ],
 )
 def test_a_safeguard_of_epochs_that_is_off_is_missed(name: str, first: int) -> None:

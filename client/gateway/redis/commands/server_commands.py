@@ -175,6 +175,12 @@ def _figures(section: str, connection: RedisConnection) -> dict[str, object]:
         "stats": {
             "total_connections_received": door.connections_made,
             "total_commands_processed": door.commands_done,
+            "expired_keys": door.expiry.expired_keys,
+            "swept_keys": door.expiry.swept_keys,
+            "swept_databases": door.expiry.swept_databases,
+            "sweep_failures": door.expiry.sweep_failures,
+            "sweep_last_round_seconds": round(door.expiry.last_round_s),
+            "sweep_last_round_ended": int(door.expiry.last_round_ended),
         },
         "replication": {"role": "master", "connected_slaves": 0},
         "cluster": {"cluster_enabled": 0},
@@ -191,6 +197,6 @@ def _config_set(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 @for_connection("CONFIG|RESETSTAT", 2, "admin")
 def _config_resetstat(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """Count the commands of this gateway from 0 again."""
-    connection.door.commands_done = 0
+    """Count the commands of this gateway, and what has expired, from 0 again."""
+    connection.door.commands_done = connection.door.expiry.expired_keys = 0
     return OK

@@ -36,6 +36,7 @@ from ringmill.client.gateway.redis.serving.lateness import Lateness, untaken_byt
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.turns import Turns
@@ -63,6 +64,7 @@ class DoorOfConnection(Protocol):
     began_s: float
     connections_made: int
     commands_done: int
+    expiry: ExpiryFigures
 
     def opened(self, connection: RedisConnection) -> str:
         """Note a new connection; why it is refused, "" when it is not."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from ringmill.client.gateway.clients_by_token import MOST_TOKENS, ClientsByToken
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.store.database import Database
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.ports import Clock, Entropy
 
@@ -31,6 +32,7 @@ class ServedDatabases:
         timeout_s: float,
         clock: Clock,
         entropy: Entropy,
+        figures: ExpiryFigures,
     ) -> None:
         """`names` are the keyspaces of some numbers, in the place of `redis<n>`."""
         self._clients = clients
@@ -38,7 +40,13 @@ class ServedDatabases:
         self._timeout_s = timeout_s
         self._entropy = entropy
         self._clock = clock
+        self._figures = figures
         self._open: OrderedDict[tuple[str, int], Database] = OrderedDict()
+
+    @property
+    def keyspaces(self) -> Collection[str]:
+        """Of all numbers, whether they exist or not."""
+        return self._names.values()
 
     def database(self, token: str, number: int) -> Database:
         """The same object for the same token and number, while it is used.  Raises RedisError."""
@@ -53,6 +61,7 @@ class ServedDatabases:
                 timeout_s=self._timeout_s,
                 clock=self._clock,
                 entropy=self._entropy,
+                figures=self._figures,
             )
         self._open.move_to_end(place)
         if len(self._open) > MOST_TOKENS * len(self._names):

@@ -13,6 +13,7 @@ from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.redis.commands.arguments.globs import Matching, literal_prefix
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_index import KeyIndex, NamedKey
 from ringmill.client.gateway.redis.store.key_queues import KeyQueues
 from ringmill.client.gateway.redis.store.typed_values import Entry, type_name
@@ -26,6 +27,7 @@ MOST_CURSORS: Final = 10_000
 _CURSORS: Final = 1 << 20
 """Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not
 exact in JavaScript."""
+_EXPIRED: Final = "has expired"
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
 
@@ -45,7 +47,9 @@ class Database:
         timeout_s: float,
         clock: Clock,
         entropy: Entropy,
+        figures: ExpiryFigures | None = None,
     ) -> None:
+        """`name` is that of the keyspace of registers."""
         self.name = name
         self._clients = clients
         self._token = token
@@ -53,7 +57,9 @@ class Database:
         self._cursors: OrderedDict[int, str] = OrderedDict()
         drawn = int.from_bytes(entropy.random_bytes("redis.cursors", 4))
         self._numbers = itertools.count(drawn * _CURSORS + 1)
-        self.keys = KeyQueues(self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock)
+        self.keys = KeyQueues(
+            self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock, figures=figures
+        )
 
     async def scan(
         self, cursor: int, pattern: bytes | None, count: int, type_wanted: bytes | None
@@ -113,7 +119,7 @@ class Database:
         return self._clients.lent(self._token)
 
     def _index_of(self, client: AsyncClient) -> KeyIndex:
-        return KeyIndex(client, self.name, self._clock)
+        return KeyIndex(client, self.name, self._clock.wall)
 
     async def _present(
         self, names: Sequence[NamedKey], matching: Matching | None, type_wanted: bytes | None
@@ -128,19 +134,14 @@ class Database:
                 raise told
             if told == "none":
                 absent.append(name)
+            elif told == _EXPIRED:
+                continue  # it may still be there, if nobody could remove it
             elif type_wanted is None or told.encode() == type_wanted:  # type: ignore[union-attr]
                 present.append(name.key)
-        await self._remove(absent)
+        if any(name.is_old for name in absent):
+            async with self._lent() as client:
+                await self._index_of(client).remove_old(absent)
         return present
-
-    async def _remove(self, absent: Sequence[NamedKey]) -> None:
-        old = [name for name in absent if name.is_old]
-        if not old:
-            return
-        async with self._lent() as client:
-            index = self._index_of(client)
-            # Who may only read leaves them to others.
-            await asyncio.gather(*(index.remove(name) for name in old), return_exceptions=True)
 
     def _number_of(self, place: str) -> int:
         if not place:
@@ -164,4 +165,4 @@ async def _matched(names: Sequence[NamedKey], matching: Matching) -> AsyncIterat
 
 
 def _type_of(entry: Entry, _now_ms: int) -> Reply:
-    return type_name(entry.value)
+    return _EXPIRED if entry.has_expired and entry.value is None else type_name(entry.value)

@@ -2,25 +2,27 @@
 
 A key's name is put there before the key gets a value, and again whenever it gets one after it had none.  So a
 scan of the names finds every key.  It may find some that have no value: they are read before they are shown,
-and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  A
+and a name that is older than 10 minutes and has no value is removed, unless it was put again meanwhile.  The
+name of a key that has expired stays until the key is removed, as nothing would find that any more (R7).  A
 gateway that stands still for 10 minutes between the two steps leaves a key that scans do not find.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.store.key_names import kept_name, key_named
 from ringmill.client.values import CausalContext, Item
-from ringmill.cluster.ports import Clock
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.wire.scan_cursor import ScanBounds, decode_cursor, encode_cursor
 from ringmill.cluster.wire.token_text import parsed_token, token_text
 
-__all__ = ["INDEX_SUFFIX", "IndexPage", "KeyIndex", "NamedKey"]
+__all__ = ["INDEX_SUFFIX", "KEPT_S", "IndexPage", "KeyIndex", "NamedKey"]
 
 INDEX_SUFFIX: Final = "-keys"
 KEPT_S: Final = 600.0
@@ -45,14 +47,14 @@ class IndexPage:
 
 
 class KeyIndex:
-    def __init__(self, client: AsyncClient, name: str, clock: Clock) -> None:
-        """`name` is that of the keyspace of registers."""
+    def __init__(self, client: AsyncClient, name: str, wall: Callable[[], float]) -> None:
+        """`name` is that of the keyspace of registers; `wall` tells the time, in seconds since 1970."""
         self._space = client.keyspace(name + INDEX_SUFFIX)
-        self._clock = clock
+        self._wall = wall
 
     async def note(self, key: bytes, timeout_s: float) -> None:
         """Have the key found by scans.  Raises as `AsyncKeyspace.put`."""
-        await self._space.put(kept_name(key), _TIME.pack(int(self._clock.wall() * 1000)), timeout=timeout_s)
+        await self._space.put(kept_name(key), _TIME.pack(int(self._wall() * 1000)), timeout=timeout_s)
 
     async def page(self, cursor: str, prefix: bytes, limit: int) -> IndexPage:
         """Names that have the prefix, from `cursor` on, which may be of a page of another prefix; "" begins
@@ -69,12 +71,23 @@ class KeyIndex:
             names.append(NamedKey(key_named(name), self._is_old(item), item.context))
         return IndexPage(names, scan.cursor)
 
-    async def remove(self, name: NamedKey) -> None:
-        """Remove the name as it was read; if it was put again, that stays.  Raises as `delete`."""
-        await self._space.delete(kept_name(name.key), context=name.context)
+    async def remove_old(self, absent: Sequence[NamedKey]) -> list[NamedKey]:
+        """Remove those names of keys without a value that are old, as they were read: one that was put again
+        stays.  Returns those that were removed.
+        """
+        old = [name for name in absent if name.is_old]
+        told = await gather_all(self._is_removed(name) for name in old)
+        return [name for name, is_removed in zip(old, told, strict=True) if is_removed]
+
+    async def _is_removed(self, name: NamedKey) -> bool:
+        try:
+            await self._space.delete(kept_name(name.key), context=name.context)
+        except RingmillError:  # who may only read leaves it to others
+            return False
+        return True
 
     def _is_old(self, item: Item) -> bool:
-        now_ms = self._clock.wall() * 1000
+        now_ms = self._wall() * 1000
         return all(
             len(value) == _TIME.size and now_ms - _TIME.unpack(value)[0] > KEPT_S * 1000
             for value in item.siblings

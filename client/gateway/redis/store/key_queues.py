@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures, remove_expired
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.key_names import kept_name
 from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
@@ -97,6 +98,7 @@ class KeyQueues:
         has_token: bool,
         timeout_s: float,
         clock: Clock,
+        figures: ExpiryFigures | None = None,
     ) -> None:
         """`name` is that of the keyspace of registers; what takes longer than `timeout_s` ends with an
         error."""
@@ -105,6 +107,7 @@ class KeyQueues:
         self._has_token = has_token
         self._timeout_s = timeout_s
         self._clock = clock
+        self._figures = figures or ExpiryFigures()
         self._queues: dict[bytes, _Queue] = {}
         self._client: AsyncClient | None = None
         self._registers: AsyncRegisters | None = None  # of that client
@@ -202,7 +205,7 @@ class KeyQueues:
             replies, entry = await self._first_replies(changes, found_entry, now_ms, until)
             if not entry.is_changed:
                 left_s = self._left_s(until)
-                if entry.has_expired and not await _forget(registers, name, found.version, left_s):
+                if entry.has_expired and not await self._forget(registers, name, found.version, left_s):
                     continue  # somebody else has changed it meanwhile, and it may have a value
                 return replies
             new = entry.encode()
@@ -213,14 +216,26 @@ class KeyQueues:
                     f"ERR the value of the key would have {len(new)} bytes, above {MAX_VALUE_BYTES}"
                 )
             if found.value is None or entry.has_expired:  # its name may be old, and be removed now
-                await KeyIndex(client, self._name, self._clock).note(key, self._left_s(until))
+                await KeyIndex(client, self._name, self._clock.wall).note(key, self._left_s(until))
             try:
                 await self._set(registers, name, new, found.value is None, found.version, until)
             except Conflict:
                 await asyncio.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2 or 0.001)
                 continue
+            self._figures.expired_keys += entry.has_expired
             return replies
+
+    async def _forget(self, registers: AsyncRegisters, name: bytes, version: int, timeout_s: float) -> bool:
+        """Remove what has expired; whoever may not leaves it to others.
+
+        Returns whether the key holds what was found: False when somebody else has changed it.
+        """
+        try:
+            return await remove_expired(registers, name, version, self._figures, timeout_s)
+        except RingmillError as error:
+            _log.debug("an expired key stays: %s", error)
+            return True
 
     def _registers_of(self, client: AsyncClient) -> AsyncRegisters:
         if self._registers is None or client is not self._client:
@@ -398,17 +413,3 @@ def reply_of(change: Change, entry: Entry, now_ms: int) -> Reply:
         return change(entry, now_ms)
     except RedisError as error:
         return error
-
-
-async def _forget(registers: AsyncRegisters, name: bytes, version: int, timeout_s: float) -> bool:
-    """Remove what has expired; whoever may not leaves it to others.
-
-    Returns whether the key holds what was found: False when somebody else has changed it.
-    """
-    try:
-        await registers.cas(name, None, expect_version=version, timeout=timeout_s)
-    except Conflict:
-        return False
-    except RingmillError as error:
-        _log.debug("an expired key stays: %s", error)
-    return True

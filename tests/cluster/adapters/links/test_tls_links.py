@@ -273,6 +273,27 @@ async def test_a_revoked_node_loses_the_links_that_are_open(
     assert caplog.text.count("its connections are ended") == 1, "there were several"
 
 
+async def test_a_revoked_node_loses_the_links_that_it_has_by_a_certificate_of_a_former_authority(
+    over_tcp: Nodes, certificates: Certificates
+) -> None:
+    """Nodes open links when they start, and run for longer than an authority signs."""
+    tls, authority = certificates.of("n1", crl=True), certificates.authority
+    await over_tcp.start("n1", handlers={"do": _do}, tls=tls)
+    n3 = await over_tcp.start("n3", tls=certificates.of("n3"))
+    await ask(n3, N1)
+    authority.rotate()
+    for name in ("n1", "n2", "n3"):
+        authority.issue(name, replace=True)
+    authority.revoke("client/app")
+    authority.finish()
+    tls.look()
+    await ask(n3, N1)
+    authority.revoke("n3")
+    tls.look()
+    with pytest.raises(RingmillError):
+        await ask(n3, N1)
+
+
 async def test_frames_of_nodes_do_not_go_over_grpc(over_tcp: Nodes, certificates: Certificates) -> None:
     await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1"))
     over_tcp.carrier = "grpc"

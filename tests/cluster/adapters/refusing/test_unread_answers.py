@@ -20,8 +20,10 @@ from ringmill.cluster.adapters.network.answered_stream import (
 )
 from ringmill.cluster.adapters.network.answering import Answering
 from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Arrival, Priority
+from ringmill.cluster.wire.error_bytes import decode_error
 from ringmill.cluster.wire.frames import decode_answers, encode_operations
 
 LARGE = b"." * (1024 * 1024)
@@ -81,6 +83,41 @@ async def test_calls_whose_answers_are_slow_hold_up_nobody_behind_them(memory_st
                 await asyncio.sleep(0.01)
         for arrival in begun:
             arrival.answer(b"")
+        serving.cancel()
+
+
+class Later(SystemClock):
+    """A clock that a test puts on."""
+
+    by_s = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.by_s
+
+
+async def test_a_long_answer_that_waited_past_its_deadline_is_not_sent(memory_streams: Any) -> None:
+    """Rule D2: what others wait for would stand behind it."""
+    ours, theirs = memory_streams
+    theirs.moves.clear()
+    clock, answers = Later(), {b"long": LARGE, b"short": b"short"}
+    async with asyncio.TaskGroup() as group:
+        answering = Answering({"x": lambda asked: answers[asked.body]}, name="n1", clock=clock, group=group)
+        serving = group.create_task(answering.serve(theirs, Dialler(NodeId("n2"))))
+        asked = [(60, b"long"), (5, b"long"), (5, b"short"), (60, b"long")]
+        calls = [
+            (number, "x", limit_s * 1_000_000, int(Priority.BULK), body)
+            for number, (limit_s, body) in enumerate(asked)
+        ]
+        await ours.write(encode_operations(calls))
+        await settled()
+        clock.by_s = 30.0
+        theirs.moves.set()
+        told: dict[int, Any] = {}
+        while len(told) < len(calls):
+            told.update({each[0]: each for each in decode_answers(await ours.read())[0]})
+        assert (told[0], told[2], told[3]) == ((0, LARGE), (2, b"short"), (3, LARGE))
+        error = decode_error(told[1][2])
+        assert isinstance(error, DeadlineExceeded) and error.outcome == "unknown"
         serving.cancel()
 
 

@@ -234,6 +234,7 @@ def test_the_secret_is_rotated_under_a_client_that_writes_and_the_former_opens_n
         now, others = file.read_text().split("\n", 1)
         assert others == f"former {former}\n" and now != former
         given.put("k", b"2")
+        assert second_secret(shell) == "warning"
         with opened(address, former) as late, opened(address, now) as early:
             late.put("k", b"3"), early.put("k", b"4")
         assert shell.ok("auth", "rotate-secret", "--finish", "-o", "json").json["former_is_accepted"] is False
@@ -244,6 +245,7 @@ def test_the_secret_is_rotated_under_a_client_that_writes_and_the_former_opens_n
             given.put("k", b"6")
     done = len(acked)
     assert "did not prove" in unproved_by(shell, address, former)
+    assert second_secret(shell) == "ok"
     with opened(address, now) as new:
         assert b"4" in new.get("k").siblings
     has_ended.set()
@@ -251,6 +253,12 @@ def test_the_secret_is_rotated_under_a_client_that_writes_and_the_former_opens_n
     assert len(acked) >= done > 0, "the thread ends at the first error"
     with Client(address) as db:
         assert all(db.get(f"rotated-{each}").value == b"v" for each in range(len(acked)))
+
+
+def second_secret(shell: Shell) -> str:
+    """What the doctor says of it."""
+    findings = shell.run("doctor", "-o", "json").json["findings"]
+    return next(str(each["verdict"]) for each in findings if each["check"] == "secret")
 
 
 def unproved_by(shell: Shell, address: str, token: str) -> str:

@@ -112,6 +112,15 @@ def a_node_joins_by_a_token(by_hand: Shell, addresses: list[str]) -> None:
     with ExitStack() as stack:
         start(stack)  # with the same line: it has the cluster's token now, and needs the other one no more
     assert (host / "log").read_text().count("n4 joined the cluster") == 1
+    by_hand.ok("cluster", "remove", "n4", "--dead", "--yes", *ours)
+    other = [sys.executable, "-P", "-m", "ringmill.node", "--config", str(host / "node.toml"), "--join"]
+    taken = ["--data", str(by_hand.folder / "other"), "--token-file", str(by_hand.folder / "other-token")]
+    again = subprocess.run(
+        [*other, made["token"], *taken],
+        env=our_environment(), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert again.returncode != 0 and "is used up: n4 joined by it, and was removed" in again.stderr
+    assert not (by_hand.folder / "other-token").exists()
 
 
 @pytest.mark.parametrize(

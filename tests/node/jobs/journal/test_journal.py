@@ -151,23 +151,23 @@ async def test_the_list_of_jobs_is_changed_by_the_newest_coordinator_alone() -> 
     registers = Registers()
     cells = Cells(registers)
     row = IndexRow("j-1", "j-1.1.1", "wc:wc", "/out", 1.0)
-    former = JobIndex(cells, 1, await cells.read(INDEX))
+    former = JobIndex(cells, 1, await cells.read(INDEX), most_over=100)
     await former.seal()
     assert await former.put(row) == []
-    newer = JobIndex(cells, 2, await cells.read(INDEX))
+    newer = JobIndex(cells, 2, await cells.read(INDEX), most_over=100)
     await newer.seal()
     assert list(newer.rows) == ["j-1"]
     with pytest.raises(Fenced):
         await former.drop(row)
     with pytest.raises(Fenced):
-        JobIndex(cells, 1, await cells.read(INDEX))
+        JobIndex(cells, 1, await cells.read(INDEX), most_over=100)
     assert listed_jobs((await cells.read(INDEX)).value) == (2, {"j-1": row})
 
 
 async def test_the_list_keeps_a_bounded_history_of_the_jobs_that_are_over() -> None:
     registers = Registers()
     cells = Cells(registers)
-    index = JobIndex(cells, 1, await cells.read(INDEX))
+    index = JobIndex(cells, 1, await cells.read(INDEX), most_over=100)
     rows = [IndexRow(f"j-{at}", f"j-{at}.1.1", "wc:wc", "/out", float(at)) for at in range(103)]
     await index.put(rows[0])
     dropped = []
@@ -194,7 +194,7 @@ async def test_the_list_keeps_a_bounded_history_of_the_jobs_that_are_over() -> N
 
 async def test_the_list_stays_bounded_where_journals_cannot_be_deleted() -> None:
     registers = Registers()
-    index = JobIndex(cells := Cells(registers), 1, await Cells(registers).read(INDEX))
+    index = JobIndex(cells := Cells(registers), 1, await Cells(registers).read(INDEX), most_over=100)
     for at in range(210):
         row = IndexRow(f"j-{at}", f"j-{at}.1.1", "wc:wc", "/out", float(at))
         left = await index.put(row.ended(N1, "SUCCEEDED", 2.5))

@@ -8,18 +8,23 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgpack
 import pytest
 import redis
 
+import ringmill
+from ringmill.client.local.local_state import load_cluster
 from tests.e2e.cli.conftest import Shell
 from tests.e2e.cli.undisturbed.doors.page_commands import DOCS, check_command, page_commands
 from tests.e2e.cli.undisturbed.recipe_files import recipe
 
 PIPELINED = 10_000
+LEFT = [f"left:{number}" for number in range(8)]
 
 
 @contextmanager
@@ -40,10 +45,23 @@ def gateway_of(shell: Shell, *arguments: str) -> Iterator[int]:
             raise
 
 
+def leave_expired(shell: Shell) -> None:
+    """Keys that have expired an hour ago, as a gateway of a release without sweeps has left them."""
+    [home] = (shell.folder / "home").glob("*/cluster.json")
+    cluster = load_cluster(str(home.parent))
+    assert cluster is not None
+    then_ms = int((time.time() - 3600) * 1000)
+    with ringmill.Client([node.address for node in cluster.nodes]) as db:
+        db.keyspace("sessions-keys").mput({key: then_ms.to_bytes(8, "big") for key in LEFT})
+        for key in LEFT:
+            db.registers.keyspace("sessions").cas(key, msgpack.packb(["s", then_ms, b"v"]), expect=None)
+
+
 @pytest.fixture(scope="module")
 def port(shell: Shell) -> Iterator[int]:
     shell.ok("keyspace", "create", "sessions", "--kind", "registers")
     shell.ok("keyspace", "create", "sessions-keys")
+    leave_expired(shell)
     with gateway_of(shell, "--redis-db", "0=sessions") as port:
         yield port
 
@@ -53,6 +71,18 @@ def client(port: int, request: pytest.FixtureRequest) -> Iterator[Any]:
     with redis.Redis(port=port, protocol=request.param) as client:
         client.flushdb()
         yield client
+
+
+def test_what_nobody_asks_for_again_is_removed_in_the_background(shell: Shell, port: int) -> None:
+    with redis.Redis(port=port) as client:
+        until = time.monotonic() + 20
+        while not (figures := client.info("stats"))["sweep_last_round_ended"]:
+            assert time.monotonic() < until, figures
+            time.sleep(0.02)
+    assert figures["expired_keys"] == len(LEFT)
+    assert (figures["swept_databases"], figures["sweep_failures"]) == (1, 0)
+    assert shell.call("register", LEFT[0], "--keyspace", "sessions").code == 3
+    assert shell.ok("scan", "--keyspace", "sessions-keys").out == b""
 
 
 def test_each_type_is_kept_and_another_type_is_refused(client: Any) -> None:

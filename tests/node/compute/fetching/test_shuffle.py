@@ -16,7 +16,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.messages.worker_messages import RemoteSlice
 from ringmill.node.compute import shuffle_client
-from ringmill.node.compute.shuffle_client import FetchWindow, SliceLost, fetch_slices
+from ringmill.node.compute.fetch_window import FetchWindow
+from ringmill.node.compute.shuffle_client import SliceLost, fetch_slices
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 
 JOB = "j-1"

@@ -1,0 +1,24 @@
+"""Notes in one register which journals are forgotten, for all nodes to read.
+
+Rule J29: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Journal".
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ringmill.cluster.consensus.forgotten_journals import FORGOTTEN, NONE_FORGOTTEN, ForgottenJournals
+from ringmill.cluster.errors import RingmillError
+from ringmill.node.jobs.journal.cells import Cells
+
+__all__ = ["tell_forgotten"]
+
+
+async def tell_forgotten(cells: Cells, told: ForgottenJournals) -> None:
+    """Have the register say this, unless it says more.  What fails is said with the next job that is
+    forgotten; so no harm is done by a coordinator that another one has followed."""
+    with suppress(RingmillError):
+        seen = await cells.look(FORGOTTEN)
+        present = NONE_FORGOTTEN if seen.value is None else ForgottenJournals.decode(seen.value)
+        if told.is_more_than(present):
+            await cells.set(FORGOTTEN, told.encode(), seen.version)

@@ -1,0 +1,69 @@
+"""A member may be removed as dead while it answers, once all others are cut off from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ringmill.client.administration.member_plans import check_dead
+from ringmill.client.routing.links import IDENTIFY
+from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusResponse
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyResponse
+
+TOPOLOGY = first_topology(
+    "some", [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7100 + at}") for at in range(1, 6)]
+)
+N5 = TOPOLOGY.member(NodeId("n5"))
+
+
+class Members:
+    """n5 answers; the others see it as `seen` says, and those that are not named there do not answer."""
+
+    def __init__(self, seen: Mapping[str, str], disk: str = N5.disk) -> None:
+        self._seen = {TOPOLOGY.member(NodeId(node)).address: state for node, state in seen.items()}
+        self._disk = disk
+        self._address = ""
+
+    def link(self, address: str) -> Members:
+        at = Members({}, self._disk)
+        at._seen, at._address = self._seen, address
+        return at
+
+    async def call(self, method: Any, request: Any, timeout_s: float) -> Any:
+        if method is IDENTIFY and self._address == N5.address:
+            return IdentifyResponse(node="n5", disk=self._disk)
+        if self._address not in self._seen:
+            raise Unavailable("nobody listens")
+        return StatusResponse(members=[MemberView(id="n5", state=self._seen[self._address])])
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_let_go"),
+    [
+        ({"n1": "down", "n2": "down", "n3": "down", "n4": "down"}, True),
+        ({"n1": "down", "n2": "down", "n3": "down"}, True),  # n4 may be dead itself
+        ({"n1": "down", "n2": "down"}, False),  # these are not most of the others
+        ({"n1": "down", "n2": "down", "n3": "down", "n4": "suspect"}, False),
+        ({"n1": "up", "n2": "up", "n3": "up", "n4": "up"}, False),
+        ({}, False),
+    ],
+)
+async def test_one_that_answers_is_dead_when_most_others_tell_that_they_are_cut_off_and_none_else(
+    seen: Mapping[str, str], is_let_go: bool
+) -> None:
+    asked = check_dead(Members(seen), TOPOLOGY, [N5.id], 1.0)  # type: ignore[arg-type]
+    if is_let_go:
+        await asked
+        return
+    with pytest.raises(InvalidArgument, match="n5 answers on its disk") as refused:
+        await asked
+    assert "cut it off" in refused.value.hint
+
+
+async def test_one_that_answers_on_another_disk_is_dead() -> None:
+    await check_dead(Members({}, "f" * 32), TOPOLOGY, [N5.id], 1.0)  # type: ignore[arg-type]

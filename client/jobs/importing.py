@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -136,11 +137,11 @@ def _put_aside(sources: Sources) -> Iterator[None]:
 
 
 def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
-    """Whether a module was made of another source.  Where it has no job, and its import was not seen here,
-    that is not known; it counts as made of what its file was at the first submission."""
+    """Whether a module was made of another source.  Where it has no job, or its loader changes the code, as
+    pytest's, that is not known; it counts as made of what its file was at the first submission."""
     jobs = [each for each in vars(module).values() if isinstance(each, Runnable)]
     made = [job.made_at for job in jobs if job.made_at.module == module.__name__]
-    if made:
+    if made and type(getattr(module.__spec__, "loader", None)) is SourceFileLoader:
         return not any(each.is_source(source) for each in made)
     return _seen.setdefault(module, digest) != digest
 

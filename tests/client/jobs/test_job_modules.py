@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import io
 import sys
 import threading
@@ -10,8 +10,10 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -276,6 +278,28 @@ def test_a_job_object_is_told_apart_from_that_of_its_file_once_that_has_changed(
     assert isinstance(loaded.in_file, JobDefinition)
     assert loaded.in_file.reducers == 8
     assert sys.modules["kept_job"] is module
+
+
+class Rewriting(SourceFileLoader):
+    """Makes another code of a source, as pytest does."""
+
+    def source_to_code(self, data: Any, path: Any, **_: Any) -> Any:  # type: ignore[override]
+        return compile(f"rewritten = True\n{data.decode()}", path, "exec", dont_inherit=True)
+
+
+def test_a_module_whose_loader_rewrites_it_counts_as_made_of_its_file(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each program of such modules would be imported a second time."""
+    (folder / "rewritten_job.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(folder)
+    loader = Rewriting("rewritten_job", str(folder / "rewritten_job.py"))
+    spec = importlib.util.spec_from_file_location("rewritten_job", loader.path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "rewritten_job", module)
+    loader.exec_module(module)
+    assert load_job(module.count, files, "/").in_file is module.count
 
 
 def test_the_records_of_a_script_are_read_with_its_own_job(

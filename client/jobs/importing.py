@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 __all__ = ["Sources", "check_is_imported", "kept_modules", "module_of"]
 
 _MOST_KEPT: Final = 200
+_GUARD: Final = 'put the run under `if __name__ == "__main__":`'
 
 _one_at_a_time = threading.Lock()  # sys.path and sys.modules are those of all threads
 _importing: ContextVar[str] = ContextVar("importing", default="")  # also in the clients that its file makes
@@ -92,7 +93,7 @@ def check_is_imported(module: ModuleType) -> None:
 def _unguarded(path: str) -> InvalidArgument:
     return InvalidArgument(
         f"{path} runs a job while it is being imported",
-        hint='nodes import it, too: put the run under `if __name__ == "__main__":`',
+        hint=f"nodes import it, too: {_GUARD}",
     )
 
 
@@ -105,8 +106,15 @@ def _imported(sources: Sources) -> ModuleType:
         line = _user_line(error, sources.root)
         raise InvalidArgument(
             f"{sources.path} fails to import: {type(error).__name__}: {error}{line}",
-            hint=extra_hint(error) or "run it by itself for details: python " + sources.path,
+            hint=extra_hint(error) or _hint_for(sources.path),
         ) from error
+
+
+def _hint_for(path: str) -> str:
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script is not None and posixpath.abspath(script) == path:
+        return f"it is imported once more, as nodes do: {_GUARD}"
+    return f"run it by itself for details: python {path}"
 
 
 @contextmanager

@@ -207,6 +207,16 @@ def test_a_job_is_imported_from_the_file_that_makes_it_not_from_one_that_imports
     assert (job.module, job.bundle.files) == ("made_jobs", ("made_jobs.py",))
 
 
+def test_a_script_that_does_not_import_is_told_of_the_guard(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it calls asyncio.run at its top."""
+    script = _script(f"{GOOD}\nif __name__ != '__main__':\n    1 / 0\n", folder / "bare.py", monkeypatch)
+    with pytest.raises(InvalidArgument, match=r"bare\.py fails to import: ZeroDivisionError") as refused:
+        load_job(script.count, files, "/")
+    assert "imported once more, as nodes do: put the run under" in refused.value.hint
+
+
 def test_a_job_that_a_function_of_another_file_makes_is_of_the_file_that_names_it(
     folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

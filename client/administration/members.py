@@ -29,6 +29,7 @@ from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.document import UNTOLD_VERSION
 from ringmill.cluster.ring.recovery import RecoveryPlan, check_recoverable, plan_recovery
 from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
 from ringmill.cluster.ring.topology import Topology
@@ -218,7 +219,13 @@ class AsyncMembers:
         (address,) = checked_endpoints([address])
         told = await self._identified(node, address, until)
         return NewMember(
-            node=node, disk=told.disk, address=address, zone=told.zone, weight=1, in_place_of=in_place_of
+            node=node,
+            disk=told.disk,
+            address=address,
+            zone=told.zone,
+            weight=1,
+            in_place_of=in_place_of,
+            reads=told.reads or UNTOLD_VERSION,
         )
 
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:

@@ -48,10 +48,12 @@ class DocumentVersions:
     async def check_read_by_all(self, version: int, within_s: float) -> None:
         """Raises Conflict when a member that answers cannot read documents of this version.
 
-        One that is silent says nothing of itself: it may be the one that is being upgraded.
+        One that is silent says nothing of itself: it may be the one that is being upgraded.  One whose disk
+        was given up may go on in the former cluster (T9).
         """
         topology = self._topology.current
-        others = [member.id for member in topology.members if member.id != self._node] if topology else []
+        standing = [member.id for member in topology.members if not member.is_given_up] if topology else []
+        others = [node for node in standing if node != self._node]
         able = await gather_all(self._reads(node, version, within_s) for node in others)
         behind = [node for node, is_able in zip(others, able, strict=True) if not is_able]
         if behind:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant, JoinToken
 from ringmill.cluster.wire.stubs.members_pb2 import ChangeMembersRequest, JoinRequest, NewMember
-from ringmill.node.membership.upgrades.document_versions import READS
+from ringmill.node.membership.upgrades.document_versions import READS, DocumentVersions
 from ringmill.node.services.members_service import MembersService
 from ringmill.node.services.table import Call
 from ringmill.simulator.bending import bent, method, use
@@ -197,6 +199,24 @@ def test_while_a_member_of_the_release_before_runs_nobody_joins_by_a_token() -> 
         assert "upgrade all members" in told.value.hint and cluster.topology().epoch == 1
         cluster.world.nodes["n3"].transport.serve(READS, lambda incoming: bytes([8]))
         assert await cluster.join(token) == SECRET
+
+    cluster.world.run(story())
+
+
+def test_a_member_that_was_given_up_and_runs_on_as_the_former_cluster_is_not_asked() -> None:
+    cluster = Cluster()
+
+    def elsewhere(incoming: Incoming) -> bytes:
+        raise ProtocolMismatch(f"a node of another cluster does not answer {READS} on this stream")
+
+    async def story() -> None:
+        cluster.world.nodes["n3"].transport.serve(READS, elsewhere)
+        gone = replace(cluster.topology().member(NodeId("n3")), disk=DiskId("deaddeaddeaddead" + "0" * 16))
+        members = (*cluster.topology().members[:2], gone)
+        asked = SimpleNamespace(current=replace(cluster.topology(), members=members))
+        transport = cluster.world.nodes["n1"].transport
+        versions = DocumentVersions(NodeId("n1"), topology=asked, transport=transport)  # type: ignore[arg-type]
+        await cluster.world.on("n1", versions.check_read_by_all(FORMAT_VERSION, 1.0))
 
     cluster.world.run(story())
 

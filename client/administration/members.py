@@ -321,8 +321,8 @@ class AsyncMembers:
             until += member_plans.SECOND_LOOK_S
         elif self._left(until) <= member_plans.SECOND_LOOK_S:
             raise DeadlineExceeded(
-                f"a member that answers is looked at twice, {member_plans.SECOND_LOOK_S:.0f} s apart, and there "
-                f"is less time to let go {', '.join(gone)}",
+                f"a member that answers is looked at twice, {member_plans.SECOND_LOOK_S:.0f} s apart, and "
+                f"there is less time to let go {', '.join(gone)}",
                 hint="give a longer timeout, or none",
                 outcome="failed",
             )

@@ -28,6 +28,7 @@ async def check_dead(
     """Raise InvalidArgument when one of `dead`, whose disks are said to be gone, answers on its disk.
 
     Moves count a member whose disk is gone as one that knows of them (rule M2), and it may answer no more.
+    A firewall may stand between, so the member that is asked for the change looks, too.
     One whose host was taken over goes on to answer whoever asks it: it is as good as gone once all others are
     cut off from it.  True when there is such a one: it may be starting or stopping, so that it is let go by a
     second look of that kind alone.
@@ -37,8 +38,8 @@ async def check_dead(
         member = topology.member(node)
         try:
             told = await directory.link(member.address).call(IDENTIFY, IdentifyRequest(), timeout_s)
-        except RingmillError:
-            return False
+        except RingmillError as error:
+            return error.was_told  # a process that refuses is there: nobody can say that its disk is gone
         return (told.node, told.disk) == (member.id, member.disk)
 
     nodes = list(dict.fromkeys(dead))

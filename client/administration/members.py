@@ -242,7 +242,8 @@ class AsyncMembers:
         topology = await self._newest_known(until)
         seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
         names = [NodeId(checked_name("node", node)) for node in lost]
-        return plan_recovery(topology, names, seen.keys_by_node())
+        unfilled = {NodeId(each.id): each.unfilled or 0 for each in seen.nodes}
+        return plan_recovery(topology, names, seen.keys_by_node(), unfilled)
 
     async def recover(self, lost: Collection[str], *, timeout: Seconds | None = None) -> Recovery:
         """Go on without the members `lost`, as a cluster with another id.
@@ -275,8 +276,9 @@ class AsyncMembers:
     ) -> HealingView:
         """Fill what is damaged on `node` now without `owners`: what only they and `node` had is lost.
 
-        One other owner of each partition is needed all the same.  It returns at once; `healing` tells how it
-        goes on.  Raises what `healing` raises, and InvalidArgument for an owner that is not waited for.
+        Where all other owners are named, what survived on `node` is all that a partition is filled with.  It
+        returns at once; `healing` tells how it goes on.  Raises what `healing` raises, and InvalidArgument
+        for an owner that is not waited for.
         """
         until = self._until(timeout)
         await self._newest_known(until)

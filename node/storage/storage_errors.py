@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, ProtocolMismatch, Unavailable
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of
 
 __all__ = [
     "CorruptBlock",
     "CorruptRange",
+    "NewerFormat",
     "NotCached",
     "StorageFailed",
     "UnreadableBlock",
@@ -42,6 +43,23 @@ class CorruptBlock(CorruptData):
 
 class UnreadableBlock(CorruptBlock):
     """The disk does not give the bytes.  That may pass, so it is no loss before rule E10 says so."""
+
+
+class NewerFormat(ProtocolMismatch):
+    """A whole part of a file has a version or kind that this release does not know.  That is no damage, but
+    the work of a later release (rule E7)."""
+
+    def __init__(self, file: str, what: str) -> None:
+        super().__init__(
+            f"{file} was written by a newer release: {what}",
+            detail={"file": file, "what": what},
+            hint="start that release again; this one has changed nothing in the store",
+        )
+        self.file = file
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[NewerFormat], tuple[str, str]]:
+        return type(self), (self.file, self.what)
 
 
 class damage_at:  # noqa: N801  (a context manager read as a phrase)

@@ -61,8 +61,8 @@ class Members:
         if self._address not in self._seen:
             raise Unavailable("nobody listens")
         node = next(each.id for each in TOPOLOGY.members if each.address == self._address)
-        states = {each.id: self._others for each in TOPOLOGY.members} | {node: "up"}
-        states["n5"] = self._seen[self._address]
+        states = {str(each.id): self._others for each in TOPOLOGY.members}
+        states |= {node: "up", "n5": self._seen[self._address]}
         views = [MemberView(id=each, state=state) for each, state in states.items()]
         return StatusResponse(node=node, members=views)
 

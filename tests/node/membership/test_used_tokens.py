@@ -215,7 +215,7 @@ def test_a_member_that_was_given_up_and_runs_on_as_the_former_cluster_is_not_ask
         members = (*cluster.topology().members[:2], gone)
         asked = SimpleNamespace(current=replace(cluster.topology(), members=members))
         transport = cluster.world.nodes["n1"].transport
-        versions = DocumentVersions(NodeId("n1"), topology=asked, transport=transport)  # type: ignore[arg-type]
+        versions = DocumentVersions(NodeId("n1"), topology=asked, transport=transport)
         await cluster.world.on("n1", versions.check_read_by_all(FORMAT_VERSION, 1.0))
 
     cluster.world.run(story())

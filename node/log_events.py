@@ -54,6 +54,7 @@ EVENTS: Final = {
     "from topology epoch %d on the voters are %s": "topology.voters",
     "%s has been down for %.0f s and loses its vote": "topology.vote_lost",
     "the vote of %s, down for %.0f s, is not passed on: %s": "topology.vote_kept",
+    "cluster %s goes on as %s without this disk": "topology.given_up",
     "cluster %s goes on as %s without %s: their loss was accepted": "topology.loss_accepted",
     "%s, and the median of %d nodes agrees with it: going on": "clock.jump_shared",
     "the plan is given up: %s": "moves.given_up",

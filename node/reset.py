@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
-from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.errors import Conflict, CorruptData, InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.node.config import data_folder
@@ -36,7 +36,7 @@ class Reset:
 
 
 def run_reset(arguments: Sequence[str]) -> None:
-    """Run the command line.  Raises InvalidArgument, CorruptData, BlockingIOError, OSError."""
+    """Run the command line.  Raises InvalidArgument, CorruptData, BlockingIOError, Conflict, OSError."""
     parser = argparse.ArgumentParser(
         prog="ringmill node reset",
         description="Turn a data folder into that of a new node. Its data is moved aside, not deleted.",
@@ -60,7 +60,9 @@ def run_reset(arguments: Sequence[str]) -> None:
 async def reset_folder(folder: str, node: NodeId, *, files: FileSystem, entropy: Entropy) -> Reset:
     """Move a data folder aside and create an empty one.  `node` may be "" if the folder tells it.
 
-    Raises InvalidArgument when there is no such folder or no id, BlockingIOError when a node runs on it.
+    The new one is made beside, as nobody would hold its lock when a node starts at that moment (I6).
+    Raises InvalidArgument when there is no such folder or no id, BlockingIOError when a node runs on it,
+    Conflict when one began to meanwhile.
     """
     if not files.is_dir(folder):
         raise InvalidArgument(f"{folder} is not a folder")
@@ -76,10 +78,19 @@ async def reset_folder(folder: str, node: NodeId, *, files: FileSystem, entropy:
     files.mkdir(f"{folder}/store")
     lock = files.lock(f"{folder}/store/LOCK")  # held by a node that runs on the folder
     try:
-        moved_to = _free_name(files, f"{folder}.before-reset")
+        moved_to, beside = _free_name(files, f"{folder}.before-reset"), _free_name(files, f"{folder}.reset")
+        fresh = await Identity.open(beside, node, files=files, entropy=entropy)
         files.rename(folder, moved_to)
-        files.fsync_dir(posixpath.dirname(folder))
-        fresh = await Identity.open(folder, node, files=files, entropy=entropy)
+        try:
+            files.rename(beside, folder)
+        except OSError as error:
+            files.remove_tree(beside)
+            raise Conflict(
+                f"a node began in {folder} meanwhile, on an empty disk",
+                hint=f"its former data is in {moved_to}",
+            ) from error
+        finally:
+            files.fsync_dir(posixpath.dirname(folder))
     finally:
         lock.release()
     return Reset(node, former.disk if former else None, fresh.disk, moved_to)

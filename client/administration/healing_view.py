@@ -24,12 +24,17 @@ __all__ = ["HealingView", "ask_healing"]
 class HealingView:
     """`waiting` has the partitions of `node` that could not be healed at its last try, and their other owners
     that did not help.  `unfilled` counts all partitions of which something is still to be healed.  `keys` is
-    an estimate of how many keys those of `waiting` have."""
+    an estimate of how many keys those of `waiting` have.
+
+    Of the partitions `alone` no other owner helps.  Owners that are `silent` do not answer, and their disks
+    were not given up: they may be back in a moment."""
 
     node: str
     unfilled: int
     waiting: Mapping[int, tuple[str, ...]]
     keys: int
+    alone: tuple[int, ...] = ()
+    silent: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -52,4 +57,13 @@ async def ask_healing(
     waiting = {each.partition: tuple(each.missing) for each in told.short}
     seen = await cluster_status(directory, timeout_s)
     keys = estimated_keys(topology, waiting, seen.keys_by_node())
-    return HealingView(told.node, told.unfilled, waiting, keys)
+    alone = [
+        number
+        for number, missing in sorted(waiting.items())
+        if {*missing} >= {*topology.rows[number].whole} - {told.node}
+    ]
+    missing = {owner for owners in waiting.values() for owner in owners}
+    answering = {each.id for each in seen.nodes if each.pid is not None}
+    members = [each for each in topology.members if each.id in missing - answering - {told.node}]
+    silent = tuple(sorted(each.id for each in members if not each.is_given_up))
+    return HealingView(told.node, told.unfilled, waiting, keys, tuple(alone), silent)

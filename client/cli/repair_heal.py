@@ -32,22 +32,33 @@ LOOK_S = 0.25
     is_flag=True,
     help="heal without the owners that cannot help; what they alone had is lost",
 )
+@click.option(
+    "--without",
+    "names",
+    metavar="NODE",
+    multiple=True,
+    help="heal without this owner alone, and wait for the others; may be repeated",
+)
 @click.option("--yes", is_flag=True, help="do not ask")
 @click.pass_obj
-def heal(settings: Settings, node: str, accepts_loss: bool, yes: bool) -> ExitCode:
+def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ...], yes: bool) -> ExitCode:
     """Show which partitions of NODE cannot be filled from their other owners now, and whom they wait for.
 
     Bring these owners back if you can.  If they are gone permanently, or have lost the same keys,
-    --accept-data-loss fills NODE from the owners that are left, one at least, and waits for the end
-    (--timeout).
+    --accept-data-loss fills NODE from the owners that are left and what survived on it, and waits for the
+    end (--timeout).  Where no other owner is left, and one does not answer, name those that are gone by
+    --without.
     """
+    if names and not accepts_loss:
+        raise InvalidArgument("--without gives up what these owners have", hint="add --accept-data-loss")
     view = asyncio.run(_look(settings, node))
     if not accepts_loss or not view.waiting:
         _show(settings, view)
         return ExitCode.DONE
+    _check_named(view, names)
     refusal = InvalidArgument(f"{node} goes on waiting", hint="--yes accepts the loss without asking")
-    ask_to_type(settings, _story(view), word=node, to="accept this loss", yes=yes, refusal=refusal)
-    view = asyncio.run(_heal(settings, node, view))
+    ask_to_type(settings, _story(view, names), word=node, to="accept this loss", yes=yes, refusal=refusal)
+    view = asyncio.run(_heal(settings, node, view, names))
     _show(settings, view)
     return ExitCode.TIMED_OUT_WAITING if view.unfilled else ExitCode.DONE
 
@@ -57,24 +68,39 @@ async def _look(settings: Settings, node: str) -> HealingView:
         return await db.members.healing(node)
 
 
-async def _heal(settings: Settings, node: str, plan: HealingView) -> HealingView:
+def _check_named(view: HealingView, names: tuple[str, ...]) -> None:
+    """Raise InvalidArgument when a partition would be filled from nobody, and an owner that may be back in a
+    moment was not named."""
+    unnamed = [owner for owner in view.silent if owner not in names]
+    if names or not view.alone or not unnamed:
+        return
+    named = " ".join(f"--without {each}" for each in unnamed)
+    raise InvalidArgument(
+        f"{', '.join(unnamed)} does not answer, and no other owner is left of {len(view.alone)} partitions",
+        hint=f"start it again, or name each owner that is gone: {named}",
+    )
+
+
+async def _heal(settings: Settings, node: str, plan: HealingView, names: tuple[str, ...]) -> HealingView:
     """Only for what was shown: owners that other partitions wait for meanwhile are waited for."""
     until = time.monotonic() + (settings.timeout or HEAL_S)
     async with open_client(settings) as db:
-        view = await db.members.heal_without(node, plan.missing)
+        view = await db.members.heal_without(node, names or plan.missing)
         while view.unfilled and time.monotonic() < until and not set(view.missing) - set(plan.missing):
             await asyncio.sleep(LOOK_S)
             view = await db.members.healing(node)
         return view
 
 
-def _story(view: HealingView) -> list[str]:
+def _story(view: HealingView, names: tuple[str, ...] = ()) -> list[str]:
+    given_up = ", ".join(names) or ", ".join(view.missing) or "another owner"
     missing = ", ".join(view.missing) or "another owner"
     return [
         f"{view.node}: {len(view.waiting)} of its {view.unfilled} damaged or empty partitions wait for "
         f"{missing}, which cannot help now",
-        f"they have about {view.keys:,} keys; what may be lost of these: what only {view.node} and {missing} "
-        "had, acknowledged writes, too; deleted keys may come back, registers may go back",
+        f"they have about {view.keys:,} keys; what may be lost of these: what only {view.node} and "
+        f"{given_up} had, acknowledged writes, too; deleted keys may come back, registers may go back",
+        *([f"of {len(view.alone)} of them no other owner can help"] if view.alone else []),
     ]
 
 
@@ -85,6 +111,8 @@ def _show(settings: Settings, view: HealingView) -> None:
             "unfilled": view.unfilled,
             "waiting": {str(number): list(owners) for number, owners in view.waiting.items()},
             "keys": view.keys,
+            "alone": list(view.alone),
+            "silent": list(view.silent),
         }
         output.show(settings, document, (), ())
     elif not view.unfilled:

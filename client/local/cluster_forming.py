@@ -205,16 +205,12 @@ async def _document(
     """The newest document that some node holds already, or a new one of epoch 1."""
     holders = {address: one.cluster for address, one in zip(effort.addresses, identities, strict=True)}
     holders = {address: cluster for address, cluster in holders.items() if cluster}
-    if len({*holders.values()}) > 1:
-        one_each = {cluster: address for address, cluster in holders.items()}
-        raise InvalidArgument(
-            f"{' and '.join(_named(effort, one) for one in one_each.values())} belong to different clusters",
-            hint="list the nodes of one cluster only, or start the others on new data folders",
-        )
     if holders:
         known = GetTopologyRequest()
         answers = await _all(_asked(effort, links, address, TOPOLOGY, known) for address in holders)
         topology = max((Topology.decode(answer.document) for answer in answers), key=lambda each: each.epoch)
+        if len({*holders.values()}) > 1:
+            raise _apart(effort, holders, topology)
         _check_members(topology, identities)
         return topology
     members = [
@@ -301,6 +297,23 @@ async def _check_process(effort: Effort, links: Mapping[str, Link], address: str
             f"{address} is answered by pid {answering}, and {_named(effort, address)} is pid {ours}",
             hint="another cluster took the port; choose another --base-port",
         )
+
+
+def _apart(effort: Effort, holders: Mapping[str, str], newest: Topology) -> InvalidArgument:
+    """Why nodes of several clusters are not one: those that an operator gave up may run as before (T9)."""
+    given_up = {each.address: each.id for each in newest.members if each.is_given_up}
+    behind = [address for address, cluster in holders.items() if cluster in newest.formers]
+    if former := sorted(given_up[address] for address in behind if address in given_up):
+        return InvalidArgument(
+            f"{', '.join(former)} belongs to a former cluster: the others go on without its disk",
+            hint="end its process; `ringmill node reset DIR` makes its folder that of an empty disk, and "
+            "`ringmill cluster replace NODE` gives that its place",
+        )
+    one_each = {cluster: address for address, cluster in holders.items()}
+    return InvalidArgument(
+        f"{' and '.join(_named(effort, one) for one in one_each.values())} belong to different clusters",
+        hint="list the nodes of one cluster only, or start the others on new data folders",
+    )
 
 
 async def _asked(

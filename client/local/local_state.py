@@ -156,7 +156,7 @@ def load_cluster(folder: str) -> LocalCluster | None:
 
 
 def save_cluster(cluster: LocalCluster) -> None:
-    """Replace cluster.json atomically: a reader sees the old one or the new one."""
+    """Replace cluster.json atomically and durably: a reader sees the old one or the new one."""
     make_private_folder(os.path.join(cluster.folder, "logs"))
     tighten(cluster.folder)
     document = {
@@ -170,7 +170,7 @@ def save_cluster(cluster: LocalCluster) -> None:
         "nodes": [asdict(node) for node in cluster.nodes],
     }
     written = json.dumps(document, indent=2) + "\n"
-    replace_private(os.path.join(cluster.folder, STATE_FILE), written.encode())
+    replace_private(os.path.join(cluster.folder, STATE_FILE), written.encode(), is_synced=True)
 
 
 def check_node_id(name: str) -> None:
@@ -196,6 +196,8 @@ def token_path(folder: str) -> str:
 def make_token(folder: str) -> None:
     """Write a random token that only its owner can read; keeps one that exists.
 
+    An empty one that no node can have used, as none holds data, is what a loss of power has left.
+
     Raises PermissionDenied for one that another user may have written.
     """
     import secrets
@@ -207,9 +209,16 @@ def make_token(folder: str) -> None:
     except FileExistsError:
         _check_own(path)
         os.chmod(path, 0o600)
-        return
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
+        if os.path.getsize(path) or _holds_data(folder):
+            return
+    else:
+        os.close(handle)
+    replace_private(path, f"{secrets.token_urlsafe(32)}\n".encode(), is_synced=True)
+
+
+def _holds_data(folder: str) -> bool:
+    """Whether a node of the cluster has begun to write its data."""
+    return any(os.path.exists(os.path.join(folder, each, "IDENTITY")) for each in os.listdir(folder))
 
 
 def read_token(folder: str) -> str:

@@ -12,7 +12,7 @@ Pure.  Rule T9: docs/protocol/topology.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -20,7 +20,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import ClusterId, DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.ring.topology import MAX_FORMERS, Topology, choose_voters, cluster_id
-from ringmill.cluster.ring.topology_entries import GIVEN_UP, NORMAL, Owner, Row
+from ringmill.cluster.ring.topology_entries import GIVEN_UP, JOINT_2, NORMAL, Owner, Row
 
 __all__ = ["EPOCHS_PASSED", "RecoveryPlan", "check_recoverable", "is_recovered", "plan_recovery", "recovered"]
 
@@ -36,6 +36,8 @@ class RecoveryPlan:
     Of `gone` partitions no owner is left.  Of `short` ones fewer are left than it takes to know each write
     that `least_w` owners have acknowledged.  The keys are estimates.  In a cluster that `is_sloppy`, other
     members may have been among those that acknowledged.  One that `is_made` goes on without these already.
+    Members that are left and have `unfilled` partitions, a number each, are counted as if they had
+    nothing: nobody tells which ones these are.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RecoveryPlan:
     least_w: int
     is_sloppy: bool
     is_made: bool
+    unfilled: Mapping[NodeId, int] = field(default_factory=dict)
 
 
 def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
@@ -72,12 +75,12 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
         members=members,
         rows=tuple(
             Row(  # nothing moves any more, as there may be nobody to go on with it
-                tuple(nobody.get(each.node, each) for each in row.owners),
+                tuple(nobody.get(each.node, each) for each in owners),
                 NORMAL,
                 epoch,
-                row.copy_epochs[: len(row.owners)],
+                tuple(row.copy_epoch_of(each.node) for each in owners),
             )
-            for row in topology.rows
+            for row, owners in ((row, _going_on(row, lost)) for row in topology.rows)
         ),
         voters=choose_voters([each for each in members if not each.is_given_up]),
         used_tokens=(),  # join tokens of the former cluster add nobody to this one
@@ -85,6 +88,19 @@ def recovered(topology: Topology, lost: Collection[NodeId]) -> Topology:
     following = replace(following, cluster=cluster_id(following))
     following.check()
     return following
+
+
+def _going_on(row: Row, lost: Collection[NodeId]) -> tuple[Owner, ...]:
+    """The owners that a partition goes on with, lost ones among them.
+
+    A filled joiner that is left takes the place of an owner that is lost: it has what was acknowledged before
+    the joint (M4), and its ack may have counted since (M1).
+    """
+    gone = [owner for owner in row.owners if owner.node in lost]
+    if row.joiner is None or row.phase != JOINT_2 or row.joiner.node in lost or not gone:
+        return row.owners
+    place = row.leaver if row.leaver in gone else gone[0]
+    return tuple(row.joiner if owner == place else owner for owner in row.owners)
 
 
 def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
@@ -126,15 +142,23 @@ def _all_lost(topology: Topology, lost: Collection[NodeId]) -> frozenset[NodeId]
     return frozenset(lost).union(each.id for each in topology.members if each.is_given_up)
 
 
-def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[NodeId, int]) -> RecoveryPlan:
-    """`counts`: how many keys each member that is left holds.  Raises InvalidArgument."""
+def plan_recovery(
+    topology: Topology,
+    lost: Collection[NodeId],
+    counts: Mapping[NodeId, int],
+    unfilled: Mapping[NodeId, int] | None = None,
+) -> RecoveryPlan:
+    """`counts`: how many keys each member that is left holds; `unfilled`: of how many partitions it has yet
+    to be filled from others.  Raises InvalidArgument."""
     check_recoverable(topology, lost)
     without = _all_lost(topology, lost)
+    empty = {node: count for node, count in (unfilled or {}).items() if count and node not in without}
+    have = {each.id for each in topology.members}.difference(without, empty)
     w = min((each.w for each in topology.keyspaces if each.kind == "objects"), default=topology.n)
     gone: list[PartitionId] = []
     short: list[PartitionId] = []
     for number, row in enumerate(topology.rows):
-        left = sum(node not in without for node in row.whole)
+        left = sum(owner.node in have for owner in _going_on(row, without))
         if not left:
             gone.append(PartitionId(number))
         elif left < len(row.owners) - min(w, row.size // 2 + 1) + 1:
@@ -153,6 +177,7 @@ def plan_recovery(topology: Topology, lost: Collection[NodeId], counts: Mapping[
         w,
         any(each.is_sloppy for each in topology.keyspaces),
         is_recovered(topology, lost),
+        empty,
     )
 
 

@@ -9,7 +9,8 @@ __all__ = ["HANDED_ON", "span_name"]
 
 HANDED_ON: Final = frozenset(
     {
-        "bundle.fetch", "clock.tell", "epoch.accept", "epoch.prepare", "job.open", "membership.status",
+        "bundle.fetch", "clock.tell", "epoch.accept", "epoch.accepted", "epoch.prepare", "job.open",
+        "membership.status",
         "shuffle.fetch", "start.tell", "start.who", "swim.ping", "swim.ping_req", "task.cancel", "task.poll",
         "task.report", "task.start", "topology.get", "topology.identify", "topology.know", "topology.offer",
         "topology.pull",

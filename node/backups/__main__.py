@@ -3,7 +3,8 @@
 A composition root of its own: it opens the real files.  It reads one JSON document from stdin; what stands in
 it `_rows_asked` and `_check` say.  `rows` writes what the tables hold to stdout as msgpack arrays [[keyspace
 epoch, keyspace ordinal, key, value], ...], and an empty one at the end; `check` writes one line of JSON for
-each damage.  Exit codes: 0 all was told, 1 damage or a file that cannot be read, with one line on stderr.
+each damage, and one for each table that it has looked through.  Exit codes: 0 all was told, 1 damage or a
+file that cannot be read, with one line on stderr.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import base64
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import aclosing, closing
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ import msgpack
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.descriptors import raise_limit
-from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.ports import ReadFile
 from ringmill.node.backups.merged_rows import CopiedNode, WantedKeyspace, merged_rows
@@ -49,7 +51,7 @@ def main() -> int:
     raise_limit()  # all tables of all nodes are open at once
     try:
         return _check(asked) if sys.argv[1:] == ["check"] else _rows(asked)
-    except (CorruptData, OSError) as error:
+    except (CorruptData, ProtocolMismatch, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 
@@ -84,14 +86,23 @@ def _check(asked: Any) -> int:
     """`tables`: [number, path] of each."""
     found = 0
     for file, path in asked["tables"]:
-        part = FilePart(FileName("table", file))
-        with closing(_Copies({f"0/{table_name(file)}": path})) as files:
+        for row in _damages(file, path):
+            sys.stdout.write(json.dumps({"path": path, **row}) + "\n")
+            found += 1
+        sys.stdout.write(json.dumps({"checked": path}) + "\n")
+    return 1 if found else 0
+
+
+def _damages(file: int, path: str) -> Iterator[dict[str, Any]]:
+    """Of one table, what cannot be read among them: the others are looked through all the same."""
+    part = FilePart(FileName("table", file))
+    with closing(_Copies({f"0/{table_name(file)}": path})) as files:
+        try:
             for step in check_file(files, "0", part):
                 for damage in step.damages:
-                    row = {"path": path, "offset": damage.offset, "why": damage.why}
-                    sys.stdout.write(json.dumps(row) + "\n")
-                    found += 1
-    return 1 if found else 0
+                    yield {"offset": damage.offset, "why": damage.why}
+        except (ProtocolMismatch, OSError) as error:
+            yield {"offset": 0, "why": f"cannot be read: {error}"}
 
 
 async def _tell(

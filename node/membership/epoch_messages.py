@@ -11,10 +11,12 @@ from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot, ballot_of
 from ringmill.cluster.ids import ClusterId, Epoch
 from ringmill.node.replica.packing import pack, unpack
 
-__all__ = ["EPOCH_ACCEPT", "EPOCH_PREPARE", "EpochAnswer", "EpochRequest"]
+__all__ = ["EPOCH_ACCEPT", "EPOCH_ACCEPTED", "EPOCH_PREPARE", "EpochAnswer", "EpochRequest"]
 
 EPOCH_PREPARE: Final = "epoch.prepare"
 EPOCH_ACCEPT: Final = "epoch.accept"
+EPOCH_ACCEPTED: Final = "epoch.accepted"
+"""Nothing; answers an EpochAnswer with what the node has accepted last, of whatever epoch (rule T9)."""
 
 
 class EpochRequest(NamedTuple):

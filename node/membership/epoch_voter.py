@@ -23,7 +23,13 @@ from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
-from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
+from ringmill.node.membership.epoch_messages import (
+    EPOCH_ACCEPT,
+    EPOCH_ACCEPTED,
+    EPOCH_PREPARE,
+    EpochAnswer,
+    EpochRequest,
+)
 from ringmill.node.membership.topology_agent import TopologyAgent
 
 __all__ = ["EpochVoter"]
@@ -43,7 +49,20 @@ class EpochVoter:
         self._voting = asyncio.Lock()
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {EPOCH_PREPARE: self._prepare, EPOCH_ACCEPT: self._accept}
+        return {
+            EPOCH_PREPARE: self._prepare,
+            EPOCH_ACCEPT: self._accept,
+            EPOCH_ACCEPTED: self._tell_accepted,
+        }
+
+    @property
+    def accepted(self) -> EpochAnswer:
+        """What this node has accepted last, and does not know to be decided; also while it does not serve."""
+        state = decode_vote(self._store.get(STORED_AS)).state
+        return EpochAnswer(accepted=state.accepted, document=state.value)
+
+    async def _tell_accepted(self, incoming: Incoming) -> bytes:
+        return self.accepted.encode()
 
     async def _prepare(self, incoming: Incoming) -> bytes:
         request = EpochRequest.decode(incoming.body)

@@ -99,6 +99,25 @@ class Liveness:
         """Whether to send to a node: not if it is down; a suspect may still refute."""
         return self.state(node) is not MemberState.DOWN
 
+    async def is_down_within(self, node: NodeId, within_s: float) -> bool:
+        """Whether a node is seen down, or comes to be within this time."""
+        changed = asyncio.Event()
+
+        def note(_: NodeId, __: MemberState) -> None:
+            changed.set()
+
+        self._listeners.append(note)
+        try:
+            async with asyncio.timeout(within_s):
+                while self.is_up(node):
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._listeners.remove(note)
+        return not self.is_up(node)
+
     def nearest_first(self, nodes: Iterable[NodeId]) -> Sequence[NodeId]:
         """Sort nodes by state, then this node first, then its zone, then in the given order."""
         given = tuple(nodes)

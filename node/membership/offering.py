@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmill.cluster.beats import next_beat
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
@@ -44,10 +44,20 @@ class Offering:
         self._former: Topology | None = None
         self._untold: set[NodeId] = set()
         self._has_untold = asyncio.Event()
+        self._stays: set[NodeId] = set()  # given up, and serves the former cluster
         topology.on_change(self._look)
 
     def handlers(self) -> Mapping[str, Handler]:
         return {OFFER: self._take}
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """Members that were given up and serve as the former cluster (T9)."""
+        do = "end its process and reset its folder"
+        return [
+            f"{node}, whose disk was given up, serves the former cluster: {do}"
+            for node in sorted(self._stays & self._untold)
+        ]
 
     async def run(self) -> None:
         """Tell each member that may have no document, until cancelled."""
@@ -87,6 +97,11 @@ class Offering:
                 await self._offer(node, topology, topology.encode())
         except RingmillError as error:
             _log.debug("%s has not taken topology epoch %d: %s", node, topology.epoch, error)
+            is_refusal = error.was_told and isinstance(error, InvalidArgument)
+            if is_refusal and topology.has_member(node) and topology.member(node).is_given_up:
+                self._stays.add(node)
+            else:
+                self._stays.discard(node)
         else:
             if self._topology.current is topology:
                 self._untold.discard(node)

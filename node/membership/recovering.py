@@ -18,19 +18,36 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.recovery import check_recoverable, is_recovered, recovered
+from ringmill.cluster.ring.succession import check_next
 from ringmill.cluster.ring.topology import Topology
+from ringmill.node.membership.epoch_messages import EPOCH_ACCEPTED, EpochAnswer
+from ringmill.node.membership.epoch_voter import EpochVoter
+from ringmill.node.membership.liveness import Liveness
 from ringmill.node.membership.topology_agent import PULL, TopologyAgent
 
 __all__ = ["Recovering"]
 
 _ASK_TIMEOUT_S: Final = 1.5
+_LOOK_S: Final = 1.5
+_AGAIN_TIMEOUT_S: Final = 1.0
+"""With the two above less than the 5 s that a command waits by default."""
 _log = logging.getLogger(__name__)
 
 
 class Recovering:
-    def __init__(self, node: NodeId, *, topology: TopologyAgent, transport: Transport) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        topology: TopologyAgent,
+        voter: EpochVoter,
+        liveness: Liveness,
+        transport: Transport,
+    ) -> None:
         self._node = node
         self._topology = topology
+        self._voter = voter
+        self._liveness = liveness
         self._transport = transport
 
     async def go_on_without(self, lost: Collection[NodeId]) -> tuple[Topology, bool]:
@@ -51,14 +68,16 @@ class Recovering:
         if self._node in lost:
             raise InvalidArgument(f"{self._node} is not lost: it was asked")
         asked_by, current = None, self._topology.current
+        newest = current
         while current is not asked_by:  # a newer one may have other members, and other disks
             asked_by = current
             await self._check_silent(current, lost)
+            newest = await self._with_accepted(current, lost)
             current = self._topology.current
             if is_recovered(current, lost):
                 await self._check_gone_over(current)
                 return current, False
-        following = recovered(current, lost)
+        following = recovered(newest, lost)
         _log.warning(
             "cluster %s goes on as %s without %s: their loss was accepted",
             current.cluster,
@@ -67,6 +86,34 @@ class Recovering:
         )
         await self._topology.adopt(following)
         return following, True
+
+    async def _with_accepted(self, current: Topology, lost: Collection[NodeId]) -> Topology:
+        """The newest document that may have been decided: one that a voter that is left has accepted may have
+        been answered, by voters that are lost (T3)."""
+        left = [each.id for each in current.members if each.id not in lost and not each.is_given_up]
+        others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
+        for told in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
+            try:
+                accepted = Topology.decode(told.document)
+                check_next(current, accepted)
+                check_recoverable(accepted, lost)
+            except RingmillError as error:  # none, or one that is decided long since
+                _log.debug("no document that may be next: %s", error)
+            else:
+                return accepted
+        return current
+
+    async def _accepted_by(self, node: NodeId) -> EpochAnswer:
+        """Nothing when it is of an earlier release.  Raises what the call raises."""
+        try:
+            answer = await self._transport.call(
+                node, EPOCH_ACCEPTED, b"", timeout_s=_AGAIN_TIMEOUT_S, priority=Priority.CONTROL
+            )
+            return EpochAnswer.decode(answer)
+        except RingmillError as error:
+            if not error.was_told:
+                raise
+            return EpochAnswer()
 
     async def _check_gone_over(self, made: Topology) -> None:
         """Raises Unavailable unless all members that are left say that they are of this cluster."""
@@ -88,11 +135,9 @@ class Recovering:
         except RingmillError:
             return False
 
-    async def _pulled(self, node: NodeId) -> bytes:
+    async def _pulled(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
         body = Epoch(0).to_bytes(8, "big")
-        return await self._transport.call(
-            node, PULL, body, timeout_s=_ASK_TIMEOUT_S, priority=Priority.CONTROL
-        )
+        return await self._transport.call(node, PULL, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
@@ -100,7 +145,7 @@ class Recovering:
         A member that was given up before may be either: a process on its old disk is no member.
         """
         others = [each.id for each in topology.members if each.id != self._node and not each.is_given_up]
-        told = await gather_all(self._answers(node, is_lost=node in lost) for node in others)
+        told = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
         answering = {node for node, answers in zip(others, told, strict=True) if answers}
         if alive := sorted(answering & {*lost}):
             raise InvalidArgument(
@@ -113,13 +158,22 @@ class Recovering:
                 hint="start it again, or name it, too",
             )
 
-    async def _answers(self, node: NodeId, *, is_lost: bool) -> bool:
+    async def _answers_at_last(self, node: NodeId, *, is_lost: bool) -> bool:
+        """`_answers`; one that is silent and not seen down is asked again: it may have been for a moment."""
+        if await self._answers(node, is_lost=is_lost):
+            return True
+        if not is_lost or not self._topology.serving or not self._liveness.is_up(node):
+            return False
+        await self._liveness.is_down_within(node, _LOOK_S)
+        return await self._answers(node, is_lost=is_lost, timeout_s=_AGAIN_TIMEOUT_S)
+
+    async def _answers(self, node: NodeId, *, is_lost: bool, timeout_s: float = _ASK_TIMEOUT_S) -> bool:
         """Whether a process answers for the member; its newer document is then held here.
 
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
         try:
-            told = await self._pulled(node)
+            told = await self._pulled(node, timeout_s)
         except RingmillError as error:
             return error.was_told
         try:

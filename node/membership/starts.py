@@ -137,6 +137,11 @@ class Starts:
         told = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
         return frozenset(self._former(disks)).union(*told) & {*disks}
 
+    async def answers(self, seat: Owner) -> bool:
+        """Whether the newest start of this disk that this node knows of answers it."""
+        known = self._remembered.get(seat.disk)
+        return known is not None and await self._is_alive(seat.node, known.start)
+
     # This node's own start.
 
     async def run(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import (
@@ -78,6 +78,7 @@ class TopologyAgent:
         self._heard_newer = asyncio.Event()
         self._is_confirmed = asyncio.Event()
         self._is_displaced = False
+        self._given_up_by: Topology | None = None  # what this node was offered while it served
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
@@ -114,6 +115,17 @@ class TopologyAgent:
     def may_speak(self) -> bool:
         """Whether this node may share what it knows: it is a member, and its start is confirmed."""
         return not self.is_displaced and self._is_confirmed.is_set()
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """That this node serves a cluster that others have left behind, without its disk (T9)."""
+        now, after = self._current, self._given_up_by
+        if after is None or now is None or not self.serving or after.cluster == now.cluster:
+            return ()
+        return (
+            f"serves cluster {now.cluster}, and others go on as {after.cluster}, which has given up this "
+            "disk: what is written here is merged with nothing; end this process",
+        )
 
     def topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve."""
@@ -226,6 +238,7 @@ class TopologyAgent:
         """
         async with self._adopting:
             if self._current is not None and not self._may_go_over(self._current, topology):
+                self._note_given_up(self._current, topology)
                 raise _other_cluster(self._current, topology)
             if topology.epoch > self.epoch:
                 if self._current is not None:
@@ -298,6 +311,12 @@ class TopologyAgent:
             return True
         is_named = newer.has_seat(self._seat)
         return current.cluster in newer.formers and (is_named or not self.serving)
+
+    def _note_given_up(self, current: Topology, newer: Topology) -> None:
+        if current.cluster in newer.formers and newer.epoch > current.epoch:
+            if self._given_up_by is None:
+                _log.warning("cluster %s goes on as %s without this disk", current.cluster, newer.cluster)
+            self._given_up_by = newer
 
     async def _pull_what_is_heard_of(self) -> None:
         while True:

@@ -84,13 +84,22 @@ class HintDelivery:
 
     async def run(self) -> None:
         """Deliver until cancelled; sleeps while there is nothing to deliver."""
-        while True:
-            if not self._hints.total:
-                self._hints.kept.clear()
-                await self._hints.kept.wait()
-            await self._hints.keep_refused()
-            await self.round()
-            await asyncio.sleep(ROUND_S)
+        keeping: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if not self._hints.total:
+                    self._hints.kept.clear()
+                    await self._hints.kept.wait()
+                if keeping is not None and keeping.done():
+                    keeping.result()
+                    keeping = None
+                if keeping is None and self._hints.has_refused:  # it waits for the disk, and others need not
+                    keeping = asyncio.create_task(self._hints.keep_refused())
+                await self.round()
+                await asyncio.sleep(ROUND_S)
+        finally:
+            if keeping is not None:
+                keeping.cancel()
 
     async def round(self) -> None:
         """Deliver to every owner that has hints, seems up and is not in a pause, until it has all or

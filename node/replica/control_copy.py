@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, ProtocolMismatch, Unavailable
 from ringmill.cluster.os_errors import is_full
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.identity.guarded_file import (
@@ -36,7 +36,10 @@ class ControlCopy:
         self._files = files
 
     async def read(self) -> dict[str, bytes] | None:
-        """The last written values; None when nothing can be read, some seconds later either (rule E10)."""
+        """The last written values; None when nothing can be read, some seconds later either (rule E10).
+
+        Raises ProtocolMismatch when a later release has written them.
+        """
         await wait_readable(self._files, [self._path])
         if not self._files.exists(self._path):
             return None
@@ -65,12 +68,18 @@ def encode_control(values: Mapping[str, bytes]) -> bytes:
 
 
 def decode_control(data: bytes) -> dict[str, bytes]:
-    """Raises CorruptData."""
+    """Raises CorruptData, ProtocolMismatch."""
     try:
         fields: Any = msgpack.unpackb(decode_copies(data))
-        version, values = fields
+        version = fields[0]
+        if type(version) is int and version > FORMAT_VERSION:
+            raise ProtocolMismatch(
+                f"{FILE_NAME} was written by a newer release: version {version}, know {FORMAT_VERSION}",
+                hint="start that release again",
+            )
         if version != FORMAT_VERSION:
             raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
+        _, values = fields
         return {str(name): bytes(value) for name, value in values.items()}
-    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, msgpack.UnpackException) as error:
         raise CorruptData(f"{FILE_NAME} ({len(data)} bytes) does not decode: {error}") from error

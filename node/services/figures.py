@@ -79,7 +79,7 @@ def _reasons(
 ) -> list[str]:
     """Why this node is less than well, each a sentence without its name."""
     reasons = [complaint for complaint in complaints if complaint]
-    reasons += membership.watch.reasons
+    reasons += [*membership.watch.reasons, *membership.topology.reasons, *membership.offering.reasons]
     damaged = len(replica.engine.corrupt_ranges())
     if damaged:
         now = f", healing {repair.healing.now}" if repair.healing.now else ""

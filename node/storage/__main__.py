@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.node.storage.check.inspect import Row, dump_file, inspect_folder, verify_folder
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, NewerFormat
 
 __all__ = ["main"]
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(BrokenPipeError):
             sys.stdout.close()  # the reader has gone: without this the interpreter's last flush would fail
         return 0
-    except (CorruptBlock, OSError, ValueError, KeyboardInterrupt) as error:
+    except (CorruptBlock, NewerFormat, OSError, ValueError, KeyboardInterrupt) as error:
         return _tell(_failure(error), is_json)
     finally:
         files.close()
@@ -63,6 +63,8 @@ def _failure(error: BaseException) -> _Failure:
     match error:
         case CorruptBlock():
             return _Failure(1, "CORRUPT_DATA", f"damage: {error}", "`ringmill engine verify` finds all of it")
+        case NewerFormat():
+            return _Failure(1, error.code, str(error), "look at it with the release that has written it")
         case FileNotFoundError() | NotADirectoryError():
             return _Failure(3, "NOT_FOUND", f"{error.filename} does not exist", _WHAT_IS_WANTED)
         case OSError():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from ringmill.cluster.errors import CorruptData, DiskFull, Unavailable
+from ringmill.cluster.errors import CorruptData, DiskFull, ProtocolMismatch, Unavailable
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of
 
 __all__ = [
     "CorruptBlock",
     "CorruptRange",
+    "NewerFormat",
     "NotCached",
     "StorageFailed",
     "UnreadableBlock",
@@ -42,6 +43,23 @@ class CorruptBlock(CorruptData):
 
 class UnreadableBlock(CorruptBlock):
     """The disk does not give the bytes.  That may pass, so it is no loss before rule E10 says so."""
+
+
+class NewerFormat(ProtocolMismatch):
+    """A whole part of a file has a version or kind that this release does not know.  That is no damage, but
+    the work of a later release (rule E7)."""
+
+    def __init__(self, file: str, what: str) -> None:
+        super().__init__(
+            f"{file} was written by a newer release: {what}",
+            detail={"file": file, "what": what},
+            hint="start that release again; this one has changed nothing in the store",
+        )
+        self.file = file
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[NewerFormat], tuple[str, str]]:
+        return type(self), (self.file, self.what)
 
 
 class damage_at:  # noqa: N801  (a context manager read as a phrase)
@@ -75,14 +93,18 @@ class StorageFailed(Unavailable):
     """A write or sync of a log or the manifest failed: nothing is acknowledged any more until a restart."""
 
 
-def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFull | StorageFailed:
+def write_failed(
+    error: OSError, what_stands: str = "", *, is_final: bool = False, **detail: int
+) -> DiskFull | StorageFailed:
     """The error for all who wait for a write that met `error`; `what_stands` says what is safe
-    nevertheless."""
-    kind, hint = (
-        (DiskFull, "free some space; writing goes on by itself")
-        if is_full(error)
-        else (StorageFailed, "repair the disk and restart the node")
-    )
+    nevertheless.  `is_final`: nothing is written any more, also on a disk that is only full."""
+    kind: type[DiskFull | StorageFailed] = StorageFailed
+    if not is_full(error):
+        hint = "repair the disk and restart the node"
+    elif is_final:
+        hint = "free some space and restart the node"
+    else:
+        kind, hint = DiskFull, "free some space; writing goes on by itself"
     return kind(
         f"writing {error.filename} failed: {error.strerror}{what_stands}",
         detail={"file": str(error.filename), "errno": error.errno, **detail},

@@ -15,7 +15,7 @@ from ringmill.node.storage.checksum import checksum
 from ringmill.node.storage.log.framing import Record, frame, read_records
 from ringmill.node.storage.names import FileName, FilePart, log_name, manifest_name, table_name
 from ringmill.node.storage.recovery.log_recovery import recover_logs
-from ringmill.node.storage.storage_errors import CorruptBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, NewerFormat
 from ringmill.node.storage.table.table_format import (
     FOOTER_BYTES,
     TRAILER_BYTES,
@@ -41,12 +41,12 @@ _NAMES: Final = {"log": log_name, "table": table_name, "manifest": manifest_name
 def read_to_end(name: FileName, data: bytes) -> bool:
     """Read a file of these bytes in every way there is.  False when a reader called it damaged.
 
-    Raises what a reader raises besides CorruptBlock, and AssertionError when it returns more records than
-    this number of bytes can hold.
+    Raises what a reader raises besides CorruptBlock and NewerFormat, and AssertionError when it returns more
+    records than this number of bytes can hold.
     """
     disk, kind, file_id = _disk_with(name, data), name.kind, name.file_id
-    is_whole = not any(step.damages for step in check_file(disk, FOLDER, FilePart(name)))
     try:
+        is_whole = not any(step.damages for step in check_file(disk, FOLDER, FilePart(name)))
         rows = sum(1 for _ in dump_file(disk, FOLDER, _NAMES[kind](file_id)))
         assert kind == "table" or rows <= len(data), f"{rows} records in {len(data)} bytes"
         if kind == "log":
@@ -57,7 +57,7 @@ def read_to_end(name: FileName, data: bytes) -> bool:
             _get_all(disk, file_id)
         else:
             read_manifest(disk, FOLDER, file_id, synced_bytes=len(data))
-    except CorruptBlock:
+    except (CorruptBlock, NewerFormat):
         return False
     return is_whole
 

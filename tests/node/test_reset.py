@@ -10,8 +10,9 @@ import pytest
 
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.os_entropy import OsEntropy
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import Conflict, InvalidArgument
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import FileLock
 from ringmill.node.identity.identity import Identity, read_identity
 from ringmill.node.reset import Reset, reset_folder, run_reset
 
@@ -49,6 +50,30 @@ async def test_a_folder_in_use_is_not_reset(tmp_path: Path) -> None:
         await reset(folder)
     lock.release()
     assert (folder / "store" / "00000001.log").exists()
+
+
+class RestartedMeanwhile(OsFileSystem):
+    """A supervisor starts the node again just when its folder was moved away."""
+
+    lock_of_node: FileLock | None = None
+
+    def rename(self, source: str, target: str) -> None:
+        super().rename(source, target)
+        if target.endswith(".before-reset-1"):
+            self.mkdir(source)
+            self.mkdir(f"{source}/store")
+            self.lock_of_node = self.lock(f"{source}/store/LOCK")
+
+
+async def test_a_node_that_starts_in_between_keeps_its_folder_to_itself(tmp_path: Path) -> None:
+    folder = await folder_of_n1(tmp_path)
+    files = RestartedMeanwhile()
+    with pytest.raises(Conflict, match="a node began in"):
+        await reset_folder(str(folder), NodeId(""), files=files, entropy=OsEntropy())
+    assert files.lock_of_node is not None
+    files.lock_of_node.release()
+    assert files.list(str(folder)) == ["store"], "nothing was written without its lock"
+    assert sorted(files.list(str(tmp_path))) == ["n1", "n1.before-reset-1"]
 
 
 async def test_a_folder_that_cannot_tell_whose_it_is_needs_the_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.errors import CorruptData
+from ringmill.cluster.os_errors import passes, told
 
 if TYPE_CHECKING:
     from ringmill.client.backups.backup_manifest import BackedTable, BackupManifest
@@ -66,6 +67,11 @@ async def _check(store: BackupStore, manifest: BackupManifest, local: LocalTable
             sound.append((table, await local.fetch(table)))
         except CorruptData as error:
             found.append({"path": store.table_path(table.sha256), "offset": 0, "why": error.detail["why"]})
+        except OSError as error:
+            if passes(error):  # of this machine, which has no room for a copy
+                raise
+            why = f"cannot be read: {told(error)}"
+            found.append({"path": store.table_path(table.sha256), "offset": 0, "why": why})
         if sum(each.bytes for each, _ in sound) >= _BYTES_AT_ONCE:
             found += await _check_blocks(store, sound, local)
             sound = []

@@ -73,13 +73,17 @@ async def rows_in_tables(
 
 
 async def damages(tables: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
-    """Of tables, given by their numbers and paths: path, offset and why, of each damaged block."""
-    async with _started("check", {"tables": [list(each) for each in tables]}) as program:
+    """Of tables, given by their numbers and paths: path, offset and why, of each damaged block, and of each
+    table that was not looked through, as the program has died before."""
+    asked = [list(each) for each in tables]
+    async with _started("check", {"tables": asked}) as program:
         assert program.stdout is not None
-        found = [json.loads(line) async for line in program.stdout]
-        if await program.wait() and not found:
-            raise CorruptData(f"tables cannot be read: {await _last_words(program)}", hint=VERIFY_HINT)
-    return found
+        told = [json.loads(line) async for line in program.stdout]
+        checked = {each["checked"] for each in told if "checked" in each}
+        left = [path for _, path in asked if path not in checked]
+        why = f"was not checked: {await _last_words(program)}" if left else ""
+    unchecked = [{"path": path, "offset": 0, "why": why} for path in left]
+    return [*(each for each in told if "checked" not in each), *unchecked]
 
 
 async def _last_words(program: Process) -> str:

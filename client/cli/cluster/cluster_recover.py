@@ -68,12 +68,17 @@ def _story(plan: RecoveryPlan) -> list[str]:
     return [
         f"{plan.name} goes on with {', '.join(plan.left)}, as another cluster; {', '.join(plan.lost)} had "
         f"{plan.lost_voters} of its {plan.voters} votes",
+        *(
+            f"{node} has {count} partitions that are not filled from others yet: it counts as if it had none"
+            for node, count in sorted(plan.unfilled.items())
+        ),
         f"{len(plan.gone)} partitions, about {plan.gone_keys:,} keys, have no owner left: they are lost",
         f"{len(plan.short)} partitions, about {plan.short_keys:,} keys, may lack acknowledged writes and "
         "deletes that only the lost members had; registers may go back",
         f"of the others may be lost: writes that fewer than {plan.least_w} owners have acknowledged (a lower "
         f"-w, or outcome unknown), where only the lost members had them{stood_in}",
-        "changes of keyspaces and members that only the lost members had are lost, too",
+        "changes of keyspaces, members and access that only the lost members had are lost, too: a token that "
+        "was revoked just before may be good again",
     ]
 
 
@@ -92,6 +97,7 @@ def _show(settings: Settings, plan: RecoveryPlan) -> None:
             "least_w": plan.least_w,
             "is_sloppy": plan.is_sloppy,
             "is_made": plan.is_made,
+            "unfilled": dict(plan.unfilled),
         }
         output.show(settings, document, (), ())
         return

@@ -15,6 +15,8 @@ from typing import Final
 
 from ringmill.node.storage.batch import MalformedBatch
 from ringmill.node.storage.log.framing import Damage, Record, read_records
+from ringmill.node.storage.names import log_name
+from ringmill.node.storage.storage_errors import NewerFormat
 
 __all__ = [
     "LOG_VERSION",
@@ -113,7 +115,10 @@ def encode_mark(durable: int, *, is_seal: bool) -> bytes:
 
 
 def read_log(file_id: int, data: bytes) -> Iterator[tuple[int, int, LogItem | Damage]]:
-    """(offset, end, item) of everything in a log; a whole record without a meaning is Damage, too."""
+    """(offset, end, item) of everything in a log; a whole record without a meaning is Damage, too.
+
+    Raises NewerFormat for one that a later release has written.
+    """
     for record in read_records(file_id, data):
         if isinstance(record, Damage):
             yield record.offset, record.end, record
@@ -124,9 +129,14 @@ def read_log(file_id: int, data: bytes) -> Iterator[tuple[int, int, LogItem | Da
 def _parse(file_id: int, record: Record) -> LogItem | Damage:
     payload = record.payload
     kind = payload[0] if payload else 0
-    if kind == _HEADER_KIND and len(payload) == _HEADER.size:
-        _, magic, version, named, first = _HEADER.unpack(payload)
-        if magic == _MAGIC and version in (LOG_VERSION, _FORMER_VERSION) and named == file_id:
+    if kind > _BATCH_KIND:  # its checksum is right, so this is neither damage nor a torn tail
+        raise NewerFormat(log_name(file_id), f"a record of kind {kind} at byte {record.offset}")
+    if kind == _HEADER_KIND and len(payload) >= _HEADER.size:
+        _, magic, version, named, first = _HEADER.unpack_from(payload)
+        if magic == _MAGIC and version > LOG_VERSION:
+            raise NewerFormat(log_name(file_id), f"version {version}, this one reads up to {LOG_VERSION}")
+        fits = magic == _MAGIC and named == file_id and len(payload) == _HEADER.size
+        if fits and version in (LOG_VERSION, _FORMER_VERSION):
             return Header(first)
         return Damage(record.offset, record.end, f"header of version {version} for file {named}")
     if kind == _GROUP_KIND and len(payload) >= _GROUP.size:

@@ -16,7 +16,7 @@ from ringmill.node.storage.log.readable_parts import read_parts
 from ringmill.node.storage.names import CURRENT, FileName, log_name, manifest_name, parse_name, table_name
 from ringmill.node.storage.recovery.log_recovery import Recovered, expect_all, recover_logs
 from ringmill.node.storage.recovery.salvage import FRESH_IDS, fence_all, salvage
-from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, NewerFormat, UnreadableBlock
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import has_torn_end, read_current, read_manifest, readable_edits
 from ringmill.node.storage.version.table_installer import keep_aside
@@ -44,8 +44,9 @@ class Opened:
 
 
 def open_folder(files: FileSystem, folder: str, *, is_patient: bool = False) -> Opened:
-    """Blocks.  Raises OSError; UnreadableBlock for what the disk cannot read while it `is_patient`, and when
-    it can read no file (rule E10)."""
+    """Blocks.  Raises OSError; NewerFormat for a store that a later release has written, which stays as it is
+    (rule E7); UnreadableBlock for what the disk cannot read while it `is_patient`, and when it can read no
+    file (rule E10)."""
     found = {name: parsed for name in files.list(folder) if (parsed := parse_name(name))}
     try:
         stored = _find_version(files, folder, found, is_patient=is_patient)
@@ -78,10 +79,10 @@ def _open_exactly(
     named = {meta.file_id for meta in version.all_tables()}
     if (is_torn or there - named) and (recovered.losses or named - there):
         raise CorruptBlock(f"{folder}/{manifest_name(manifest_id)}", 0, "its last edits are missing")
-    keep_aside(files, folder, [log_name(file_id) for file_id in recovered.damaged])
     marks = tuple(loss.mark() for loss in recovered.losses)
     version = version.apply(VersionEdit(marks_added=marks, newest_log=max(recovered.log_ids, default=0)))
-    version, tables = _open_tables(files, folder, version, is_patient=is_patient)
+    version, tables, hurt = _open_tables(files, folder, version, is_patient=is_patient)
+    keep_aside(files, folder, [*(log_name(file_id) for file_id in recovered.damaged), *hurt])
     version = replace(version, marks=outermost(version.marks))
     next_id = max(_highest(found) + 1, version.reserved_ids) + is_torn * FRESH_IDS
     return Opened(version, tables, recovered, next_id, _unneeded(found, {manifest_id, *tables}, recovered))
@@ -92,7 +93,11 @@ def _open_salvaged(files: FileSystem, folder: str, found: dict[str, FileName], *
     sometimes("a start keeps everything without a manifest")
     salvaged = salvage(files, folder, found.values(), is_patient=is_patient)
     version = salvaged.version()
-    recovered, _ = _recover(files, folder, found, version, is_patient=is_patient)
+    try:
+        recovered, _ = _recover(files, folder, found, version, is_patient=is_patient)
+    except BaseException:
+        salvaged.close()
+        raise
     logs = [name for name, parsed in found.items() if parsed.kind == "log"]
     manifests = [name for name, parsed in found.items() if parsed.kind == "manifest"]
     lost = [table_name(file_id) for file_id in salvaged.unreadable]
@@ -227,25 +232,27 @@ def _newest_manifest(folder: str, found: dict[str, FileName]) -> int:
 
 def _open_tables(
     files: FileSystem, folder: str, version: Version, *, is_patient: bool
-) -> tuple[Version, dict[int, Table]]:
+) -> tuple[Version, dict[int, Table], list[str]]:
     """Open all tables.
 
-    One that is missing or cannot be opened is set aside, and its whole range is marked.
+    The third result names those that are missing or cannot be opened: they are to be set aside, and their
+    whole ranges are marked.
     """
     tables: dict[int, Table] = {}
+    hurt: list[str] = []
     for meta in version.all_tables():
         try:
             tables[meta.file_id] = open_table(files, folder, meta.file_id, meta)
-        except (CorruptBlock, FileNotFoundError) as error:
-            if is_patient and isinstance(error, UnreadableBlock):
+        except (CorruptBlock, NewerFormat, FileNotFoundError) as error:
+            if isinstance(error, NewerFormat) or (is_patient and isinstance(error, UnreadableBlock)):
                 for table in tables.values():
                     table.close()
                 raise
             sometimes("a start sets a damaged table aside")
-            keep_aside(files, folder, [table_name(meta.file_id)])
+            hurt.append(table_name(meta.file_id))
             gone = (meta.file_id,)
             if meta in version.salvaged:  # its keys that were not copied yet are marked already
                 version = version.apply(VersionEdit(salvaged_removed=gone))
             else:
                 version = version.apply(VersionEdit(removed=gone, marks_added=(mark_of(meta),)))
-    return version, tables
+    return version, tables, hurt

@@ -17,7 +17,7 @@ from typing import Final
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.names import FileName
 from ringmill.node.storage.recovery.log_recovery import LEAP, Recovered
-from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock
+from ringmill.node.storage.storage_errors import CorruptBlock, NewerFormat, UnreadableBlock
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_reader import Table, open_table
 from ringmill.node.storage.version.manifest import readable_edits
@@ -50,11 +50,15 @@ class Salvage:
             salvaged=tuple(table.meta for table in self.tables.values()),
         )
 
+    def close(self) -> None:
+        for table in self.tables.values():
+            table.close()
+
 
 def salvage(files: FileSystem, folder: str, found: Iterable[FileName], *, is_patient: bool) -> Salvage:
     """Read all that can be read of manifests and tables.  Blocks.
 
-    Raises OSError; UnreadableBlock while it `is_patient`.
+    Raises NewerFormat, OSError; UnreadableBlock while it `is_patient`.
     """
     result = Salvage()
     known: dict[int, TableMeta] = {}
@@ -103,10 +107,9 @@ def _open(
     """Open a table; one whose index or footer cannot be read is left to the quarantine."""
     try:
         table = open_table(files, folder, file_id, known.get(file_id))
-    except CorruptBlock as error:
-        if is_patient and isinstance(error, UnreadableBlock):
-            for opened in result.tables.values():
-                opened.close()
+    except (CorruptBlock, NewerFormat) as error:
+        if isinstance(error, NewerFormat) or (is_patient and isinstance(error, UnreadableBlock)):
+            result.close()
             raise
         result.unreadable.append(file_id)
         return

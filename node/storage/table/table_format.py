@@ -12,6 +12,8 @@ from typing import Final, NamedTuple, overload
 import msgpack
 
 from ringmill.node.storage.checksum import checksum
+from ringmill.node.storage.names import table_name
+from ringmill.node.storage.storage_errors import NewerFormat
 
 __all__ = [
     "FOOTER_BYTES",
@@ -121,13 +123,15 @@ def encode_footer(footer: Footer, offset: int) -> bytes:
 
 
 def decode_footer(data: bytes, file_id: int, offset: int) -> Footer:
-    """Raises MalformedTable."""
+    """Raises MalformedTable, NewerFormat."""
     if len(data) != FOOTER_BYTES:
         raise MalformedTable(f"a footer of {len(data)} bytes, {FOOTER_BYTES} expected")
     body = data[: _FOOTER.size]
     if checksum(file_id, offset, _FOOTER_KIND, body) != _CRC.unpack_from(data, _FOOTER.size)[0]:
         raise MalformedTable("footer checksum mismatch")
     *places, version, named, magic = _FOOTER.unpack(body)
+    if magic == _MAGIC and version > TABLE_VERSION:
+        raise NewerFormat(table_name(file_id), f"version {version}, this one reads up to {TABLE_VERSION}")
     if (version, named, magic) != (TABLE_VERSION, file_id, _MAGIC):
         raise MalformedTable(f"footer of version {version} for file {named}")
     handles = Handle(*places[0:2]), Handle(*places[2:4]), Handle(*places[4:6])

@@ -124,7 +124,7 @@ def open_table(files: FileSystem, folder: str, file_id: int, expected: TableMeta
     """Read a table except for its data blocks, and compare it with what the manifest expects.
 
     If that is known, the table opens even with a damaged filter or damaged properties.  Blocks.  Raises
-    CorruptBlock, OSError.
+    CorruptBlock, NewerFormat, OSError.
     """
     path = f"{folder}/{table_name(file_id)}"
     with damage_at(path, 0):
@@ -168,7 +168,7 @@ def _read_filter(file: ReadFile, file_id: int, footer: Footer) -> bytes:
 
 
 def read_footer(file: ReadFile, file_id: int) -> Footer:
-    """Blocks.  Raises CorruptBlock, OSError."""
+    """Blocks.  Raises CorruptBlock, NewerFormat, OSError."""
     at = file.size - FOOTER_BYTES
     if at < 0:
         raise CorruptBlock(file.path, 0, f"a table of {file.size} bytes")

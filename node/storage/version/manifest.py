@@ -17,7 +17,7 @@ from ringmill.node.storage.checksum import checksum
 from ringmill.node.storage.log.framing import Damage, Record, frame, read_records
 from ringmill.node.storage.log.readable_parts import read_parts
 from ringmill.node.storage.names import CURRENT, current_temporary, manifest_name, parse_name
-from ringmill.node.storage.storage_errors import CorruptBlock, damage_at
+from ringmill.node.storage.storage_errors import CorruptBlock, NewerFormat, damage_at
 from ringmill.node.storage.version.version import (
     EditedVersion,
     MalformedEdit,
@@ -132,7 +132,7 @@ def read_manifest(
 
     Blocks.
 
-    Raises CorruptBlock, FileNotFoundError.
+    Raises CorruptBlock, NewerFormat, FileNotFoundError.
     """
     path = f"{folder}/{manifest_name(file_id)}"
     edited, last = EditedVersion(), -1
@@ -154,7 +154,7 @@ def read_edits(
     """The edits of a manifest, or of its first `synced_bytes`, with their numbers.  Blocks.
 
     Edits are synced one by one, so only the last record may be torn; damage before a whole record is
-    corruption.  Raises CorruptBlock, FileNotFoundError.
+    corruption.  Raises CorruptBlock, NewerFormat, FileNotFoundError.
     """
     path = f"{folder}/{manifest_name(file_id)}"
     number = -1
@@ -166,6 +166,7 @@ def read_edits(
         if isinstance(record, Damage):
             damage = record
             continue
+        _check_known(path, record)
         if damage is not None:
             raise CorruptBlock(path, damage.offset, f"{damage.why}, followed by a whole record")
         if number < 0:
@@ -192,11 +193,15 @@ def readable_edits(
 ) -> Iterator[VersionEdit]:
     """Every readable edit of a damaged manifest, even if others between them are missing.  Blocks.
 
-    Raises OSError; UnreadableBlock unless it `reads_around`.
+    Raises NewerFormat, OSError; UnreadableBlock unless it `reads_around`.
     """
-    read = read_parts(files, f"{folder}/{manifest_name(file_id)}", reads_around=reads_around)
+    path = f"{folder}/{manifest_name(file_id)}"
+    read = read_parts(files, path, reads_around=reads_around)
     for record in read_records(file_id, read.data):
-        if isinstance(record, Record) and record.payload[:1] == bytes([_EDIT_KIND]):
+        if isinstance(record, Damage):
+            continue
+        _check_known(path, record)
+        if record.payload[:1] == bytes([_EDIT_KIND]):
             with suppress(MalformedEdit):
                 yield decode_edit(record.payload[_EDIT.size :])
 
@@ -204,6 +209,17 @@ def readable_edits(
 def _pointer(file_id: int) -> bytes:
     name = manifest_name(file_id)
     return f"{name} {checksum(file_id, 0, 0, name.encode()):08x}\n".encode()
+
+
+def _check_known(path: str, record: Record) -> None:
+    """A later release may write what looks like damage here.  Raises NewerFormat."""
+    kind = record.payload[0] if record.payload else 0
+    if kind == _HEADER_KIND and len(record.payload) >= _HEADER.size:
+        _, magic, version, _ = _HEADER.unpack_from(record.payload)
+        if magic == _MAGIC and version > MANIFEST_VERSION:
+            raise NewerFormat(path, f"version {version}, this one reads up to {MANIFEST_VERSION}")
+    if kind > _EDIT_KIND:
+        raise NewerFormat(path, f"a record of kind {kind} at byte {record.offset}")
 
 
 def _check_header(path: str, file_id: int, record: Record) -> None:

@@ -64,6 +64,38 @@ def test_folders_token_state_and_logs_are_their_owners_alone_whatever_the_umask(
     assert [mode(path) for path in files] == [0o600] * 4
 
 
+def test_state_and_token_are_on_the_disk_before_anything_is_done_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    cluster = cluster_in(tmp_path)
+    save_cluster(cluster)
+    make_token(cluster.folder)
+    folder = Path(cluster.folder)
+    assert {each.stat().st_ino for each in (folder / "cluster.json", folder / "token", folder)} <= synced
+
+
+@pytest.mark.parametrize("holds_data", [False, True])
+def test_an_empty_token_that_no_node_can_have_used_is_made_anew(tmp_path: Path, holds_data: bool) -> None:
+    folder = tmp_path / "c"
+    (folder / "n1").mkdir(parents=True)
+    (folder / "token").touch(0o600)
+    if holds_data:
+        (folder / "n1" / "IDENTITY").touch()
+    make_token(str(folder))
+    token = read_token(str(folder))
+    assert (token == "") is holds_data
+    make_token(str(folder))
+    assert read_token(str(folder)) == token and mode(folder / "token") == 0o600
+
+
 def test_a_folder_that_was_looser_is_tightened(tmp_path: Path) -> None:
     cluster = cluster_in(tmp_path)
     save_cluster(cluster)

@@ -19,6 +19,7 @@ from ringmill.client.local.local_state import LocalCluster
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Method
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId
+from ringmill.cluster.ring.recovery import recovered
 from ringmill.cluster.ring.replacement import replaced
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusResponse
@@ -228,6 +229,17 @@ async def test_nodes_of_two_clusters_are_refused_and_nothing_is_changed() -> Non
         with pytest.raises(InvalidArgument, match="belong to different clusters"):
             await form(effort(nodes), SHAPE)
         assert nodes[2].document == b""
+
+
+async def test_who_was_given_up_and_runs_as_before_is_named() -> None:
+    """All nodes were started at once, and n2 and n3 confirmed each other before n1 listened."""
+    async with running("n1", "n2", "n3") as nodes:
+        topology = (await form(effort(nodes), SHAPE)).topology
+        nodes[0].document = recovered(topology, [NodeId("n2"), NodeId("n3")]).encode()
+        for order in (nodes, nodes[::-1]):
+            with pytest.raises(InvalidArgument, match="n2, n3 belongs to a former cluster") as refused:
+                await form(effort(order), SHAPE)
+            assert "ringmill node reset DIR" in refused.value.hint
 
 
 async def test_a_node_cannot_be_added_to_a_cluster_that_was_formed() -> None:

@@ -6,8 +6,11 @@ from itertools import combinations, pairwise
 import pytest
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.ids import ClusterId, DiskId, NodeId
+from ringmill.cluster.ids import ClusterId, DiskId, NodeId, PartitionId
 from ringmill.cluster.membership.start_rules import others_needed
+from ringmill.cluster.ring.moves import advanced
+from ringmill.cluster.ring.plans.member_changes import MemberChanges
+from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.recovery import (
     EPOCHS_PASSED,
     check_recoverable,
@@ -15,8 +18,10 @@ from ringmill.cluster.ring.recovery import (
     plan_recovery,
     recovered,
 )
+from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
 from ringmill.cluster.ring.topology import MAX_FORMERS, Member, Topology, first_topology
+from ringmill.cluster.ring.topology_entries import JOINT_2
 
 NAMES = [NodeId(f"n{number}") for number in range(1, 10)]
 
@@ -90,3 +95,41 @@ def test_a_second_loss_is_counted_with_the_first_and_need_not_name_it_again() ->
     assert not is_recovered(twice, [])
     with pytest.raises(InvalidArgument, match="no member would be left"):
         check_recoverable(once, NAMES[3:5])
+
+
+def test_who_has_partitions_to_be_filled_yet_is_no_owner_that_is_left() -> None:
+    """n2's disk was replaced an hour ago."""
+    topology, lost = formed(5), NAMES[2:5]
+    plan = plan_recovery(topology, lost, {NAMES[0]: 256}, {NAMES[0]: 0, NAMES[1]: 200, NAMES[2]: 7})
+    of_n1 = [at for at, row in enumerate(topology.rows) if NAMES[0] in row.nodes]
+    assert sorted(plan.gone) == [at for at in range(256) if at not in of_n1]
+    assert sorted(plan.short) == of_n1, "n1 alone is left of each"
+    assert plan.unfilled == {NAMES[1]: 200}
+    assert plan.left == (NAMES[0], NAMES[1])
+    assert len(plan_recovery(topology, lost, {}).gone) < len(plan.gone)
+
+
+@pytest.mark.parametrize("lost", [("n1", "n2", "n3"), ("n2", "n3", "n4"), ("n2", "n3", "n5")])
+def test_a_filled_joiner_that_is_left_takes_the_place_of_a_lost_owner(lost: tuple[str, ...]) -> None:
+    new = Member(NodeId("n6"), DiskId(f"{6:032x}"), "127.0.0.1:7106")
+    topology = with_members(formed(5), MemberChanges(replace={NodeId("n1"): new}))
+    assert topology is not None
+    for _ in range(2):
+        filled = {PartitionId(at): row.row_epoch for at, row in enumerate(topology.rows) if row.is_joint}
+        topology = advanced(topology, new.seat, filled=filled, adopted={}, most=128)
+        assert topology is not None
+    gone = {NodeId(name) for name in lost}
+    after, plan = recovered(topology, gone), plan_recovery(topology, gone, {})
+    check_follows(topology, after)
+    assert Topology.decode(after.encode()) == after and not after.is_moving
+    assert not is_newly_seated(topology, after, new.seat), "it is not filled again"
+    joint = [at for at, row in enumerate(topology.rows) if row.phase == JOINT_2]
+    assert joint
+    for at in joint:
+        before, row = topology.rows[at], after.rows[at]
+        kept = {node for node in before.whole if node not in gone}
+        is_hit = len(kept) < len(before.owners)
+        assert ("n6" in row.nodes) is is_hit and kept < {*row.nodes}
+        assert row.copy_epoch_of(new.id) == before.copy_epoch_of(new.id) or not is_hit
+        assert PartitionId(at) not in plan.gone
+        assert (PartitionId(at) in plan.short) is (is_hit and not kept)

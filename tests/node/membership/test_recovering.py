@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring import recovery
+from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
+from ringmill.cluster.ring.moves import advanced, with_plan
 from ringmill.cluster.ring.succession import with_keyspaces
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
+from ringmill.cluster.ring.topology_entries import JOINT_2, Owner, Row
+from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_ACCEPTED, EpochAnswer, EpochRequest
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
+from ringmill.node.moves import mover
 from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
-from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, until
+from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, told, until
 from tests.node.repair.healing_world import HealingWorld, run
 
 
@@ -66,6 +74,51 @@ def test_one_of_three_brings_up_two_empty_disks() -> None:
         for number, key in enumerate(KEYS):
             assert await world.get("n2", key) == [b"v%d" % number]
             assert await incr(world, "n3", key, 1000 + number) == 2
+
+    run(story)
+
+
+@pytest.mark.parametrize("by", ["n1", "n2"])
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_change_that_a_member_that_is_left_has_accepted_is_not_lost(by: str, serves: bool) -> None:
+    """The lost ones may have decided it, and answered."""
+
+    async def story(world: HealingWorld) -> None:
+        current = world["n3"].membership.topology.topology()
+        first, later = (created(current, NewKeyspace(name)) for name in ("former", "carts"))
+        assert first is not None and later is not None
+        for counter, document, node in ((5, first, "n2"), (7, later, "n1")):
+            ballot = Ballot(counter, NodeId("n3"), 1, "boot")
+            request = EpochRequest(current.cluster, later.epoch, ballot, document.encode()).encode()
+            call = world["n3"].core.transport.call
+            await world.inside(
+                "n3", call(NodeId(node), EPOCH_ACCEPT, request, timeout_s=3, priority=Priority.CONTROL)
+            )
+        kill(world, "n3", "n4", "n5")
+        for name in ("n1", "n2") if not serves else ():
+            kill(world, name)
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+        made, _ = await go_on(world, by, "n3", "n4", "n5")
+        assert made.has_keyspace("carts") and not made.has_keyspace("former")
+        await until(lambda: all(world[name].membership.topology.current == made for name in ("n1", "n2")))
+
+    run(story, nodes=5)
+
+
+def test_a_member_that_was_silent_for_a_moment_is_not_lost() -> None:
+    """The one that is asked sees it up, and asks it again."""
+
+    async def story(world: HealingWorld) -> None:
+        kill(world, "n3")
+        await asyncio.sleep(10)
+        link = world.world.network.link
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = True
+        giving_up = asyncio.ensure_future(go_on(world, "n1", "n2", "n3"))
+        await asyncio.sleep(2)
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = False
+        with pytest.raises(InvalidArgument, match="n2 answers: it is not lost"):
+            await giving_up
 
     run(story)
 
@@ -133,6 +186,32 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
         run(story)
 
 
+def test_given_up_disks_that_serve_as_before_are_told_of_by_both_sides() -> None:
+    """All hosts start after a power cut, and the one that goes on is the last."""
+
+    async def story(world: HealingWorld) -> None:
+        def reasons(name: str) -> str:
+            return " ".join(told(world, name))
+
+        kill(world, "n2", "n3")
+        made, _ = await go_on(world, "n1", "n2", "n3")
+        assert "given up" not in reasons("n1")
+        kill(world, "n1")
+        for name in ("n2", "n3", "n1"):
+            world.world.nodes[name].start()
+            await world.world.nodes[name].up()
+            await asyncio.sleep(5)
+        assert world["n2"].membership.topology.serving, "it did not hear in time"
+        assert "n2, whose disk was given up, serves the former cluster: end its process" in reasons("n1")
+        assert "n3, whose disk" in reasons("n1")
+        assert f"others go on as {made.cluster}, which has given up this disk" in reasons("n2")
+        kill(world, "n2")
+        await asyncio.sleep(10)
+        assert "n2, whose disk" not in reasons("n1")
+
+    run(story)
+
+
 def test_disks_that_a_first_recovery_gave_up_are_foreign_after_a_second_one() -> None:
     """They are most of the voters of the first cluster, and know neither of the others."""
 
@@ -183,7 +262,7 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
     lost = {NodeId(f"n{at}") for at in (1, 2, 3)}
 
     class Agent:
-        current, is_displaced = first, False
+        current, is_displaced, serving = first, False, False
 
         async def be_given(self, told: bytes) -> None:
             self.current = Topology.decode(told)
@@ -195,7 +274,9 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
     asked: list[NodeId] = []
 
     class Peers:
-        async def call(self, node: NodeId, *_: object, **__: object) -> bytes:
+        async def call(self, node: NodeId, method: str, *_: object, **__: object) -> bytes:
+            if method == EPOCH_ACCEPTED:
+                return EpochAnswer().encode()
             asked.append(node)
             if node in lost:
                 raise Unavailable("gone", outcome="failed")
@@ -203,7 +284,11 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
 
     agent: Any = Agent()
     peers: Any = Peers()
-    made, _ = await Recovering(NodeId("n4"), topology=agent, transport=peers).go_on_without(lost)
+    voter: Any = SimpleNamespace(accepted=EpochAnswer())
+    recovering = Recovering(
+        NodeId("n4"), topology=agent, voter=voter, liveness=cast("Any", None), transport=peers
+    )
+    made, _ = await recovering.go_on_without(lost)
     assert asked.count(NodeId("n5")) == 2
     assert made.epoch > newer.epoch > first.epoch
 
@@ -252,6 +337,7 @@ def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_g
     async def story(world: HealingWorld) -> None:
         lost = ["n1", "n2", "n3"]
         kill(world, *lost)
+        await asyncio.sleep(10)  # they are seen down, so each is asked once
         made, _ = await go_on(world, "n4", *lost)
         world.world.network.link("n4", "n5").latency_s = 0.1
         with pytest.raises(Unavailable, match=r"already, and .*n7 has not gone over yet"):
@@ -282,6 +368,45 @@ def test_half_of_the_members_go_on_without_the_others_though_they_have_most_vote
         await until(lambda: all(world[name].membership.topology.serving for name in left))
 
     run(story, nodes=nodes)
+
+
+def test_what_a_filled_joiner_has_survives_the_owners_that_it_was_to_join() -> None:
+    """Its ack counted for a write that the only owner that is left has missed."""
+
+    def stays_joint(topology: Topology, seat: Owner, **known: Any) -> Topology | None:
+        return advanced(topology, seat, **{**known, "adopted": {}})
+
+    async def story(world: HealingWorld) -> None:
+        key, row = KEYS[0], world.world.row(KEYS[0])
+        first, second, third = row.nodes
+        joiner, other = sorted({f"n{number}" for number in range(1, 6)} - {*row.nodes})
+
+        def plan(topology: Topology, _: bool) -> Topology:
+            wanted = [
+                tuple(NodeId(joiner) if each is row and node == first else node for node in each.nodes)
+                for each in topology.rows
+            ]
+            return with_plan(topology, topology.members, wanted)
+
+        def joint() -> Row:
+            return world[joiner].membership.topology.topology().row(world.world.partition(key))
+
+        row = world[joiner].membership.topology.topology().row(world.world.partition(key))
+        await world.inside(joiner, world[joiner].membership.epochs.change(plan, 10))
+        await until(lambda: joint().phase == JOINT_2)
+        await world.down(third)
+        await world.put(second, key, b"acknowledged")
+        kill(world, first, second, other)
+        world.world.nodes[third].start()
+        await world.world.nodes[third].up()
+        await go_on(world, joiner, first, second, other)
+        assert {joiner, third} <= {*joint().nodes}
+        await until(lambda: all(world[name].membership.topology.serving for name in (joiner, third)))
+        assert await world.get(joiner, key, "2") == [b"acknowledged"]
+        assert await world.get(third, key, "1") == [b"acknowledged"], "the read has repaired it"
+
+    with bent(use(mover, advanced, stays_joint)):
+        run(story, nodes=5)
 
 
 def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None:

@@ -14,6 +14,7 @@ from ringmill.node.storage.__main__ import main
 from ringmill.node.storage.check import inspect
 from ringmill.node.storage.check.inspect import inspect_folder, verify_folder
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.version import manifest
 from ringmill.node.storage.version.manifest import read_current, read_manifest
 from ringmill.node.storage.version.version import Version, VersionEdit
 from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
@@ -94,6 +95,16 @@ def test_a_folder_without_a_store_is_not_called_sound(
     assert main(["verify", str(tmp_path)]) == 3
     told = capsys.readouterr()
     assert told.out == "" and "a store in" in told.err and "DATA/store" in told.err
+
+
+@pytest.mark.parametrize("verb", ["inspect", "verify"])
+def test_a_store_of_a_later_release_is_not_called_damaged(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(manifest, "MANIFEST_VERSION", manifest.MANIFEST_VERSION - 1)
+    assert main([verb, str(folder)]) == 1
+    told = capsys.readouterr().err
+    assert "PROTOCOL_MISMATCH" in told and "was written by a newer release" in told
 
 
 def test_errors_and_misuses_are_json_when_json_was_asked_for(

@@ -96,7 +96,8 @@ async def _has_written(node: NodeProcess, ground: Ground) -> bool:
         disk, start = node.node.identity.disk, node.node.identity.start
         others = [each.node for each in ground.nodes.values() if each is not node and each.node]
         known = [other.membership.starts.remembered(disk) for other in others]
-        if sum(each is not None and each.start == start and _is_far(begun, each.mark) for each in known) >= least:
+        marks = [each.mark for each in known if each is not None and each.start == start]
+        if sum(_is_far(begun, told) for told in marks) >= least:
             return True
     return False
 

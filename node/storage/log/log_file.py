@@ -37,6 +37,7 @@ class LogFile:
             list[bytes]
         ] = []  # batches that were written after the last sync, unless there are many
         self.kept_bytes = 0
+        self.uncut: tuple[str, int] | None = None  # the file before, and how much of it is to be left
         self.is_closing = False
         self.is_whole = False  # closed after its last batch and entirely on the disk
         self.closed = asyncio.Event()

@@ -60,6 +60,7 @@ class WriteAheadLog:
         self._sync_turns = sync_turns
         self._has_space = asyncio.Event()
         self._has_space.set()
+        self._full: RingmillError | None = None  # while it waits for space
         self._current = LogFile(next_sequence)
         self._logs: deque[LogFile] = deque([self._current])  # none after a failure or the end
         self._wake = asyncio.Event()
@@ -163,12 +164,13 @@ class WriteAheadLog:
 
     def resume(self) -> None:
         """Write again: there is space."""
+        self._full = None
         self._has_space.set()
 
     async def close(self) -> None:
         """Seal the last log, unless a log has failed; then `run` ends.
 
-        On a full disk waiting batches are lost.
+        On a full disk waiting batches are lost, but for what a log still holds that was not cut yet.
         """
         self._is_ending = True
         if self.failure is None:
@@ -215,6 +217,9 @@ class WriteAheadLog:
         acknowledged, so that a log that disappears later is noticed."""
         file: AppendFile | None = None
         try:
+            if log.uncut:
+                await self._files.off_loop(self._files.truncate, *log.uncut)
+                log.uncut = None
             file_id = await self._take_id()
             file = self._files.create(f"{self._folder}/{log_name(file_id)}")
             await file.append_and_sync(frame(file_id, 0, encode_header(file_id, log.written_sequence + 1)))
@@ -321,7 +326,7 @@ class WriteAheadLog:
         try:
             await self._files.off_loop(self._files.truncate, path, good)
         except OSError as unsynced:
-            await self._cut_to_synced(log, path, unsynced)
+            self._wait_again(log, path, unsynced)
         else:
             log.synced_sizes[-1] = good
             log.forget_kept()
@@ -330,24 +335,26 @@ class WriteAheadLog:
 
     async def _leave_unsynced(self, log: LogFile, error: OSError) -> None:
         """The same for a log whose sync failed: where space is found late, that tells of a full disk."""
-        await self._cut_to_synced(log, _close(log), error)
+        self._wait_again(log, _close(log), error)
         self._suspend(error)
 
-    async def _cut_to_synced(self, log: LogFile, path: str, error: OSError) -> None:
-        """Cut off all that the disk may lack; it waits again.
+    def _wait_again(self, log: LogFile, path: str, error: OSError) -> None:
+        """Have all that the disk may lack wait again.  It is cut off when the next file is begun: until then a
+        start after a kill finds it.
 
         Raises `error` unless the disk is full and all of it is still in memory.
         """
         if not is_full(error) or not log.put_back_kept(self.synced_sequence):
             raise error
-        await self._files.off_loop(self._files.truncate, path, log.synced_size)
+        log.uncut = path, log.synced_size
+        self.buffered_sequence = log.written_sequence
 
     def _suspend(self, error: OSError) -> None:
         """Wait for space.  Raises `error` for any other failure, and at the end, when nobody waits."""
         if self._is_ending or not is_full(error):
             raise error
         self._has_space.clear()
-        refusal = _refusal(error, self.synced_sequence)
+        self._full = refusal = _refusal(error, self.synced_sequence)
         self._turn_away(refusal)
         self._on_full(refusal)
 
@@ -420,8 +427,8 @@ class WriteAheadLog:
         await future
 
     def _tell(self, waiters: list[Waiter], sequence: int, told: Told) -> None:
-        if self.failure:
-            told(self.failure)
+        if refusal := self.failure or self._full:  # who would wait for space waits for hours
+            told(refusal)
             return
         waiters.append((sequence, told))
         self._wake.set()

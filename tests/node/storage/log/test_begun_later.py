@@ -126,14 +126,56 @@ async def test_a_disk_that_finds_space_at_the_sync_is_only_full(
     with pytest.raises(DiskFull, match="injected"):
         await refused.synced()
     assert not buffered.is_synced
-    assert len(truncated) == 1 + is_cut_late
     assert engine.get_nowait(b"before") == b"value"
+    async with asyncio.timeout(PATIENCE_S):
+        while len(truncated) < 1 + is_cut_late:
+            await asyncio.sleep(0.01)
     disk.hook = None
     await written_in_the_end(engine, b"after")
+    assert len(truncated) == 1 + is_cut_late, "once, however often it is tried"
     assert buffered.is_synced
     assert refused.is_synced, "its outcome was unknown: what waited is written first"
     again = await open_engine(ROOMY, on=disk.cut_power(CrashModel.PREFIX, random.Random(1)))
     assert [key async for key, _ in again.scan()] == [b"after", b"before", b"buffered", b"refused"]
+
+
+async def test_who_waits_while_the_log_waits_for_space_is_refused_at_once(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "_POLL_S", PATIENCE_S)
+    engine, told = await open_engine(ROOMY), list[object]()
+    buffered = engine.apply(one(b"buffered"))
+    await buffered.buffered()
+    disk.hook = failing("sync", ".log", errno.ENOSPC)
+    with pytest.raises(DiskFull, match="injected"):
+        await engine.apply(one(b"refused")).synced()
+    buffered.tell_synced(told.append)
+    buffered.tell_buffered(told.append)
+    async with asyncio.timeout(PATIENCE_S / 2):
+        for waiting in (buffered.synced(), buffered.buffered()):
+            with pytest.raises(DiskFull, match="injected"):
+                await waiting
+    assert [type(each) for each in told] == [DiskFull, DiskFull]
+
+
+@pytest.mark.parametrize("is_told_at_the_end", [False, True])
+async def test_what_is_buffered_outlives_a_kill_and_a_stop_of_a_node_that_finds_its_disk_full(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, is_told_at_the_end: bool
+) -> None:
+    monkeypatch.setattr(space, "_POLL_S", PATIENCE_S)
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    await engine.apply(one(b"buffered")).buffered()
+    disk.hook = failing("sync", ".log", errno.ENOSPC)
+    if not is_told_at_the_end:
+        with pytest.raises(DiskFull, match="injected"):
+            await engine.apply(one(b"refused")).synced()
+    killed = disk.after_kill()
+    await engine.close()
+    disk.hook = None
+    for left in (killed, disk.after_kill()):
+        again = await open_engine(ROOMY, on=left)
+        assert {key async for key, _ in again.scan()} >= {b"before", b"buffered"}
 
 
 async def test_what_is_not_in_memory_any_more_makes_it_final_and_says_so(

@@ -11,7 +11,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ringmill.cluster.adapters.processes.pids_group import group_folder
+from ringmill.cluster.adapters.processes.pids_group import group_folder, told_groups
 
 __all__ = ["memory_limit", "memory_of_groups"]
 
@@ -22,12 +22,8 @@ def memory_limit() -> int:
     own, _ = resource.getrlimit(resource.RLIMIT_AS)
     if own != resource.RLIM_INFINITY:
         found.append(own)
-    with (
-        suppress(OSError),
-        open("/proc/self/cgroup", encoding="utf-8") as groups,
-        open("/proc/self/mountinfo", encoding="utf-8") as mounts,
-    ):
-        found += memory_of_groups(groups.read(), mounts.read())
+    with suppress(OSError):
+        found += memory_of_groups(*told_groups())
     return min(found)
 
 

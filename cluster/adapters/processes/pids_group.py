@@ -16,7 +16,14 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["PidsGroup", "PidsGroups", "group_folder", "groups_of_this_process", "place_of_groups"]
+__all__ = [
+    "PidsGroup",
+    "PidsGroups",
+    "group_folder",
+    "groups_of_this_process",
+    "place_of_groups",
+    "told_groups",
+]
 
 _PREFIX: Final = "ringmill-"
 _CPU_SHARES: Final = 335  # of 1024: the weight of a process at nice 5, as that of tasks (sched(7))
@@ -162,16 +169,19 @@ class PidsGroups:
 def groups_of_this_process() -> PidsGroups:
     """Groups below that of this process, as far as the system has any."""
     try:
-        with (
-            open("/proc/self/cgroup", encoding="utf-8") as own,
-            open("/proc/self/mountinfo", encoding="utf-8") as mounts,
-        ):
-            groups, mounted = own.read(), mounts.read()
-            return PidsGroups(
-                place_of_groups(groups, mounted), group_folder(groups, mounted, "cgroup", "cpu")
-            )
+        groups, mounted = told_groups()
     except OSError:
         return PidsGroups(None)
+    return PidsGroups(place_of_groups(groups, mounted), group_folder(groups, mounted, "cgroup", "cpu"))
+
+
+def told_groups(process: str = "/proc/self") -> tuple[str, str]:
+    """What the kernel tells of the groups of a process, and of what is mounted.  Raises OSError."""
+    with (  # names of mounts are bytes: anybody may have mounted "caf\xe9"
+        open(f"{process}/cgroup", encoding="utf-8", errors="surrogateescape") as own,
+        open(f"{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts,
+    ):
+        return own.read(), mounts.read()
 
 
 def place_of_groups(own: str, mounts: str) -> str | None:

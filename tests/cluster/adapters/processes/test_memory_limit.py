@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from ringmill.cluster.adapters.memory_limit import memory_limit, memory_of_groups
+from ringmill.cluster.adapters.processes.pids_group import told_groups
 
 SAID = "from ringmill.cluster.adapters.memory_limit import memory_limit; print(memory_limit())"
 
@@ -23,6 +24,17 @@ def test_the_least_limit_of_the_groups_above_counts(tmp_path: Path) -> None:
     (inner / "memory.limit_in_bytes").write_text(str(1 << 30))
     first = f"31 20 0:27 / {tmp_path} rw - cgroup cgroup rw,memory"
     assert list(memory_of_groups("4:memory:/pod/node", first)) == [1 << 30]
+
+
+def test_a_mount_whose_name_is_no_text_is_beside_the_point(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    (tmp_path / "memory.max").write_text(str(1 << 30))
+    (tmp_path / "cgroup").write_bytes(b"0::/\n")
+    (tmp_path / "mountinfo").write_bytes(
+        b"29 20 8:1 / /media/caf\xe9 rw - vfat /dev/sda1 rw\n"
+        + f"30 20 0:26 / {tmp_path} rw,nosuid - cgroup2 cgroup rw\n".encode()
+    )
+    assert list(memory_of_groups(*told_groups(str(tmp_path)))) == [1 << 30]
 
 
 def test_the_limit_of_the_process_counts() -> None:

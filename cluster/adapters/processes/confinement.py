@@ -21,14 +21,15 @@ from typing import Final
 from ringmill.cluster.adapters.c_library import C_LIBRARY
 from ringmill.cluster.adapters.processes.process_table import threads_of_machine
 
-__all__ = ["adopt_orphans", "confine", "die_with_parent", "resource_limits", "wake_with_parent_gone"]
+__all__ = ["adopt_orphans", "be_ended_first", "confine", "die_with_parent", "resource_limits", "wake_with_parent_gone"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _TASK_SOCKET_FD: Final = 3
 _OUT_OF_THE_WAY: Final = 16
 _NICER_THAN_NODES: Final = 5  # requests and probes are served before tasks compute
-_ENDED_BEFORE_NODES: Final = 800  # of 1000, by the kernel when memory runs out
+_ENDED_BEFORE_WORKERS: Final = 800  # of 1000, by the kernel when memory runs out
+_MORE_THAN_NODES: Final = 200
 _MANY: Final = 4096
 _ROOM_FOR_LAST_WORDS_BYTES: Final = 32 * 1024 * 1024
 
@@ -54,7 +55,7 @@ def confine(
     os.environ.update(environment)
     os.chdir(workdir)
     os.nice(_NICER_THAN_NODES)
-    _be_ended_first()
+    be_ended_first(_ENDED_BEFORE_WORKERS)
     for kind, value in resource_limits(limits).items():
         _set_limit(kind, value)
     return _TASK_SOCKET_FD
@@ -95,10 +96,15 @@ def adopt_orphans() -> None:
         C_LIBRARY.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _be_ended_first() -> None:
-    """Where the machine's memory runs out, the kernel ends this process and its children, not the node."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write(str(_ENDED_BEFORE_NODES))  # where it is higher, only root may lower it
+def be_ended_first(score: int) -> None:
+    """Where memory runs out, the kernel ends this process and its children, not the node.
+
+    `score` is of 1000, and more where the node has a high one itself, as in many containers.
+    """
+    with suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        own = int(file.read())
+        file.seek(0)
+        file.write(str(min(max(score, own + _MORE_THAN_NODES), 1000)))
 
 
 def _rearrange_descriptors(socket_fd: int, output_fd: int) -> None:

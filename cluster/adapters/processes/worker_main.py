@@ -25,18 +25,20 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import BinaryIO, Final
 
-from ringmill.cluster.adapters.processes.confinement import die_with_parent
+from ringmill.cluster.adapters.processes.confinement import be_ended_first, die_with_parent
 from ringmill.cluster.errors import RingmillError
 
 __all__ = ["LENGTH_BYTES", "main"]
 
 LENGTH_BYTES: Final = 8  # of a message, big endian, before each
+_ENDED_BEFORE_NODES: Final = 500  # of 1000, by the kernel when memory runs out; tasks before it
 _NICE: Final = 5  # a third of the loop's weight: at 10 a compaction took six times as long when busy
 
 
 def main() -> None:
     """Answer requests until the node is gone.  Never returns."""
     die_with_parent(int(sys.argv[1]))
+    be_ended_first(_ENDED_BEFORE_NODES)  # what it does is tried again, and a node would start anew
     _step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the node's to handle, and it ends us
     answers = os.fdopen(os.dup(1), "wb")

@@ -1,7 +1,8 @@
 """Flushes sealed memtables: a child builds the table from the closed logs, oldest memtable first.
 
 If a log was damaged meanwhile, the table is written from the memtable, which is sound.  So it is, by a
-thread, when children die or have no memory: the next one would die likewise, and writers wait for it.
+thread, for some minutes after children died or had no memory: the next one would die likewise, and writers
+wait for it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ringmill.node.storage.version.version import Drop, VersionEdit
 __all__ = ["Flusher"]
 
 MOST_LOST_CHILDREN: Final = 2
+_CHILD_AGAIN_S: Final = 600.0  # each that is tried may end the node in its place, or a whole container
 
 
 class Flusher:
@@ -31,7 +33,8 @@ class Flusher:
 
     def __init__(self, tools: UpkeepTools, sealed: list[SealedMemtable]) -> None:
         self._tools = tools
-        self._lost_children = 0  # since the last flush
+        self._lost_children = 0  # one after the other
+        self._lost_at = 0.0
         self._wanted = asyncio.Event()
         self._sealed = sealed
 
@@ -61,7 +64,7 @@ class Flusher:
     async def _flush(self, sealed: SealedMemtable) -> None:
         log_ids = await sealed.closed_logs()
         tables = None
-        if not sealed.is_log_damaged and self._lost_children < MOST_LOST_CHILDREN:
+        if not sealed.is_log_damaged and self._takes_child():
             tables = await self._flush_logs(sealed, log_ids)
             if tables is None:
                 sometimes("a flush finds a log damaged and takes the memtable")
@@ -74,10 +77,14 @@ class Flusher:
         with self._tools.discarding(meta.file_id for meta in tables):
             await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
         self._sealed.remove(sealed)
-        self._lost_children = 0
         self._tools.counters.flushes += 1
         self._tools.counters.flushed_bytes += sum(meta.size for meta in tables)
         self._tools.on_change()
+
+    def _takes_child(self) -> bool:
+        """Not for a while after some have died."""
+        waited_s = asyncio.get_running_loop().time() - self._lost_at
+        return self._lost_children < MOST_LOST_CHILDREN or waited_s >= _CHILD_AGAIN_S
 
     async def _flush_logs(self, sealed: SealedMemtable, log_ids: tuple[int, ...]) -> list[TableMeta] | None:
         """The tables that a child made from the logs; None when the logs lack batches of the memtable."""
@@ -90,7 +97,9 @@ class Flusher:
         except OSError as error:
             if isinstance(error, ChildProcessError) or meaning_of(error) is Meaning.EXHAUSTED:
                 self._lost_children += 1
+                self._lost_at = asyncio.get_running_loop().time()
             raise
+        self._lost_children = 0
         if not result.losses and result.last_sequence == sealed.last_sequence:
             return result.tables
         discard_tables(self._tools.files, self._tools.folder, job.file_ids)

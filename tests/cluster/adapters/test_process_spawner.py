@@ -56,6 +56,12 @@ async def until_gone(pid: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_the_kernel_ends_a_worker_before_its_node_when_memory_runs_out(spawner: ProcessSpawner) -> None:
+    score = int(await spawner.run(Path.read_text, Path("/proc/self/oom_score_adj")))
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert score == min(max(500, own + 200), 1000) and score > own
+
+
 async def test_a_function_runs_in_another_process_that_stays_for_the_next(spawner: ProcessSpawner) -> None:
     pid = await spawner.run(os.getpid)
     assert pid != os.getpid()

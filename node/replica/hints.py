@@ -38,6 +38,7 @@ from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 
 __all__ = ["HintStore"]
 
+_FOR_OTHERS: Final = 4  # one part of that many of what is left: who stays dead takes not all
 STORED_TOGETHER: Final = 128  # of those that the disk had refused, by one sync
 
 _log = logging.getLogger(__name__)
@@ -396,7 +397,7 @@ class HintStore:
                 raise Overloaded(
                     f"hints for {target} have {self._bytes.get(target, 0)} bytes here, the limit is "
                     f"{self._options.most_bytes}; there are {self._count}, the limit is "
-                    f"{self._options.most_hints}"
+                    f"{self._options.most_hints}, and three quarters of what is left for one owner"
                 )
 
     def _is_dropped(self, target: NodeId, key: HintKey, size: int, is_counted: bool) -> bool:
@@ -412,8 +413,10 @@ class HintStore:
         return self._fits(target, key, size) and age_s <= self._options.longest_s
 
     def _fits(self, target: NodeId, key: HintKey, size: int) -> bool:
-        former = self._by_target.get(target, {}).get(key)
-        if former is None and self._count >= self._options.most_hints:
+        own = self._by_target.get(target, {})
+        former = own.get(key)
+        room = self._options.most_hints - (self._count - len(own))  # what others leave
+        if former is None and len(own) >= room - room // _FOR_OTHERS:
             return False
         return self._bytes.get(target, 0) - (former or 0) + size <= self._options.most_bytes
 

@@ -289,6 +289,19 @@ async def test_hints_are_bounded_in_number_for_the_memory_that_they_take() -> No
     assert await again.keep(keys[4], [N3], an_object(1)) is None
 
 
+async def test_an_owner_that_stays_dead_leaves_room_for_the_hints_of_others() -> None:
+    engine, told = ForgetfulEngine(), list[NodeId]()
+    hints = await HintStore.open(engine.as_engine(), HintOptions(most_hints=100))
+    hints.on_dropped = noting(told)
+    for target in (N2, N3, N4):
+        for number in range(80):
+            await hints.keep(KEY._replace(key=b"%s%d" % (target.encode(), number)), [target], an_object(1))
+    assert hints.counts() == {N2: 75, N3: 19, N4: 5}
+    assert [told.count(each) for each in (N2, N3, N4)] == [5, 61, 75]
+    with pytest.raises(Overloaded, match="three quarters of what is left"):
+        await hints.keep_counted(KEY._replace(key=b"more"), N2, an_object(1))
+
+
 async def test_what_a_full_disk_refused_outlives_a_crash_once_there_is_space() -> None:
     disk, options = LossyDisk(), replace(TINY, reserve_bytes=20_000)
     async with await Engine.open("data", options, files=disk, spawner=TurnSpawner()) as engine:

@@ -322,10 +322,13 @@ class WriteAheadLog:
         """
         if not is_full(error):
             raise error
-        path = _close(log)
-        try:
-            await self._files.off_loop(self._files.truncate, path, good)
-        except OSError as unsynced:
+        path, unsynced = _close(log)
+        if unsynced is None:
+            try:
+                await self._files.off_loop(self._files.truncate, path, good)
+            except OSError as failed:
+                unsynced = failed
+        if unsynced is not None:
             self._wait_again(log, path, unsynced)
         else:
             log.synced_sizes[-1] = good
@@ -335,7 +338,8 @@ class WriteAheadLog:
 
     async def _leave_unsynced(self, log: LogFile, error: OSError) -> None:
         """The same for a log whose sync failed: where space is found late, that tells of a full disk."""
-        self._wait_again(log, _close(log), error)
+        path, _ = _close(log)
+        self._wait_again(log, path, error)
         self._suspend(error)
 
     def _wait_again(self, log: LogFile, path: str, error: OSError) -> None:
@@ -451,12 +455,15 @@ def _release(waiters: list[Waiter], sequence: int) -> None:
         call_guarded(told, None)
 
 
-def _close(log: LogFile) -> str:
-    """Nobody may append to it while it is cut.  Returns its path."""
+def _close(log: LogFile) -> tuple[str, OSError | None]:
+    """Nobody may append to it while it is cut.  Returns its path, and what NFS tells only now."""
     assert log.file is not None
-    log.file.close()
-    path, log.file = log.file.path, None
-    return path
+    file, log.file = log.file, None
+    try:
+        file.close()
+    except OSError as error:
+        return file.path, error
+    return file.path, None
 
 
 def _refusal(error: OSError, synced_sequence: int, *, is_final: bool = False) -> RingmillError:

@@ -178,6 +178,32 @@ async def test_what_is_buffered_outlives_a_kill_and_a_stop_of_a_node_that_finds_
         assert {key async for key, _ in again.scan()} >= {b"before", b"buffered"}
 
 
+async def test_an_error_at_the_close_of_a_log_that_could_not_grow_is_that_of_its_sync(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "_POLL_S", 0.01)
+    engine = await open_engine(ROOMY)
+    buffered = engine.apply(one(b"buffered"))
+    await buffered.buffered()
+    file = engine._log._logs[0].file
+    assert file is not None
+    close = file.close
+
+    def close_late() -> None:
+        close()
+        raise OSError(errno.ENOSPC, "injected at close")
+
+    monkeypatch.setattr(file, "close", close_late)
+    disk.hook = failing("append", ".log", errno.ENOSPC)
+    with pytest.raises(DiskFull, match="injected"):
+        await engine.apply(one(b"refused")).synced()
+    assert not buffered.is_synced
+    disk.hook = None
+    await written_in_the_end(engine, b"after")
+    again = await open_engine(ROOMY, on=disk.cut_power(CrashModel.PREFIX, random.Random(1)))
+    assert [key async for key, _ in again.scan()] == [b"after", b"buffered", b"refused"]
+
+
 async def test_what_is_not_in_memory_any_more_makes_it_final_and_says_so(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

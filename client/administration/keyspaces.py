@@ -2,8 +2,9 @@
 
 A change is decided by the voters of the cluster as its next topology epoch.  When a call returns, every node
 serves the keyspace as it is then, and so does this client.  All calls can be made again.  Who
-changes a keyspace that is there names it by its id (rule T2: docs/protocol/topology.md).  Promises:
-docs/guarantees.md.
+changes a keyspace that is there names it by its id, and each request says which epoch this client knew when
+it was sent: one that lies at a node while the keyspace is changed is refused there, and one whose caller
+still waits is sent again (rule T12: docs/protocol/topology.md).  Promises: docs/guarantees.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -68,7 +70,8 @@ class AsyncKeyspaces:
     """The keyspaces of a cluster.
 
     Every change raises QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
-    Unavailable; with the outcome "unknown" it may have been made, or may still be.
+    Unavailable; with the outcome "unknown" it may have been made, or may still be, until the keyspace is
+    changed otherwise.  WrongEpoch, when others change it each time before: make the call again.
     """
 
     def __init__(self, router: Router) -> None:
@@ -112,9 +115,12 @@ class AsyncKeyspaces:
         )
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms)
+            return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms, epoch=epoch)
 
-        return _info(await self._ask(_CREATE, prepare, self._time(timeout)()))
+        left = self._time(timeout)
+        if not self._router.directory.asked_epoch:
+            await self._router.directory.learn(left())
+        return _info(await self._ask(_CREATE, prepare, left()))
 
     async def alter(
         self,
@@ -136,13 +142,14 @@ class AsyncKeyspaces:
             name=checked_name("name", name), r=_checked_owners("r", r), w=_checked_owners("w", w)
         )
         if ttl is not None:
-            request.ttl_ms = 0 if ttl == 0 else checked_ttl_ms(ttl)
+            request.ttl_ms = 0 if ttl in (0, timedelta(0)) else checked_ttl_ms(ttl)
         if durability is not None:
             request.durability = checked_durability(durability)
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            request.timeout_ms = timeout_ms
-            return request
+            sent = pb.AlterKeyspaceRequest(timeout_ms=timeout_ms, epoch=epoch)
+            sent.MergeFrom(request)
+            return sent
 
         left = self._time(timeout)
         meant = await self._named(name, left())
@@ -168,6 +175,7 @@ class AsyncKeyspaces:
                 timeout_ms=timeout_ms,
                 made_in=meant.made_in,
                 ordinal=meant.ordinal,
+                epoch=epoch,
             )
 
         return int((await self._ask(_DROP, prepare, left())).epoch)

@@ -41,7 +41,8 @@ _VERB: Final = "a change of the topology"
 
 TopologyChange = Callable[[Topology, bool], Topology | None]
 """The next document, or None when the present one is as wanted.  The flag says whether this change may have
-been made already.  Raises InvalidArgument and Conflict when the present document does not allow it."""
+been made already.  Raises InvalidArgument and Conflict when the present document does not allow it,
+WrongEpoch when the change comes too late for it (rule T12)."""
 
 
 def _as_it_is(topology: Topology, may_be_made: bool) -> Topology | None:

@@ -6,10 +6,11 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.cluster.ids import DiskId
+from ringmill.cluster.ids import DiskId, Start
 from ringmill.cluster.membership.profile import profile_named
 from ringmill.cluster.membership.start_rules import Announcement, LogMark
 from ringmill.cluster.ring.access.used_token_changes import without_over
+from ringmill.cluster.ring.keyspaces.last_changes import LastChanges
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.core import Core
 from ringmill.node.identity.room import Storage
@@ -36,6 +37,7 @@ class Membership:
     topology: TopologyAgent
     history: TopologyHistory
     epochs: EpochProposer
+    last_changes: LastChanges
     starts: Starts
     liveness: Liveness
     watch: ClockWatch
@@ -92,15 +94,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
     seat = Owner(core.node, identity.disk)
     voter = EpochVoter(seat, topology=agent, store=replica.control, clock=core.clock)
     offering = Offering(seat, topology=agent, transport=core.transport)
-    epochs = EpochProposer(
-        core.node,
-        identity.start,
-        topology=agent,
-        transport=core.transport,
-        clock=core.clock,
-        entropy=core.doors.entropy,
-        tidied=lambda topology: _tidied(core, topology),
-    )
+    epochs = _epoch_proposer(core, identity.start, agent)
     voter_seats = VoterSeats(
         seat,
         topology=agent,
@@ -116,6 +110,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         topology=agent,
         history=history,
         epochs=epochs,
+        last_changes=_last_changes(agent),
         starts=starts,
         liveness=liveness,
         watch=watch,
@@ -128,9 +123,27 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
     )
 
 
+def _epoch_proposer(core: Core, start: Start, agent: TopologyAgent) -> EpochProposer:
+    return EpochProposer(
+        core.node,
+        start,
+        topology=agent,
+        transport=core.transport,
+        clock=core.clock,
+        entropy=core.doors.entropy,
+        tidied=lambda topology: _tidied(core, topology),
+    )
+
+
 def _tidied(core: Core, topology: Topology) -> Topology:
     """By the median of the cluster's clocks, so that one that is ahead forgets no used token too early."""
     return without_over(topology, core.hybrid.shared_expiry_ms() / 1000)
+
+
+def _last_changes(agent: TopologyAgent) -> LastChanges:
+    known = LastChanges()
+    agent.on_change(known.saw)
+    return known
 
 
 def _letting_join(

@@ -1,6 +1,7 @@
 """The API of keyspaces: decodes, has the topology changed, encodes.  It decides nothing.
 
-What a change does to the document stands in cluster/ring/keyspaces/keyspace_changes.py, how it comes about in
+What a change does to the document stands in cluster/ring/keyspaces/keyspace_changes.py, whether it comes too
+late in last_changes.py beside it (rule T12: docs/protocol/topology.md), how it comes about in
 node/membership/epoch_proposer.py.
 """
 
@@ -87,8 +88,14 @@ class KeyspacesService:
         request: CreateKeyspaceRequest | AlterKeyspaceRequest | DropKeyspaceRequest,
         call: Call,
     ) -> KeyspaceAnswer:
+        def in_order(topology: Topology, may_be_made: bool) -> Topology | None:
+            following = change(topology, may_be_made)
+            if following is not None and request.epoch:  # a client of an earlier release does not say it
+                self._membership.last_changes.check(name, Epoch(request.epoch))
+            return following
+
         allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
-        told = await self._membership.epochs.change(change, allowed_s)
+        told = await self._membership.epochs.change(in_order, allowed_s)
         is_drop = isinstance(request, DropKeyspaceRequest)
         entry = next((each for each in told.topology.keyspaces if each.name == name and not is_drop), None)
         return KeyspaceAnswer(

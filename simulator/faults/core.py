@@ -91,9 +91,10 @@ def _stop(ground: Ground, node: str) -> None:
 def _stop_with_write(ground: Ground, node: str) -> None:
     """It answers, and stands still as soon as a write is on its way to it."""
 
-    def stop() -> None:
+    def stop(method: str, timeout_s: float) -> bool:
         ground.trace.fault("stopped_with_write", node)
         ground.nodes[node].pause()
+        return True
 
     ground.network.traps[node] = stop
 

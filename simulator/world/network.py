@@ -16,7 +16,10 @@ from random import Random
 from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
-__all__ = ["Endpoint", "DirectedLink", "Network", "Refused"]
+__all__ = ["Endpoint", "DirectedLink", "Network", "Refused", "Trap"]
+
+Trap = Callable[[str, float], bool]
+"""Told of the method and the timeout of what a node is about to be sent; whether it has sprung."""
 
 
 @dataclass(slots=True)
@@ -63,8 +66,7 @@ class Network:
         self._endpoints: dict[str, Endpoint] = {}
         self.base = DirectedLink()
         self.repeats_all = repeats_all  # forwarded writes too: an ablation wants it
-        self.traps: dict[str, Callable[[], None]] = {}
-        """What happens to a node, by its name, just as it is sent a write that it has to coordinate."""
+        self.traps: dict[str, Trap] = {}  # by the node that they are set for
 
     def attach(self, name: str, endpoint: Endpoint) -> None:
         """From now on bytes for `name` go to this endpoint: a new run of the process."""
@@ -119,11 +121,11 @@ class Network:
                 timer.cancel()
                 self._loop.call_at(now, arrive)
 
-    def spring(self, name: str) -> None:
-        """A write for this node to coordinate is about to be sent."""
-        trap = self.traps.pop(name, None)
-        if trap is not None:
-            trap()
+    def spring(self, name: str, method: str, timeout_s: float) -> None:
+        """A write for this node to coordinate, or a change of a keyspace, is about to be sent."""
+        trap = self.traps.get(name)
+        if trap is not None and trap(method, timeout_s):
+            self.traps.pop(name, None)
 
     def note_late(self, name: str, method: str) -> None:
         """An operation waited past its deadline in the socket of a process that was stopped or slow."""

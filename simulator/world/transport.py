@@ -13,7 +13,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
@@ -34,13 +34,16 @@ from ringmill.node.requests.forward import FORWARDS
 from ringmill.simulator.world.network import Endpoint, Network
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
-__all__ = ["SimulatedTransport"]
+__all__ = ["CHANGES", "SimulatedTransport"]
 
 _ASK = b"?"
 _TELL = b"!"
 _CLOSED = b"-"  # nobody listens on the port yet
 _DRAIN_LOOK_S = 0.01
-_TO_COORDINATE = frozenset((*FORWARDS.values(), "kv.put", "kv.delete", "kv.touch"))
+CHANGES: Final = ("keyspaces.Create", "keyspaces.Alter", "keyspaces.Drop")
+"""Methods that change keyspaces, by which traps of a node may go."""
+
+_TO_COORDINATE = frozenset((*FORWARDS.values(), "kv.put", "kv.delete", "kv.touch", *CHANGES))
 
 
 class _Asked:
@@ -166,7 +169,7 @@ class SimulatedTransport:
         is_forward = method in FORWARDS.values() and not self._network.repeats_all
         line = to, self._is_client or is_forward
         if self._network.traps and method in _TO_COORDINATE:
-            self._network.spring(to)
+            self._network.spring(to, method, timeout_s)
         if not self._gather_s:
             self._send_frame(*line, [waiting])
         elif line in self._outbox:

@@ -1,7 +1,7 @@
 """Changes of the keyspaces: each is a function from a topology document to the next one.
 
 None in place of a document means that the present one is as wanted, so a change that is sent again does no
-harm.  Rules T1 and T2: docs/protocol/topology.md.
+harm.  Rules T1, T2 and T12: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def dropped(
 
 
 def _check_meant(present: KeyspaceEntry, meant: KeyspaceId | None) -> None:
-    """A request may lie at a node for long, and be done meanwhile through another one (rule T2).
+    """A request may lie at a node for long, and be done meanwhile through another one (rule T12).
 
     Raises Conflict.
     """

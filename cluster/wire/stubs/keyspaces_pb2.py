@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ringmill/cluster/wire/stubs/keyspaces.proto\x12\x0bringmill.v1\"\xaa\x01\n\x10KeyspaceSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\t\n\x01r\x18\x04 \x01(\r\x12\t\n\x01w\x18\x05 \x01(\r\x12\x0e\n\x06ttl_ms\x18\x06 \x01(\x04\x12\x12\n\ndurability\x18\x07 \x01(\t\x12\x0f\n\x07made_in\x18\x08 \x01(\x04\x12\x0f\n\x07ordinal\x18\t \x01(\r\x12\x0e\n\x06quorum\x18\n \x01(\t\"\\\n\x15\x43reateKeyspaceRequest\x12/\n\x08settings\x18\x01 \x01(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\"\xce\x01\n\x14\x41lterKeyspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x01r\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x01w\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x13\n\x06ttl_ms\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x17\n\ndurability\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x12\x0f\n\x07made_in\x18\x07 \x01(\x04\x12\x0f\n\x07ordinal\x18\x08 \x01(\rB\x04\n\x02_rB\x04\n\x02_wB\t\n\x07_ttl_msB\r\n\x0b_durability\"j\n\x13\x44ropKeyspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x0f\n\x07made_in\x18\x04 \x01(\x04\x12\x0f\n\x07ordinal\x18\x05 \x01(\r\"a\n\x0eKeyspaceAnswer\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12/\n\x08settings\x18\x03 \x01(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings\"*\n\x14ListKeyspacesRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\"X\n\x15ListKeyspacesResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\tkeyspaces\x18\x02 \x03(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings2\xb5\x02\n\tKeyspaces\x12I\n\x06\x43reate\x12\".ringmill.v1.CreateKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12G\n\x05\x41lter\x12!.ringmill.v1.AlterKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12\x45\n\x04\x44rop\x12 .ringmill.v1.DropKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12M\n\x04List\x12!.ringmill.v1.ListKeyspacesRequest\x1a\".ringmill.v1.ListKeyspacesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+ringmill/cluster/wire/stubs/keyspaces.proto\x12\x0bringmill.v1\"\xaa\x01\n\x10KeyspaceSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12\t\n\x01r\x18\x04 \x01(\r\x12\t\n\x01w\x18\x05 \x01(\r\x12\x0e\n\x06ttl_ms\x18\x06 \x01(\x04\x12\x12\n\ndurability\x18\x07 \x01(\t\x12\x0f\n\x07made_in\x18\x08 \x01(\x04\x12\x0f\n\x07ordinal\x18\t \x01(\r\x12\x0e\n\x06quorum\x18\n \x01(\t\"k\n\x15\x43reateKeyspaceRequest\x12/\n\x08settings\x18\x01 \x01(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\xdd\x01\n\x14\x41lterKeyspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x01r\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x01w\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x13\n\x06ttl_ms\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x17\n\ndurability\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x12\x0f\n\x07made_in\x18\x07 \x01(\x04\x12\x0f\n\x07ordinal\x18\x08 \x01(\r\x12\r\n\x05\x65poch\x18\t \x01(\x04\x42\x04\n\x02_rB\x04\n\x02_wB\t\n\x07_ttl_msB\r\n\x0b_durability\"y\n\x13\x44ropKeyspaceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x0f\n\x07made_in\x18\x04 \x01(\x04\x12\x0f\n\x07ordinal\x18\x05 \x01(\r\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\"a\n\x0eKeyspaceAnswer\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12/\n\x08settings\x18\x03 \x01(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings\"*\n\x14ListKeyspacesRequest\x12\x12\n\ntimeout_ms\x18\x01 \x01(\r\"X\n\x15ListKeyspacesResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x30\n\tkeyspaces\x18\x02 \x03(\x0b\x32\x1d.ringmill.v1.KeyspaceSettings2\xb5\x02\n\tKeyspaces\x12I\n\x06\x43reate\x12\".ringmill.v1.CreateKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12G\n\x05\x41lter\x12!.ringmill.v1.AlterKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12\x45\n\x04\x44rop\x12 .ringmill.v1.DropKeyspaceRequest\x1a\x1b.ringmill.v1.KeyspaceAnswer\x12M\n\x04List\x12!.ringmill.v1.ListKeyspacesRequest\x1a\".ringmill.v1.ListKeyspacesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYSPACESETTINGS']._serialized_start=61
   _globals['_KEYSPACESETTINGS']._serialized_end=231
   _globals['_CREATEKEYSPACEREQUEST']._serialized_start=233
-  _globals['_CREATEKEYSPACEREQUEST']._serialized_end=325
-  _globals['_ALTERKEYSPACEREQUEST']._serialized_start=328
-  _globals['_ALTERKEYSPACEREQUEST']._serialized_end=534
-  _globals['_DROPKEYSPACEREQUEST']._serialized_start=536
-  _globals['_DROPKEYSPACEREQUEST']._serialized_end=642
-  _globals['_KEYSPACEANSWER']._serialized_start=644
-  _globals['_KEYSPACEANSWER']._serialized_end=741
-  _globals['_LISTKEYSPACESREQUEST']._serialized_start=743
-  _globals['_LISTKEYSPACESREQUEST']._serialized_end=785
-  _globals['_LISTKEYSPACESRESPONSE']._serialized_start=787
-  _globals['_LISTKEYSPACESRESPONSE']._serialized_end=875
-  _globals['_KEYSPACES']._serialized_start=878
-  _globals['_KEYSPACES']._serialized_end=1187
+  _globals['_CREATEKEYSPACEREQUEST']._serialized_end=340
+  _globals['_ALTERKEYSPACEREQUEST']._serialized_start=343
+  _globals['_ALTERKEYSPACEREQUEST']._serialized_end=564
+  _globals['_DROPKEYSPACEREQUEST']._serialized_start=566
+  _globals['_DROPKEYSPACEREQUEST']._serialized_end=687
+  _globals['_KEYSPACEANSWER']._serialized_start=689
+  _globals['_KEYSPACEANSWER']._serialized_end=786
+  _globals['_LISTKEYSPACESREQUEST']._serialized_start=788
+  _globals['_LISTKEYSPACESREQUEST']._serialized_end=830
+  _globals['_LISTKEYSPACESRESPONSE']._serialized_start=832
+  _globals['_LISTKEYSPACESRESPONSE']._serialized_end=920
+  _globals['_KEYSPACES']._serialized_start=923
+  _globals['_KEYSPACES']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

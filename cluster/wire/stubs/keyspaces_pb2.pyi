@@ -79,8 +79,13 @@ class CreateKeyspaceRequest(_message.Message):
 
     SETTINGS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     timeout_ms: _builtins.int
     """0: the call's own deadline"""
+    epoch: _builtins.int
+    """The newest epoch that the caller knows: once a keyspace of this name was made, changed or dropped after it,
+    the request is refused as WRONG_EPOCH, and can be sent again under a newer one.  0: whatever has happened.
+    """
     @_builtins.property
     def settings(self) -> Global___KeyspaceSettings: ...
     def __init__(
@@ -88,10 +93,11 @@ class CreateKeyspaceRequest(_message.Message):
         *,
         settings: Global___KeyspaceSettings | None = ...,
         timeout_ms: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "settings", b"settings", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,6 +115,7 @@ class AlterKeyspaceRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     MADE_IN_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     r: _builtins.int
     """What is left out stays as it is."""
@@ -121,6 +128,8 @@ class AlterKeyspaceRequest(_message.Message):
     0: whichever has the name.
     """
     ordinal: _builtins.int
+    epoch: _builtins.int
+    """as in CreateKeyspaceRequest"""
     def __init__(
         self,
         *,
@@ -132,10 +141,11 @@ class AlterKeyspaceRequest(_message.Message):
         timeout_ms: _builtins.int = ...,
         made_in: _builtins.int = ...,
         ordinal: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "r", b"r", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "r", b"r", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_durability", b"_durability", "_r", b"_r", "_ttl_ms", b"_ttl_ms", "_w", b"_w", "durability", b"durability", "epoch", b"epoch", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "r", b"r", "timeout_ms", b"timeout_ms", "ttl_ms", b"ttl_ms", "w", b"w"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__durability: _TypeAlias = _typing.Literal["durability"]  # noqa: Y015
     _WhichOneofArgType__durability: _TypeAlias = _typing.Literal["_durability", b"_durability"]  # noqa: Y015
@@ -165,6 +175,7 @@ class DropKeyspaceRequest(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     MADE_IN_FIELD_NUMBER: _builtins.int
     ORDINAL_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     attempt: _builtins.int
     """earlier sendings of this request that may have been done"""
@@ -172,6 +183,8 @@ class DropKeyspaceRequest(_message.Message):
     made_in: _builtins.int
     """with `ordinal` the id, as in AlterKeyspaceRequest"""
     ordinal: _builtins.int
+    epoch: _builtins.int
+    """as in CreateKeyspaceRequest"""
     def __init__(
         self,
         *,
@@ -180,10 +193,11 @@ class DropKeyspaceRequest(_message.Message):
         timeout_ms: _builtins.int = ...,
         made_in: _builtins.int = ...,
         ordinal: _builtins.int = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "epoch", b"epoch", "made_in", b"made_in", "name", b"name", "ordinal", b"ordinal", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,9 +10,10 @@ from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.proposer import Phase
-from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ring.access.used_token_changes import used_up
 from ringmill.cluster.ring.access.used_tokens import UsedToken
+from ringmill.cluster.ring.keyspaces.last_changes import LastChanges
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs import keyspaces_pb2
@@ -106,15 +107,24 @@ def _votes_passed_on() -> Bends:
     return (method(VoterSeats._next, never),)
 
 
+def _changes_name_epochs() -> Bends:
+    """A change of a keyspace is made whatever was changed since it was asked for."""
+
+    def any_epoch(changes: LastChanges, name: str, asked_in: Epoch) -> None:
+        return None
+
+    return (method(LastChanges.check, any_epoch),)
+
+
 def _changes_name_ids() -> Bends:
-    """A change of a keyspace is of whichever has the name when it comes to a node."""
+    """A change of a keyspace is of whichever has the name when it comes to a node, whenever that is."""
 
     async def any_of_that_name(
         keyspaces: AsyncKeyspaces, name: str, timeout_s: float
     ) -> keyspaces_pb2.KeyspaceSettings:
         return keyspaces_pb2.KeyspaceSettings()
 
-    return (method(AsyncKeyspaces._named, any_of_that_name),)
+    return (method(AsyncKeyspaces._named, any_of_that_name), *_changes_name_epochs())
 
 
 def _first_document_counts() -> Bends:
@@ -191,11 +201,18 @@ EPOCH_ABLATIONS: Final = (
         rules=("T2", "T5"),
     ),
     Ablation(
+        "changes-name-epochs",
+        "a change of a keyspace is not made over one that its caller had not heard of",
+        _changes_name_epochs(),
+        _of("stop_with_change"),
+        rules=("T12",),
+    ),
+    Ablation(
         "changes-name-ids",
         "a change names the keyspace that it means, and leaves another one of its name alone",
         _changes_name_ids(),
-        _of("pause", "one_way"),
-        rules=("T2",),
+        _of("stop_with_change"),
+        rules=("T12",),
     ),
     Ablation(
         "used-tokens-noted",

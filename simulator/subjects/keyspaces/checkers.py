@@ -21,6 +21,8 @@ _MOST_SEATS: Final = 2
 """Entries of members, and of voters, that one of two documents has: one comes, leaves, or gets another disk
 or state, and the vote of one passes to another or the votes become two more."""
 
+_WITH_ARTICLE: Final = {"create": "a create", "alter": "an alter", "drop": "a drop"}
+
 
 def check_documents(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterator[Violation]:
     for story in _broken(adopted, calls):
@@ -65,7 +67,7 @@ def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterat
     chain = {epoch: each.topology for epoch, each in documents.items()}
     yield from _derived(chain)
     yield from _answered(chain, calls)
-    yield from _dropped(chain, calls)
+    yield from _in_turn(chain, calls)
     yield from _in_time(calls)
     yield from _certain(chain, calls)
 
@@ -134,25 +136,44 @@ def _stands(
     return maker is None or (maker.returned is not None and maker.returned < drop.invoked)
 
 
-def _dropped(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
-    """A keyspace goes by a drop that may have meant it: one that had not ended when it was asked for."""
-    drops = [call for call in calls if call.kind == "drop" and call.outcome in ("ok", "unknown")]
+def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """No change is made over one that was asked for when all who may have asked for it were over (T12)."""
+    latest: dict[
+        str, float
+    ] = {}  # by keyspace: when one of its changes so far was asked for, at the earliest
     for epoch in sorted(chain):
-        if (before := chain.get(epoch - 1)) is None:
+        if epoch - 1 not in chain:
             continue
-        ids = {each.id for each in chain[epoch].keyspaces}
-        for gone in (each for each in _made(before, chain) if each.id not in ids):
-            maker = _maker(chain, gone, calls)
-            meant = (
-                each.name == gone.name
-                and (maker is None or each.returned is None or each.returned >= maker.invoked)
-                for each in drops
-            )
-            if not any(meant):
+        for name, kind, askers in _changes(chain, epoch, calls):
+            asked = latest.get(name, 0.0)
+            is_over = all(each.returned is not None and each.returned < asked for each in askers)
+            if is_over and (askers or kind == "drop"):
                 yield (
-                    f"epoch {epoch} has no keyspace {gone.name} of epoch {gone.id.epoch} any more, and every "
-                    "drop of that name was over before it was asked for"
+                    f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name}, and every one that may be "
+                    "it was over when an earlier change of it was asked for"
                 )
+            latest[name] = max([asked, *sorted(each.invoked for each in askers)[:1]])
+
+
+def _changes(
+    chain: dict[int, Topology], epoch: int, calls: Sequence[KeyspaceCall]
+) -> Iterator[tuple[str, str, list[KeyspaceCall]]]:
+    """The keyspaces that operators have changed in an epoch: how, and the calls that may have done it."""
+    before, after = ({each.name: each for each in _made(chain[at], chain)} for at in (epoch - 1, epoch))
+    for name in {**before, **after}:
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        kind = "drop" if now is None else ("create" if was is None or was.id != now.id else "alter")
+        ttl_ms = None if now is None else now.ttl_ms
+        askers = [
+            each
+            for each in calls
+            if (each.name, each.kind) == (name, kind)
+            and each.outcome in ("ok", "unknown")
+            and ttl_ms in (None, each.ttl_ms)
+        ]
+        yield name, kind, askers
 
 
 def _maker(

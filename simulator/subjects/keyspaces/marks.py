@@ -12,6 +12,8 @@ KEYSPACE_MARKS: Final = (
     "a change of the topology is finished for another node",
     "two nodes propose an epoch at once",
     "who asks for the newest document finishes its decision",
+    "a change of a keyspace comes after another one that its caller had not heard of",
+    "a node that has missed an epoch refuses a change of a keyspace",
     "a join token is shown again after its node was removed",
     "a change of a keyspace leaves alone the one that has its name now",
 )

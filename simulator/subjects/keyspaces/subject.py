@@ -20,6 +20,7 @@ from ringmill.simulator.subjects.keyspaces.checkers import (
     check_rivals,
     check_stolen,
 )
+from ringmill.simulator.subjects.keyspaces.faults import KINDS
 from ringmill.simulator.subjects.keyspaces.marks import KEYSPACE_MARKS
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
@@ -202,4 +203,5 @@ KEYSPACES: Final = Subject(
     fields=_fields,
     ablations=EPOCH_ABLATIONS,
     marks=KEYSPACE_MARKS,
+    faults=KINDS,
 )

@@ -9,7 +9,13 @@ import pytest
 
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.keyspaces.generations import Generation
-from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
+from ringmill.cluster.ring.keyspaces.keyspace_changes import (
+    KeyspaceChanges,
+    NewKeyspace,
+    altered,
+    created,
+    dropped,
+)
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Topology, first_topology
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
@@ -44,6 +50,7 @@ def test_five_voters_with_objects_beside() -> None:
         ("accepted-goes-on", 9),
         ("epoch-promises-kept", 14),
         ("changes-held", 4),
+        ("changes-name-epochs", 13),
         ("documents-synced", 2),
         ("votes-passed-on", 15),
         ("first-document-counts", 3),
@@ -69,6 +76,12 @@ def dropped_from(topology: Topology) -> Topology:
     return following
 
 
+def altered_to(topology: Topology, ttl_ms: int) -> Topology:
+    following = altered(topology, "a", KeyspaceChanges(ttl_ms=ttl_ms))
+    assert following is not None
+    return following
+
+
 def stories(adopted: list[Topology], calls: list[KeyspaceCall]) -> str:
     held = [Adopted(f"n{at}", float(at), topology) for at, topology in enumerate(adopted)]
     return "; ".join(violation.story for violation in check_documents(held, calls))
@@ -77,6 +90,20 @@ def stories(adopted: list[Topology], calls: list[KeyspaceCall]) -> str:
 def call(kind: Any, ttl_ms: int, epoch: int, *, at: float = 1.0, outcome: Any = "ok") -> KeyspaceCall:
     made = KeyspaceCall("k", "create", "a", ttl_ms, at, at + 0.5, epoch=epoch)
     return replace(made, kind=kind, outcome=outcome)
+
+
+def test_the_checker_sees_changes_that_were_made_late() -> None:
+    """After the end of whoever asked for them, over what was asked for since."""
+    made, drop = call("create", 1, 2), call("drop", 0, 3, at=3.0)
+    one = with_keyspace(FIRST, "a", 1)
+    back = [FIRST, one, dropped_from(one), with_keyspace(dropped_from(one), "a", 1)]
+    assert "epoch 4 has a create of keyspace a" in stories(back, [made, drop])
+    assert stories(back, [replace(made, returned=3.5), drop]) == "", "its caller waited still"
+    two, three = altered_to(one, 2), altered_to(altered_to(one, 2), 3)
+    alters = [call("alter", 2, 3, at=2.0, outcome="unknown"), call("alter", 3, 4, at=3.0)]
+    assert stories([FIRST, one, two, three], [made, *alters]) == ""
+    late = altered_to(three, 2)
+    assert "epoch 5 has an alter" in stories([FIRST, one, two, three, late], [made, *alters])
 
 
 def test_a_job_that_replaces_a_keyspace_beside_operators_is_no_breach() -> None:
@@ -112,7 +139,7 @@ def test_the_checker_sees_what_must_not_be() -> None:
     assert stories([FIRST, one, without], [made, drop]) == ""
     late = replace(drop, epoch=4, returned=6.0)
     assert stories([FIRST, one, without, again], [made, late, other_made]) == ""
-    assert "every drop of that name was over" in stories(
+    assert "has a drop of keyspace a, and every one that may be it was over" in stories(
         [FIRST, one, without, again, dropped_from(again)], [made, drop, other_made]
     )
     behind = list(check_newest({"n1": 2, "n2": 1}, [Adopted("n1", 1.0, one)]))

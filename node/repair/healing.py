@@ -100,12 +100,14 @@ class Healing:
     @property
     def owned(self) -> int:
         """The number of partitions that this node owns."""
-        return sum(part.kind is PartKind.COPY for part in self._layout().parts)
+        return sum(part.kind is PartKind.COPY for part in self._layout_by_document().parts)
 
     @property
     def unfilled(self) -> int:
-        """Of how many partitions something is still to be filled from other owners."""
-        marks, layout = self._engine.corrupt_ranges(), self._layout()
+        """Of how many partitions something is still to be filled from other owners.
+
+        A node that does not serve tells it, too: where most are lost, operators go by it (rule T9)."""
+        marks, layout = self._engine.corrupt_ranges(), self._layout_by_document()
         parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
         return len({part.partition for part in parts if part.kind in _MERGED})
 
@@ -193,7 +195,10 @@ class Healing:
 
     def _layout(self) -> Layout:
         """Only control state may be healed by a node that does not serve: its topology may be an old one."""
-        topology = self._topology.current if self._topology.serving else None
+        return self._layout_by_document() if self._topology.serving else layout_of(None, self._node)
+
+    def _layout_by_document(self) -> Layout:
+        topology = self._topology.current
         epoch = topology.epoch if topology is not None else 0
         if self._known is None or self._known[0] != epoch:
             self._known = epoch, layout_of(topology, self._node)

@@ -242,7 +242,7 @@ class Healing:
         others = [node for node in part.row.whole if node != self._node]
         self.loss.check_has_source(self._node, others)
         usual = self._usual_sources(part.row, others)
-        need = self.loss.sources_needed(others, usual)
+        need = self.loss.sources_needed(part.partition, others, usual)
         if need < part.row.size - self._least_w() + 1:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
@@ -302,8 +302,8 @@ class Healing:
                     failures[node] = "silent"
                 else:
                     group.create_task(ask(node))
-        if not self.loss.are_enough(pages, others, usual):
-            need = self.loss.sources_needed(others, usual)
+        if not self.loss.are_enough(partition, pages, others, usual):
+            need = self.loss.sources_needed(partition, others, usual)
             why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
             raise Unavailable(
                 f"{need} other owners are needed, {len(pages)} answered ({why})",

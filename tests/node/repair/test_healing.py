@@ -213,7 +213,7 @@ def test_a_node_whose_start_is_not_confirmed_tells_what_it_lacks() -> None:
     async def story(world: HealingWorld) -> None:
         for name in ("n3", "n2"):
             await world.down(name)
-        await world.inside("n1", world["n1"].replica.engine.fence(b"", None))
+        await world.inside("n1", world["n1"].replica.engine.fence(b"", b"\xff"))
         await world.down("n1")
         node = await world.up("n1")
         assert not node.membership.topology.serving

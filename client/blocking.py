@@ -9,16 +9,27 @@ after its deadline at the latest.  The methods are generated from the async ones
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 
 from ringmill.client.administration.hot_view import HotView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus
-from ringmill.client.arguments import ContextLike, Endpoints, Key, Level, Seconds, checked_timeout_s
+from ringmill.client.arguments import (
+    ContextLike,
+    Endpoints,
+    Key,
+    Level,
+    Seconds,
+    checked_session_token,
+    checked_timeout_s,
+)
 from ringmill.client.connection import AsyncClient, connect
+from ringmill.client.jobs.job_modules import LoadedJob, Target
+from ringmill.client.jobs.job_packing import loaded_here
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.kv import AsyncKeyspace
@@ -45,6 +56,7 @@ __all__ = ["Client", "Jobs", "Keyspace", "Lease", "Registers"]
 
 CLOSE_S = 5.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -222,6 +234,25 @@ class Lease:
         self.release()
 
 
+def _loading(
+    method: Callable[Concatenate[AsyncJobs, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Jobs, P], T]:
+    """The blocking form of a method of jobs that takes one: it is imported in the caller's thread, as the
+    client's own one serves all others meanwhile."""
+
+    @functools.wraps(method)
+    def wait_for(self: Jobs, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        given: list[Any] = [*args]
+        if given:
+            given[0] = _loaded(self._subject, given[0])
+        elif "target" in kwargs:
+            kwargs["target"] = _loaded(self._subject, cast("Target", kwargs["target"]))
+        work: Coroutine[Any, Any, T] = cast("Any", method)(self._subject, *given, **kwargs)
+        return self._loop.run(work)
+
+    return wait_for
+
+
 class Jobs:
     """The jobs of a cluster, blocking; see client/jobs/jobs.py for what each method promises."""
 
@@ -229,8 +260,8 @@ class Jobs:
         self._subject = subject
         self._loop = loop
 
-    run = blocking(AsyncJobs.run)
-    submit = blocking(AsyncJobs.submit)
+    run = _loading(AsyncJobs.run)
+    submit = _loading(AsyncJobs.submit)
     hand_over = blocking(AsyncJobs.hand_over)
     status = blocking(AsyncJobs.status)
     list = blocking(AsyncJobs.list)
@@ -318,6 +349,8 @@ class Client(Keyspace):
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     def session(self, *, token: bytes | None = None) -> Session:
+        _ = None if token is None else checked_session_token(token)
+        self._loop.run(_connected(self._subject, self._timeout_s), waiting_limit_s(self._timeout_s, None))
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 
     session.__doc__ = AsyncClient.session.__doc__
@@ -388,3 +421,15 @@ class Client(Keyspace):
         )
 
     metrics.__doc__ = AsyncClient.metrics.__doc__
+
+
+def _loaded(subject: AsyncJobs, target: Target) -> LoadedJob:
+    subject._directory.lifetime.check_open()
+    return loaded_here(target, subject._files)
+
+
+async def _connected(subject: AsyncClient, timeout_s: float) -> None:
+    """Learn the cluster, unless an earlier request has."""
+    subject._directory.lifetime.check()
+    if subject._directory.topology is None:
+        await subject._directory.learn(timeout_s)

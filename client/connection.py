@@ -243,7 +243,8 @@ class AsyncClient(AsyncKeyspace):
         """The newest topology that this client has received.  Raises Unavailable before it is connected."""
         self._directory.lifetime.check_open()
         if self._directory.topology is None:
-            raise Unavailable("the client is not connected", hint="use it inside `async with`")
+            hint = "use it inside `with` or `async with`, or after a first request"
+            raise Unavailable("the client is not connected", hint=hint, outcome="failed")
         return self._directory.topology
 
     def keyspace(self, name: str) -> AsyncKeyspace:
@@ -259,12 +260,10 @@ class AsyncClient(AsyncKeyspace):
         """A session: its reads show what it has read and written before, at any level; use `async with`.
 
         With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
-        no token of this cluster.
+        no token of this cluster, and of an async client Unavailable before it is connected.
         """
-        if token is None:
-            memory = SessionMemory(self.topology.cluster)
-        else:
-            memory = SessionMemory.decode(checked_session_token(token))
+        told = None if token is None else SessionMemory.decode(checked_session_token(token))
+        memory = SessionMemory(self.topology.cluster) if told is None else told
         memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
 

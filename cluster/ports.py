@@ -343,6 +343,10 @@ class FileSystem(Protocol):
         """Bytes that an unprivileged writer may still use on the file system of `path`."""
         ...
 
+    def free_files(self, path: str) -> int:
+        """How many files it may still make there; many where the system has no such limit."""
+        ...
+
     def paced(self, bytes_per_s: float) -> FileSystem:
         """The same files for a child: it sleeps in `ReadFile.pread` so that it reads no faster than that.
 
@@ -421,7 +425,7 @@ class Children(Protocol):
         """Run a module-level function in a child process (flush, compaction) and return its result.
 
         The function's module must be importable there and may not reach the network.  Cancelling ends it;
-        what it raised is raised here; a child that dies raises ChildProcessError.
+        what it raised is raised here, a MemoryError as OSError; a child that dies raises ChildProcessError.
         """
         ...
 

@@ -24,6 +24,7 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.in_thread import in_thread
+from ringmill.cluster.adapters.memory_limit import memory_limit
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -125,7 +126,7 @@ async def run_node(config: NodeConfig) -> None:
                 clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport,
                 tracer=tracer, core_time=CoreWait().core_time,
             )  # fmt: skip
-            options = _options(config)
+            options = _options(config).within(memory_limit())
             async with running_node(config, doors, options) as node:
                 _acquaint(config, node, transport)
                 dog = LoopWatchdog(node.membership.liveness.stood_still)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ringmill.cluster.hot.key_heat import HeatOptions
@@ -35,6 +35,8 @@ __all__ = [
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
+_LEAST_SHARE: Final = 8 * _MIB
+_RECORD_BYTES: Final = 400  # of memory: a record of 100 bytes in a memtable, or a hint
 
 TASK_LIMITS: Final[Mapping[str, int]] = {
     "as_bytes": 2048 * _MIB,
@@ -124,6 +126,8 @@ class HintOptions:
     """The bounds of the hints for one owner (node/replica/hints.py), and their delivery (node/repair)."""
 
     most_bytes: int = 1024 * _MIB  # of keys and objects
+    most_hints: int = 1_000_000
+    """For all owners together, as each takes some 400 bytes of memory."""
     most_refused_bytes: int = 64 * _MIB  # of all that the disk has refused, in memory
     longest_s: float = 3 * 3600.0
     """No more are kept for an owner for whom some have waited as long: comparing brings what it misses."""
@@ -240,3 +244,19 @@ class NodeOptions:
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     bundles: BundleOptions = field(default_factory=BundleOptions)
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)
+
+    def within(self, memory_bytes: int) -> NodeOptions:
+        """The same, for a machine with so much memory: with less than 2 GiB the memtables and the cache are
+        smaller, with less than 3 GiB there are fewer hints.
+
+        Two memtables are in memory, at times half as much again, and one more in the child that flushes.
+        """
+        share = memory_bytes // 16
+        storage = replace(
+            self.storage,
+            memtable_bytes=min(self.storage.memtable_bytes, max(_LEAST_SHARE, share)),
+            memtable_records=min(self.storage.memtable_records, max(_LEAST_SHARE, share) // _RECORD_BYTES),
+            block_cache_bytes=min(self.storage.block_cache_bytes, max(_LEAST_SHARE, share)),
+        )
+        most_hints = min(self.hints.most_hints, max(_LEAST_SHARE, 2 * share) // _RECORD_BYTES)
+        return replace(self, storage=storage, hints=replace(self.hints, most_hints=most_hints))

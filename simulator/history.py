@@ -181,6 +181,7 @@ class Purged:
     dots: tuple[str, ...]  # of the siblings that were left
     alive_at: tuple[str, ...] = ()  # owners that then showed a version which it had replaced
     is_alive: bool = False  # it held a value that had not expired
+    is_held_back: bool = False  # all owners have seen their clocks set forwards, and too short a time ago
 
 
 @dataclass(frozen=True, slots=True)

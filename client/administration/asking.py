@@ -43,6 +43,8 @@ async def ask_everybody(
     async def one(address: str) -> Answer:
         return await ask(address, left_s())
 
+    if directory.topology is None:  # it is the first request of this client
+        await directory.learn(left_s())
     topology = _known(directory)
     answers = await ask_members(directory, [*topology.addresses().values()], one, waits=waits)
     epochs = {
@@ -108,5 +110,5 @@ async def _answer_of(ask: Callable[[str], Awaitable[Answer]], address: str) -> A
 
 
 def _known(directory: Directory) -> Topology:
-    assert directory.topology is not None, "a connected client has a topology"
+    assert directory.topology is not None, "it was learned before"
     return directory.topology

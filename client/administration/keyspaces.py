@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -141,7 +142,7 @@ class AsyncKeyspaces:
             name=checked_name("name", name), r=_checked_owners("r", r), w=_checked_owners("w", w)
         )
         if ttl is not None:
-            request.ttl_ms = 0 if ttl == 0 else checked_ttl_ms(ttl)
+            request.ttl_ms = 0 if ttl in (0, timedelta(0)) else checked_ttl_ms(ttl)
         if durability is not None:
             request.durability = checked_durability(durability)
 

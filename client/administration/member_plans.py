@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import IDENTIFY, STATUS
@@ -15,18 +16,22 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest, StatusResponse
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest
 
-__all__ = ["check_dead", "check_fillable", "check_made", "check_settled"]
+__all__ = ["SECOND_LOOK_S", "check_dead", "check_fillable", "check_made", "check_settled"]
+
+SECOND_LOOK_S: Final = 10.0
+"""A member that starts or stops answers calls and is seen down: for less long than this."""
 
 
 async def check_dead(
     directory: Directory, topology: Topology, dead: Collection[NodeId], timeout_s: float
-) -> None:
+) -> bool:
     """Raise InvalidArgument when one of `dead`, whose disks are said to be gone, answers on its disk.
 
     Moves count a member whose disk is gone as one that knows of them (rule M2), and it may answer no more.
     A firewall may stand between, so the member that is asked for the change looks, too.
     One whose host was taken over goes on to answer whoever asks it: it is as good as gone once all others are
-    cut off from it.
+    cut off from it.  True when there is such a one: it may be starting or stopping, so that it is let go by a
+    second look of that kind alone.
     """
 
     async def answers(node: NodeId) -> bool:
@@ -42,13 +47,14 @@ async def check_dead(
         node for node, is_alive in zip(nodes, await gather_all(map(answers, nodes)), strict=True) if is_alive
     ]
     views = await _views(directory, topology, nodes, timeout_s) if alive else []
-    reached = [node for node in alive if not _is_cut_off(node, views)]
+    reached = [node for node in alive if not _is_cut_off(node, nodes, views)]
     if reached:
         raise InvalidArgument(
             f"{reached[0]} answers on its disk, so that is not gone",
             hint="without --dead a member that is up hands its partitions over; else end its process first, "
             "or cut it off from all other members if its host was taken over",
         )
+    return bool(alive)
 
 
 async def _views(
@@ -62,14 +68,21 @@ async def _views(
         except RingmillError:
             return None
 
-    return await gather_all(view(each.address) for each in topology.members if each.id not in dead)
+    standing = (each for each in topology.members if not each.is_given_up)  # the others answer by no disk
+    return await gather_all(view(each.address) for each in standing if each.id not in dead)
 
 
-def _is_cut_off(node: NodeId, views: Sequence[StatusResponse | None]) -> bool:
-    """Whether all members that answer see it down, and these are most."""
-    told = [view for view in views if view is not None]
+def _is_cut_off(node: NodeId, dead: Collection[NodeId], views: Sequence[StatusResponse | None]) -> bool:
+    """Whether all members that can judge see it down, and these are most."""
+    told = [view for view in views if view is not None and _can_judge(view, dead)]
     seen = [("down", node) in ((each.state, each.id) for each in view.members) for view in told]
     return 2 * len(told) > len(views) and all(seen)
+
+
+def _can_judge(view: StatusResponse, dead: Collection[NodeId]) -> bool:
+    """Not one that sees nobody: it is cut off itself, or its own start is not confirmed yet."""
+    others = [each.state for each in view.members if each.id != view.node and each.id not in dead]
+    return not others or any(state != "down" for state in others)
 
 
 def check_settled(plan: TopologyPlan) -> None:

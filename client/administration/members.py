@@ -14,8 +14,8 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from ringmill.client.administration import member_plans
 from ringmill.client.administration.healing_view import HealingView, ask_healing
-from ringmill.client.administration.member_plans import check_dead
 from ringmill.client.administration.moves_view import (
     CHANGE,
     STEER,
@@ -29,6 +29,7 @@ from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.document import UNTOLD_VERSION
 from ringmill.cluster.ring.recovery import RecoveryPlan, check_recoverable, plan_recovery
 from ringmill.cluster.ring.replacement import ReplacementPlan, check_safe, plan_replacement
 from ringmill.cluster.ring.topology import Topology
@@ -155,10 +156,12 @@ class AsyncMembers:
         that are also in `dead` the disks are gone, so nobody waits for them.  When this returns, the cluster
         has decided; `moves` tells how it goes.  `db.ring.plan` tells before what it costs.
 
-        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk;
-        Conflict while partitions move by an earlier change,
-        Unavailable when a node that is to come does not run; QuorumNotReached, which names the voters that
-        did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may have been decided.
+        Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk, unless
+        most others say twice, 10 s apart, that they are cut off from it (these seconds are added to the
+        timeout of the client; a `timeout` has to have room for them); Conflict while partitions move by an
+        earlier change, Unavailable when a node that is to come does not run; QuorumNotReached, which names
+        the voters that did not answer, DeadlineExceeded or Unavailable: with the outcome "unknown" it may
+        have been decided.
         """
         until = self._until(timeout)
         topology = await self._newest_known(until)
@@ -173,7 +176,10 @@ class AsyncMembers:
                 topology.member(NodeId(checked_name("node", node)))
 
         gone = [NodeId(node) for node in dead]
-        await check_dead(self._router.directory, topology, gone, min(_ASK_S, self._left(until)))
+        if await member_plans.check_dead(
+            self._router.directory, topology, gone, min(_ASK_S, self._left(until))
+        ):
+            until = await self._look_again(topology, gone, until, is_given=timeout is not None)
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return ChangeMembersRequest(
@@ -226,7 +232,13 @@ class AsyncMembers:
         (address,) = checked_endpoints([address])
         told = await self._identified(node, address, until)
         return NewMember(
-            node=node, disk=told.disk, address=address, zone=told.zone, weight=1, in_place_of=in_place_of
+            node=node,
+            disk=told.disk,
+            address=address,
+            zone=told.zone,
+            weight=1,
+            in_place_of=in_place_of,
+            reads=told.reads or UNTOLD_VERSION,
         )
 
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
@@ -307,6 +319,27 @@ class AsyncMembers:
         if told.node != node:
             raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")
         return told
+
+    async def _look_again(
+        self, topology: Topology, gone: Collection[NodeId], until: float, *, is_given: bool
+    ) -> float:
+        """Check a while later that members which answer are still cut off; until when there is time then.
+
+        A timeout that was not given for this call has the time in between added.
+        """
+        if not is_given:
+            until += member_plans.SECOND_LOOK_S
+        elif self._left(until) <= member_plans.SECOND_LOOK_S:
+            raise DeadlineExceeded(
+                f"a member that answers is looked at twice, {member_plans.SECOND_LOOK_S:.0f} s apart, and "
+                f"there is less time to let go {', '.join(gone)}",
+                hint="give a longer timeout, or none",
+                outcome="failed",
+            )
+        await asyncio.sleep(member_plans.SECOND_LOOK_S)
+        ask_s = min(_ASK_S, self._left(until))
+        await member_plans.check_dead(self._router.directory, topology, gone, ask_s)
+        return until
 
     async def _newest_known(self, until: float) -> Topology:
         """The topology as any member tells it: the plan is checked again by the voters."""

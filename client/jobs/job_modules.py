@@ -8,24 +8,24 @@ only files below it.  See: docs/formats/bundle.md.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import posixpath
 import sys
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeAlias
 
-from ringmill.cluster.errors import InvalidArgument, RingmillError
-from ringmill.cluster.mapreduce.api.bundle import Bundle, build_bundle, trace_sources
+from ringmill.client.jobs.importing import Sources, check_is_imported, kept_modules, module_of
+from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.bundle import Bundle, packed_sources, trace_sources
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
-from ringmill.cluster.mapreduce.codecs.arrow_hints import extra_hint
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["LoadedJob", "Target", "load_job", "load_job_module", "own_sources"]
+__all__ = [
+    "FoundJob", "LoadedJob", "Target", "find_job", "imported_job", "load_job", "load_job_module",
+    "own_sources",
+]  # fmt: skip
 
 Target: TypeAlias = str | Runnable
 
@@ -35,13 +35,26 @@ _TARGET_HINT = "write FILE.py:NAME, e.g. examples/wordcount.py:wordcount"
 
 @dataclass(frozen=True, slots=True)
 class LoadedJob:
-    """A job: the module and name by which nodes import it, its definition, and the sources it needs."""
+    """A job: the module and name by which nodes import it, its definition, and the sources it needs.
+
+    `in_file` is the job as its file says it now: another one where the caller has given the definition.
+    """
 
     root: str
     module: str
     name: str
     definition: Runnable
     bundle: Bundle
+    in_file: Runnable
+
+
+@dataclass(frozen=True, slots=True)
+class FoundJob:
+    """The sources of a job, which are not yet imported; `target` is what the caller has given."""
+
+    target: Target
+    name: str
+    sources: Sources
 
 
 def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
@@ -50,13 +63,38 @@ def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
     Raises InvalidArgument like `load_job_module`, and for a job that is not at the top level of a module,
     where nodes look for it by name.
     """
-    if isinstance(target, Runnable):
-        return load_job_module(_target_of(target), files, folder)
-    if not isinstance(target, str):
+    return imported_job(find_job(target, files, folder))
+
+
+def find_job(target: Target, files: FileSystem, folder: str) -> FoundJob:
+    """Read and pack the sources; this takes long for many, and runs none of their code.  Raises like
+    `load_job`."""
+    if not isinstance(target, str | Runnable):
         raise InvalidArgument(
             f"target is of type {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
         )
-    return load_job_module(target, files, folder)
+    named = target if isinstance(target, str) else _target_of(target)
+    where, colon, name = named.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise InvalidArgument(f"{named!r} does not name a job", hint=_TARGET_HINT)
+    path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
+    if not files.exists(path):
+        raise InvalidArgument(
+            f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
+        )
+    root, module = _package_root(posixpath.normpath(path), files)
+    contents = trace_sources(module, lambda source: _source(files, f"{root}/{source}"))
+    return FoundJob(target, name, Sources(root, module, path, contents, packed_sources(module, contents)))
+
+
+def imported_job(found: FoundJob) -> LoadedJob:
+    """Import the module, unless that was done, and find the job in it.  Raises like `load_job`."""
+    sources, target = found.sources, found.target
+    in_file = _job_in(module_of(sources), found.name, sources.path)
+    definition = in_file if isinstance(target, str) else target
+    if definition.made_at.module == "__main__" and definition.made_at.is_source(sources.own):
+        in_file = definition  # what a script says may be another at each run: a time, say
+    return LoadedJob(sources.root, sources.module, found.name, definition, sources.bundle, in_file)
 
 
 def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
@@ -65,18 +103,7 @@ def load_job_module(target: str, files: FileSystem, folder: str) -> LoadedJob:
     Raises InvalidArgument for a target of another form, a missing file, sources that cannot be packed, a
     module that fails to import (with the line that failed), or an object that is not a job.
     """
-    where, colon, name = target.rpartition(":")
-    if not colon or not name.isidentifier():
-        raise InvalidArgument(f"{target!r} does not name a job", hint=_TARGET_HINT)
-    path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
-    if not files.exists(path):
-        raise InvalidArgument(
-            f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
-        )
-    root, module = _package_root(posixpath.normpath(path), files)
-    bundle = build_bundle(module, lambda source: _source(files, f"{root}/{source}"))
-    _forget_strangers(root, bundle)
-    return LoadedJob(root, module, name, _job_in(_import(root, module, path), name, path), bundle)
+    return load_job(target, files, folder)
 
 
 def own_sources(path: str, files: FileSystem) -> frozenset[str]:
@@ -91,10 +118,7 @@ def own_sources(path: str, files: FileSystem) -> frozenset[str]:
 
 def _target_of(definition: Runnable) -> str:
     """FILE.py:NAME of a job or pipeline that was made at the top level of a module."""
-    first = first_job(definition)
-    functions = (first.map, first.combine, first.reduce)
-    likely = [sys.modules.get(function.__module__) for function in functions if function is not None]
-    for module in [*likely, *sys.modules.values()]:
+    for module in _likely_modules(definition):
         name = _name_in(module, definition)
         if module is None or not name:
             continue
@@ -104,16 +128,23 @@ def _target_of(definition: Runnable) -> str:
                 f"the job {name!r} is in {module.__name__}, which has no file",
                 hint="nodes import the job from its file: move the job into a file and import it from there",
             )
-        if getattr(module.__spec__, "_initializing", False):
-            raise InvalidArgument(
-                f"{path} runs a job while it is being imported",
-                hint='nodes import it, too: put the run under `if __name__ == "__main__":`',
-            )
+        check_is_imported(module)
         return f"{posixpath.abspath(path)}:{name}"
     raise InvalidArgument(
         "the job is not at the top level of a module",
         hint="nodes find it by name: assign the result of job() to a name at the top level of a file",
     )
+
+
+def _likely_modules(definition: Runnable) -> Iterator[ModuleType | None]:
+    """The module that made the job, those of its functions, all others: who imports it has it as well, the
+    script that runs before all."""
+    first = first_job(definition)
+    functions = [each for each in (first.map, first.combine, first.reduce) if each is not None]
+    others = [name for name in list(sys.modules) if name != "__main__"]
+    for name in (definition.made_at.module, *(each.__module__ for each in functions), *others, "__main__"):
+        yield sys.modules.get(name)
+    yield from kept_modules()
 
 
 def _name_in(module: ModuleType | None, definition: Runnable) -> str:
@@ -127,6 +158,11 @@ def _path_of_module(module: str) -> str:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         found = None
+    except Exception as error:  # in a package above it, which is imported for this
+        raise InvalidArgument(
+            f"the package of {module} fails to import: {type(error).__name__}: {error}",
+            hint=f"import it by itself for details: {module.rpartition('.')[0]}",
+        ) from error
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InvalidArgument(f"there is no module {module!r} here", hint="to name a file, write its .py")
     return found.origin
@@ -144,20 +180,6 @@ def _package_root(path: str, files: FileSystem) -> tuple[str, str]:
     return folder, ".".join(parts)
 
 
-def _import(root: str, module: str, path: str) -> ModuleType:
-    """Import the module with its folder first on the path."""
-    with _first_on_path(root):
-        try:
-            return importlib.import_module(module)
-        except RingmillError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise InvalidArgument(
-                f"{path} fails to import: {type(error).__name__}: {error}{_user_line(error, root)}",
-                hint=extra_hint(error) or "run it by itself for details: python " + path,
-            ) from error
-
-
 def _job_in(module: ModuleType, name: str, path: str) -> Runnable:
     found = getattr(module, name, None)
     if isinstance(found, Runnable):
@@ -169,28 +191,3 @@ def _job_in(module: ModuleType, name: str, path: str) -> Runnable:
 
 def _source(files: FileSystem, path: str) -> bytes | None:
     return files.read_bytes(path) if files.exists(path) and not files.is_dir(path) else None
-
-
-def _forget_strangers(root: str, bundle: Bundle) -> None:
-    """Remove modules that have the names of the job's modules but were imported from another folder."""
-    for path in bundle.files:
-        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        present = sys.modules.get(name)
-        if present is not None and present.__file__ != f"{root}/{path}":
-            del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-@contextmanager
-def _first_on_path(root: str) -> Iterator[None]:
-    sys.path.insert(0, root)
-    try:
-        yield
-    finally:
-        sys.path.remove(root)
-
-
-def _user_line(error: BaseException, root: str) -> str:
-    """The line of the user's own files where the error happened."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(root)]
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

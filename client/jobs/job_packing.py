@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from ringmill.client.arguments import (
@@ -18,22 +18,23 @@ from ringmill.client.arguments import (
     checked_weight,
 )
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
-from ringmill.client.jobs.job_modules import LoadedJob, Target, load_job
+from ringmill.client.jobs.job_modules import LoadedJob, Target, find_job, imported_job, load_job
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.bundle import Bundle
-from ringmill.cluster.mapreduce.api.chains.chain import Runnable
+from ringmill.cluster.mapreduce.api.chains.chain import Runnable, last_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.definition_checks import check_split_mib
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.codecs.typed_records import record_type
 from ringmill.cluster.ports import Entropy, FileSystem
 from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
     "ID_BYTES", "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem",
-    "packed_job_of",
+    "loaded_here", "packed_job_of",
 ]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
@@ -78,8 +79,28 @@ class JobOptions:
         checked_flag("network", self.network)
 
 
+def loaded_here(target: Target, files: OpenFiles) -> LoadedJob:
+    """Load a job in the caller's thread, for as long as its import takes.  Raises InvalidArgument."""
+    with _told_of_sources(), files() as opened:
+        return load_job(target, opened, os.getcwd())
+
+
+async def _loaded(target: Target, files: OpenFiles) -> LoadedJob:
+    """Load a job; of that only the import of a module that is not yet imported holds the caller's loop."""
+    with _told_of_sources(), files() as opened:
+        return imported_job(await opened.off_loop(find_job, target, opened, os.getcwd()))
+
+
+@contextmanager
+def _told_of_sources() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+
+
 async def packed_job_of(
-    target: Target,
+    target: Target | LoadedJob,
     *,
     files: OpenFiles,
     entropy: Entropy,
@@ -95,7 +116,7 @@ async def packed_job_of(
     weight: int,
     network: bool,
 ) -> PackedJob:
-    """Load and pack a job; `status` tells of jobs whose output is the input.
+    """Load and pack a job, unless it is loaded; `status` tells of jobs whose output is the input.
 
     Raises InvalidArgument for a module, job or argument that is not valid.
     """
@@ -109,14 +130,28 @@ async def packed_job_of(
         weight=weight,
         network=network,
     )
-    try:
-        with files() as opened:
-            loaded = load_job(target, opened, os.getcwd())
-    except OSError as error:
-        raise InvalidArgument(f"the sources of the job cannot be read: {error}") from error
+    loaded = target if isinstance(target, LoadedJob) else await _loaded(target, files)
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
-    spec = described_job(loaded, job, await with_outputs(input, status), output, options)
+    inputs = await with_outputs(input, status)
+    spec = described_job(loaded, job, inputs, output, options)
+    if loaded.in_file is not loaded.definition:
+        in_file = described_job(replace(loaded, definition=loaded.in_file), job, inputs, output, options)
+        _check_is_unchanged(loaded, spec, in_file)
     return PackedJob(loaded.bundle, spec, loaded.definition)
+
+
+def _check_is_unchanged(loaded: LoadedJob, spec: JobSpec, in_file: JobSpec) -> None:
+    """Raises InvalidArgument where nodes, which import the file as it is now, would run another job than the
+    caller has: with other settings, or records of other types."""
+    changed = [each.name for each in fields(spec) if getattr(spec, each.name) != getattr(in_file, each.name)]
+    given, found = last_job(loaded.definition), last_job(loaded.in_file)
+    if [record_type(each) for each in given.gives] != [record_type(each) for each in found.gives]:
+        changed.append("the types of its records")
+    if changed:
+        raise InvalidArgument(
+            f"the file of job {loaded.name!r} has changed since it was imported: {', '.join(changed)}",
+            hint="nodes run it as it is now: import it anew, or run it by its name, FILE.py:NAME",
+        )
 
 
 def described_job(

@@ -5,7 +5,7 @@ A composition root: it opens the real FileSystem door.  It does not load gRPC.
 
 from __future__ import annotations
 
-import os.path
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
+from ringmill.client.arguments import PathLike
 from ringmill.client.jobs.collected import collected_by, take_collected
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.url_files import UrlFiles
@@ -44,7 +45,9 @@ __all__ = [
 ]
 
 _NAME_BYTES: Final = 8  # random, so that none is drawn twice
-Input: TypeAlias = str | Iterable[str] | Mapping[str, str | Iterable[str]]
+Input: TypeAlias = (
+    PathLike | Iterable[str] | Iterable[os.PathLike[str]] | Mapping[str, PathLike | Iterable[PathLike]]
+)
 """Paths, folders and globs; by source where a job has several."""
 
 

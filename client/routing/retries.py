@@ -3,9 +3,9 @@
 Pure: it looks at an error and at numbers; client/routing/router.py acts.  The rules:
 
 - A "turn" to another node adds no load: the error proves that nothing happened, because nothing was sent, or
-  the node refused a stale row, takes no writes or cannot read its own copy of the key.  Reads and writes may
-  turn until the owners or the deadline run out.  A read that was still in a queue of this process when its
-  attempt was over turns, too.
+  the node refused a stale row, takes no writes, cannot read its own copy of the key, or took a write for
+  late.  Reads and writes may turn until the owners or the deadline run out.  A read that was still in a queue
+  of this process when its attempt was over turns, too.
 - A "retry" adds load to the cluster: only for reads, and for writes that were refused early, at most twice
   per request, from a budget of a tenth of all requests, after a pause with full jitter.
 - A "further" attempt follows one whose node fell silent, whose connection broke, or which met owners that
@@ -80,11 +80,19 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
             return Next.TURN
         case Overloaded():
             return Next.RETRY
-        case DeadlineExceeded() | QuorumNotReached(is_late=True) if not is_write:
-            # An attempt of a read has a share of the deadline: its coordinator was slow, or owners were.
-            never_left = error.outcome == "failed" and not error.was_told
-            return Next.TURN if never_left else Next.RETRY
+        case DeadlineExceeded() | QuorumNotReached(is_late=True):
+            return _after_lateness(error, is_write=is_write)
     return Next.GIVE_UP
+
+
+def _after_lateness(error: RingmillError, *, is_write: bool) -> Next:
+    """An attempt of a read has a share of the deadline: its coordinator was slow, or owners were.
+
+    A write has all of it: a node that refuses one as late, with time left here, has a clock that stood still.
+    """
+    if is_write:
+        return Next.TURN if isinstance(error, DeadlineExceeded) and error.was_told else Next.GIVE_UP
+    return Next.TURN if error.outcome == "failed" and not error.was_told else Next.RETRY
 
 
 def is_outdated(error: RingmillError) -> bool:

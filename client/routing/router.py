@@ -190,7 +190,7 @@ class Router:
                     raise self._final(error, method, target, attempts)
                 attempt, told = await attempts.news()
                 if isinstance(told, RingmillError):
-                    self._note_failure(attempt.address, told)
+                    self._note_failure(attempt.address, told, is_write=method.is_write)
                     error = told
                     continue
                 self.directory.well(attempt.address)
@@ -248,13 +248,14 @@ class Router:
         else:
             attempt.abandon = sender.send(method, message, timeout_s, attempt.ended)
 
-    def _note_failure(self, address: str, error: RingmillError) -> None:
+    def _note_failure(self, address: str, error: RingmillError, *, is_write: bool = False) -> None:
         error.detail.setdefault("address", address)
         if isinstance(error, Unavailable | DeadlineExceeded | Overloaded):
             self.directory.unwell(address)
         if isinstance(error, Overloaded):
             self._throttle.refused(asyncio.get_running_loop().time())
-        is_refusal = error.was_told and error.outcome == "failed" and not isinstance(error, DeadlineExceeded)
+        is_slow = isinstance(error, DeadlineExceeded) and not is_write  # a read has a share of its deadline
+        is_refusal = error.was_told and error.outcome == "failed" and not is_slow
         if isinstance(error, Unavailable | DeadlineExceeded) and not is_refusal:
             self.directory.blame(address)  # but whoever refuses has answered
 

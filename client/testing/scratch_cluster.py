@@ -9,8 +9,10 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeVar
 
 from ringmill.client.arguments import Seconds, checked_timeout_s
 from ringmill.client.blocking import Client
@@ -25,6 +27,8 @@ from ringmill.client.testing.scratch_guard import ScratchGuard, end_nodes
 from ringmill.cluster.errors import DeadlineExceeded, RingmillError
 
 __all__ = ["ScratchCluster"]
+
+T = TypeVar("T")
 
 NAME: Final = "scratch"
 ASK_S: Final = 1.0
@@ -79,7 +83,8 @@ class ScratchCluster:
         first = LOWEST_PORT + os.getpid() * STEP % PORTS  # another place for another test process
         try:
             base = free_base(self._plan["nodes"], first)  # a folder that was used before has its ports
-            self._cluster, _ = bring_up(NAME, self._folder, self._plan, self._timeout_s, base_port=base)
+            bring = partial(bring_up, NAME, self._folder, self._plan, self._timeout_s, base_port=base)
+            self._cluster, _ = _outside_of_loops(bring)
         except BaseException:
             self.close()
             raise
@@ -165,21 +170,21 @@ class ScratchCluster:
     def restart(self, *nodes: str) -> None:
         """Start nodes again on their data, and wait until they serve; one that runs is stopped before.
 
-        Raises RingmillError with the end of its log when a node cannot start, DeadlineExceeded.  Call it
-        outside of an event loop, as it runs one.
+        Raises RingmillError with the end of its log when a node cannot start, DeadlineExceeded.
         """
         chosen = self._chosen(nodes)
         local_cluster.stop_nodes(chosen)
-        self._cluster = asyncio.run(start_again(self._state, chosen, self._timeout_s))
+        again = start_again(self._state, chosen, self._timeout_s)
+        self._cluster = _outside_of_loops(partial(asyncio.run, again))
 
     def wait_healthy(self, timeout: Seconds = 20.0) -> None:
         """Wait until all nodes are up and every partition has its owners.
 
-        Raises DeadlineExceeded, which says what is still amiss.  Call it outside of an event loop.
+        Raises DeadlineExceeded, which says what is still amiss.
         """
         timeout_s = checked_timeout_s(timeout)
         until = time.monotonic() + timeout_s
-        while amiss := asyncio.run(self._amiss()):
+        while amiss := _outside_of_loops(lambda: asyncio.run(self._amiss())):
             if time.monotonic() >= until:
                 raise DeadlineExceeded(f"the cluster is not healthy after {timeout_s:g} s: {amiss}")
             time.sleep(POLL_S)
@@ -218,6 +223,16 @@ class ScratchCluster:
         except RingmillError as error:
             return str(error)
         return "" if seen.health == "ok" else "; ".join(seen.reasons)
+
+
+def _outside_of_loops(call: Callable[[], T]) -> T:
+    """The result of a call that runs an event loop: in another thread where one runs in this, which waits."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
 
 
 def _logs_of(cluster: LocalCluster, state_of: Callable[[LocalNode], str]) -> list[tuple[str, str, str]]:

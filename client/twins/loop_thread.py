@@ -152,7 +152,8 @@ def _serve(
 
     serving = until_stopped()
     try:
-        asyncio.run(serving)
+        with asyncio.Runner() as runner:  # notebooks replace asyncio.run by what looks for a loop that runs
+            runner.run(serving)
     except BaseException as error:
         if started.done():
             raise

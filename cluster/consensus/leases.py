@@ -66,7 +66,8 @@ class LeaseRegister(Protocol):
 class AsyncLease:
     """One claim on a lease.  `async with` waits until it is acquired, and releases it at the end.
 
-    `term` is the fencing number, 0 before it was acquired.  Use it once.
+    `term` is the fencing number, 0 before it was acquired.  It is for one use: two that share one would both
+    hold it, with one term.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class AsyncLease:
         self._version = 0
         self._record = LeaseRecord(self._holder, 0, 0, round(duration_s * 1000))
         self._renewing: asyncio.Task[None] | None = None
+        self._is_used = False
 
     @property
     def is_held(self) -> bool:
@@ -117,8 +119,21 @@ class AsyncLease:
         Raises DeadlineExceeded after `timeout_s`: then somebody else holds it.  Raises what the register
         raises, when that came last within `timeout_s`, or nodes have let it be neither read nor set within
         the lease's duration; at once PermissionDenied, ClientClosed, and InvalidArgument for something else
-        there.
+        there, or when it is being acquired, or was before.  After any other error it may be tried again.
         """
+        if self._is_used or self.lost.is_set():
+            raise InvalidArgument(
+                f"this claim on the lease {self.name} is used already, and it is for one use",
+                hint="each `with`, thread and task needs its own: db.registers.lease(...) makes one",
+            )
+        self._is_used = True
+        try:
+            return await self._acquired(timeout_s)
+        except BaseException:
+            self._is_used = False
+            raise
+
+    async def _acquired(self, timeout_s: float | timedelta | None) -> int:
         now = self._clock.boottime()
         wait_s = _checked_wait_s(timeout_s)
         deadline = now + wait_s

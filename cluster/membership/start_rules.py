@@ -4,7 +4,8 @@ A start announces itself to the other members: its number and boot id, the start
 it, and what its store's logs held when it was opened.  A member remembers of each disk the newest start that
 it was told of, and how far that start's log was on the disk.  A folder that was rolled back to an older copy
 lacks that start among those before it, or lacks the end of that log, and is refused: what it has forgotten
-was acknowledged to somebody.
+was acknowledged to somebody.  So is a start that goes on from a snapshot of its machine, memory and disk: it
+is the same one, with a log that is shorter than it was.
 
 Rules I3 and I5: docs/protocol/identity.md.  Layout: docs/formats/start.md.
 """
@@ -155,8 +156,10 @@ class StartAnswer:
 
 def judge(known: Remembered | None, told: Announcement) -> StartVerdict:
     """Whether a start goes on from what is remembered of its disk."""
-    if known is None or known.start == told.start:
+    if known is None:
         return StartVerdict.NOTED
+    if known.start == told.start:  # its log only grows, so one that is shorter was put back with the memory
+        return StartVerdict.NOTED if told.mark >= known.mark else StartVerdict.OLD_COPY
     is_later = known.start in told.earlier or _is_beyond_memory(known.start, told)
     return StartVerdict.NOTED if is_later and told.found.holds(known.mark) else StartVerdict.OLD_COPY
 

@@ -25,11 +25,13 @@ from ringmill.cluster.ring.topology_entries import KeyspaceEntry, Member, Owner,
 __all__ = [
     "FORMAT_VERSION",
     "MAX_DOCUMENT_BYTES",
+    "UNTOLD_VERSION",
     "USED_TOKENS_VERSION",
     "Document",
     "RowTable",
     "pack_document",
     "unpack_document",
+    "version_of",
 ]
 
 FORMAT_VERSION: Final = 8
@@ -42,6 +44,8 @@ _SIXTH_VERSION: Final = 6
 _SEVENTH_VERSION: Final = 7
 USED_TOKENS_VERSION: Final = 8
 """The first that can say which join tokens are used up (rule T11)."""
+UNTOLD_VERSION: Final = 7
+"""The last that a node reads which does not tell what it reads."""
 MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 _KEPT: Final = 4  # times as many rows as a document has, before those of earlier ones are forgotten
 
@@ -117,11 +121,8 @@ def _table(seats: tuple[Owner, ...], is_old: bool) -> RowTable:
     return RowTable(seats, _FIRST_VERSION if is_old else FORMAT_VERSION)
 
 
-def pack_document(document: Document) -> bytes:
-    """The one encoding of a document.  Owners are written as indexes into the sorted table of seats.
-
-    Its version is the lowest that can say it: what nodes of the release before can read, they are given.
-    """
+def version_of(document: Document) -> int:
+    """The lowest that can say it: what nodes of the release before can read, they are given."""
     version = max(_lowest_version(each) for each in document.keyspaces)
     if document.formers:
         version = _FOURTH_VERSION
@@ -129,11 +130,17 @@ def pack_document(document: Document) -> bytes:
         version = _FIFTH_VERSION
     if document.access != OPEN_TO_ALL:
         version = _SIXTH_VERSION
-    former, *earlier = document.formers or ("",)
-    if earlier:
+    if len(document.formers) > 1:
         version = _SEVENTH_VERSION
     if document.used_tokens:
         version = USED_TOKENS_VERSION
+    return version
+
+
+def pack_document(document: Document) -> bytes:
+    """The one encoding of a document.  Owners are written as indexes into the sorted table of seats."""
+    version = version_of(document)
+    former, *earlier = document.formers or ("",)
     seats = tuple(sorted({*document.voters}.union(*[row.named for row in document.rows])))
     rows = _table(seats, version < _FIFTH_VERSION).pack(document.rows)
     index = {seat: i for i, seat in enumerate(seats)}

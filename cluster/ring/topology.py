@@ -19,7 +19,13 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import FIRST_EPOCH, ClusterId, Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, Access
 from ringmill.cluster.ring.access.used_tokens import UsedToken, check_used
-from ringmill.cluster.ring.document import FORMAT_VERSION, Document, pack_document, unpack_document
+from ringmill.cluster.ring.document import (
+    FORMAT_VERSION,
+    Document,
+    pack_document,
+    unpack_document,
+    version_of,
+)
 from ringmill.cluster.ring.hashing import (
     MAX_PARTITIONS,
     MIN_PARTITIONS,
@@ -192,13 +198,20 @@ class Topology:
     def encode(self) -> bytes:
         """The one encoding of this document."""
         if not self._encoded:
-            fields = Document(
-                self.epoch, self.cluster, self.name, self.partitions, self.n,
-                self.keyspaces, self.members, self.rows, self.voters, self.formers,
-                self.is_paused, self.access, self.used_tokens,
-            )  # fmt: skip
-            object.__setattr__(self, "_encoded", pack_document(fields))
+            object.__setattr__(self, "_encoded", pack_document(self._document()))
         return self._encoded
+
+    @property
+    def format_version(self) -> int:
+        """The version of its encoding."""
+        return version_of(self._document())
+
+    def _document(self) -> Document:
+        return Document(
+            self.epoch, self.cluster, self.name, self.partitions, self.n,
+            self.keyspaces, self.members, self.rows, self.voters, self.formers,
+            self.is_paused, self.access, self.used_tokens,
+        )  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes) -> Topology:

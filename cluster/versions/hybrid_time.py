@@ -10,6 +10,7 @@ docs/formats/hybrid_time.md.
 
 from __future__ import annotations
 
+import math
 from typing import Final, NewType
 
 from ringmill.cluster.errors import Unavailable
@@ -62,6 +63,7 @@ class HybridClock:
         self._median_ms: float | None = None  # of the wall clocks of the cluster, against the own boot clock
         self._earliest_ms: float | None = None  # of those that were heard, likewise
         self._last_expiry_ms = 0
+        self._ahead_at: float | None = None  # when the last accepted jump forwards was, on the boot clock
 
     @property
     def offset_ms(self) -> float:
@@ -73,6 +75,14 @@ class HybridClock:
         """How far the wall clock has jumped, 0 when it has not."""
         moved_ms = self.offset_ms - self._offset_ms
         return moved_ms if abs(moved_ms) > MAX_AHEAD_MS else 0.0
+
+    @property
+    def went_ahead_s(self) -> float:
+        """How long ago, by the boot clock, a jump forwards was accepted; infinite where none was.
+
+        All clocks may be wrong alike, so what cannot be undone waits for as long as it needs to be old.
+        """
+        return math.inf if self._ahead_at is None else self._clock.boottime() - self._ahead_at
 
     @property
     def knows_shared_time(self) -> bool:
@@ -90,7 +100,9 @@ class HybridClock:
             self._offset_ms = self.offset_ms
 
     def accept_jump(self) -> None:
-        """The wall clock is right as it is now."""
+        """The wall clock is right as it is now, as far as anybody can tell."""
+        if self.jumped_ms > 0:
+            self._ahead_at = self._clock.boottime()
         self._offset_ms = self.offset_ms
 
     def expiry_follows(self, median_ms: float) -> None:

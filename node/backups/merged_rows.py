@@ -21,7 +21,7 @@ from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.versions.object_codec import decode_object, encode_object, outline
 from ringmill.cluster.versions.objects import merge_all
-from ringmill.node.replica.hints import decode_hint
+from ringmill.node.replica.hinted.hint_codec import decode_hint
 from ringmill.node.replica.stored_key import (
     Copy,
     copy_prefix,

@@ -116,7 +116,8 @@ class AttemptRunner:
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
         reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
-        kind = ProcessKind(spec.bundle_sha256, self.assignment.memory_factor, spec.task_memory_mib, reach)
+        factor = self.assignment.memory_factor
+        kind = ProcessKind(spec.bundle_sha256, factor, spec.task_memory_mib, reach, self.assignment.job)
         pooled = await self._process(kind)
         try:
             self.phases.enter(self.assignment.attempt.stage)

@@ -1,9 +1,10 @@
-"""Keeps a task process warm between attempts that run the same code.
+"""Keeps a task process warm between attempts of one job.
 
-A process has run user code, so it is reused only for the same bundle, and never after a failure.  One that is
-contained is reused only for the same job, whose files it may read.  Before it is kept, its printed output
-is taken and its leftover child processes are ended, so that attempts share nothing else.  There is at most
-one idle process per slot; an attempt of another bundle ends the one that has been idle longest.
+A process has run user code, so it is reused only for the same job, and never after a failure: what its
+modules keep is of that job's parameters and files, and one that is contained may read no other's.  Before it
+is kept, its printed output is taken and its leftover child processes are ended, so that attempts share
+nothing but modules.  There is at most one idle process per slot; an attempt of another job ends the one that
+has been idle longest.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -31,7 +32,8 @@ class ProcessKind(NamedTuple):
     bundle: str  # its SHA-256
     memory_factor: int = 1  # of the memory limit
     memory_mib: int = 0  # that limit; 0 for the pool's
-    reach: Reach | None = None  # what it may reach, which is of one job; a process cannot be given more
+    reach: Reach | None = None  # what it may reach; a process cannot be given more
+    job: str = ""
 
 
 class PooledProcess(NamedTuple):
@@ -96,9 +98,9 @@ class TaskPool:
         """With the memory that this kind may use."""
         return family_limits(self.limits, kind.memory_mib, kind.memory_factor)
 
-    async def end_those_of(self, folder: str) -> None:
-        """End the idle processes that work in this folder of a job, which is gone, or about to go."""
-        of_it = [each for each in self._idle if each.kind.reach and folder in each.kind.reach.given]
+    async def end_those_of(self, job: str) -> None:
+        """End the idle processes of a job, which is gone, or about to go."""
+        of_it = [each for each in self._idle if each.kind.job == job]
         self._idle = [each for each in self._idle if each not in of_it]
         for each in of_it:
             await self.end(each.process)

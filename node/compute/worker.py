@@ -461,7 +461,7 @@ class Worker:
         if attempts:
             await asyncio.wait(attempts)
         if job not in self._jobs:
-            await self._pool.end_those_of(f"{self._folder}/{job}")
+            await self._pool.end_those_of(job)
         if job not in self._jobs and self._files.exists(f"{self._folder}/{job}"):
             self._removals += 1
             removed = f"{self._folder}/.removed-{self._removals}"  # out of the way of the same job, come back

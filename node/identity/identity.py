@@ -191,9 +191,12 @@ async def _write_record(files: FileSystem, folder: str, record: IdentityRecord) 
 
 def _old_copy(folder: str, record: IdentityRecord, known: Start) -> FolderRefused:
     """The error of a start on a rolled-back folder."""
+    newer = f"of start {known.number}"
+    if known == record.start:
+        newer = "of this very start, so its machine was put back to a snapshot, or runs twice"
     return FolderRefused(
         f"{folder} is an old copy of {record.node}'s data: this is start {record.start.number}, and the "
-        f"cluster has seen newer data, of start {known.number}",
+        f"cluster has seen newer data, {newer}",
         hint=f"give {record.node} its own folder back, or make this one a new node's: "
         f"ringmill node reset {folder}",
     )

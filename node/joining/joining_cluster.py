@@ -17,6 +17,7 @@ from ringmill.cluster.beats import next_beat
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Entropy, FileSystem
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.topology import Member
 from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinToken
 from ringmill.cluster.wire.stubs.members_pb2 import JoinRequest, JoinResponse, NewMember
@@ -95,6 +96,7 @@ async def _asked(token: JoinToken, newcomer: Member, link: SeedLink, entropy: En
         address=newcomer.address,
         zone=newcomer.zone,
         weight=newcomer.weight,
+        reads=FORMAT_VERSION,
     )
     request = JoinRequest(
         grant=token.grant.encode(),

@@ -34,6 +34,7 @@ CLOCK_TELL: Final = "clock.tell"
 """Peer method: no body; answers msgpack [1, wall clock in microseconds]."""
 
 _VERSION: Final = 1
+_STOOD_STILL_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class ClockWatch:
         self._last: Comparison | None = None  # before the present jump
         self._since_jump: Comparison | None = None
         self._compared_at: float | None = None
+        self._looked_at: float | None = None  # on the boot clock
         self._nudged = asyncio.Event()
         self._judged = asyncio.Event()
         self._reason = ""
@@ -116,11 +118,18 @@ class ClockWatch:
         self._hybrid.follow()
         now = self._clock.monotonic()
         every_s = self._options.compare_clocks_every_s
-        is_due = self._compared_at is None or now - self._compared_at >= every_s
+        is_due = self._compared_at is None or now - self._compared_at >= every_s or self._stood_still()
         if self._hybrid.jumped_ms or is_due:
             await self._compare()
         if not self._hybrid.jumped_ms:
             self._reason, self._since_jump = "", None
+
+    def _stood_still(self) -> bool:
+        """Whether the machine or the process did, by the clock that goes on meanwhile: a comparison that was
+        under way told nothing."""
+        looked_at, self._looked_at = self._looked_at, self._clock.boottime()
+        pause_s = 0.0 if looked_at is None else self._looked_at - looked_at
+        return pause_s > self._options.look_at_clock_every_s + _STOOD_STILL_S
 
     async def _compare(self) -> None:
         others = self._others()
@@ -171,7 +180,8 @@ class ClockWatch:
         return [node for node in standing if node != self._node]
 
     async def _ask(self, node: NodeId, within_s: float) -> float | None:
-        """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent."""
+        """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent, or
+        when this machine stood still on the way: nobody knows then when the other one looked."""
         asked_at = self._clock.boottime()
         try:
             answer = await self._transport.call(
@@ -180,7 +190,10 @@ class ClockWatch:
             wall_us = _wall_us(answer)
         except RingmillError:
             return None
-        return wall_us / 1000 - (asked_at + self._clock.boottime()) * 500  # at the middle of the round trip
+        told_at = self._clock.boottime()
+        if told_at - asked_at > within_s:  # a timeout does not see how long it slept
+            return None
+        return wall_us / 1000 - (asked_at + told_at) * 500  # at the middle of the round trip
 
     def _answer(self, incoming: Incoming) -> bytes:
         packed: bytes = msgpack.packb([_VERSION, int(self._clock.wall() * 1e6)])

@@ -36,7 +36,7 @@ from ringmill.cluster.wire.join_tokens import (
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.starts import Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
-from ringmill.node.membership.upgrades.document_versions import DocumentVersions
+from ringmill.node.membership.upgrades.document_versions import DocumentVersions, check_read_by_newcomer
 
 __all__ = ["Admitted", "LettingJoin", "refuse_former_disk", "share_to_ask"]
 
@@ -73,13 +73,13 @@ class LettingJoin:
         self._entropy = entropy
 
     async def admit(
-        self, encoded: bytes, proof: bytes, nonce: bytes, newcomer: Member, within_s: float
+        self, encoded: bytes, proof: bytes, nonce: bytes, newcomer: Member, within_s: float, *, reads: int
     ) -> Admitted:
-        """Make the newcomer a member, unless it is one.
+        """Make the newcomer, which reads documents of versions up to `reads`, a member, unless it is one.
 
         Raises PermissionDenied for a token that is none here, has expired or is used up; Conflict while
-        partitions move or a member cannot read which tokens are; InvalidArgument, also for a member at
-        another address; what a change of the topology raises.
+        partitions move, or a member or the newcomer cannot read which tokens are; InvalidArgument, also for a
+        member at another address; what a change of the topology raises.
         """
         if not self._secret.text:
             raise InvalidArgument(
@@ -102,7 +102,9 @@ class LettingJoin:
             if following is None:
                 return None
             refuse_former_disk(self._starts, former, newcomer)
-            return used_up(following, grant.used, self._hybrid.shared_expiry_ms() / 1000)
+            noted = used_up(following, grant.used, self._hybrid.shared_expiry_ms() / 1000)
+            check_read_by_newcomer(newcomer.id, reads, noted)
+            return noted
 
         told = await self._epochs.change(change, within_s - 2 * asked_s)
         if not told.topology.has_seat(newcomer.seat):

@@ -75,11 +75,11 @@ class VoterSeats:
                 await self._pass_on(lost)
                 continue
             patience_s = None if not self._down_since else min(wait_s, _LOOK_S)
-            began = self._clock.monotonic()
+            began = self._clock.boottime()  # it goes on while the machine sleeps, and the timeout does not
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await self._has_changed.wait()
-            if patience_s is not None and self._clock.monotonic() - began > patience_s + _LATE_S:
+            if patience_s is not None and self._clock.boottime() - began > patience_s + _LATE_S:
                 self._down_since.clear()
 
     def _take(self, topology: Topology) -> None:

@@ -30,7 +30,9 @@ def _hints(node: Node) -> Iterator[Family]:
     )
     yield counter("hints_delivered_total", "Hints that their owner holds now", delivery.delivered)
     yield counter("hints_refused_total", "Hints that their owner refused for now", delivery.refused)
-    yield counter("hints_dropped_total", "Hints given up over the bound in bytes or time", hints.dropped)
+    yield counter(
+        "hints_dropped_total", "Hints given up over a bound in bytes, number or time", hints.dropped
+    )
 
 
 def _repair(node: Node) -> Iterator[Family]:

@@ -19,6 +19,7 @@ from ringmill.cluster.consensus.ballots import NO_BALLOT
 from ringmill.cluster.consensus.remains import is_own
 from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import CoreTime, Priority, Transport
 from ringmill.cluster.ring.moves import sources_for
@@ -94,6 +95,7 @@ class Filling:
         self._settle = settle
         self._pull = pull
         self._progress = progress
+        self._crossings = Crossings(CALL_TIMEOUT_S)
         self._gate = gate
         self._core_time = core_time
         self._clock = clock
@@ -247,7 +249,8 @@ class Filling:
         while True:
             epoch = self._topology.topology().epoch
             request = ReadPage(epoch, copy.partition, start)
-            page = await ask_page_body(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+            with self._crossings.within(node) as timeout_s:
+                page = await ask_page_body(self._transport, node, request, row, timeout_s=timeout_s)
             self._check_same(copy.partition, row)
             pages.append(page)
             in_all += len(page.body)
@@ -351,9 +354,10 @@ class Filling:
         while True:
             epoch = self._topology.topology().epoch
             request = AskRegisters(epoch, copy.partition, 0, start).encode()
-            body = await self._transport.call(
-                node, REGISTER_PAGE, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
-            )
+            with self._crossings.within(node) as timeout_s:
+                body = await self._transport.call(
+                    node, REGISTER_PAGE, request, timeout_s=timeout_s, priority=Priority.REPAIR
+                )
             page = RegistersPage.decode(body)
             if page.row_epoch != row.row_epoch:
                 raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")

@@ -11,6 +11,7 @@ from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.away_joiners import AwayJoiners
 from ringmill.cluster.ring.moves import aborted
 from ringmill.cluster.ring.topology import Topology
@@ -32,12 +33,13 @@ class GivingUp:
     """`run` for as long as the node lives.  While nothing moves it has no timer."""
 
     def __init__(
-        self, node: NodeId, *, topology: TopologyView, liveness: LivenessView, change: Advance
+        self, node: NodeId, *, topology: TopologyView, liveness: LivenessView, change: Advance, clock: Clock
     ) -> None:
         self._node = node
         self._topology = topology
         self._liveness = liveness
         self._change = change
+        self._clock = clock
         self._joiners = AwayJoiners()
         self._moves = asyncio.Event()
 
@@ -56,10 +58,10 @@ class GivingUp:
                 await self._look(topology)
             else:
                 self._joiners.forget()
-            loop = asyncio.get_running_loop()
-            due = loop.time() + LOOK_S
+            due = self._clock.boottime() + LOOK_S
             await asyncio.sleep(LOOK_S)
-            if loop.time() > due + LATE_S:  # this process stood still, so who was up meanwhile is not known
+            # This process stood still, or the machine slept, so who was up meanwhile is not known.
+            if self._clock.boottime() > due + LATE_S:
                 self._joiners.forget()
 
     async def _look(self, topology: Topology) -> None:

@@ -89,5 +89,5 @@ def open_moves(
     )
     owed.on_settled = mover.wake
     core.serve(Adopting(topology, replica.watermarks).handlers())
-    giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change)
+    giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change, clock=core.clock)
     return Moves(mover=mover, filling=filling, giving_up=giving_up, progress=progress, owed_copies=owed)

@@ -19,14 +19,23 @@ Rule H10: docs/protocol/repair.md.  Rules M3, M4 and M6: docs/protocol/moves.md.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, Stale, Unavailable, WrongEpoch
+from ringmill.cluster.errors import (
+    InvalidArgument,
+    ProtocolMismatch,
+    RingmillError,
+    Stale,
+    Unavailable,
+    WrongEpoch,
+)
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
@@ -125,6 +134,7 @@ class Exchange:
         self._topology = topology
         self._transport = transport
         self._options = options
+        self._crossings = Crossings(CALL_TIMEOUT_S)
 
     def root(self, partition: PartitionId, row: Row) -> RootOf | None:
         """What this node holds, synced or not; None when it cannot tell."""
@@ -276,12 +286,15 @@ class Exchange:
         """Merge in what the peer holds, and bring it what it lacks, unless this copy is a new one.
 
         Returns the bytes of objects moved, and why one of them could not be brought: it is too large to cross
-        between nodes, which must not keep the others waiting.
+        between nodes, which must not keep the others waiting.  Where some of the peer's objects do not come,
+        those that did are merged first, so that the next comparison goes on with what is left.
         """
         prefix = other.prefix
         theirs: list[tuple[bytes, bytes]] = []
+        failure: Exception | None = None
         if other.is_taken_from:
-            theirs = [*answer.items, *await self._newer(other, unit, answer.contexts)]
+            newer, failure = await self._newer(other, unit, answer.contexts)
+            theirs = [*answer.items, *newer]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
@@ -293,6 +306,8 @@ class Exchange:
         self._comparisons.pulled += len(theirs)
         if theirs:
             sometimes("an owner gets what only another one held")
+        if failure is not None:
+            raise failure
         moved, too_large = sum(len(key) + len(encoded) for key, encoded in theirs), None
         if not other.is_brought:
             self._comparisons.moved_bytes += moved
@@ -316,8 +331,9 @@ class Exchange:
 
     async def _newer(
         self, other: _Other, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]]
-    ) -> list[tuple[bytes, bytes]]:
-        """The peer's objects of these keys, without those that this node's objects have replaced."""
+    ) -> tuple[list[tuple[bytes, bytes]], Exception | None]:
+        """The peer's objects of these keys, without those that this node's objects have replaced; and why
+        there may be more of them."""
         ours = dict(zip(unit.keys, unit.objects, strict=True)) if contexts else {}
         asked = []
         for key, context in contexts:
@@ -327,10 +343,20 @@ class Exchange:
             else:
                 sometimes("the older of two objects is not asked for")
         found: list[tuple[bytes, bytes]] = []
-        for first in range(0, len(asked), READS_AT_ONCE):
-            keys = asked[first : first + READS_AT_ONCE]
-            found += await gather_all(self._object_of(other, key) for key in keys)
-        return [(key, encoded) for key, encoded in found if encoded]
+        failures: list[Exception] = []
+
+        async def read(key: bytes) -> None:
+            try:
+                found.append(await self._object_of(other, key))
+            except (RingmillError, OSError) as error:
+                failures.append(error)
+
+        sized = [(key, ours.get(key, b"")) for key in asked]  # theirs are about as large
+        for batch in _batches(sized, READS_AT_ONCE):
+            await gather_all(read(key) for key, _ in batch)
+            if failures:
+                break
+        return sorted(each for each in found if each[1]), failures[0] if failures else None
 
     async def _object_of(self, other: _Other, key: bytes) -> tuple[bytes, bytes]:
         """What the peer holds of a key, durable there."""
@@ -380,9 +406,10 @@ class Exchange:
         return self._topology.topology().epoch
 
     async def _ask(self, peer: NodeId, method: str, request: bytes) -> bytes:
-        body = await self._transport.call(
-            peer, method, request, timeout_s=CALL_TIMEOUT_S, priority=Priority.REPAIR
-        )
+        with self._crossings.within(peer, len(request)) as timeout_s:
+            body = await self._transport.call(
+                peer, method, request, timeout_s=timeout_s, priority=Priority.REPAIR
+            )
         self._comparisons.wire_bytes += len(request) + len(body)
         return body
 
@@ -401,13 +428,15 @@ def _unequal(mine: bytes, theirs: bytes) -> list[int]:
     ]
 
 
-def _batches(items: Sequence[tuple[bytes, bytes]]) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+def _batches(
+    items: Sequence[tuple[bytes, bytes]], most: int = sys.maxsize
+) -> Iterator[Sequence[tuple[bytes, bytes]]]:
     """Up to the size of a page each; a larger object goes alone."""
     batch: list[tuple[bytes, bytes]] = []
     size_bytes = 0
     for key, encoded in items:
         size = len(key) + len(encoded)
-        if batch and size_bytes + size > PAGE_BYTES:
+        if batch and (size_bytes + size > PAGE_BYTES or len(batch) == most):
             yield batch
             batch, size_bytes = [], 0
         batch.append((key, encoded))

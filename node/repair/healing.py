@@ -27,6 +27,7 @@ from typing import Final, Protocol
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.topology import Row
@@ -90,6 +91,7 @@ class Healing:
         self._transport = transport
         self._on_lost_hints = on_lost_hints
         self._heal_registers = heal_registers
+        self._crossings = Crossings(CALL_TIMEOUT_S)
         self._told: dict[str, None] = {}  # what the log has been told of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
         self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
@@ -287,7 +289,8 @@ class Healing:
 
         async def ask(node: NodeId) -> None:
             try:
-                page = await ask_page(self._transport, node, request, row, timeout_s=CALL_TIMEOUT_S)
+                with self._crossings.within(node) as timeout_s:
+                    page = await ask_page(self._transport, node, request, row, timeout_s=timeout_s)
                 if any(key < start for key, _ in page.items):  # what is there was not looked at
                     raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
                 pages[node] = page

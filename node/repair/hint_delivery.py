@@ -18,6 +18,7 @@ from typing import Final
 from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, RingmillError, Stale, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Clock, Priority, Transport
 from ringmill.cluster.sometimes import sometimes
@@ -74,6 +75,7 @@ class HintDelivery:
         self._transport = transport
         self._clock = clock
         self._options = options
+        self._crossings = Crossings(options.call_timeout_s)
         self._pauses: dict[NodeId, Pause] = {}
         self._told: dict[HintKey, None] = {}  # hints already reported in the log as undeliverable
         self._slots = asyncio.Semaphore(options.targets_at_once)
@@ -82,13 +84,22 @@ class HintDelivery:
 
     async def run(self) -> None:
         """Deliver until cancelled; sleeps while there is nothing to deliver."""
-        while True:
-            if not self._hints.total:
-                self._hints.kept.clear()
-                await self._hints.kept.wait()
-            await self._hints.keep_refused()
-            await self.round()
-            await asyncio.sleep(ROUND_S)
+        keeping: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if not self._hints.total:
+                    self._hints.kept.clear()
+                    await self._hints.kept.wait()
+                if keeping is not None and keeping.done():
+                    keeping.result()
+                    keeping = None
+                if keeping is None and self._hints.has_refused:  # it waits for the disk, and others need not
+                    keeping = asyncio.create_task(self._hints.keep_refused())
+                await self.round()
+                await asyncio.sleep(ROUND_S)
+        finally:
+            if keeping is not None:
+                keeping.cancel()
 
     async def round(self) -> None:
         """Deliver to every owner that has hints, seems up and is not in a pause, until it has all or
@@ -177,15 +188,12 @@ class HintDelivery:
         if not items:
             return len(keys), 0  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
-        request = Deliver(self._topology.topology().epoch, tuple(item for _, item in items))
+        request = Deliver(self._topology.topology().epoch, tuple(item for _, item in items)).encode()
         try:
-            body = await self._transport.call(
-                target,
-                DELIVER,
-                request.encode(),
-                timeout_s=self._options.call_timeout_s,
-                priority=Priority.REPAIR,
-            )
+            with self._crossings.within(target, len(request)) as timeout_s:
+                body = await self._transport.call(
+                    target, DELIVER, request, timeout_s=timeout_s, priority=Priority.REPAIR
+                )
         except InvalidArgument as error:  # one too large to cross, alone as it is larger than a batch
             if await self._shrink(items[0][0], target):
                 return 1, 0

@@ -28,6 +28,7 @@ from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.ring.topology import Row
@@ -74,6 +75,7 @@ class RegisterHealing:
         self._loss = loss
         self._engine = engine
         self._gate = gate
+        self._crossings = Crossings(_CALL_TIMEOUT_S)
         self._bounds: dict[tuple[NodeId, Epoch], int] = {}
         """What another owner has agreed to under rows before this epoch counts no higher."""
 
@@ -162,9 +164,10 @@ class RegisterHealing:
         """
         assert part.partition is not None and part.row is not None
         request = AskRegisters(self._topology.topology().epoch, part.partition, floor, start)
-        body = await self._transport.call(
-            node, REGISTER_PAGE, request.encode(), timeout_s=_CALL_TIMEOUT_S, priority=Priority.REPAIR
-        )
+        with self._crossings.within(node) as timeout_s:
+            body = await self._transport.call(
+                node, REGISTER_PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR
+            )
         page = RegistersPage.decode(body)
         if page.row_epoch != part.row.row_epoch:
             raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")

@@ -3,10 +3,10 @@
 Rule H1: a hint belongs to (partition, key) and names its target owners; a newer write of the key is merged
 into it.  A target is removed only if the hint still holds what was delivered: if a newer write was merged in
 meanwhile, removing the target would lose that write.  Each change is one step (rule V9).  Hints for one owner
-are bounded in bytes and in time; what is over the bound is dropped, and the partition owed to that owner
-first (rule H2).  Striking off works on a full disk (rule E11).  A hint that counts for its owner in a write's
-level is never dropped: one that is over the bound is refused instead, and does not count (rule H11).  Layout:
-docs/formats/hint.md.
+are bounded in bytes and in time, and all of them in number, as each takes memory; what is over a bound is
+dropped, and the partition owed to that owner first (rule H2).  Striking off works on a full disk (rule E11).
+A hint that counts for its owner in a write's level is never dropped: one that is over the bound is refused
+instead, and does not count (rule H11).
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-import msgpack
-
-from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError, Stale
+from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError, Stale
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.topology import Topology
@@ -31,26 +29,18 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.node_options import HintOptions
+from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.engine import Commit, Engine
 from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 
-__all__ = ["Hint", "HintStore", "decode_hint", "encode_hint"]
+__all__ = ["HintStore"]
 
-FORMAT_VERSION: Final = 1
+STORED_TOGETHER: Final = 128  # of those that the disk had refused, by one sync
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """`targets` are the owners it is for, sorted; for those in `counted` it has counted toward a level."""
-
-    targets: tuple[NodeId, ...]
-    encoded: bytes  # the object, docs/formats/object.md
-    counted: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,7 @@ class RefusedHint:
     """
 
     targets: tuple[NodeId, ...]
-    stored: StoredObject
+    encoded: bytes
     size: int  # of key and object, in bytes
     since: float
 
@@ -83,6 +73,7 @@ class HintStore:
         self._partitions = {
             target: Counter(key.partition for key in sizes) for target, sizes in index.items()
         }
+        self._count = sum(len(sizes) for sizes in index.values())  # each takes some memory, of any size
         now = self._now()
         self._since = {
             target: OrderedDict.fromkeys(keys, now) for target, keys in index.items()
@@ -232,24 +223,51 @@ class HintStore:
         assert commit is not None, "what counts is refused, not dropped"
         return commit
 
+    @property
+    def has_refused(self) -> bool:
+        return bool(self._refused)
+
     async def keep_refused(self) -> None:
         """Store refused hints durably, as far as the disk accepts them now."""
-        for key, refused in list(self._refused.items()):
+        waiting = list(self._refused.items())
+        while waiting and await self._keep_together(waiting[:STORED_TOGETHER]):
+            del waiting[:STORED_TOGETHER]
+
+    async def _keep_together(self, some: Sequence[tuple[HintKey, RefusedHint]]) -> bool:
+        """False while the disk is full."""
+        taken: list[tuple[HintKey, RefusedHint]] = []
+        last: Commit | None = None
+        is_full = False
+        for key, refused in some:
             try:
-                commit = await self._change(key, refused.targets, refused.stored)
-                if commit is not None:
-                    await commit.synced()
-                    sometimes("a hint that the disk refused is kept after all")
+                commit = await self._change(key, refused.targets, decode_object(refused.encoded))
             except DiskFull:
-                return
+                is_full = True
+                break
             except (Overloaded, CorruptBlock, CorruptRange):
                 continue
             except RingmillError as error:
-                _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)
-                self.note_lost()
+                self._lose(refused, error)
+            else:
+                last = commit or last
+            taken.append((key, refused))
+        try:
+            if last is not None:
+                await last.synced(is_urgent=False)
+                sometimes("a hint that the disk refused is kept after all")
+        except DiskFull:
+            return False
+        except RingmillError as error:
+            self._lose(taken[0][1], error)
+        for key, refused in taken:
             if self._refused.get(key) is refused:
                 del self._refused[key]
                 self._refused_bytes -= refused.size
+        return not is_full
+
+    def _lose(self, refused: RefusedHint, error: RingmillError) -> None:
+        _log.warning("a hint for %s is lost: %s", ", ".join(refused.targets), error)
+        self.note_lost()
 
     async def strike_off(self, key: HintKey, target: NodeId, delivered: bytes) -> bool:
         """Remove a target that holds `delivered` durably, if the hint still holds just that.
@@ -304,17 +322,18 @@ class HintStore:
 
     def _keep_in_memory(self, key: HintKey, targets: tuple[NodeId, ...], stored: StoredObject) -> bool:
         """Until the disk takes it.  False when it was dropped, over the bound (rule H7)."""
-        former = self._refused.get(key, RefusedHint((), stored, 0, self._now()))
-        merged = merge(former.stored, stored)
-        size = len(key.key) + len(encode_object(merged))
+        former = self._refused.get(key, RefusedHint((), b"", 0, self._now()))
+        encoded = encode_object(merge(decode_object(former.encoded), stored) if former.size else stored)
+        size = len(key.key) + len(encoded)
         total = self._refused_bytes - former.size + size
-        if total > min(self._options.most_refused_bytes, self._options.most_bytes):
+        is_over = not former.size and len(self._refused) + self._count >= self._options.most_hints
+        if is_over or total > min(self._options.most_refused_bytes, self._options.most_bytes):
             may_go = [self.on_dropped(key.partition, target) for target in targets]
             if all(may_go):
                 self.dropped += len(targets)
                 return False  # an earlier one of the key stays as it is
         named = tuple(sorted({*former.targets, *targets}))
-        self._refused[key] = RefusedHint(named, merged, size, former.since)
+        self._refused[key] = RefusedHint(named, encoded, size, former.since)
         self._refused_bytes = total
         self.kept.set()
         return True
@@ -370,13 +389,14 @@ class HintStore:
         return None if all(target in over for target in asked) else commit
 
     def _admit_counted(self, targets: Iterable[NodeId], key: HintKey, size: int) -> None:
-        """Raises Overloaded over the bound in bytes.  That in time does not hold for what counts."""
+        """Raises Overloaded over the bounds.  That in time does not hold for what counts."""
         for target in targets:
             if not self._fits(target, key, size):
                 sometimes("a hint that was to count is refused")
                 raise Overloaded(
                     f"hints for {target} have {self._bytes.get(target, 0)} bytes here, the limit is "
-                    f"{self._options.most_bytes}"
+                    f"{self._options.most_bytes}; there are {self._count}, the limit is "
+                    f"{self._options.most_hints}"
                 )
 
     def _is_dropped(self, target: NodeId, key: HintKey, size: int, is_counted: bool) -> bool:
@@ -392,8 +412,10 @@ class HintStore:
         return self._fits(target, key, size) and age_s <= self._options.longest_s
 
     def _fits(self, target: NodeId, key: HintKey, size: int) -> bool:
-        total = self._bytes.get(target, 0) - self._by_target.get(target, {}).get(key, 0) + size
-        return total <= self._options.most_bytes
+        former = self._by_target.get(target, {}).get(key)
+        if former is None and self._count >= self._options.most_hints:
+            return False
+        return self._bytes.get(target, 0) - (former or 0) + size <= self._options.most_bytes
 
     def _note(self, target: NodeId, key: HintKey, size: int) -> None:
         waiting = self._by_target.setdefault(target, {})
@@ -401,12 +423,14 @@ class HintStore:
         self._bytes[target] = self._bytes.get(target, 0) - waiting.get(key, 0) + size
         if key not in waiting:
             self._partitions.setdefault(target, Counter())[key.partition] += 1
+            self._count += 1
         waiting[key] = size
 
     def _unnote(self, target: NodeId, key: HintKey) -> None:
         waiting = self._by_target.get(target, {})
         if key in waiting:
             self._bytes[target] -= waiting.pop(key)
+            self._count -= 1
             counts = self._partitions[target]
             counts[key.partition] -= 1
             if not counts[key.partition]:
@@ -459,25 +483,3 @@ async def _index(found: AsyncGenerator[tuple[bytes, bytes], None]) -> dict[NodeI
             for target in hint.targets:
                 index.setdefault(target, {})[key] = len(key.key) + len(hint.encoded)
     return index
-
-
-def encode_hint(hint: Hint) -> bytes:
-    counted = list(hint.counted) or 0  # as releases wrote it before there were any
-    packed: bytes = msgpack.packb([FORMAT_VERSION, list(hint.targets), counted, hint.encoded])
-    return packed
-
-
-def decode_hint(data: bytes) -> Hint:
-    """Raises CorruptData."""
-    try:
-        fields: Any = msgpack.unpackb(data)
-        version, targets, counted, encoded = fields
-        if version != FORMAT_VERSION or not isinstance(encoded, bytes):
-            raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
-        return Hint(_nodes(targets), encoded, _nodes(counted) if counted else ())
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise CorruptData(f"a hint of {len(data)} bytes does not decode: {error}") from error
-
-
-def _nodes(names: Iterable[object]) -> tuple[NodeId, ...]:
-    return tuple(NodeId(str(name)) for name in names)

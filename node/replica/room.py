@@ -23,6 +23,7 @@ from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
 from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.purging.watermarks import Watermarks
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.registers.forgotten_serving import ForgottenServing
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_serving import RegisterServing
@@ -45,6 +46,7 @@ class Replica:
     engine: Engine
     control: ControlStore
     objects: ObjectStore
+    cold_reads: ColdReads
     hints: HintStore
     registers: RegisterStore
     remains: RemainsStore
@@ -74,6 +76,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         engine=engine,
         control=control,
         objects=objects,
+        cold_reads=ColdReads(objects),
         hints=await HintStore.open(engine, core.options.hints, core.clock),
         registers=RegisterStore(engine, control),
         remains=RemainsStore(control),
@@ -98,7 +101,9 @@ def serve_replica(
     serving = ReplicaServing(
         routes=routes,
         objects=replica.objects,
+        cold_reads=replica.cold_reads,
         watermarks=replica.watermarks,
+        clock=core.clock,
         hybrid=core.hybrid,
         options=core.options.replica,
         heat=core.heat,

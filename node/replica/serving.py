@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ringmill.cluster.errors import CorruptData, RingmillError, Stale
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
-from ringmill.cluster.ports import Arrival, BatchHandler, Handler, Incoming
+from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming
 from ringmill.cluster.quorum.receipt import Durability
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import fresh_part
@@ -27,6 +27,7 @@ from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.replica_messages import (
     APPLY,
     APPLY_MANY,
@@ -61,13 +62,17 @@ class ReplicaServing:
         *,
         routes: Routes,
         objects: ObjectStore,
+        cold_reads: ColdReads,
         watermarks: Watermarks,
+        clock: Clock,
         hybrid: HybridClock,
         options: ReplicaOptions,
         heat: KeyHeat,
     ) -> None:
         self._routes = routes
         self._objects = objects
+        self._cold_reads = cold_reads
+        self._boot_clock = clock
         self._watermarks = watermarks
         self._clock = hybrid
         self._most_bytes = options.most_whole_bytes
@@ -291,7 +296,8 @@ class ReplicaServing:
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         mark = self._objects.proven(route.place)  # a later one is no word about what is read (rule S1)
-        encoded = await self._objects.read_synced(route.place)
+        left_s = arrival.deadline - self._boot_clock.boottime()
+        encoded = await self._cold_reads.read(route.place, left_s)
         self._routes.check_same(route)  # what a former owner has dropped is no absence (rule M6)
         return self._told(route, encoded, mark, most_bytes)
 

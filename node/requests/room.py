@@ -122,6 +122,7 @@ def _collector(
 ) -> Collector:
     return Collector(
         objects=replica.objects,
+        cold_reads=replica.cold_reads,
         replicas=replicas,
         fallbacks=fallbacks,
         liveness=liveness,

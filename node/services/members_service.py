@@ -2,6 +2,8 @@
 
 What a change does to the document stands in cluster/ring/plans/membership.py, cluster/ring/moves.py (rule M7)
 and cluster/ring/replacement.py, how it comes about in node/membership/epoch_proposer.py.
+
+Rule T11: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Final
 from ringmill.cluster.errors import Conflict, InvalidArgument, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.document import UNTOLD_VERSION
 from ringmill.cluster.ring.moves import aborted, paused
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
@@ -35,6 +38,7 @@ from ringmill.cluster.wire.stubs.members_pb2 import (
 from ringmill.node.membership.epoch_proposer import TopologyChange
 from ringmill.node.membership.letting_join import refuse_former_disk, share_to_ask
 from ringmill.node.membership.room import Membership
+from ringmill.node.membership.upgrades.document_versions import check_read_by_newcomer
 from ringmill.node.moves.room import Moves
 from ringmill.node.requests.request_limits import time_allowed
 from ringmill.node.services.table import Call, Service, unary
@@ -78,13 +82,19 @@ class MembersService:
         allowed_s -= await self._check_gone(dead, _SHARE_TO_LOOK * allowed_s)
         asked_s = share_to_ask(allowed_s) if fresh else 0.0
         disks = [member.disk for member in fresh.values()]
+        reads = {NodeId(each.node): each.reads for each in request.add}
         starts = self._membership.starts
         former = await starts.former_disks(disks, asked_s)
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
             following = with_members(topology, changes, dead)
-            for member in fresh.values() if following is not None else ():
+            if following is None:
+                return None
+            for member in fresh.values():
                 refuse_former_disk(starts, former, member)
+                # a client of the release before does not tell it
+                if reads[member.id] and not topology.has_member(member.id):
+                    check_read_by_newcomer(member.id, reads[member.id], following)
             return following
 
         return await self._made(change, allowed_s - asked_s)
@@ -156,7 +166,14 @@ class MembersService:
         newcomer.check()
         allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
         admit = self._membership.joins.admit
-        admitted = await admit(request.grant, request.proof, request.nonce, newcomer, allowed_s)
+        admitted = await admit(
+            request.grant,
+            request.proof,
+            request.nonce,
+            newcomer,
+            allowed_s,
+            reads=request.member.reads or UNTOLD_VERSION,
+        )
         return JoinResponse(epoch=admitted.epoch, sealed=admitted.sealed)
 
     async def _recover(self, request: RecoverRequest, call: Call) -> RecoverResponse:

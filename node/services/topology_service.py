@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.ring.access.access_changes import without_access
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.topology_pb2 import (
@@ -84,6 +85,7 @@ class TopologyService:
             address=self._card.address,
             zone=self._card.zone,
             version=self._card.version,
+            reads=FORMAT_VERSION,
         )
 
     async def _init(self, request: InitRequest, call: Call) -> InitResponse:

@@ -190,16 +190,16 @@ class Engine:
         if admission.refusal is not None:
             admission.check(is_control=is_control or frees_space)
             self._pressure.frees_space |= frees_space
-        unflushed = self._unflushed
+        unflushed, options = self._unflushed, self.options
         memtable = unflushed.active
-        if memtable.size_bytes >= 2 * self.options.memtable_bytes:
+        if memtable.fills(2 * options.memtable_bytes, 2 * options.memtable_records):
             raise overload(memtable.size_bytes)
         payload = batch.encode()
         sequence = unflushed.apply(batch, payload, self._snapshots.newest)
         admission.unpaced_bytes += len(payload)
         if batch.drops:
             self._on_change()
-        if memtable.size_bytes >= self.options.memtable_bytes:
+        if memtable.fills(options.memtable_bytes, options.memtable_records):
             self._pressure.seal_if_possible()
         return Commit(self._log, sequence)
 
@@ -249,8 +249,8 @@ class Engine:
     def has_spare_room(self) -> bool:
         """The full memtable takes a few batches beyond its size, of writers that have lost their turn (rule
         E8)."""
-        size_bytes = self._unflushed.active.size_bytes
-        return self._admission.refusal is None and size_bytes < _SPARE_SHARE * self.options.memtable_bytes
+        most = [_SPARE_SHARE * each for each in (self.options.memtable_bytes, self.options.memtable_records)]
+        return self._admission.refusal is None and not self._unflushed.active.fills(*most)
 
     async def wait_idle(self) -> None:
         """Return when all sealed memtables are flushed and no compaction is due that has room.  Raises

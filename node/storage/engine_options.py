@@ -16,6 +16,7 @@ MIB: Final = 1 << 20
 SORTED_AT_ONCE: Final = 4096  # takes about a millisecond
 _AT_LEAST_1: Final = (
     "memtable_bytes",
+    "memtable_records",
     "block_bytes",
     "table_bytes",
     "level1_bytes",
@@ -26,9 +27,13 @@ _AT_LEAST_1: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """Sizes in bytes.  The defaults suit a node with some hundred MiB of memory to spare."""
+    """Sizes in bytes.  The defaults suit a machine with 2 GiB of memory; NodeOptions.within has smaller
+    ones."""
 
     memtable_bytes: int = 32 * MIB  # of log, that is keys, values and 11 bytes a record
+    memtable_records: int = 1 << 30
+    """Whichever comes first: each takes some 260 bytes of memory beside its key and value."""
+
     block_bytes: int = 4096  # at which a data block ends, before compression
     compression: str = "zstd"
     filter_bits_per_key: int = 12

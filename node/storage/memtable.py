@@ -30,6 +30,10 @@ class Memtable:
         self._indexed = 0  # keys in runs: the first of the dict, which keeps the order of insertion
         self._fresh: list[bytes] = []  # those that follow them, newest first
 
+    def fills(self, size_bytes: float, records: float) -> bool:
+        """Whether it has reached either of these sizes."""
+        return self.size_bytes >= size_bytes or len(self.values) >= records
+
     def put(self, sequence: int, key: bytes, value: bytes | None, newest_snapshot: int) -> None:
         """Store a version; the one it replaces is kept if a snapshot up to `newest_snapshot` sees it."""
         old = self.values.get(key)

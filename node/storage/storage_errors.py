@@ -93,14 +93,18 @@ class StorageFailed(Unavailable):
     """A write or sync of a log or the manifest failed: nothing is acknowledged any more until a restart."""
 
 
-def write_failed(error: OSError, what_stands: str = "", **detail: int) -> DiskFull | StorageFailed:
+def write_failed(
+    error: OSError, what_stands: str = "", *, is_final: bool = False, **detail: int
+) -> DiskFull | StorageFailed:
     """The error for all who wait for a write that met `error`; `what_stands` says what is safe
-    nevertheless."""
-    kind, hint = (
-        (DiskFull, "free some space; writing goes on by itself")
-        if is_full(error)
-        else (StorageFailed, "repair the disk and restart the node")
-    )
+    nevertheless.  `is_final`: nothing is written any more, also on a disk that is only full."""
+    kind: type[DiskFull | StorageFailed] = StorageFailed
+    if not is_full(error):
+        hint = "repair the disk and restart the node"
+    elif is_final:
+        hint = "free some space and restart the node"
+    else:
+        kind, hint = DiskFull, "free some space; writing goes on by itself"
     return kind(
         f"writing {error.filename} failed: {error.strerror}{what_stands}",
         detail={"file": str(error.filename), "errno": error.errno, **detail},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.log.write_ahead_log import LogFile, WriteAheadLog
+from ringmill.node.storage.log.log_file import LogFile
+from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
 from ringmill.node.storage.memtable import Memtable
 from ringmill.node.storage.storage_errors import StorageFailed
 

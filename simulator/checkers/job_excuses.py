@@ -26,7 +26,7 @@ _TAKES_NOTHING: Final = frozenset(
 _BUG: Final = "hit a fault of its coordinator"
 _DAMAGE: Final = (
     "bad_sector", "bit_flip", "bit_flip_found", "bit_rot", "disk_lies", "disk_lost", "disk_replaced",
-    "folder_restored", "log_rot", "store_lost",
+    "folder_restored", "log_rot", "machine_put_back", "store_lost",
 )  # fmt: skip
 _BY_THE_DISK: Final = ("commit_error", "crash_all", "disk_error", "disk_full")
 _ENDS_A_SNAPSHOT: Final = (

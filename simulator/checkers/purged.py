@@ -21,8 +21,7 @@ def check_purged(history: History) -> Iterator[Violation]:
         by_key.setdefault(one.key, []).append(one)
     for key, purged in sorted(by_key.items()):
         yield from _too_early(key, purged)
-        if "host_clock_step" not in history.faults:
-            yield from _too_young(key, purged)
+        yield from _too_young(key, purged, is_any_step="host_clock_step" in history.faults)
         yield from _back(history, key, purged)
 
 
@@ -34,10 +33,10 @@ def _too_early(key: bytes, purged: list[Purged]) -> Iterator[Violation]:
             return
 
 
-def _too_young(key: bytes, purged: list[Purged]) -> Iterator[Violation]:
-    """By the clocks that were never wrong."""
+def _too_young(key: bytes, purged: list[Purged], *, is_any_step: bool) -> Iterator[Violation]:
+    """By the clocks that were never wrong; where all are, as long as nobody may go by them yet."""
     for one in purged:
-        if one.is_alive:
+        if one.is_alive and (one.is_held_back or not is_any_step):
             yield Violation("C21", key, f"{one.node} forgot {list(one.dots)} before it had expired")
             return
 

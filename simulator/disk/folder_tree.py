@@ -138,6 +138,9 @@ class FolderTree:
     def free_space(self, path: str) -> int:
         return self._disk.free_space(path)
 
+    def free_files(self, path: str) -> int:
+        return self._disk.free_files(path)
+
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 

@@ -307,6 +307,9 @@ class StartFiles:
     def free_space(self, path: str) -> int:
         return self._lossy.free_space(path)
 
+    def free_files(self, path: str) -> int:
+        return self._lossy.free_files(path)
+
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 

@@ -37,6 +37,7 @@ _DEAF: Final = 1 / 2  # of the copies are started while a few members do not hea
 _WHO_S: Final = 1.0  # a member that asks in vain whether the original is alive knows by then
 _REFUSALS_S: Final = 3.0  # the original hears by then what those members have noted
 _OF_ALL: Final = 1 / 3  # of the restores come with a power cut of the whole cluster
+_SURELY: Final = LogMark(20, 8192)  # files and bytes: more than a start writes before it tells of itself
 _ALONE: Final = 1 / 4  # of the restored nodes are cut off from the others
 
 
@@ -57,6 +58,53 @@ async def _restore(fault: Fault, ground: Ground) -> None:
         ground.keep_apart()
     await asyncio.sleep(ground.draws.random())
     ground.start(fallen)
+
+
+async def _put_back_machine(fault: Fault, ground: Ground) -> None:
+    """A machine goes on from a snapshot of its disk and memory, taken as its node had just been started: it
+    is the same start, and would count its writes from the beginning."""
+    name = fault.nodes[0]
+    node = ground.nodes[name]
+    if not node.is_running or node.node is None:
+        return
+    ground.trace.fault("restart", name)
+    await node.stop()
+    kept = node.disk.lossy.after_kill()
+    ground.start([name])
+    present = node.current
+    if present is None or not await _has_written(node, ground) or node.current is not present:
+        return
+    ground.trace.fault(fault.kind, name)
+    node.kill(CrashModel.PREFIX)
+    node.disk.put_back(kept)
+    await asyncio.sleep(ground.draws.random())
+    node.start(is_last_again=True)
+
+
+async def _has_written(node: NodeProcess, ground: Ground) -> bool:
+    """Wait until enough others remember more of the present start's log than it had as it was confirmed."""
+    begun: LogMark | None = None
+    least = len(ground.nodes) - others_needed(len(ground.nodes))
+    for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if node.node is None or not node.node.membership.topology.serving:
+            continue
+        if node.node.membership.topology.topology().epoch > 1:
+            return False  # what a start has missed meanwhile it writes at once, and that may be as much
+        mark = LogMark(*node.node.replica.engine.synced_log)
+        begun = begun or mark
+        disk, start = node.node.identity.disk, node.node.identity.start
+        others = [each.node for each in ground.nodes.values() if each is not node and each.node]
+        known = [other.membership.starts.remembered(disk) for other in others]
+        marks = [each.mark for each in known if each is not None and each.start == start]
+        if sum(_is_far(begun, told) for told in marks) >= least:
+            return True
+    return False
+
+
+def _is_far(begun: LogMark, mark: LogMark) -> bool:
+    is_longer = mark.log == begun.log and mark.size_bytes >= begun.size_bytes + _SURELY.size_bytes
+    return is_longer or mark.log >= begun.log + _SURELY.log
 
 
 async def _lose_store(fault: Fault, ground: Ground) -> None:
@@ -200,4 +248,5 @@ KINDS: Final = (
     FaultKind("folder_restored", _restore, chance=0.1, loses=True),
     FaultKind("folder_copied", _start_a_copy, draw=early, chance=0.15, loses=True),
     FaultKind("store_lost", _lose_store, chance=0.05, loses=True),
+    FaultKind("machine_put_back", _put_back_machine, draw=early, chance=0.05, loses=True),
 )

@@ -22,6 +22,8 @@ class SimulatedClock:
         self._booted_s = booted_s
         self._offset_s = offset_s
         self._drift = drift
+        self.first_ahead: float | None = None
+        """When somebody set it forwards first, on the loop's clock."""
 
     def wall(self) -> float:
         return START_OF_TIME + self._loop.time() * (1.0 + self._drift) + self._offset_s
@@ -39,6 +41,8 @@ class SimulatedClock:
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock forward or back."""
+        if seconds > 0 and self.first_ahead is None:
+            self.first_ahead = self._loop.time()
         self._offset_s += seconds
 
     @property

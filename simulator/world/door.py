@@ -93,6 +93,9 @@ class Door:
     def free_space(self, path: str) -> int:
         return self._choose(path).free_space(path)
 
+    def free_files(self, path: str) -> int:
+        return self._choose(path).free_files(path)
+
     def paced(self, bytes_per_s: float) -> FileSystem:
         return self
 

@@ -7,6 +7,7 @@ killed start is dropped where it stands: its callbacks never run again and its d
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -77,6 +78,7 @@ class NodeStart:
     transport: SimulatedTransport
     is_up: asyncio.Event
     is_stopping: asyncio.Event
+    at: float  # on the loop's clock
     life: asyncio.Task[None] | None = None
     node: Node | None = None
     doors: Doors | None = None
@@ -122,6 +124,14 @@ class NodeProcess:
         return self.node is not None and self.is_running and self.node.membership.topology.serving
 
     @property
+    def was_set_forwards_s(self) -> float:
+        """How long ago its clock was set forwards first, where this start has met it; else infinite."""
+        stepped_at = self.clock.first_ahead
+        if stepped_at is None or self.current is None or self.current.at >= stepped_at:
+            return math.inf
+        return self._world.loop.time() - stepped_at
+
+    @property
     def takes_writes(self) -> bool:
         """The present start is up, no jump of its clock waits to be judged (V6), and its disk has room."""
         node = self.node
@@ -137,10 +147,11 @@ class NodeProcess:
         """What the present start runs its child processes with."""
         return self.current.spawner if self.current else None
 
-    def start(self) -> None:
-        """Begin a start; nothing is awaited."""
+    def start(self, *, is_last_again: bool = False) -> None:
+        """Begin a start; nothing is awaited.  `is_last_again`: it draws all that the last one has drawn, its
+        boot id, too, so that on the disk as it was before that one it is the same start."""
         assert self.current is None, f"{self.name} runs already"
-        world = self._world
+        world, number = self._world, len(self._starts) + (not is_last_again)
         process = world.loop.process(self.host)
         transport = SimulatedTransport(
             self.host,
@@ -151,11 +162,13 @@ class NodeProcess:
             is_listening=False,
             gather_s=world.tunables.gather_s,
         )
-        start = NodeStart(process, StartFiles(self.disk), transport, asyncio.Event(), asyncio.Event())
+        start = NodeStart(
+            process, StartFiles(self.disk), transport, asyncio.Event(), asyncio.Event(), world.loop.time()
+        )
         self._starts.append(start)
         self.disk.was_faulty = False
         world.trace.note(self.host, f"starts run {len(self._starts)}")
-        start.life = world.loop.spawn(process, self._live(start, len(self._starts)))
+        start.life = world.loop.spawn(process, self._live(start, number))
         start.life.add_done_callback(self._note_end)
 
     def beside(self, kept: LossyDisk, host: str) -> NodeProcess:

@@ -36,6 +36,7 @@ __all__ = ["DEFAULT_KEYSPACE", "World"]
 DEFAULT_KEYSPACE = KeyspaceId(1, 0)
 _LOOK_EVERY_S: Final = 0.1
 _AT_REST_S: Final = 0.25
+_SURELY: Final = 0.9  # of the time for which a step of all clocks holds back what is forgotten
 _AT_ONCE: Final = 1e12  # bytes a second
 
 
@@ -156,7 +157,8 @@ class World:
             return
         stored = decode_object(old)
         alive = []
-        for owner in self.topology.row(place.copy.partition).nodes:
+        owners = self.topology.row(place.copy.partition).nodes
+        for owner in owners:
             node = self.nodes[owner].node
             if node is None or not node.membership.topology.serving:  # an old folder shows nobody anything
                 continue
@@ -170,10 +172,12 @@ class World:
                 alive.append(owner)
         now_ms = round(SimulatedClock(self.loop).wall() * 1000)
         is_alive = any(sibling.is_live(now_ms) for sibling in stored.siblings)
+        stepped_s = max(self.nodes[owner].was_set_forwards_s for owner in owners)
+        is_held_back = stepped_s < _SURELY * self._around.tunables.node.purge.after_s
         seen = {str(actor): count for actor, count in stored.context.entries}
         dots = tuple(str(sibling.dot) for sibling in stored.siblings)
         self.history.purged.append(
-            Purged(self.loop.time(), name, place.key, seen, dots, tuple(alive), is_alive)
+            Purged(self.loop.time(), name, place.key, seen, dots, tuple(alive), is_alive, is_held_back)
         )
 
     async def all_serve(self, nodes: Iterable[NodeProcess]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ import ringmill.client.blocking
 from ringmill.client.cli.frame.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.connection import AsyncClient, connect
-from ringmill.cluster.errors import InvalidArgument, NotFound, QuorumNotReached
+from ringmill.cluster.errors import ClientClosed, InvalidArgument, NotFound, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.offers import CarrierName
 from tests.client.one_node import OneNode
 
@@ -51,6 +53,42 @@ async def test_errors_cross_as_themselves(db: AsyncClient) -> None:
 async def test_the_status_is_the_members_own(db: AsyncClient) -> None:
     status = await db.status()
     assert (status.health, status.nodes[0].pid, status.ranges.ok) == ("ok", 4711, 16)
+
+
+async def test_the_first_request_connects_whatever_it_asks(
+    node: tuple[OneNode, str], transport: CarrierName
+) -> None:
+    assert (await connect(node[1], transport=transport).status()).health == "ok"
+    nobody = connect("127.0.0.1:1", transport=transport)
+    for first in (nobody.status, nobody.metrics, nobody.hot):
+        with pytest.raises(Unavailable, match="none of 1 endpoints answered"):
+            await first()
+    with pytest.raises(Unavailable, match="is not connected"):
+        nobody.session()
+
+
+def test_a_session_of_a_blocking_client_connects_it(node: tuple[OneNode, str]) -> None:
+    db = ringmill.client.blocking.Client(node[1])
+    with db.session() as session:
+        assert session.get("absent of a session", default=None) is None
+    db.close()
+    with pytest.raises(ClientClosed):
+        db.session()
+
+
+def test_a_module_that_is_long_in_importing_holds_up_nobody_else(
+    node: tuple[OneNode, str], tmp_path: Path
+) -> None:
+    (tmp_path / "slow_job.py").write_text("import time\ntime.sleep(.6)\ncount = 0\n")
+    with ringmill.client.blocking.Client(node[1]) as db, ThreadPoolExecutor(1) as others:
+        submitting = others.submit(db.jobs.submit, f"{tmp_path}/slow_job.py:count", input="i", output="o")
+        puts = 0
+        while not submitting.done():
+            db.put("a", b"1", timeout=0.4)
+            puts += 1
+        assert puts > 2
+        with pytest.raises(InvalidArgument, match="is a int, not a job"):
+            submitting.result()
 
 
 def test_the_blocking_twin_does_the_same(node: tuple[OneNode, str], transport: CarrierName) -> None:

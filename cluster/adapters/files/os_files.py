@@ -1,9 +1,10 @@
 """The FileSystem door onto the operating system's files (POSIX).
 
 Writes are made durable on the event loop while syncs are short, else by one thread per file system
-(sync_place.py), so that syncs never race each other; a second small pool serves cold reads, so that no read
-queues behind a sync.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has
-no other policy: the caller decides what an error means.
+(sync_place.py), so that syncs never race each other.  A second small pool serves cold reads, so that no read
+queues behind a sync; a third one does all else that waits for the disk, so that a folder's sync does not
+queue behind reads.  It makes files with mode 0600 and folders with mode 0700.  It retries nothing and has no
+other policy: the caller decides what an error means.
 
 See: docs/architecture.md, "The five doors".
 """
@@ -36,7 +37,9 @@ __all__ = ["OsFileSystem"]
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _READER_THREADS: Final = 4
+_WORKER_THREADS: Final = 4
 _PIECE_BYTES: Final = 1 << 20
+_MANY_FILES: Final = 1 << 40
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class OsFileSystem:
         self.sync_times = Histogram(METER_BITS)
         """How long it took to append to files and sync them, in each case the wait for the disk included."""
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="read")
+        self._workers = ThreadPoolExecutor(_WORKER_THREADS, thread_name_prefix="files")
 
     def __reduce__(self) -> tuple[type[OsFileSystem], tuple[Pace | None]]:
         return OsFileSystem, (self._pace,)
@@ -75,8 +79,9 @@ class OsFileSystem:
     def start_threads(self) -> None:
         """Raises OSError when the system gives no more threads."""
         may_end = threading.Event()
+        pools = (self._syncer, 1), (self._readers, _READER_THREADS), (self._workers, _WORKER_THREADS)
         try:
-            for pool, count in ((self._syncer, 1), (self._readers, _READER_THREADS)):
+            for pool, count in pools:
                 for _ in range(count):  # each waits, so the next one needs a thread of its own
                     pool.submit(may_end.wait)
         except RuntimeError as error:
@@ -89,6 +94,7 @@ class OsFileSystem:
     def close(self) -> None:
         self._syncer.shutdown()
         self._readers.shutdown()
+        self._workers.shutdown()
         self._core_wait.close()
 
     def create(self, path: str) -> AppendFile:
@@ -186,8 +192,12 @@ class OsFileSystem:
         stat = os.statvfs(path)
         return stat.f_bavail * stat.f_frsize
 
+    def free_files(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_favail if stat.f_files else _MANY_FILES  # some make inodes as they need them
+
     async def off_loop(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(call, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._workers, partial(call, *args, **kwargs))
 
 
 class _OsAppendFile:

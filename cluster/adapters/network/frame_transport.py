@@ -54,6 +54,7 @@ PROOF_TIMEOUT_S: Final = 5.0  # for an admitted node to prove itself
 RETIRING_S: Final = 30.0  # for what is under way on a link that a newer one has replaced
 ENDING_S: Final = 1.0  # the same on a stream of somebody who may not go on
 DIAL_TIMEOUT_S: Final = 1.5  # well below a request's deadline, so that there is time to turn to another peer
+CONTROL_DIAL_TIMEOUT_S: Final = 4.0  # nobody turns to another one there; a first dial is seven round trips
 
 _log = logging.getLogger(__name__)
 
@@ -457,8 +458,9 @@ class FrameTransport:
                     hint="start all nodes of a cluster with the same --token-file",
                 )
 
-        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=DIAL_TIMEOUT_S, node=to)
-        await proof.show(stream, DIAL_TIMEOUT_S)
+        within_s = CONTROL_DIAL_TIMEOUT_S if traffic_class == _CONTROL else DIAL_TIMEOUT_S
+        stream = await self._carrier.dial(address, proof.ours, check, timeout_s=within_s, node=to)
+        await proof.show(stream, within_s)
         self._is_alive(to)
         return stream
 

@@ -53,15 +53,22 @@ class ChildProcess:
         """SIGKILL; harmless when it has ended."""
         self._popen.kill()
 
+    def _pidfd(self) -> int | None:
+        """None where the system has none, or gives none: an old kernel, a filter of system calls."""
+        try:
+            return os.pidfd_open(self._popen.pid) if hasattr(os, "pidfd_open") else None
+        except OSError:
+            return None
+
     async def wait(self) -> int:
         """Its exit code, or minus the signal's number."""
         if (code := self._popen.poll()) is not None:
             return code
-        if not hasattr(os, "pidfd_open"):
-            return await asyncio.get_running_loop().run_in_executor(None, self._popen.wait)
         loop = asyncio.get_running_loop()
+        descriptor = self._pidfd()
+        if descriptor is None:
+            return await loop.run_in_executor(None, self._popen.wait)
         ended = asyncio.Event()
-        descriptor = os.pidfd_open(self._popen.pid)
         loop.add_reader(descriptor, ended.set)
         try:
             await ended.wait()

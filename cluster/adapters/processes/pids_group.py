@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["PidsGroup", "PidsGroups", "groups_of_this_process", "place_of_groups"]
+__all__ = ["PidsGroup", "PidsGroups", "group_folder", "groups_of_this_process", "place_of_groups"]
 
 _PREFIX: Final = "ringmill-"
 _CPU_SHARES: Final = 335  # of 1024: the weight of a process at nice 5, as that of tasks (sched(7))
@@ -167,7 +167,9 @@ def groups_of_this_process() -> PidsGroups:
             open("/proc/self/mountinfo", encoding="utf-8") as mounts,
         ):
             groups, mounted = own.read(), mounts.read()
-            return PidsGroups(place_of_groups(groups, mounted), _place_of(groups, mounted, "cgroup", "cpu"))
+            return PidsGroups(
+                place_of_groups(groups, mounted), group_folder(groups, mounted, "cgroup", "cpu")
+            )
     except OSError:
         return PidsGroups(None)
 
@@ -177,10 +179,10 @@ def place_of_groups(own: str, mounts: str) -> str | None:
 
     A hierarchy with the pids controller of version 1 comes first, as its limits need no delegation.
     """
-    return _place_of(own, mounts, "cgroup", "pids") or _place_of(own, mounts, "cgroup2", "")
+    return group_folder(own, mounts, "cgroup", "pids") or group_folder(own, mounts, "cgroup2", "")
 
 
-def _place_of(own: str, mounts: str, kind: str, controller: str) -> str | None:
+def group_folder(own: str, mounts: str, kind: str, controller: str) -> str | None:
     """The folder of this process's group in the hierarchy of one controller; "" is that of version 2."""
     rows = (line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2)
     path = next((path for _, controllers, path in rows if controller in controllers.split(",")), None)

@@ -56,8 +56,8 @@ class ProcessSpawner:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a module-level function in a worker and return its result.
 
-        Raises what the function raised; ChildProcessError when the worker died; InvalidArgument when the
-        function cannot be named.  Cancelling kills the worker.
+        Raises what the function raised, OSError for want of memory; ChildProcessError when the worker died;
+        InvalidArgument when the function cannot be named.  Cancelling kills the worker.
         """
         request = pickle.dumps((*_named(function), args, kwargs))
         async with self._slots:

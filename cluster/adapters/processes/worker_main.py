@@ -12,6 +12,7 @@ See: docs/architecture.md, "The five doors".
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pickle
@@ -77,7 +78,13 @@ def _answer(request: bytes) -> bytes:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The exception with its trace as a note; one that cannot cross is told as an internal error."""
+    """The exception with its trace as a note; one that cannot cross is told as an internal error.
+
+    Want of memory is an OSError, as elsewhere: it is no bug, and passes.
+    """
+    if isinstance(error, MemoryError):
+        want = OSError(errno.ENOMEM, f"a worker process: {os.strerror(errno.ENOMEM)}")
+        want.__cause__, error = error, want
     error.add_note(f"in a worker process:\n{''.join(traceback.format_exception(error))}")
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes

@@ -31,6 +31,7 @@ __all__ = [
     "Bundle",
     "build_bundle",
     "check_bundle",
+    "packed_sources",
     "trace_sources",
 ]
 
@@ -71,9 +72,14 @@ def build_bundle(module: str, read: ReadSource) -> Bundle:
     Raises InvalidArgument for a module that is missing, does not parse, shadows another package, or makes a
     bundle above 16 MiB or 2000 files.
     """
-    sources = trace_sources(module, read)
-    if len(sources) > MAX_FILES:
-        raise InvalidArgument(f"job {module} needs {len(sources)} source files; {MAX_FILES} are allowed")
+    return packed_sources(module, trace_sources(module, read))
+
+
+def packed_sources(module: str, sources: Mapping[str, bytes]) -> Bundle:
+    """Pack what `trace_sources` has found.  Raises InvalidArgument above 16 MiB or 2000 files."""
+    count = len(sources) + len(_bare_folders(sources))
+    if count > MAX_FILES:
+        raise InvalidArgument(f"job {module} needs {count} source files; {MAX_FILES} are allowed")
     data = _zip(sources)
     if len(data) > MAX_BUNDLE_BYTES:
         raise InvalidArgument(f"the bundle of {module} has {len(data)} bytes; {MAX_BUNDLE_BYTES} are allowed")
@@ -216,6 +222,15 @@ def _marker() -> bytes:
     return f"version {VERSION}\n".encode()
 
 
+def _bare_folders(sources: Mapping[str, bytes]) -> list[str]:
+    """Those without an `__init__.py`, from which modules are imported all the same."""
+    folders = {posixpath.dirname(path) for path in sources}
+    for folder in sorted(folders):
+        while folder := posixpath.dirname(folder):
+            folders.add(folder)
+    return sorted(each for each in folders if each and f"{each}/__init__.py" not in sources)
+
+
 def _zip(sources: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -224,4 +239,9 @@ def _zip(sources: Mapping[str, bytes]) -> bytes:
             info.create_system = 3
             info.external_attr = 0o644 << 16
             archive.writestr(info, content)
+        for folder in _bare_folders(sources):  # Python's importer looks for these entries
+            info = zipfile.ZipInfo(f"{folder}/", _EPOCH)
+            info.create_system = 3
+            info.external_attr = 0o40755 << 16
+            archive.writestr(info, b"")
     return buffer.getvalue()

@@ -27,9 +27,10 @@ from ringmill.cluster.mapreduce.codecs.codecs import (
     key_prefix,
     value_codec,
 )
-from ringmill.cluster.mapreduce.codecs.signatures import Gives, Signature
+from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.mapreduce.made_at import MadeAt, made_here
 
 __all__ = ["JobDefinition", "Order", "Pairs", "as_grouped"]
 
@@ -66,6 +67,7 @@ class JobDefinition:
     joining: Joining | None = None  # of a job that join() declares
     broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
     until: Until | None = None  # of an iteration, in a chain: whether a round was the last
+    made_at: MadeAt = field(default_factory=made_here, repr=False, compare=False)
 
     @cached_property
     def key_codec(self) -> KeyCodec:
@@ -91,7 +93,13 @@ class JobDefinition:
         if self.output.format != "records":
             return None
         last = self.reduce_signature or self.map_signature
-        return TypedRecords(last.out_key, last.out_value, last.where)
+        return TypedRecords(*self.gives, last.where)
+
+    @property
+    def gives(self) -> tuple[Hint, Hint]:
+        """The types of the keys and values of the output."""
+        last = self.reduce_signature or self.map_signature
+        return last.out_key, last.out_value
 
     @cached_property
     def _of_sources(self) -> tuple[JobDefinition, ...]:

@@ -92,6 +92,11 @@ class KvInput:
             raise InvalidArgument(
                 f"consistency {given!r:.80} is unknown; there are {', '.join(get_args(Consistency))}"
             )
+        prefix: object = self.prefix
+        if not isinstance(prefix, bytes):
+            raise InvalidArgument(
+                f"prefix is of type {type(prefix).__name__}; it must be bytes", hint='b"eu:"'
+            )
         if self.prefix and not self.keyspace:
             raise InvalidArgument("a prefix without a keyspace")
 

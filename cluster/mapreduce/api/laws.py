@@ -2,11 +2,13 @@
 
 Pure.  Map must give the same pairs for a record every time.  Combine must give the same result whether it is
 called on any part of a key's values, again on its own results, or not at all.  Reduce must be deterministic.
-A sample can show that a law is broken, never that it holds.
+What they have given, they must not change: it is written later, when a buffer is full.  A sample can show
+that a law is broken, never that it holds.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,27 +43,59 @@ def broken_laws(
 
     `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; of a job with
     sources, those of each by their names.  Raises what the job's functions raise, and InvalidArgument for a
-    sample without sources, or with others.
+    sample without sources, or with others, and for a pipeline.
     """
-    params = params or {}
+    if not isinstance(job, JobDefinition):
+        raise InvalidArgument(
+            f"broken_laws checks one job, not a {type(job).__name__}",
+            hint="give it each job of a pipeline, with a sample of what its map takes",
+        )
     findings: list[str] = []
+    try:
+        findings.extend(islice(_findings(job, sample, params or {}), MAX_FINDINGS))
+    except _Changed as changed:
+        findings.append(str(changed))
+    return findings
+
+
+class _Changed(Exception):
+    """A function has changed what it had given."""
+
+
+def _findings(
+    job: JobDefinition, sample: Iterable[Any] | Mapping[str, Iterable[Any]], params: Mapping[str, str]
+) -> Iterator[str]:
     groups: dict[Any, list[Any]] = {}
     for branch, values in _samples(job, sample):
         records = _records(branch, values)
-        findings += _map_findings(branch, records, params)
+        yield from _map_findings(branch, records, params)
         own: dict[Any, list[Any]] = {}
         for record in records:
             for key, value in _mapped(branch, [record], params):
                 own.setdefault(key, []).append(value)
         if branch.is_batch:
-            findings += _batch_findings(branch, records, own, params)
+            yield from _batch_findings(branch, records, own, params)
         for key, given in own.items():
             groups.setdefault(key, []).extend(given)
     for key, runs in islice(_grouped(job, groups).items(), MAX_KEYS):
-        findings += _group_findings(job, key, runs, params)
-        if len(findings) >= MAX_FINDINGS:
-            break
-    return findings[:MAX_FINDINGS]
+        yield from _group_findings(job, key, runs, params)
+
+
+def _as_given(role: str, pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The pairs that a function gives.  Raises _Changed when it changes one afterwards."""
+    given = [(pair, copy.deepcopy(pair)) for pair in pairs]
+    for now, then in given:
+        if not _is_same(now, then):
+            raise _Changed(
+                f"{role} gave {then!r:.100} and changed it to {now!r:.100} afterwards: what is written "
+                "depends on where a buffer ends; give a copy"
+            )
+    return [now for now, _ in given]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two results are equal, where a NaN counts as itself."""
+    return bool(one == other) or ("nan" in repr(one) and repr(one) == repr(other))
 
 
 def _samples(job: JobDefinition, sample: Any) -> list[tuple[JobDefinition, Iterable[Any]]]:
@@ -105,7 +139,7 @@ def _map_findings(
     forwards = [_mapped(job, [record], params) for record in records]
     backwards = [_mapped(job, [record], params) for record in reversed(records)]
     for record, first, second in zip(records, forwards, reversed(backwards), strict=True):
-        if first != second:
+        if not _is_same(first, second):
             yield (
                 f"map gave {first!r:.100} and then {second!r:.100} for the same record {record[1]!r:.100}: "
                 "a second attempt or another split would change the result"
@@ -125,7 +159,7 @@ def _batch_findings(
     one_by_one, at_once = _grouped(job, singly), _grouped(job, together)
     for key in list({**one_by_one, **at_once})[:MAX_KEYS]:
         alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (one_by_one, at_once))
-        if alone != whole:
+        if not _is_same(alone, whole):
             yield (
                 f"key {key!r:.100}: {alone!r:.100} when each line is a batch, {whole!r:.100} when all are "
                 "one: map_batch's results depend on where batches end"
@@ -144,11 +178,11 @@ def _mapped(
     """The pairs of some records: of one, or of a batch."""
     function = _call(job, "map", params)
     if not job.is_batch:
-        return [pair for record in records for pair in function(*record)]
+        return _as_given("map", (pair for record in records for pair in function(*record)))
     signature = job.map_signature
     batch: Any = _batch_of([value for _, value in records], job.input.format, signature.second)
     result = function(records[0][0], batch) if signature.first is not None else function(batch)
-    return list(pairs_of(result, signature.gives, signature.where))
+    return _as_given("map_batch", pairs_of(result, signature.gives, signature.where))
 
 
 def _batch_of(values: list[Any], format: str, hint: Any) -> Any:
@@ -163,7 +197,7 @@ def _batch_of(values: list[Any], format: str, hint: Any) -> Any:
 
 def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:
     plain = _outcome(job, group, runs, params)
-    if _outcome(job, group, runs, params) != plain:
+    if not _is_same(_outcome(job, group, runs, params), plain):
         yield f"reduce gave two results for the same values of key {group!r:.100}"
         return
     most = max(len(values) for _, values in runs)
@@ -176,7 +210,7 @@ def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[
         ]
         again = [(key, _combined(job, key, values, params)) for key, values in shortened]
         for stretch in (shortened, again):
-            if (combined := _reduced(job, group, _values(stretch), params)) != plain:
+            if not _is_same(combined := _reduced(job, group, _values(stretch), params), plain):
                 yield (
                     f"key {group!r:.100}: {plain!r:.100} without combine, {combined!r:.100} when called on "
                     f"the first {cut} of {most} values: its results depend on how often it runs"
@@ -200,7 +234,7 @@ def _folded(fold: BoundFold, values: list[Any]) -> list[Any]:
 def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
     if len(values) < 2:
         return values
-    return [value for _, value in _call(job, "combine", params)(key, iter(values))]
+    return [value for _, value in _as_given("combine", _call(job, "combine", params)(key, iter(values)))]
 
 
 def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
@@ -210,7 +244,7 @@ def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[st
         return [job.reduce_fold.finish(values)]
     if job.reduce is None:
         return values
-    return list(_call(job, "reduce", params)(key, iter(values)))
+    return _as_given("reduce", _call(job, "reduce", params)(key, iter(values)))
 
 
 def _call(job: JobDefinition, role: str, params: Mapping[str, str]) -> Any:

@@ -3,16 +3,22 @@ those that are equal exactly when all of their fields are.
 
 Pure.  Map tasks group keys by ==, and everything behind them by bytes, which hold all fields.  If == leaves
 one out, which value of it stays would depend on where the input is cut.
+
+They are made again as copy and pickle make them, without `__init__`: how often a record travels depends on
+the splits and on memory, so a `__post_init__` that changes a field must not see it a second time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import dis
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, Final
 
 from ringmill.cluster.errors import InvalidArgument
 
-__all__ = ["check_key_class", "check_made_again"]
+__all__ = ["check_key_class", "check_made_again", "maker_of"]
 
 _MADE_BY_DATACLASS: Final = "<string>"  # where the code of a method is that dataclass() has written
 
@@ -39,10 +45,62 @@ def check_key_class(hint: type, where: str) -> None:
 
 
 def check_made_again(hint: type, where: str) -> None:
-    """Raises InvalidArgument for a dataclass that takes some of its fields from nobody."""
+    """Raises InvalidArgument for a dataclass that takes some of its fields from nobody, or has more than
+    its fields."""
     if unset := [field.name for field in dataclasses.fields(hint) if not field.init]:
         raise InvalidArgument(
             f"{where}: dataclass {hint.__name__} has {', '.join(unset)} with init=False, and a task makes it "
             "again from all of its fields",
             hint="make it a property",
         )
+    if more := _beside_fields(hint):
+        raise InvalidArgument(
+            f"{where}: __post_init__ of dataclass {hint.__name__} sets {', '.join(more)}, which is no field, "
+            "and a task makes it again from its fields alone",
+            hint="make it a property",
+        )
+
+
+def maker_of(hint: type) -> Callable[[Iterable[Any]], Any]:
+    """What makes an instance of a dataclass from the values of its fields, in their order."""
+    names = [field.name for field in dataclasses.fields(hint)]
+    new: Any = hint.__new__
+    put = object.__setattr__
+
+    def made(values: Iterable[Any]) -> Any:
+        instance = new(hint)
+        for name, value in zip(names, values, strict=True):
+            put(instance, name, value)
+        return instance
+
+    return made
+
+
+def _beside_fields(hint: type) -> list[str]:
+    """The attributes that `__post_init__` gives to the instance beside its fields."""
+    code: Any = getattr(getattr(hint, "__post_init__", None), "__code__", None)
+    if code is None:
+        return []
+    itself = code.co_varnames[0]
+    steps = list(dis.get_instructions(code))
+    stored = [
+        step.argval
+        for before, step in pairwise(steps)
+        if step.opname == "STORE_ATTR" and itself in (before.argval, *_pair(before.argval)[-1:])
+    ]
+    fields = {field.name for field in dataclasses.fields(hint)}
+    return sorted(set(stored + _set_by_object(steps)) - fields)
+
+
+def _set_by_object(steps: list[dis.Instruction]) -> list[str]:
+    """The names in `object.__setattr__(self, "name", ...)`, as frozen ones say it."""
+    found = []
+    for at, step in enumerate(steps):
+        if step.argval == "__setattr__":
+            found += [each.argval for each in steps[at + 1 : at + 4] if each.opname == "LOAD_CONST"][:1]
+    return [name for name in found if isinstance(name, str)]
+
+
+def _pair(argval: Any) -> tuple[Any, ...]:
+    """Newer Pythons load two names in one step."""
+    return argval if isinstance(argval, tuple) else ()

@@ -18,7 +18,7 @@ from types import GenericAlias, NoneType, UnionType
 from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class, maker_of
 from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -442,11 +442,7 @@ def _dataclass_part(hint: type, where: str) -> _Part:
         _exactly(hint, key)
         return [getattr(key, name) for name in names]
 
-    return _RowPart(
-        [_part_of(hints[name], where) for name in names],
-        fields_of,
-        lambda values: hint(**dict(zip(names, values, strict=True))),
-    )
+    return _RowPart([_part_of(hints[name], where) for name in names], fields_of, maker_of(hint))
 
 
 def _complement(data: bytes) -> bytes:

@@ -35,6 +35,7 @@ __all__ = [
 
 Hint: TypeAlias = Any  # a type expression: a class, list[int], str | None, typing.Any
 
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _DICTS: Final = (dict, defaultdict, abc.Mapping)
 _ITERABLES: Final = (abc.Iterator, abc.Iterable, abc.Generator, abc.Sequence, list)
 
@@ -138,14 +139,9 @@ def _parameters(
     function: Callable[..., Any], role: str, where: str
 ) -> tuple[list[str], dict[str, Hint], bool]:
     """The names of the parameters but ctx, all hints, and whether there is ctx."""
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError as error:
-        raise InvalidArgument(
-            f"{role} {where}: a type hint names {error.name!r}, which the module does not define at run time",
-            hint="import it outside `if TYPE_CHECKING` and define it above the job",
-        ) from error
-    names = list(inspect.signature(function).parameters)
+    hints = _hints_of(function, f"{role} {where}")
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
     misnamed = next((name for name in names if hints.get(name) is Context and name != "ctx"), None)
     if misnamed is not None:
         raise InvalidArgument(f"{role} {where}: the parameter for the context is named ctx, not {misnamed}")
@@ -154,7 +150,40 @@ def _parameters(
     for name in (*names, "return"):
         if name not in hints:
             raise InvalidArgument(f"{role} {where}: {name!r} has no type hint; the hints choose the codecs")
+        _check_classes(hints[name], f"{role} {where}")
+    if wrong := [name for name in names if parameters[name].kind not in _BY_PLACE]:
+        raise InvalidArgument(
+            f"{role} {where}: {wrong[0]} is not given by its place, as all parameters but ctx are"
+        )
     return names, hints, wants_context
+
+
+def _check_classes(hint: Hint, where: str, around: tuple[Hint, ...] = ()) -> None:
+    """Raises InvalidArgument for a dataclass in it whose fields cannot be read, or that is a part of
+    itself."""
+    hint = unwrapped(hint)
+    parts: Iterable[Hint] = get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if hint in around:
+            raise InvalidArgument(
+                f"{where}: dataclass {hint.__name__} is a part of itself; types tell how deep a record is",
+                hint="give list, dict or Any for that field",
+            )
+        around = (*around, hint)
+        parts = _hints_of(hint, f"{where}: a field of dataclass {hint.__name__}").values()
+    for part in parts:
+        _check_classes(part, where, around)
+
+
+def _hints_of(annotated: Any, where: str) -> dict[str, Hint]:
+    """The hints of a function or class.  Raises InvalidArgument for one that is not there."""
+    try:
+        return typing.get_type_hints(annotated)
+    except NameError as error:
+        raise InvalidArgument(
+            f"{where}: a type hint names {error.name!r}, which the module does not define at run time",
+            hint="import it outside `if TYPE_CHECKING` and define it above the job",
+        ) from error
 
 
 def element_of(hint: Hint, role: str, where: str) -> Hint:

@@ -19,6 +19,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.signatures import Hint, has_part, name_of, unwrapped
+from ringmill.cluster.mapreduce.codecs.type_texts import has_new_type, is_one_type, new_types_of
 from ringmill.cluster.mapreduce.codecs.value_codecs import pack_block, unpack_block, value_codec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
@@ -45,14 +46,17 @@ class TypedRecords:
         except InvalidArgument as error:
             raise TaskFailed(Cause.USER_ERROR, f"{self._where} gave {error}") from error
         crc = google_crc32c.extend(google_crc32c.value(keys), values)
-        types = self._types
-        is_named = types == (name_of(self._key), name_of(self._value))
-        block: bytes = msgpack.packb([MAGIC if is_named else OF_FIELDS, *types, crc, keys, values])
+        magic = OF_FIELDS if self._has_fields else MAGIC
+        block: bytes = msgpack.packb([magic, *self._types, crc, keys, values])
         return block
 
     @cached_property
     def _types(self) -> tuple[str, str]:
         return record_type(self._key), record_type(self._value)
+
+    @cached_property
+    def _has_fields(self) -> bool:
+        return any(has_part(each, _is_dataclass) for each in (self._key, self._value))
 
     def unpacked(self, pieces: Iterable[bytes]) -> Iterator[list[tuple[Any, Any]]]:
         """The records of each block of a file, which comes in any pieces.
@@ -77,9 +81,11 @@ class TypedRecords:
         if crc != google_crc32c.extend(google_crc32c.value(sides[0]), sides[1]):
             raise ValueError("a block does not match its checksum")
         sought = (self._key, self._value)
-        names = tuple(map(name_of, sought)) if magic == MAGIC else self._types
+        is_former = magic == MAGIC and self._has_fields
+        names = tuple(map(name_of, sought)) if is_former else self._types
         for what, given, wanted, declared in zip(("key", "value"), (key, value), sought, names, strict=True):
-            if given != declared and wanted not in (Any, object):
+            is_same = given == declared or is_one_type(given, declared, new_types_of(wanted))
+            if not is_same and wanted not in (Any, object):
                 message = f"map {self._where} takes a {what} of type {declared}; the records have {given}"
                 raise TaskFailed(Cause.USER_ERROR, message)
         keys, values = (
@@ -92,14 +98,15 @@ class TypedRecords:
 def same_type(given: Hint, wanted: Hint) -> bool:
     """Whether records that were written as `given` may be read as `wanted`."""
     given, wanted = unwrapped(given), unwrapped(wanted)
-    return wanted in (Any, object) or record_type(given) == record_type(wanted)
+    return wanted in (Any, object) or is_one_type(record_type(given), record_type(wanted))
 
 
 def record_type(hint: Hint) -> str:
     """The type of keys or values as their blocks tell it: a dataclass by its name and its fields in their
-    order, as a value has no more of them than the order; the rest as its author wrote it."""
+    order, as a value has no more of them than the order; a NewType as what it wraps; the rest as its author
+    wrote it."""
     hint = unwrapped(hint)
-    if not has_part(hint, _is_dataclass):
+    if not has_part(hint, _is_dataclass) and not has_new_type(hint):
         return name_of(hint)
     if _is_dataclass(hint):
         hints = get_type_hints(hint)

@@ -18,7 +18,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again, maker_of
 from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -321,7 +321,7 @@ def _dataclass_shape(hint: type, where: str) -> _Shape:
     row = _row_shape(
         frozenset((hint,)),
         [_shape_of(hints[name], where) for name in names],
-        lambda fields: hint(**dict(zip(names, fields, strict=True))),
+        maker_of(hint),
         has_tuple=False,
     )
     lower_row = row.lower or _same

@@ -16,6 +16,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os import PathLike, fspath
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import InvalidArgument
@@ -45,14 +46,15 @@ class FoundInputs:
     passed_over: tuple[str, ...]
 
 
-def named_inputs(input: str | Iterable[object]) -> tuple[str, ...]:
+def named_inputs(input: str | PathLike[str] | Iterable[object]) -> tuple[str, ...]:
     """The paths of one input or several, as a user gives them.  Raises InvalidArgument for what is no path.
 
     An empty name would stand for the current folder with all below it.
     """
-    inputs = (input,) if isinstance(input, str) else tuple(input)
+    inputs = (input,) if isinstance(input, str | PathLike) else tuple(input)
     paths = []
-    for each in inputs:
+    for given in inputs:
+        each = fspath(given) if isinstance(given, PathLike) else given
         if not isinstance(each, str) or not each:
             raise InvalidArgument(
                 f"input {each!r} is no path",

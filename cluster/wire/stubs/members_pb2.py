@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ringmill/cluster/wire/stubs/members.proto\x12\x0bringmill.v1\"T\n\x12ReplaceDiskRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormer\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"5\n\x13ReplaceDiskResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"k\n\tNewMember\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x13\n\x0bin_place_of\x18\x06 \x01(\t\"\xc9\x02\n\x14\x43hangeMembersRequest\x12#\n\x03\x61\x64\x64\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.NewMember\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x0c\n\x04\x64\x65\x61\x64\x18\x03 \x03(\t\x12?\n\x07weights\x18\x04 \x03(\x0b\x32..ringmill.v1.ChangeMembersRequest.WeightsEntry\x12;\n\x05zones\x18\x05 \x03(\x0b\x32,.ringmill.v1.ChangeMembersRequest.ZonesEntry\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a,\n\nZonesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x15\x43hangeMembersResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x84\x01\n\x11SteerMovesRequest\x12\x31\n\x04verb\x18\x01 \x01(\x0e\x32#.ringmill.v1.SteerMovesRequest.Verb\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\"(\n\x04Verb\x12\t\n\x05PAUSE\x10\x00\x12\n\n\x06RESUME\x10\x01\x12\t\n\x05\x41\x42ORT\x10\x02\"\x11\n\x0fGetMovesRequest\"\xa7\x01\n\x10GetMovesResponse\x12\x13\n\x0bmoved_bytes\x18\x01 \x01(\x04\x12>\n\theld_back\x18\x02 \x03(\x0b\x32+.ringmill.v1.GetMovesResponse.HeldBackEntry\x12\r\n\x05hints\x18\x03 \x01(\r\x1a/\n\rHeldBackEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\x0eRecoverRequest\x12\x0c\n\x04lost\x18\x01 \x03(\t\"B\n\x0fRecoverResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\"v\n\x0bJoinRequest\x12\r\n\x05grant\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12&\n\x06member\x18\x03 \x01(\x0b\x32\x16.ringmill.v1.NewMember\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"-\n\x0cJoinResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x32\xca\x03\n\x07Members\x12P\n\x0bReplaceDisk\x12\x1f.ringmill.v1.ReplaceDiskRequest\x1a .ringmill.v1.ReplaceDiskResponse\x12O\n\x06\x43hange\x12!.ringmill.v1.ChangeMembersRequest\x1a\".ringmill.v1.ChangeMembersResponse\x12P\n\nSteerMoves\x12\x1e.ringmill.v1.SteerMovesRequest\x1a\".ringmill.v1.ChangeMembersResponse\x12G\n\x08GetMoves\x12\x1c.ringmill.v1.GetMovesRequest\x1a\x1d.ringmill.v1.GetMovesResponse\x12;\n\x04Join\x12\x18.ringmill.v1.JoinRequest\x1a\x19.ringmill.v1.JoinResponse\x12\x44\n\x07Recover\x12\x1b.ringmill.v1.RecoverRequest\x1a\x1c.ringmill.v1.RecoverResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)ringmill/cluster/wire/stubs/members.proto\x12\x0bringmill.v1\"T\n\x12ReplaceDiskRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormer\x18\x02 \x01(\t\x12\x0c\n\x04\x64isk\x18\x03 \x01(\t\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"5\n\x13ReplaceDiskResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"z\n\tNewMember\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x13\n\x0bin_place_of\x18\x06 \x01(\t\x12\r\n\x05reads\x18\x07 \x01(\r\"\xc9\x02\n\x14\x43hangeMembersRequest\x12#\n\x03\x61\x64\x64\x18\x01 \x03(\x0b\x32\x16.ringmill.v1.NewMember\x12\x0e\n\x06remove\x18\x02 \x03(\t\x12\x0c\n\x04\x64\x65\x61\x64\x18\x03 \x03(\t\x12?\n\x07weights\x18\x04 \x03(\x0b\x32..ringmill.v1.ChangeMembersRequest.WeightsEntry\x12;\n\x05zones\x18\x05 \x03(\x0b\x32,.ringmill.v1.ChangeMembersRequest.ZonesEntry\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a,\n\nZonesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x15\x43hangeMembersResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x84\x01\n\x11SteerMovesRequest\x12\x31\n\x04verb\x18\x01 \x01(\x0e\x32#.ringmill.v1.SteerMovesRequest.Verb\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\"(\n\x04Verb\x12\t\n\x05PAUSE\x10\x00\x12\n\n\x06RESUME\x10\x01\x12\t\n\x05\x41\x42ORT\x10\x02\"\x11\n\x0fGetMovesRequest\"\xa7\x01\n\x10GetMovesResponse\x12\x13\n\x0bmoved_bytes\x18\x01 \x01(\x04\x12>\n\theld_back\x18\x02 \x03(\x0b\x32+.ringmill.v1.GetMovesResponse.HeldBackEntry\x12\r\n\x05hints\x18\x03 \x01(\r\x1a/\n\rHeldBackEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1e\n\x0eRecoverRequest\x12\x0c\n\x04lost\x18\x01 \x03(\t\"B\n\x0fRecoverResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\"v\n\x0bJoinRequest\x12\r\n\x05grant\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12&\n\x06member\x18\x03 \x01(\x0b\x32\x16.ringmill.v1.NewMember\x12\r\n\x05proof\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"-\n\x0cJoinResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x32\xca\x03\n\x07Members\x12P\n\x0bReplaceDisk\x12\x1f.ringmill.v1.ReplaceDiskRequest\x1a .ringmill.v1.ReplaceDiskResponse\x12O\n\x06\x43hange\x12!.ringmill.v1.ChangeMembersRequest\x1a\".ringmill.v1.ChangeMembersResponse\x12P\n\nSteerMoves\x12\x1e.ringmill.v1.SteerMovesRequest\x1a\".ringmill.v1.ChangeMembersResponse\x12G\n\x08GetMoves\x12\x1c.ringmill.v1.GetMovesRequest\x1a\x1d.ringmill.v1.GetMovesResponse\x12;\n\x04Join\x12\x18.ringmill.v1.JoinRequest\x1a\x19.ringmill.v1.JoinResponse\x12\x44\n\x07Recover\x12\x1b.ringmill.v1.RecoverRequest\x1a\x1c.ringmill.v1.RecoverResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,33 +42,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLACEDISKRESPONSE']._serialized_start=144
   _globals['_REPLACEDISKRESPONSE']._serialized_end=197
   _globals['_NEWMEMBER']._serialized_start=199
-  _globals['_NEWMEMBER']._serialized_end=306
-  _globals['_CHANGEMEMBERSREQUEST']._serialized_start=309
-  _globals['_CHANGEMEMBERSREQUEST']._serialized_end=638
-  _globals['_CHANGEMEMBERSREQUEST_WEIGHTSENTRY']._serialized_start=546
-  _globals['_CHANGEMEMBERSREQUEST_WEIGHTSENTRY']._serialized_end=592
-  _globals['_CHANGEMEMBERSREQUEST_ZONESENTRY']._serialized_start=594
-  _globals['_CHANGEMEMBERSREQUEST_ZONESENTRY']._serialized_end=638
-  _globals['_CHANGEMEMBERSRESPONSE']._serialized_start=640
-  _globals['_CHANGEMEMBERSRESPONSE']._serialized_end=695
-  _globals['_STEERMOVESREQUEST']._serialized_start=698
-  _globals['_STEERMOVESREQUEST']._serialized_end=830
-  _globals['_STEERMOVESREQUEST_VERB']._serialized_start=790
-  _globals['_STEERMOVESREQUEST_VERB']._serialized_end=830
-  _globals['_GETMOVESREQUEST']._serialized_start=832
-  _globals['_GETMOVESREQUEST']._serialized_end=849
-  _globals['_GETMOVESRESPONSE']._serialized_start=852
-  _globals['_GETMOVESRESPONSE']._serialized_end=1019
-  _globals['_GETMOVESRESPONSE_HELDBACKENTRY']._serialized_start=972
-  _globals['_GETMOVESRESPONSE_HELDBACKENTRY']._serialized_end=1019
-  _globals['_RECOVERREQUEST']._serialized_start=1021
-  _globals['_RECOVERREQUEST']._serialized_end=1051
-  _globals['_RECOVERRESPONSE']._serialized_start=1053
-  _globals['_RECOVERRESPONSE']._serialized_end=1119
-  _globals['_JOINREQUEST']._serialized_start=1121
-  _globals['_JOINREQUEST']._serialized_end=1239
-  _globals['_JOINRESPONSE']._serialized_start=1241
-  _globals['_JOINRESPONSE']._serialized_end=1286
-  _globals['_MEMBERS']._serialized_start=1289
-  _globals['_MEMBERS']._serialized_end=1747
+  _globals['_NEWMEMBER']._serialized_end=321
+  _globals['_CHANGEMEMBERSREQUEST']._serialized_start=324
+  _globals['_CHANGEMEMBERSREQUEST']._serialized_end=653
+  _globals['_CHANGEMEMBERSREQUEST_WEIGHTSENTRY']._serialized_start=561
+  _globals['_CHANGEMEMBERSREQUEST_WEIGHTSENTRY']._serialized_end=607
+  _globals['_CHANGEMEMBERSREQUEST_ZONESENTRY']._serialized_start=609
+  _globals['_CHANGEMEMBERSREQUEST_ZONESENTRY']._serialized_end=653
+  _globals['_CHANGEMEMBERSRESPONSE']._serialized_start=655
+  _globals['_CHANGEMEMBERSRESPONSE']._serialized_end=710
+  _globals['_STEERMOVESREQUEST']._serialized_start=713
+  _globals['_STEERMOVESREQUEST']._serialized_end=845
+  _globals['_STEERMOVESREQUEST_VERB']._serialized_start=805
+  _globals['_STEERMOVESREQUEST_VERB']._serialized_end=845
+  _globals['_GETMOVESREQUEST']._serialized_start=847
+  _globals['_GETMOVESREQUEST']._serialized_end=864
+  _globals['_GETMOVESRESPONSE']._serialized_start=867
+  _globals['_GETMOVESRESPONSE']._serialized_end=1034
+  _globals['_GETMOVESRESPONSE_HELDBACKENTRY']._serialized_start=987
+  _globals['_GETMOVESRESPONSE_HELDBACKENTRY']._serialized_end=1034
+  _globals['_RECOVERREQUEST']._serialized_start=1036
+  _globals['_RECOVERREQUEST']._serialized_end=1066
+  _globals['_RECOVERRESPONSE']._serialized_start=1068
+  _globals['_RECOVERRESPONSE']._serialized_end=1134
+  _globals['_JOINREQUEST']._serialized_start=1136
+  _globals['_JOINREQUEST']._serialized_end=1254
+  _globals['_JOINRESPONSE']._serialized_start=1256
+  _globals['_JOINRESPONSE']._serialized_end=1301
+  _globals['_MEMBERS']._serialized_start=1304
+  _globals['_MEMBERS']._serialized_end=1762
 # @@protoc_insertion_point(module_scope)

@@ -86,6 +86,7 @@ class NewMember(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     IN_PLACE_OF_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     disk: _builtins.str
     """as the node tells it (Topology.Identify)"""
@@ -94,6 +95,8 @@ class NewMember(_message.Message):
     weight: _builtins.int
     in_place_of: _builtins.str
     """the member whose seats it takes; empty: none"""
+    reads: _builtins.int
+    """the highest version of a topology that it reads, as the node tells it; 0: not told"""
     def __init__(
         self,
         *,
@@ -103,10 +106,11 @@ class NewMember(_message.Message):
         zone: _builtins.str = ...,
         weight: _builtins.int = ...,
         in_place_of: _builtins.str = ...,
+        reads: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "disk", b"disk", "in_place_of", b"in_place_of", "node", b"node", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "disk", b"disk", "in_place_of", b"in_place_of", "node", b"node", "reads", b"reads", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

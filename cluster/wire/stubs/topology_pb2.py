@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*ringmill/cluster/wire/stubs/topology.proto\x12\x0bringmill.v1\"\x11\n\x0fIdentifyRequest\"\x9b\x01\n\x10IdentifyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\"\x1f\n\x0bInitRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\".\n\x0cInitResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\")\n\x12GetTopologyRequest\x12\x13\n\x0bknown_epoch\x18\x01 \x01(\x04\"\\\n\x13GetTopologyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x13\n\x0bhybrid_time\x18\x03 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\")\n\x18GetFormerTopologyRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"=\n\x19GetFormerTopologyResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65pochs\x18\x02 \x03(\x04\x32\xb6\x02\n\x08Topology\x12G\n\x08Identify\x12\x1c.ringmill.v1.IdentifyRequest\x1a\x1d.ringmill.v1.IdentifyResponse\x12;\n\x04Init\x12\x18.ringmill.v1.InitRequest\x1a\x19.ringmill.v1.InitResponse\x12H\n\x03Get\x12\x1f.ringmill.v1.GetTopologyRequest\x1a .ringmill.v1.GetTopologyResponse\x12Z\n\tGetFormer\x12%.ringmill.v1.GetFormerTopologyRequest\x1a&.ringmill.v1.GetFormerTopologyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*ringmill/cluster/wire/stubs/topology.proto\x12\x0bringmill.v1\"\x11\n\x0fIdentifyRequest\"\xaa\x01\n\x10IdentifyResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x64isk\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x04 \x01(\t\x12\x0f\n\x07\x63luster\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\x12\x0c\n\x04zone\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\r\n\x05reads\x18\n \x01(\r\"\x1f\n\x0bInitRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\".\n\x0cInitResponse\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\")\n\x12GetTopologyRequest\x12\x13\n\x0bknown_epoch\x18\x01 \x01(\x04\"\\\n\x13GetTopologyResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x13\n\x0bhybrid_time\x18\x03 \x01(\x04\x12\x0f\n\x07\x63luster\x18\x04 \x01(\t\")\n\x18GetFormerTopologyRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"=\n\x19GetFormerTopologyResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x0e\n\x06\x65pochs\x18\x02 \x03(\x04\x32\xb6\x02\n\x08Topology\x12G\n\x08Identify\x12\x1c.ringmill.v1.IdentifyRequest\x1a\x1d.ringmill.v1.IdentifyResponse\x12;\n\x04Init\x12\x18.ringmill.v1.InitRequest\x1a\x19.ringmill.v1.InitResponse\x12H\n\x03Get\x12\x1f.ringmill.v1.GetTopologyRequest\x1a .ringmill.v1.GetTopologyResponse\x12Z\n\tGetFormer\x12%.ringmill.v1.GetFormerTopologyRequest\x1a&.ringmill.v1.GetFormerTopologyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTIFYREQUEST']._serialized_start=59
   _globals['_IDENTIFYREQUEST']._serialized_end=76
   _globals['_IDENTIFYRESPONSE']._serialized_start=79
-  _globals['_IDENTIFYRESPONSE']._serialized_end=234
-  _globals['_INITREQUEST']._serialized_start=236
-  _globals['_INITREQUEST']._serialized_end=267
-  _globals['_INITRESPONSE']._serialized_start=269
-  _globals['_INITRESPONSE']._serialized_end=315
-  _globals['_GETTOPOLOGYREQUEST']._serialized_start=317
-  _globals['_GETTOPOLOGYREQUEST']._serialized_end=358
-  _globals['_GETTOPOLOGYRESPONSE']._serialized_start=360
-  _globals['_GETTOPOLOGYRESPONSE']._serialized_end=452
-  _globals['_GETFORMERTOPOLOGYREQUEST']._serialized_start=454
-  _globals['_GETFORMERTOPOLOGYREQUEST']._serialized_end=495
-  _globals['_GETFORMERTOPOLOGYRESPONSE']._serialized_start=497
-  _globals['_GETFORMERTOPOLOGYRESPONSE']._serialized_end=558
-  _globals['_TOPOLOGY']._serialized_start=561
-  _globals['_TOPOLOGY']._serialized_end=871
+  _globals['_IDENTIFYRESPONSE']._serialized_end=249
+  _globals['_INITREQUEST']._serialized_start=251
+  _globals['_INITREQUEST']._serialized_end=282
+  _globals['_INITRESPONSE']._serialized_start=284
+  _globals['_INITRESPONSE']._serialized_end=330
+  _globals['_GETTOPOLOGYREQUEST']._serialized_start=332
+  _globals['_GETTOPOLOGYREQUEST']._serialized_end=373
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_start=375
+  _globals['_GETTOPOLOGYRESPONSE']._serialized_end=467
+  _globals['_GETFORMERTOPOLOGYREQUEST']._serialized_start=469
+  _globals['_GETFORMERTOPOLOGYREQUEST']._serialized_end=510
+  _globals['_GETFORMERTOPOLOGYRESPONSE']._serialized_start=512
+  _globals['_GETFORMERTOPOLOGYRESPONSE']._serialized_end=573
+  _globals['_TOPOLOGY']._serialized_start=576
+  _globals['_TOPOLOGY']._serialized_end=886
 # @@protoc_insertion_point(module_scope)

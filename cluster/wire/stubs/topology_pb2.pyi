@@ -46,6 +46,7 @@ class IdentifyResponse(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     disk: _builtins.str
     start: _builtins.int
@@ -56,6 +57,8 @@ class IdentifyResponse(_message.Message):
     address: _builtins.str
     zone: _builtins.str
     version: _builtins.str
+    reads: _builtins.int
+    """the highest version of a topology that it reads; 0: one before 8"""
     def __init__(
         self,
         *,
@@ -68,10 +71,11 @@ class IdentifyResponse(_message.Message):
         address: _builtins.str = ...,
         zone: _builtins.str = ...,
         version: _builtins.str = ...,
+        reads: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot", b"boot", "cluster", b"cluster", "disk", b"disk", "epoch", b"epoch", "node", b"node", "start", b"start", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "boot", b"boot", "cluster", b"cluster", "disk", b"disk", "epoch", b"epoch", "node", b"node", "reads", b"reads", "start", b"start", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,8 @@
-"""Which topology documents the members can read: asked before one is made that the release before refuses.
+"""Which topology documents nodes can read: asked before one is made that the release before refuses.
 
 While members of two releases run, a document that some of them refuse would leave these behind: they know no
-later one, and serve less and less, until they are upgraded.
+later one, and serve less and less, until they are upgraded.  A newcomer that cannot read the document that
+names it would never know that it is a member, and hold up each other change.
 
 Rule T11: docs/protocol/topology.md.
 """
@@ -16,12 +17,23 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.document import FORMAT_VERSION
+from ringmill.cluster.ring.topology import Topology
 from ringmill.node.contracts import TopologyView
 
-__all__ = ["READS", "DocumentVersions"]
+__all__ = ["READS", "DocumentVersions", "check_read_by_newcomer"]
 
 READS: Final = "topology.reads"
 """Peer method: no body; answers one byte, the highest version of a document that this node reads."""
+
+
+def check_read_by_newcomer(node: NodeId, reads: int, topology: Topology) -> None:
+    """Raise Conflict when a node that reads versions up to `reads` cannot read the topology that adds it."""
+    if (needed := topology.format_version) > reads:
+        raise Conflict(
+            f"{node} reads topology documents up to version {reads}, and the one that adds it is of "
+            f"version {needed}",
+            hint=f"start {node} with the release that the members run",
+        )
 
 
 class DocumentVersions:
@@ -36,10 +48,12 @@ class DocumentVersions:
     async def check_read_by_all(self, version: int, within_s: float) -> None:
         """Raises Conflict when a member that answers cannot read documents of this version.
 
-        One that is silent says nothing of itself: it may be the one that is being upgraded.
+        One that is silent says nothing of itself: it may be the one that is being upgraded.  One whose disk
+        was given up may go on in the former cluster (T9).
         """
         topology = self._topology.current
-        others = [member.id for member in topology.members if member.id != self._node] if topology else []
+        standing = [member.id for member in topology.members if not member.is_given_up] if topology else []
+        others = [node for node in standing if node != self._node]
         able = await gather_all(self._reads(node, version, within_s) for node in others)
         behind = [node for node, is_able in zip(others, able, strict=True) if not is_able]
         if behind:

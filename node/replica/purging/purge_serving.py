@@ -37,12 +37,26 @@ from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Kind, kind_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 
-__all__ = ["PurgeServing"]
+__all__ = ["PurgeServing", "clock_complaint"]
 
 BEHIND: Final = 0.8
 """Of the age of what is forgotten: a watermark that is less far behind an owner's own clock is refused, so
 that no clock, however far ahead, has fresh writes of another node taken for old ones."""
 OWED: Final = "a former copy there may hold what the owners lack"
+
+
+def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
+    """Why nothing is old by this node's clock; "" when it may be.
+
+    A step that all clocks have made alike may be wrong all the same.  Until it is as old as what is forgotten
+    has to be, time has passed no faster than the boot clock says: there is time to set the clocks right.
+    """
+    if hybrid.jumped_ms:
+        return "its clock has jumped"
+    if hybrid.went_ahead_s < after_s:
+        sometimes("an owner refuses a watermark soon after a step of its clock")
+        return f"its clock was set forwards {hybrid.went_ahead_s:,.0f} s ago, and may be wrong as all are"
+    return ""
 
 
 class PurgeServing:
@@ -113,8 +127,8 @@ class PurgeServing:
         """Why this node takes part in no attempt for this watermark; "" when it may."""
         if not self._after_s:
             return "deletes are never forgotten there (--purge-after off)"
-        if self._hybrid.jumped_ms:
-            return "its clock has jumped"
+        if why := clock_complaint(self._hybrid, self._after_s):
+            return why
         if millis(mark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
             sometimes("an owner refuses a watermark that is too young by its clock")
             return "the watermark is too young by its clock"

@@ -14,7 +14,7 @@ from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.ports import Handler, Incoming
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.hybrid_time import HybridClock, millis
-from ringmill.node.replica.purging.purge_serving import BEHIND
+from ringmill.node.replica.purging.purge_serving import BEHIND, clock_complaint
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
 from ringmill.node.replica.registers.removal_messages import (
@@ -101,8 +101,8 @@ class RemovalServing:
         """Why this owner takes no part; "" when it may."""
         if not self._after_s:
             return "deletes are never forgotten there (--purge-after off)"
-        if self._hybrid.jumped_ms:
-            return "its clock has jumped"
+        if why := clock_complaint(self._hybrid, self._after_s):
+            return why
         if millis(asked.remains.time) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
             return "the registers are too young by its clock"
         if self._is_damaged(copy):

@@ -28,6 +28,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.contracts import LivenessView
 from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.reads.cold_reads import ColdReads
 from ringmill.node.replica.replica_messages import (
     MOST_TOGETHER,
     DigestAnswer,
@@ -66,6 +67,7 @@ class Collector:
         self,
         *,
         objects: ObjectStore,
+        cold_reads: ColdReads,
         replicas: Replicas,
         fallbacks: Fallbacks,
         liveness: LivenessView,
@@ -80,6 +82,7 @@ class Collector:
         self._gate = gate
         self._heat = heat
         self._objects = objects
+        self._cold_reads = cold_reads
         self._replicas = replicas
         self._fallbacks = fallbacks
         self._liveness = liveness
@@ -354,7 +357,7 @@ class Collector:
     async def _fetch_own(self, collection: Collection) -> None:
         mark = self._objects.proven(collection.route.place)
         try:
-            encoded = await self._objects.read_synced(collection.route.place)
+            encoded = await self._cold_reads.read(collection.route.place, collection.deadline.left_s)
             self._routes.check_same(collection.route)  # a former owner drops its copy meanwhile
         except RingmillError as error:
             collection.failed(self._replicas.node, error)

@@ -45,6 +45,9 @@ __all__ = ["RegisterCoordinator"]
 
 _FIRST_PAUSE_S: Final = 0.01
 _LONGEST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_ROUNDS: Final = 4
+"""Pauses grow to this many questions as they take here: a shorter one ends while another coordinator's round
+goes on, and preempts it."""
 _MAJORITY_HINT: Final = "see `ringmill cluster status`; a register needs most of its owners"
 _NO_TURN: Final = "no turn or no round came before the deadline"
 
@@ -213,6 +216,7 @@ class _Attempt:
         self._request = request
         self._is_for_all = is_for_all
         self._brought = brought
+        self._asked_s = 0.0  # that the last question took
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
@@ -226,13 +230,12 @@ class _Attempt:
 
         Raises Conflict, QuorumNotReached, DeadlineExceeded, InvalidArgument.
         """
-        rounds, preempted = self._coordinator._rounds, 0
+        preempted = 0
         while True:
             if self._deadline.left_s <= 0:
                 raise DeadlineExceeded(_NO_TURN, outcome="failed")
             ballot = self._coordinator._next_ballot()
-            phase = await rounds.ask(PREPARE, self.route, self._deadline, ballot=ballot)
-            self._coordinator._see(phase)
+            phase = await self._ask(PREPARE, ballot)
             if phase.is_met:
                 present, stands = _told(phase)
                 register, applied, error = self._judge(present)
@@ -241,13 +244,19 @@ class _Attempt:
                 is_open = error is not None and self.may_be_under_way
                 if register is not present or not stands or is_open or self._is_for_all:
                     value = encode_register(register)
-                    phase = await rounds.ask(ACCEPT, self.route, self._deadline, ballot=ballot, value=value)
-                    self._coordinator._see(phase)
+                    phase = await self._ask(ACCEPT, ballot, value)
                 if phase.is_met:
                     if error is not None:
                         raise error
                     return register, applied
             preempted = await self._again(phase, preempted)
+
+    async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> Phase:
+        coordinator, began_s = self._coordinator, self._coordinator._clock.boottime()
+        phase = await coordinator._rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
+        self._asked_s = coordinator._clock.boottime() - began_s
+        coordinator._see(phase)
+        return phase
 
     def _judge(self, present: Register) -> tuple[Register, AppliedChange | None, RingmillError | None]:
         """What to propose after `present`, and what to tell once it stands."""
@@ -313,8 +322,10 @@ class _Attempt:
                 is_late=deadline.left_s <= 0,
             )
         sometimes("a round of a register is preempted")
-        bound = min(_FIRST_PAUSE_S * float(2**preempted), _LONGEST_PAUSE_S, deadline.left_s)
-        await asyncio.sleep(bound * self._coordinator._entropy.uniform("register.pause"))
+        longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._asked_s)
+        bound_s = max(_FIRST_PAUSE_S, self._asked_s) * float(2**preempted)
+        share = self._coordinator._entropy.uniform("register.pause")
+        await asyncio.sleep(min(bound_s, longest_s, deadline.left_s) * share)
         return min(preempted + 1, 10)
 
     async def _goes_over(self, epoch: Epoch) -> bool:

@@ -36,6 +36,7 @@ _BEGIN_S: Final = 1.0  # for a member to tell its first place
 _TOGETHER_S: Final = 0.02  # the owners of a key apply a change at nearly the same time
 _AGAIN_S: Final = 0.5
 _ANSWER_S: Final = 0.3
+_FIRST_ANSWER_S: Final = 1.0  # costs nothing where a member answers soon, and brings those far away
 _SHORTEST_S: Final = 0.05
 
 
@@ -149,22 +150,26 @@ class PrefixWatches:
         a moment.
 
         It does not wait with its first answer, so that its place goes on also where others have news soon.
+        That one shows how far away the member is.
         """
         place = FeedPlace(*cursor.places.get(node, FeedPlace()))
         is_asked = False
-        while (left_s := deadline.left_s - _ANSWER_S) > _SHORTEST_S or not is_asked:
+        answer_s = min(_FIRST_ANSWER_S, max(_ANSWER_S, deadline.left_s / 2))
+        while (left_s := deadline.left_s - answer_s) > _SHORTEST_S or not is_asked:
             wait_s = max(0.0, min(self._options.watch_again_s, left_s)) if is_asked else 0.0
             asked = FeedRequest(cursor.keyspace, cursor.prefix, place, round(wait_s * 1000), _MOST_KEYS)
-            is_asked = True
+            began_s, is_asked = self._clock.boottime(), True
             try:
                 body = await self._transport.call(
-                    node, FEED, asked.encode(), timeout_s=wait_s + _ANSWER_S, priority=Priority.READ
+                    node, FEED, asked.encode(), timeout_s=wait_s + answer_s, priority=Priority.READ
                 )
                 answer = FeedAnswer.decode(body)
             except RingmillError as error:
                 heard.failures[node] = str(error) or type(error).__name__
                 await asyncio.sleep(_AGAIN_S)
                 continue
+            if not wait_s:
+                answer_s = max(_ANSWER_S, 2 * (self._clock.boottime() - began_s))
             if answer.keys or answer.is_lost:
                 heard.news[node] = answer
                 return

@@ -12,7 +12,7 @@ from functools import partial
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.check.verify import check_current, scrub
-from ringmill.node.storage.log.write_ahead_log import LogFile
+from ringmill.node.storage.log.log_file import LogFile
 from ringmill.node.storage.names import FileName, FilePart, parse_name
 from ringmill.node.storage.storage_errors import CorruptBlock
 from ringmill.node.storage.unflushed import Unflushed

@@ -21,72 +21,19 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
 from ringmill.node.storage.log.framing import frame
-from ringmill.node.storage.log.log_format import encode_group, encode_header, encode_mark
+from ringmill.node.storage.log.log_file import LogFile
+from ringmill.node.storage.log.log_format import encode_header, encode_mark
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 
-__all__ = ["LogFile", "Told", "WriteAheadLog"]
+__all__ = ["Told", "WriteAheadLog"]
 
 Told: TypeAlias = Callable[[RingmillError | None], None]
 """Told once: None when a batch is held, else why it is not."""
 Waiter: TypeAlias = tuple[int, Told]
 
-_GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
 _MARK_DELAY_S: Final = 0.02
 _BEGIN_AGAIN_S: Final = 0.5
-
-
-class LogFile:
-    """The log of one memtable: the batches that wait to be written, and their file.
-
-    It has several files if the disk was full in between; `file_ids` names all of them.
-    """
-
-    def __init__(self, first_sequence: int) -> None:
-        self.file: AppendFile | None = None
-        self.file_ids: list[int] = []
-        self.synced_sizes: list[int] = []  # of each file: the size of its part that is on the disk
-        self.waiting: list[bytes] = []
-        self.written_sequence = first_sequence - 1
-        self.is_closing = False
-        self.is_whole = False  # closed after its last batch and entirely on the disk
-        self.closed = asyncio.Event()
-
-    @property
-    def file_id(self) -> int:
-        return self.file_ids[-1]
-
-    def frame_waiting(self, durable: int) -> bytes:
-        """The bytes that append all waiting batches."""
-        assert self.file is not None
-        offset = self.file.size
-        batches = self.waiting
-        if len(batches) == 1:
-            return frame(self.file_id, offset, encode_group(durable, self.written_sequence + 1, batches))
-        parts: list[bytes] = []
-        start = 0
-        while start < len(batches):
-            end, size = start, 0
-            while end < len(batches) and size < _GROUP_BYTES:
-                size += len(batches[end])
-                end += 1
-            first = self.written_sequence + 1 + start
-            piece = frame(self.file_id, offset, encode_group(durable, first, batches[start:end]))
-            parts.append(piece)
-            offset += len(piece)
-            start = end
-        return b"".join(parts)
-
-    def take_waiting(self) -> list[bytes]:
-        """The waiting batches; from now on they count as handed to the system."""
-        batches, self.waiting = self.waiting, []
-        self.written_sequence += len(batches)
-        return batches
-
-    def put_back(self, batches: list[bytes]) -> None:
-        """Undo `take_waiting`."""
-        self.waiting[:0] = batches
-        self.written_sequence -= len(batches)
 
 
 class WriteAheadLog:
@@ -207,7 +154,7 @@ class WriteAheadLog:
             while self._logs:
                 await self._step()
         except OSError as error:
-            self.fail(_refusal(error, self.synced_sequence))
+            self.fail(_refusal(error, self.synced_sequence, is_final=not self._is_ending))
         except RingmillError as error:
             self.fail(error)
         finally:
@@ -249,7 +196,7 @@ class WriteAheadLog:
             if log.waiting and not (self.failure or self._broken):
                 await self._sync_waiting(log)
         elif log.written_sequence > self.synced_sequence < self._wanted:
-            await self._sync(log, b"")
+            await self._sync_written(log)
         elif log.waiting:
             self._write(log)
         elif log.is_closing:
@@ -280,6 +227,7 @@ class WriteAheadLog:
         await self._on_begun(file_id)
         log.file_ids.append(file_id)
         log.synced_sizes.append(0)
+        log.begun_size = file.size
         log.file = file
 
     def _discard(self, file: AppendFile) -> None:
@@ -309,7 +257,7 @@ class WriteAheadLog:
             self._broken = log, good, error
             self._wake.set()
             return False
-        log.take_waiting()
+        log.take_waiting(len(data))
         self.written_bytes += len(data)
         self.buffered_sequence = log.written_sequence
         if self._write_waiters:
@@ -320,14 +268,24 @@ class WriteAheadLog:
         assert log.file is not None
         good = log.file.size
         data = log.frame_waiting(self.synced_sequence)
-        batches = log.take_waiting()
+        batches = log.take_waiting(len(data))
         try:
             await self._sync(log, data)
         except OSError as error:
-            if log.file.size == good + len(data):
-                raise  # the append went well, so it was the sync that failed
-            log.put_back(batches)
-            await self._leave(log, good, error)
+            if log.file.size == good + len(data):  # the append went well, so it was the sync that failed
+                await self._leave_unsynced(log, error)
+            else:
+                log.put_back(batches)
+                await self._leave(log, good, error)
+
+    async def _sync_written(self, log: LogFile) -> bool:
+        """Sync what was handed to the system; False when the disk is full, so that it waits again."""
+        try:
+            await self._sync(log, b"")
+        except OSError as error:
+            await self._leave_unsynced(log, error)
+            return False
+        return True
 
     async def _sync(self, log: LogFile, data: bytes) -> None:
         assert log.file is not None
@@ -339,6 +297,7 @@ class WriteAheadLog:
             self._in_flight = False
         log.synced_sizes[-1] = log.file.size  # nothing else is appended while a sync is in flight
         self.synced_file = log.file_id, log.file.size
+        log.forget_kept()
         self.syncs += 1
         self.written_bytes += len(data)
         self._advance(last)
@@ -358,13 +317,30 @@ class WriteAheadLog:
         """
         if not is_full(error):
             raise error
-        assert log.file is not None
-        log.file.close()
-        path, log.file = log.file.path, None  # nobody may append to it while it is cut
-        await self._files.off_loop(self._files.truncate, path, good)
-        log.synced_sizes[-1] = good
-        self._advance(log.written_sequence)
+        path = _close(log)
+        try:
+            await self._files.off_loop(self._files.truncate, path, good)
+        except OSError as unsynced:
+            await self._cut_to_synced(log, path, unsynced)
+        else:
+            log.synced_sizes[-1] = good
+            log.forget_kept()
+            self._advance(log.written_sequence)
         self._suspend(error)
+
+    async def _leave_unsynced(self, log: LogFile, error: OSError) -> None:
+        """The same for a log whose sync failed: where space is found late, that tells of a full disk."""
+        await self._cut_to_synced(log, _close(log), error)
+        self._suspend(error)
+
+    async def _cut_to_synced(self, log: LogFile, path: str, error: OSError) -> None:
+        """Cut off all that the disk may lack; it waits again.
+
+        Raises `error` unless the disk is full and all of it is still in memory.
+        """
+        if not is_full(error) or not log.put_back_kept(self.synced_sequence):
+            raise error
+        await self._files.off_loop(self._files.truncate, path, log.synced_size)
 
     def _suspend(self, error: OSError) -> None:
         """Wait for space.  Raises `error` for any other failure, and at the end, when nobody waits."""
@@ -378,15 +354,16 @@ class WriteAheadLog:
     async def _seal(self, log: LogFile) -> None:
         """Sync, then write the seal: all that the seal calls durable must be durable before it is written."""
         assert log.file is not None
-        if log.written_sequence > self.synced_sequence:
-            await self._sync(log, b"")
+        if log.written_sequence > self.synced_sequence and not await self._sync_written(log):
+            return
         mark = frame(log.file_id, log.file.size, encode_mark(log.written_sequence, is_seal=True))
         good = log.file.size
         try:
             await self._sync(log, mark)
         except OSError as error:
-            if not is_full(error) or log.file.size == good + len(mark):
+            if not is_full(error):
                 raise
+            good = log.synced_size if log.file.size == good + len(mark) else good
             self._in_flight = True  # no mark may be appended while it is cut
             try:
                 await self._files.off_loop(self._files.truncate, log.file.path, good)  # good without its seal
@@ -467,5 +444,14 @@ def _release(waiters: list[Waiter], sequence: int) -> None:
         call_guarded(told, None)
 
 
-def _refusal(error: OSError, synced_sequence: int) -> RingmillError:
-    return write_failed(error, f"; batches up to {synced_sequence} are durable", synced=synced_sequence)
+def _close(log: LogFile) -> str:
+    """Nobody may append to it while it is cut.  Returns its path."""
+    assert log.file is not None
+    log.file.close()
+    path, log.file = log.file.path, None
+    return path
+
+
+def _refusal(error: OSError, synced_sequence: int, *, is_final: bool = False) -> RingmillError:
+    what_stands = f"; batches up to {synced_sequence} are durable"
+    return write_failed(error, what_stands, is_final=is_final, synced=synced_sequence)

@@ -41,12 +41,17 @@ class Compressor:
         """(code, bytes); the code is that of "none" when compressing saves less than an eighth.
 
         So it is for what is too large to be expanded again, as the index of a table with long keys may be.
+        Raises MemoryError.
         """
         if self._code == _NONE or len(data) > MAX_BLOCK_BYTES:
             return _NONE, data
-        small = (
-            self._zstd.compress(data) if self._code == _ZSTD else lz4.block.compress(data, store_size=True)
-        )
+        if self._code == _ZSTD:
+            try:
+                small = self._zstd.compress(data)
+            except zstandard.ZstdError as error:  # it fails for nothing else
+                raise MemoryError(str(error)) from error
+        else:
+            small = lz4.block.compress(data, store_size=True)
         return (self._code, small) if len(small) < len(data) - len(data) // 8 else (_NONE, data)
 
 

@@ -1,12 +1,15 @@
 """Flushes sealed memtables: a child builds the table from the closed logs, oldest memtable first.
 
-If a log was damaged meanwhile, the table is written from the memtable, which is sound.
+If a log was damaged meanwhile, the table is written from the memtable, which is sound.  So it is, by a
+thread, when children die or have no memory: the next one would die likewise, and writers wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
+from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed, UnreadableBlock
@@ -20,12 +23,15 @@ from ringmill.node.storage.version.version import Drop, VersionEdit
 
 __all__ = ["Flusher"]
 
+MOST_LOST_CHILDREN: Final = 2
+
 
 class Flusher:
     """Flushes sealed memtables (newest first) from the end of their list, until cancelled."""
 
     def __init__(self, tools: UpkeepTools, sealed: list[SealedMemtable]) -> None:
         self._tools = tools
+        self._lost_children = 0  # since the last flush
         self._wanted = asyncio.Event()
         self._sealed = sealed
 
@@ -54,10 +60,13 @@ class Flusher:
 
     async def _flush(self, sealed: SealedMemtable) -> None:
         log_ids = await sealed.closed_logs()
-        tables = None if sealed.is_log_damaged else await self._flush_logs(sealed, log_ids)
+        tables = None
+        if not sealed.is_log_damaged and self._lost_children < MOST_LOST_CHILDREN:
+            tables = await self._flush_logs(sealed, log_ids)
+            if tables is None:
+                sometimes("a flush finds a log damaged and takes the memtable")
+                sealed.is_log_damaged = True
         if tables is None:
-            sometimes("a flush finds a log damaged and takes the memtable")
-            sealed.is_log_damaged = True
             job = await self._job(sealed, log_ids)
             tables = await self._tools.files.off_loop(flush_memtable, self._tools.files, job, sealed.memtable)
         damaged = map(log_name, log_ids) if sealed.is_log_damaged else ()
@@ -65,6 +74,7 @@ class Flusher:
         with self._tools.discarding(meta.file_id for meta in tables):
             await self._tools.installer.commit(edit, tables, damaged=damaged, finished_logs=log_ids)
         self._sealed.remove(sealed)
+        self._lost_children = 0
         self._tools.counters.flushes += 1
         self._tools.counters.flushed_bytes += sum(meta.size for meta in tables)
         self._tools.on_change()
@@ -77,6 +87,10 @@ class Flusher:
                 result = await self._tools.children.run(flush_logs, self._tools.files, job)
         except (FileNotFoundError, UnreadableBlock):
             return None
+        except OSError as error:
+            if isinstance(error, ChildProcessError) or meaning_of(error) is Meaning.EXHAUSTED:
+                self._lost_children += 1
+            raise
         if not result.losses and result.last_sequence == sealed.last_sequence:
             return result.tables
         discard_tables(self._tools.files, self._tools.folder, job.file_ids)

@@ -1,6 +1,7 @@
 """Watches free space: below the reserve the store is read-only, above it writable again, automatically.
 
-The reserve has room for one compaction and the logs, and `reserve_bytes` that only control state may use.
+The reserve has room for one compaction and the logs, and `reserve_bytes` that only control state may use.  A
+file system may also have no inode left for a new file, however many bytes are free.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ringmill.node.storage.version.version import Version
 __all__ = ["NeededSpace", "SpaceWatch", "needed_space"]
 
 _POLL_S: Final = 0.5
+FEWEST_FILES: Final = 64  # that can still be made: logs, tables, and the copies of control state
 _PLENTY: Final = 4  # times what is needed: then half the looks are enough
 
 
@@ -66,10 +68,18 @@ class SpaceWatch:
         self.free_bytes = None
         try:
             self.free_bytes = free = self._files.free_space(self._folder)
+            free_files = self._files.free_files(self._folder)
         except OSError:
             return
         self._has_plenty = free >= _PLENTY * needed.total_bytes
-        if free >= needed.total_bytes:
+        if free_files < FEWEST_FILES:
+            self.refusal = DiskFull(
+                f"{free_files} more files can be made where {self._folder} lies, {FEWEST_FILES} are needed: "
+                f"read-only",
+                detail={"free_files": free_files, "needed_files": FEWEST_FILES},
+                hint="remove files there, as no inodes are left; writing goes on by itself",
+            )
+        elif free >= needed.total_bytes:
             self.refusal = None
         else:
             total = needed.total_bytes

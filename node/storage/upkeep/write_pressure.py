@@ -65,10 +65,11 @@ class WritePressure:
         # a log may hold far more than the table it becomes: where space is short it is not kept for long
         is_hoarding = short is not None and admission.log_full is None
         limit = self._options.memtable_bytes // (_SHORT_SPACE_SHARE if is_hoarding else 1)
+        records = self._options.memtable_records
         rate = self._upkeep.write_rate()
         # what a deletion deletes stays on the disk until a merge meets both (rule E11)
         is_awaited = is_hoarding and self.frees_space and rate is None
-        is_full = is_awaited or self._unflushed.active.size_bytes >= limit
+        is_full = is_awaited or self._unflushed.active.fills(limit, records)
         if is_full and not self._unflushed.sealed and admission.failure is None:
             self.seal()
             is_full = False

@@ -31,7 +31,7 @@ from local_cluster import ROOT, BenchCluster
 from report import Report, arguments
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
-from ringmill.node.replica.hints import decode_hint
+from ringmill.node.replica.hinted.hint_codec import decode_hint
 from ringmill.node.replica.stored_key import (
     COPY_PREFIX_BYTES,
     Kind,

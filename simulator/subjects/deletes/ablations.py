@@ -18,6 +18,7 @@ from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.hints import HintStore
+from ringmill.node.replica.purging.purge_serving import clock_complaint
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
@@ -109,6 +110,17 @@ def _behind_own_clock() -> Bends:
     return (constant(ringmill.node.replica.purging.purge_serving, "BEHIND", -1e6), *_young())
 
 
+def _steps_wait() -> Bends:
+    """An owner goes by its clock as soon as the others say that theirs have moved alike."""
+    return (
+        use(
+            ringmill.node.replica.purging.purge_serving,
+            clock_complaint,
+            lambda hybrid, after_s: "its clock has jumped" if hybrid.jumped_ms else "",
+        ),
+    )
+
+
 def _kept_is_settled() -> Bends:
     """An owner that has kept an attempt waits to be told what came of it."""
 
@@ -174,6 +186,13 @@ DELETE_ABLATIONS: Final[tuple[Ablation, ...]] = (
         "an owner takes part in no proof of a watermark that is young by its own clock",
         _behind_own_clock(),
         _of("skewed_clock"),
+        rules=("P2",),
+    ),
+    Ablation(
+        "steps-wait",
+        "after a step forwards of all clocks nothing is forgotten until the step is as old as what is",
+        _steps_wait(),
+        _of("host_clock_step", keys=64),
         rules=("P2",),
     ),
     Ablation(

@@ -12,6 +12,7 @@ DELETE_MARKS: Final = (
     "a watermark is proven",
     "an attempt to prove a watermark is void",
     "an owner finds out what came of a watermark that it has kept",
+    "an owner refuses a watermark soon after a step of its clock",
     "an owner refuses a watermark that is too young by its clock",
     "an owner that is away holds back a watermark",
     "hints hold back a watermark",

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
@@ -114,7 +115,9 @@ class StolenToken:
         nonce = self._draws.randbytes(JOIN_NONCE_BYTES)
         proof, grant = token.request_proof(nonce, newcomer), token.grant.encode()
         admitted = await self._asked(
-            lambda node: node.membership.joins.admit(grant, proof, nonce, newcomer, _WITHIN_S)
+            lambda node: node.membership.joins.admit(
+                grant, proof, nonce, newcomer, _WITHIN_S, reads=FORMAT_VERSION
+            )
         )
         return admitted is not None and token.open(admitted.sealed, nonce) == TOKEN
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from ringmill.client.jobs.job_modules import load_job, load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 
 GOOD = """
 from collections.abc import Iterable, Iterator
@@ -98,6 +103,18 @@ def test_a_broken_job_is_one_clear_error(
         load_job_module(target, files, str(folder))
 
 
+def test_a_package_that_fails_to_import_is_one_clear_error(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "broken_package").mkdir()
+    (folder / "broken_package" / "__init__.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(
+        InvalidArgument, match=r"package of broken_package\.jobs fails to import: ZeroDivision"
+    ):
+        load_job_module("broken_package.jobs:count", files, "/")
+
+
 def test_a_job_object_is_found_in_its_module(folder: Path, files: OsFileSystem) -> None:
     definition = load_job_module("good_job.py:count", files, str(folder)).definition
     job = load_job(definition, files, "/somewhere/else")
@@ -153,3 +170,172 @@ def test_a_job_that_lacks_an_extra_is_told_how_to_get_it(
     with pytest.raises(InvalidArgument, match="fails to import") as caught:
         load_job_module("columns_job.py:count", files, str(folder))
     assert "pip install 'ringmill[arrow]'" in caught.value.hint
+
+
+def _imported(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module that the program imports by itself, from a folder on its path."""
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def _script(source: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What a script has that has run up to its end."""
+    path.write_text(source)
+    monkeypatch.syspath_prepend(path.parent)
+    script = ModuleType("__main__")
+    script.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    exec(compile(source, path, "exec", dont_inherit=True), vars(script))
+    return script
+
+
+COMMAND = """
+from ringmill import Command, job
+
+count = job(map=Command(["cat"]))
+"""
+
+
+def test_a_job_is_imported_from_the_file_that_makes_it_not_from_one_that_imports_it(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes lack what a program needs beside its jobs, and would run its top level."""
+    (folder / "made_jobs.py").write_text(COMMAND)
+    script = _script("from made_jobs import count\n", folder / "app.py", monkeypatch)
+    job = load_job(script.count, files, "/")
+    assert (job.module, job.bundle.files) == ("made_jobs", ("made_jobs.py",))
+
+
+def test_a_script_that_does_not_import_is_told_of_the_guard(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it calls asyncio.run at its top."""
+    script = _script(f"{GOOD}\nif __name__ != '__main__':\n    1 / 0\n", folder / "bare.py", monkeypatch)
+    with pytest.raises(InvalidArgument, match=r"bare\.py fails to import: ZeroDivisionError") as refused:
+        load_job(script.count, files, "/")
+    assert "imported once more, as nodes do: put the run under" in refused.value.hint
+
+
+def test_a_job_that_a_function_of_another_file_makes_is_of_the_file_that_names_it(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = COMMAND.replace("count = job", "def made(): return job")
+    (folder / "job_factory.py").write_text(made)
+    (folder / "named_jobs.py").write_text("from job_factory import made\ncount = made()\n")
+    script = _script("from named_jobs import count\n", folder / "app.py", monkeypatch)
+    assert load_job(script.count, files, "/").module == "named_jobs"
+
+
+@pytest.mark.parametrize("is_imported_here", [True, False])
+def test_a_file_that_runs_its_job_by_name_while_it_is_imported_does_not_hang(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch, *, is_imported_here: bool
+) -> None:
+    """The client's thread would wait for the import, and the import for the client's thread."""
+    name = f"waiting_job_{is_imported_here}"
+    eager = GOOD + (
+        "import ringmill\n"
+        "db = ringmill.Client('127.0.0.1:1')\n"
+        f"db.jobs.run({f'{folder}/{name}.py:count'!r}, input='x', output='y')\n"
+    )
+    (folder / f"{name}.py").write_text(eager)
+    told: list[Exception] = []
+
+    def run() -> None:
+        try:
+            if is_imported_here:
+                load_job_module(f"{name}.py:count", files, str(folder))
+            else:
+                _imported(name, folder, monkeypatch)
+        except InvalidArgument as error:
+            told.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert ["while it is being imported" in str(each) for each in told] == [True]
+
+
+SETTINGS = GOOD.replace("reduce=total)", "reduce=total, params={'least': LEAST})").replace(
+    "from ringmill", "from settings_of_job import LEAST\nfrom ringmill"
+)
+
+
+@pytest.mark.parametrize("edited", ["set_job.py", "settings_of_job.py"])
+def test_a_job_by_name_is_that_of_its_file_as_it_is_now(
+    edited: str, folder: Path, files: OsFileSystem
+) -> None:
+    (folder / "set_job.py").write_text(SETTINGS)
+    (folder / "settings_of_job.py").write_text("LEAST = '5'\n")
+    first = load_job_module("set_job.py:count", files, str(folder))
+    assert first.definition.params == {"least": "5"}
+    assert load_job_module("set_job.py:count", files, str(folder)).definition is first.definition
+    text = (folder / edited).read_text()
+    (folder / edited).write_text(text.replace("'5'", "'10'").replace(": LEAST}", ": '10'}"))
+    assert load_job_module("set_job.py:count", files, str(folder)).definition.params == {"least": "10"}
+
+
+def test_a_job_object_is_told_apart_from_that_of_its_file_once_that_has_changed(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "kept_job.py").write_text(GOOD)
+    module = _imported("kept_job", folder, monkeypatch)
+    loaded = load_job(module.count, files, "/")
+    assert loaded.definition is loaded.in_file is module.count
+    (folder / "kept_job.py").write_text(GOOD.replace("reduce=total", "reduce=total, reducers=8"))
+    loaded = load_job(module.count, files, "/")
+    assert loaded.definition is module.count
+    assert isinstance(loaded.in_file, JobDefinition)
+    assert loaded.in_file.reducers == 8
+    assert sys.modules["kept_job"] is module
+
+
+class Rewriting(SourceFileLoader):
+    """Makes another code of a source, as pytest does."""
+
+    def source_to_code(self, data: Any, path: Any, **_: Any) -> Any:  # type: ignore[override]
+        return compile(f"rewritten = True\n{data.decode()}", path, "exec", dont_inherit=True)
+
+
+def test_a_module_whose_loader_rewrites_it_counts_as_made_of_its_file(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each program of such modules would be imported a second time."""
+    (folder / "rewritten_job.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(folder)
+    loader = Rewriting("rewritten_job", str(folder / "rewritten_job.py"))
+    spec = importlib.util.spec_from_file_location("rewritten_job", loader.path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "rewritten_job", module)
+    loader.exec_module(module)
+    assert load_job(module.count, files, "/").in_file is module.count
+
+
+def test_the_records_of_a_script_are_read_with_its_own_job(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its file was imported anew, its records would be of classes that the script does not know."""
+    script = _script(GOOD, folder / "good_job.py", monkeypatch)
+    job = load_job(script.count, files, "/")
+    assert job.definition is job.in_file is script.count
+    (folder / "good_job.py").write_text(GOOD.replace("reduce=total", "reduce=total, reducers=8"))
+    job = load_job(script.count, files, "/")
+    assert job.in_file is not job.definition is script.count
+
+
+def test_a_programs_own_modules_are_there_after_a_submission(
+    folder: Path,
+    files: OsFileSystem,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = tmp_path_factory.mktemp("own")
+    (own / "tools_of_job.py").write_text("class Config: pass\n")
+    module = _imported("tools_of_job", own, monkeypatch)
+    (folder / "tools_of_job.py").write_text("def split(line): return [line]\n")
+    (folder / "a_job.py").write_text(GOOD.replace("helpers_of_job.splitting", "tools_of_job"))
+    job = load_job_module("a_job.py:count", files, str(folder))
+    assert isinstance(job.definition, JobDefinition)
+    assert list(job.definition.map(0, "a b")) == [("a b", 1)]
+    assert sys.modules["tools_of_job"] is module

@@ -54,6 +54,13 @@ def test_a_write_goes_elsewhere_when_the_node_s_disk_takes_none() -> None:
     assert next_step(DiskFull("read-only", outcome="failed"), is_write=True) is Next.TURN
 
 
+def test_a_write_that_a_node_takes_for_late_goes_elsewhere_and_one_that_never_left_does_not() -> None:
+    refused = DeadlineExceeded("came too late", outcome="failed")
+    assert next_step(refused, is_write=True) is Next.GIVE_UP, "its time is over here"
+    refused.was_told = True
+    assert next_step(refused, is_write=True) is Next.TURN
+
+
 def test_a_coordinator_that_cannot_read_its_own_copy_lets_another_one_do_it() -> None:
     assert next_step(CorruptData("block 7"), is_write=True) is Next.TURN
     assert next_step(CorruptData("block 7"), is_write=False) is Next.TURN

@@ -288,6 +288,20 @@ async def test_a_write_finds_out_that_an_owner_is_silent_before_it_is_sent() -> 
     assert len(cluster.writes) == 1
 
 
+async def test_a_write_that_a_node_takes_for_late_goes_to_the_next_one_and_nobody_is_blamed() -> None:
+    cluster = FakeCluster()
+    async with client_of(cluster) as db:
+        first, second, _ = cluster.owners(KEY)
+        refused = DeadlineExceeded("reached n1 after its deadline", outcome="failed")
+        refused.was_told = True
+        first.refusals.append(refused)
+        await db.put(KEY, b"Ada")
+        assert second.asked[-1] == "Put"
+        assert len(cluster.writes) == 1
+        await db.put(KEY, b"Bea")
+        assert first.asked[-1] == "Put"
+
+
 async def test_a_write_that_a_node_leaves_open_is_not_sent_again_and_says_unknown() -> None:
     cluster = FakeCluster()
     async with client_of(cluster) as db:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, load_cluster, save_cluster
 from ringmill.client.local.processes import our_environment, wait_gone
+from ringmill.client.testing import scratch_cluster
 from ringmill.client.testing.scratch_cluster import ScratchCluster
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, NotFound, RingmillError
 
@@ -97,3 +99,29 @@ def test_how_long_it_waited_is_told_whatever_kind_of_time_was_given(monkeypatch:
     monkeypatch.setattr(ScratchCluster, "_amiss", amiss)
     with pytest.raises(DeadlineExceeded, match=r"not healthy after 0\.05 s: n1 is down"):
         ScratchCluster().wait_healthy(timedelta(milliseconds=50))
+
+
+async def test_it_is_of_use_where_an_event_loop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook, and in an async test, which opens async clients of it."""
+    cluster = ScratchCluster(nodes=1)
+    seen: list[str] = []
+
+    async def start(state: object, *_: object) -> object:
+        seen.append("started")
+        return state
+
+    async def amiss(_: ScratchCluster) -> str:
+        return "" if len(seen) > 2 else "n1 is down"
+
+    def bring(*_: object, **__: object) -> tuple[Mock, None]:
+        asyncio.run(start(None))
+        return Mock(nodes=[]), None
+
+    monkeypatch.setattr(scratch_cluster, "bring_up", bring)
+    monkeypatch.setattr(scratch_cluster, "start_again", start)
+    monkeypatch.setattr(local_cluster, "stop_nodes", lambda _: seen.append("stopped"))
+    monkeypatch.setattr(ScratchCluster, "_amiss", amiss)
+    with cluster:
+        cluster.restart("n1")
+        cluster.wait_healthy()
+    assert seen == ["started", "stopped", "started"]

@@ -25,6 +25,18 @@ from ringmill.cluster.wire.stubs.scans_pb2 import ScanItem, ScanPage, ScanReques
 KEYS = [b"k1", b"k2", b"k3"]
 
 
+def test_a_client_starts_where_a_notebook_has_replaced_asyncio_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nest_asyncio does, by what looks for a loop in the thread that calls it."""
+    monkeypatch.setattr(asyncio, "run", lambda work: asyncio.get_event_loop_policy().get_event_loop())
+
+    async def nothing() -> None:
+        pass
+
+    loop = LoopThread(nothing)
+    assert loop.run(asyncio.sleep(0, "served")) == "served"
+    loop.close()
+
+
 class OneKeyPages:
     """In the place of a router and of the names of operations."""
 

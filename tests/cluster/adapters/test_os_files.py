@@ -66,6 +66,7 @@ async def test_started_threads_serve_at_the_limit_on_threads(
     together = threading.Barrier(4)
     await asyncio.gather(*(files.off_loop(together.wait, 10.0) for _ in range(4)))
     file = files.create(str(tmp_path / "a"))
+    assert await files.open_read(str(tmp_path / "a")).pread_off_loop(1, 0) == b""
     await file.append_and_sync(b"durable", off_loop=True)
     file.close()
 
@@ -154,6 +155,7 @@ def test_truncate_cuts_and_free_space_is_positive(files: OsFileSystem, tmp_path:
     assert path.read_bytes() == b"0123"
     assert files.mtime_ns(str(path)) == path.stat().st_mtime_ns
     assert files.free_space(str(tmp_path)) > 0
+    assert files.free_files(str(tmp_path)) > 0
 
 
 def test_a_lock_is_refused_to_others_until_released(files: OsFileSystem, tmp_path: Path) -> None:
@@ -213,6 +215,32 @@ async def test_what_hangs_in_files_apart_holds_up_no_other(files: OsFileSystem) 
         await files.off_loop(goes_on.set)
     assert await asyncio.gather(*hung) == [True] * 8
     apart.close()
+
+
+async def test_reads_that_wait_hold_up_no_folder_sync_and_are_left_out_once_nobody_waits(
+    files: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    file, goes_on, read = files.open_read(str(tmp_path / "a")), threading.Event(), list[int]()
+
+    def hangs(descriptor: int, size: int, offset: int) -> bytes:
+        read.append(offset)
+        goes_on.wait(5)
+        return b"x" * size
+
+    monkeypatch.setattr(os, "pread", hangs)
+    waiting = [asyncio.ensure_future(file.pread_off_loop(1, offset)) for offset in range(12)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        await files.off_loop(files.fsync_dir, str(tmp_path))
+        for one in waiting[4:]:
+            one.cancel()
+        await asyncio.sleep(0.01)
+        goes_on.set()
+        assert await asyncio.gather(*waiting[:4]) == [b"x"] * 4
+        assert await file.pread_off_loop(1, 50) == b"x"
+    assert sorted(read) == [0, 1, 2, 3, 50]
+    file.close()
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which root cannot make any")

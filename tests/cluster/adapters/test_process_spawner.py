@@ -21,6 +21,7 @@ from ringmill.cluster.adapters.processes.captured_output import CapturedOutput
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
+from ringmill.cluster.os_errors import passes
 from ringmill.cluster.wire.frames import decode_operations
 
 PARENT = """
@@ -76,6 +77,30 @@ async def test_what_a_function_raises_is_raised_here_with_its_trace(spawner: Pro
     with pytest.raises(ValueError, match="invalid literal") as caught:
         await spawner.run(int, "no number")
     assert "in a worker process" in caught.value.__notes__[0]
+
+
+async def test_want_of_memory_in_a_worker_is_an_error_that_passes(spawner: ProcessSpawner) -> None:
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        await spawner.run(operator.mul, b"x", 1 << 62)
+    assert passes(caught.value)
+    assert "MemoryError" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EMFILE])
+async def test_where_the_system_gives_no_pidfd_the_end_of_a_worker_is_heard_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    spawner = ProcessSpawner()
+    pid = await spawner.run(os.getpid)
+    with pytest.raises(ChildProcessError, match="ended with code 7"):
+        await spawner.run(os._exit, 7)
+    await spawner.run(os.getpid)
+    await spawner.close()
+    assert not is_running(pid)
 
 
 async def test_an_error_of_ours_is_the_same_error_here(spawner: ProcessSpawner) -> None:

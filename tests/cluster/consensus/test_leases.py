@@ -350,3 +350,35 @@ def test_a_time_to_wait_that_is_none_is_refused(world: World, wrong: Any) -> Non
     with pytest.raises(InvalidArgument, match="timeout_s is"):
         world.loop.run_until_complete(world.lease().acquire(wrong))
     assert world.register.seen == Seen(None, 0)
+
+
+def test_a_claim_is_for_one_use(world: World) -> None:
+    """Two that share one, as threads share a lock, would both hold the lease, with one term."""
+
+    async def story() -> None:
+        lease = world.lease()
+        assert await lease.acquire() == 1
+        with pytest.raises(InvalidArgument, match="it is for one use"):
+            await lease.acquire()
+        assert lease.is_held
+        await lease.release()
+        with pytest.raises(InvalidArgument, match="it is for one use"):
+            await lease.acquire()
+        waiting = world.lease()
+        both = await asyncio.gather(waiting.acquire(), waiting.acquire(), return_exceptions=True)
+        assert list(map(type, both)) == [int, InvalidArgument]
+        await waiting.release()
+
+    world.loop.run_until_complete(story())
+
+
+def test_a_claim_that_got_nothing_may_be_tried_again(world: World) -> None:
+    async def story() -> None:
+        waiting = world.lease()
+        async with world.lease():
+            with pytest.raises(DeadlineExceeded):
+                await waiting.acquire(0)
+        assert await waiting.acquire(0) == 2
+        await waiting.release()
+
+    world.loop.run_until_complete(story())

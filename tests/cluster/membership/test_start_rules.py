@@ -93,6 +93,14 @@ def test_a_mark_never_goes_back_within_a_start_and_begins_anew_with_the_next() -
     assert noted(late, told(EIGHTH, SEVENTH)) == known(EIGHTH)
 
 
+def test_a_start_whose_log_is_shorter_than_it_was_goes_on_from_a_snapshot_of_its_machine() -> None:
+    present = known(SEVENTH, LogMark(5, 900))
+    for mark in (LogMark(5, 100), LogMark(4, 2000), NO_MARK):
+        assert judge(present, replace(told(SEVENTH), mark=mark)) is StartVerdict.OLD_COPY
+    for mark in (LogMark(5, 900), LogMark(5, 901), LogMark(6, 1)):
+        assert judge(present, replace(told(SEVENTH), mark=mark)) is StartVerdict.NOTED
+
+
 def test_half_of_the_other_members_is_enough() -> None:
     assert [others_needed(members) for members in (1, 2, 3, 4, 5)] == [0, 1, 1, 2, 2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -125,3 +126,17 @@ def test_the_shared_time_does_not_step_with_the_own_clock_once_the_clocks_were_c
     clock.wall_s += 50
     clock.pass_time(3)
     assert hybrid.shared_s() == 1_000_003
+
+
+def test_a_clock_tells_how_long_ago_it_was_set_forwards() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    clock.wall_s -= 3600
+    hybrid.accept_jump()
+    clock.pass_time(5)
+    assert hybrid.went_ahead_s == math.inf
+    clock.wall_s += 3600
+    assert hybrid.went_ahead_s == math.inf, "nobody has accepted it yet"
+    hybrid.accept_jump()
+    clock.pass_time(7)
+    assert hybrid.went_ahead_s == 7

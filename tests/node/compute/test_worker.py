@@ -77,12 +77,15 @@ async def test_a_process_is_kept_for_the_next_attempt_of_the_same_code(bench: Be
     assert processes_of(bench) == []
 
 
-async def test_a_contained_process_is_of_one_job_and_ends_with_it(bench: Bench) -> None:
+@pytest.mark.parametrize("is_contained", [True, False])
+async def test_a_process_is_of_one_job_and_ends_with_it(bench: Bench, *, is_contained: bool) -> None:
+    """Its modules may keep what they have read of side data, which another job finds changed."""
+    level = "some" if is_contained else "none"
     bench.worker._options = replace(
-        bench.worker._options, containment=TaskContainment(level="some", is_on=True, home="/nowhere")
+        bench.worker._options, containment=TaskContainment(level=level, is_on=is_contained, home="/nowhere")
     )
     first = await bench.run(bench.map_assignment("a\n"))
-    assert AttemptFigures.from_wire(first.figures).containment == "some"
+    assert AttemptFigures.from_wire(first.figures).containment == level
     [of_first] = processes_of(bench)
     other = bench.spec("", job="j-2")
     split = bench.map_assignment("a\n").split

@@ -242,3 +242,9 @@ async def test_a_folder_that_was_found_to_be_an_old_copy_stays_one(tmp_path: Pat
         ) as told:
             await start(tmp_path)
         assert f"ringmill node reset {tmp_path}/data" in told.value.hint
+
+
+async def test_a_start_that_is_older_than_itself_is_told_of_its_machine(tmp_path: Path) -> None:
+    identity = await start(tmp_path)
+    refusal = await identity.refuse(identity.start)
+    assert "newer data, of this very start, so its machine was put back to a snapshot" in refusal.message

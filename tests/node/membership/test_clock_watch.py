@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.ids import NodeId
+from ringmill.node.membership.clock_watch import CLOCK_TELL
 from tests.node.one_key import get, put, values
 from tests.node.small_world import World
 
@@ -93,5 +96,38 @@ def test_the_only_node_of_a_cluster_goes_on() -> None:
     async def story() -> None:
         world.nodes["n1"].clock.jump(-2.0)
         await put(world, "n1", b"alone")
+
+    world.run(story())
+
+
+def test_answers_that_a_machine_slept_over_tell_it_no_time() -> None:
+    world = World()
+
+    async def story() -> None:
+        n1, asked, woken = world.nodes["n1"], 0, asyncio.Event()
+        call = n1.transport.call
+
+        async def slept_over(node: NodeId, method: str, *rest: Any, **named: Any) -> bytes:
+            nonlocal asked
+            answer = await call(node, method, *rest, **named)
+            if method == CLOCK_TELL:
+                asked += 1
+                if asked == 2:
+                    for each in world.nodes.values():
+                        each.clock._booted_s += 90.0
+                        each.clock.jump(90.0)
+                    woken.set()
+                await woken.wait()
+            return answer
+
+        n1.transport.call = slept_over  # type: ignore[method-assign, assignment]
+        while asked < 2:  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
+        assert n1.hybrid.expiry_ms() == pytest.approx(n1.hybrid.wall_ms(), abs=500)
+        await put(world, "n1", b"v", ttl_ms=20_000)
+        assert values(await get(world, "n2")) == [b"v"]
+        await asyncio.sleep(1.5)
+        assert asked == 4, "the next comparison does not wait for its turn"
 
     world.run(story())

@@ -12,6 +12,7 @@ import pytest
 from ringmill.cluster.access.cluster_secret import HeldSecret
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import ClusterId, DiskId, NodeId
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant, JoinToken
@@ -62,7 +63,8 @@ class Door:
         newcomer = member or newcomer_on(4)
         nonce = b"n" * JOIN_NONCE_BYTES
         proof = token.request_proof(nonce, newcomer)
-        asked = self.joins(at, text).admit(token.grant.encode(), proof, nonce, newcomer, 5)
+        joins = self.joins(at, text)
+        asked = joins.admit(token.grant.encode(), proof, nonce, newcomer, 5, reads=FORMAT_VERSION)
         return token.open((await self.world.on(at, asked)).sealed, nonce)
 
     def member(self) -> Member | None:
@@ -213,7 +215,8 @@ class Answering:
             return JoinResponse(epoch=2, sealed=self.stranger)
         joins = self.door.joins("n1")
         member = newcomer_on(4)
-        given = joins.admit(request.grant, request.proof, request.nonce, member, 5)
+        reads = request.member.reads
+        given = joins.admit(request.grant, request.proof, request.nonce, member, 5, reads=reads)
         return JoinResponse(epoch=2, sealed=(await self.door.world.on("n1", given)).sealed)
 
     async def close(self) -> None: ...

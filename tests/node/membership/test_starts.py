@@ -210,6 +210,26 @@ async def test_a_copy_that_lacks_the_end_of_the_log_is_refused(monkeypatch: pyte
         await serving(whole)
 
 
+async def test_a_node_that_is_put_back_to_a_snapshot_of_its_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is the same start, so what its log held is all that tells."""
+    monkeypatch.setattr("ringmill.node.membership.starts._NEWS_EVERY_S", 0.1)
+    monkeypatch.setattr("ringmill.node.membership.starts._KEEP_EVERY_S", 0.1)
+    async with cluster(3) as three:
+        one = await three.start(N1, FIRST)
+        others = [await three.start(node, FIRST) for node in (N2, N3)]
+        await serving(one)
+        one.mark, one.changes = LogMark(4, 900), 1
+        async with asyncio.timeout(30):
+            while not all(knows(other, one.mark) for other in others):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.05)
+        one.mark, one.changes = LogMark(4, 500), 2
+        await refused(one)
+        assert {*one.refusals} == {FIRST}
+        assert not one.agent.serving
+
+
 async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_told_with_the_next_beat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

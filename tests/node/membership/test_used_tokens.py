@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,19 +15,28 @@ from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Incoming
 from ringmill.cluster.ring.access.used_token_changes import used_up
 from ringmill.cluster.ring.access.used_tokens import KEPT_AFTER_S, UsedToken
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created
 from ringmill.cluster.ring.moves import aborted
 from ringmill.cluster.ring.topology import Member, Topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.join_tokens import JOIN_NONCE_BYTES, JoinGrant, JoinToken
-from ringmill.node.membership.upgrades.document_versions import READS
+from ringmill.cluster.wire.stubs.members_pb2 import ChangeMembersRequest, JoinRequest, NewMember
+from ringmill.node.membership.upgrades.document_versions import READS, DocumentVersions
+from ringmill.node.services.members_service import MembersService
+from ringmill.node.services.table import Call
 from ringmill.simulator.bending import bent, method, use
 from tests.node.small_world import World
 
 SECRET = "s" * 40
 N4 = NodeId("n4")
+NONCE = b"n" * JOIN_NONCE_BYTES
 HOUR_S = 3600
 DAY_S = 86_400
+
+
+def on_disk(disk: int, node: NodeId = N4) -> Member:
+    return Member(node, DiskId(f"{disk:032x}"), "127.0.0.1:7109")
 
 
 class Cluster:
@@ -43,11 +54,17 @@ class Cluster:
 
     async def join(self, token: JoinToken, disk: int = 4, *, at: str = "n1") -> str:
         """The secret, as whoever shows the token from this disk gets it."""
-        newcomer = Member(N4, DiskId(f"{disk:032x}"), "127.0.0.1:7109")
-        nonce = b"n" * JOIN_NONCE_BYTES
-        proof = token.request_proof(nonce, newcomer)
-        asked = self.world.nodes[at].membership.joins.admit(token.grant.encode(), proof, nonce, newcomer, 5)
-        return token.open((await self.world.on(at, asked)).sealed, nonce)
+        member = on_disk(disk)
+        proof = token.request_proof(NONCE, member)
+        joins = self.world.nodes[at].membership.joins
+        asked = joins.admit(token.grant.encode(), proof, NONCE, member, 5, reads=FORMAT_VERSION)
+        return token.open((await self.world.on(at, asked)).sealed, NONCE)
+
+    async def ask(self, verb: str, request: Any) -> Any:
+        """What n1 answers to a request as it comes from outside."""
+        node = self.world.nodes["n1"]
+        service = MembersService(node.membership, None)  # type: ignore[arg-type]  # no moves are asked for
+        return await self.world.on("n1", getattr(service, verb)(request, Call(left_s=5.0)))
 
     async def change(self, change: Any, *, at: str = "n1") -> Topology:
         epochs = self.world.nodes[at].membership.epochs
@@ -182,5 +199,75 @@ def test_while_a_member_of_the_release_before_runs_nobody_joins_by_a_token() -> 
         assert "upgrade all members" in told.value.hint and cluster.topology().epoch == 1
         cluster.world.nodes["n3"].transport.serve(READS, lambda incoming: bytes([8]))
         assert await cluster.join(token) == SECRET
+
+    cluster.world.run(story())
+
+
+def test_a_member_that_was_given_up_and_runs_on_as_the_former_cluster_is_not_asked() -> None:
+    cluster = Cluster()
+
+    def elsewhere(incoming: Incoming) -> bytes:
+        raise ProtocolMismatch(f"a node of another cluster does not answer {READS} on this stream")
+
+    async def story() -> None:
+        cluster.world.nodes["n3"].transport.serve(READS, elsewhere)
+        gone = replace(cluster.topology().member(NodeId("n3")), disk=DiskId("deaddeaddeaddead" + "0" * 16))
+        members = (*cluster.topology().members[:2], gone)
+        asked = SimpleNamespace(current=replace(cluster.topology(), members=members))
+        transport = cluster.world.nodes["n1"].transport
+        versions = DocumentVersions(NodeId("n1"), topology=asked, transport=transport)
+        await cluster.world.on("n1", versions.check_read_by_all(FORMAT_VERSION, 1.0))
+
+    cluster.world.run(story())
+
+
+def newcomer(member: Member, reads: int, in_place_of: str = "") -> NewMember:
+    seat = {"node": member.id, "disk": member.disk, "address": member.address}
+    return NewMember(**seat, weight=1, in_place_of=in_place_of, reads=reads)
+
+
+def test_a_newcomer_of_the_release_before_is_refused_before_anything_is_changed() -> None:
+    """It could not read the topology that names it, and all other changes would wait for it."""
+    cluster = Cluster()
+
+    def joining(token: JoinToken, reads: int) -> JoinRequest:
+        proof = token.request_proof(NONCE, on_disk(4))
+        return JoinRequest(
+            grant=token.grant.encode(), nonce=NONCE, member=newcomer(on_disk(4), reads), proof=proof
+        )
+
+    async def story() -> None:
+        token = cluster.token()
+        with pytest.raises(
+            Conflict, match=r"n4 reads topology documents up to version 7, .* version 8"
+        ) as refused:
+            await cluster.ask("_join", joining(token, 0))
+        assert "the release that the members run" in refused.value.hint
+        assert cluster.topology().epoch == 1
+        assert (await cluster.ask("_join", joining(token, FORMAT_VERSION))).epoch == 2
+
+    cluster.world.run(story())
+
+
+def test_no_node_of_the_release_before_is_added_while_a_used_token_is_noted() -> None:
+    cluster = Cluster()
+
+    async def story() -> None:
+        n5 = on_disk(5, NodeId("n5"))
+        no_note = await cluster.ask("_change", ChangeMembersRequest(add=[newcomer(n5, 7)]))
+        assert no_note.changed
+        await cluster.change(aborted)
+        await cluster.join(cluster.token())
+        await cluster.remove()
+        epoch = cluster.topology().epoch
+        for request in (
+            ChangeMembersRequest(add=[newcomer(n5, 7)]),
+            ChangeMembersRequest(add=[newcomer(n5, 7, in_place_of="n3")]),
+        ):
+            with pytest.raises(Conflict, match="n5 reads topology documents up to version 7"):
+                await cluster.ask("_change", request)
+        assert cluster.topology().epoch == epoch
+        untold = await cluster.ask("_change", ChangeMembersRequest(add=[newcomer(n5, 0)]))
+        assert untold.changed, "a client of the release before tells nothing"
 
     cluster.world.run(story())

@@ -135,3 +135,23 @@ def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(see
             loop.cancel()
 
     world.run(story())
+
+
+def test_who_slept_sees_anew_who_is_down() -> None:
+    """Its other clock, and its timers, stood still meanwhile."""
+    world = World(nodes=4, options=_SHORT)
+
+    async def story() -> None:
+        loops = [loop for name in world.names for loop in watched(world, name)]
+        world.kill("n3")
+        await asyncio.sleep(28)
+        for node in world.nodes.values():
+            node.clock._booted_s += 3600.0
+            node.clock.jump(3600.0)
+        woken = world.loop.time()
+        await wait_voters(world, "n1", "n1", "n2", "n4")
+        assert world.loop.time() - woken > 25
+        for loop in loops:
+            loop.cancel()
+
+    world.run(story())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.away_joiners import AWAY_S, BLOCKED_S, AwayJoiners
 from ringmill.cluster.ring.moves import advanced
@@ -103,7 +104,9 @@ async def test_the_partitions_go_back_to_their_old_owners(node: str, monkeypatch
     monkeypatch.setattr(giving_up, "TURN_S", 0.01)
     monkeypatch.setattr("ringmill.cluster.ring.away_joiners.BLOCKED_S", 0.02)
     cluster: Any = Cluster()
-    each = GivingUp(NodeId(node), topology=cluster, liveness=cluster, change=cluster.change)
+    each = GivingUp(
+        NodeId(node), topology=cluster, liveness=cluster, change=cluster.change, clock=SystemClock()
+    )
     each.take(cluster.topology())
     running = asyncio.create_task(each.run())
     async with asyncio.timeout(30):
@@ -135,7 +138,7 @@ async def test_a_joiner_that_is_back_when_the_change_is_made_stays() -> None:
         await cluster.change(change, within_s)
         asked.set()
 
-    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=change)
+    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=change, clock=SystemClock())
     each.take(cluster.topology())
     running = asyncio.create_task(each.run())
     async with asyncio.timeout(30):
@@ -144,20 +147,33 @@ async def test_a_joiner_that_is_back_when_the_change_is_made_stays() -> None:
     running.cancel()
 
 
+class SleepingClock(SystemClock):
+    """Of a machine whose other clocks stand still while it sleeps."""
+
+    slept_s = 0.0
+
+    def boottime(self) -> float:
+        return super().boottime() + self.slept_s
+
+
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("what", ["stood still", "nothing moved", "did not serve"])
+@pytest.mark.parametrize("what", ["stood still", "slept", "nothing moved", "did not serve"])
 async def test_a_break_in_what_was_seen_of_a_joiner_begins_its_time_anew(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(giving_up, "LATE_S", 0.03)
     cluster: Any = Cluster()
+    clock = SleepingClock()
     cluster.down = (JOINER,)
-    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=cluster.change)
+    each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=cluster.change, clock=clock)
     each.take(cluster.topology())
     running = asyncio.create_task(each.run())
     await asyncio.sleep(0.02)
     if what == "stood still":
         time.sleep(0.2)  # noqa: ASYNC251
+    elif what == "slept":
+        await asyncio.sleep(0.06)
+        clock.slept_s = 3600.0
     elif what == "nothing moved":
         each.take(first_topology("demo", [member(each) for each in (1, 2, 3)], partitions=16))
         await asyncio.sleep(0.2)

@@ -10,7 +10,8 @@ from ringmill.cluster.errors import CorruptData, DiskFull, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.moves import with_plan
 from ringmill.cluster.ring.topology import Topology
-from ringmill.node.replica.hints import Hint, HintStore
+from ringmill.node.replica.hinted.hint_codec import Hint
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.stored_key import HintKey
 from ringmill.node.storage.engine import Commit
 from tests.node.moves.test_new_copies import change, until

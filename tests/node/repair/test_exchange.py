@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import InvalidArgument, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, created, dropped
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.wire.request_options import WriteOptions
@@ -328,3 +329,59 @@ def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
         assert await asking == bytes([EQUAL])
 
     run(story)
+
+
+def test_owners_at_a_slow_link_get_equal_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs takes the link twice as long as is given to a call."""
+    no_hints(monkeypatch)
+
+    async def story(world: HealingWorld) -> None:
+        partition = world.world.partition(b"key")
+        names = (b"k%d" % number for number in range(10_000))
+        keys = [key for key in names if world.world.partition(key) == partition][:12]
+        large = bytes(100_000)
+        for key in keys:
+            await world.put("n2", key, b"old", "all")
+        await world.down("n1")
+        for key in keys:
+            await world.put("n2", key, large, "2")
+        await world.up("n1")
+        link = SlowLink(bytes_per_s=125_000)
+        for name in world.world.nodes:
+            transport = world[name].core.transport
+            transport.call = link.carry(name, transport.call)  # type: ignore[method-assign]
+        async with asyncio.timeout(60):
+            await until(lambda: equal(world, keys))
+        assert link.carried_bytes < 3 * len(keys) * len(large)
+
+    run(story)
+
+
+class SlowLink:
+    """Carries what n1 and the others say to each other for repair, one message after the other."""
+
+    def __init__(self, bytes_per_s: int) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._busy_until = 0.0
+        self.carried_bytes = 0
+
+    def carry(self, name: str, call: Any) -> Any:
+        async def carried(node: NodeId, method: str, body: bytes, **named: Any) -> bytes:
+            if named["priority"] is not Priority.REPAIR or "n1" not in (name, node):
+                return bytes(await call(node, method, body, **named))
+            try:
+                async with asyncio.timeout(named["timeout_s"]):
+                    await self._cross(len(body))
+                    answer = await call(node, method, body, **named)
+                    await self._cross(len(answer))
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"{method} to {node} took too long") from error
+            return bytes(answer)
+
+        return carried
+
+    async def _cross(self, size_bytes: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self.carried_bytes += size_bytes
+        self._busy_until = max(now, self._busy_until) + size_bytes / self._bytes_per_s
+        await asyncio.sleep(self._busy_until - now)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.errors import CorruptData, InvalidArgument
+from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
+from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_batch import Applied
@@ -69,6 +70,34 @@ def test_hints_outlive_the_crash_of_the_node_that_keeps_them() -> None:
         await world.start("n3")
         await world.until(lambda: hints(world) == 0)
         assert await get(world, "n3", b"k") == [b"v"]
+
+    world.run(story())
+
+
+def test_hints_that_the_disk_refused_keep_none_from_being_delivered() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.seen("n3", "down")
+        world.cut("n1", "n3")
+        await put(world, "n1", b"k", b"v")
+        await world.until(lambda: hints(world) == 1)
+        node = world.nodes["n1"]
+        await node.engine.sync()
+        node.engine.can_sync.clear()
+        (key,) = node.hints.waiting_for(NodeId("n3"), 10)
+        held = await node.hints.get(key)
+        assert held is not None
+        node.engine.failure = DiskFull("no room")
+        with pytest.raises(DiskFull):
+            await node.hints.keep(key._replace(key=b"other"), [NodeId("n3")], decode_object(held.encoded))
+        node.engine.failure = None
+        world.cut("n1", "n3", is_cut=False)
+        world.seen("n3", "up")
+        await world.until(lambda: node.delivery.delivered >= 1, timeout_s=5)
+        assert node.hints.has_refused, "its disk hangs"
+        node.engine.can_sync.set()
+        await world.until(lambda: hints(world) == 0, timeout_s=5)
 
     world.run(story())
 

@@ -106,6 +106,32 @@ def test_what_has_expired_is_forgotten_too() -> None:
     run(story, purge=SOON)
 
 
+def test_a_step_of_all_clocks_takes_no_value_that_has_time_left() -> None:
+    """Somebody sets them right within `--purge-after`, and starts the nodes again."""
+
+    async def story(world: HealingWorld) -> None:
+        request = WriteRequest("", b"k", VALUE, WriteOptions("all", ttl_ms=7_200_000))
+        await world.inside("n1", world["n1"].requests.put(request))
+        clocks = [world.world.nodes[name].clock for name in NAMES]
+        for clock in clocks:
+            clock.jump(86_400.0)
+        await asyncio.sleep(40)
+        assert not any(world[name].core.hybrid.jumped_ms for name in NAMES)
+        stories = {world[name].repair.purging.story for name in NAMES}
+        assert any("clock was set forwards" in each for each in stories), stories
+        for clock in clocks:
+            clock.jump(-86_400.0)
+        for name in NAMES:
+            await world.down(name)
+        for name in NAMES:
+            await world.up(name)
+        assert await world.get("n2", b"k") == [VALUE]
+        await world.delete("n3", b"k", "all")
+        await until(lambda: not tombstones(world), 120.0)
+
+    run(story, purge=PurgeOptions(after_s=50.0, every_s=0.5, settle_s=1.0, least_garbage_bytes=1))
+
+
 def attempts(world: HealingWorld) -> int:
     return sum(world[name].repair.purging._attempts for name in NAMES)
 

@@ -13,7 +13,8 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, supersede
 from ringmill.node.node_options import HintOptions
-from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
+from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.stored_key import HintKey
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.seeds import stream

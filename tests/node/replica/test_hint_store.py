@@ -17,7 +17,8 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
 from ringmill.node.node_options import HintOptions
-from ringmill.node.replica.hints import Hint, HintStore, decode_hint, encode_hint
+from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.stored_key import HintKey
 from ringmill.node.storage.engine import Engine
 from ringmill.simulator.disk.engine_trace import TINY, TurnSpawner
@@ -244,6 +245,48 @@ async def test_what_the_disk_refuses_is_bounded_in_memory_and_what_is_over_is_ow
     engine.failure = DiskFull("no room")
     with pytest.raises(DiskFull):  # there is room again
         await hints.keep(keys[0], [N3], an_object(1))
+
+
+async def test_refused_hints_are_stored_by_few_syncs() -> None:
+    engine = ForgetfulEngine()
+    hints = await HintStore.open(engine.as_engine())
+    engine.failure = DiskFull("no room")
+    keys = [KEY._replace(key=b"%d" % number) for number in range(400)]
+    for key in keys:
+        with pytest.raises(DiskFull):
+            await hints.keep(key, [N3], an_object(1))
+    engine.failure = None
+    syncs, sync = [], engine.sync
+
+    async def counted() -> None:
+        syncs.append(engine.sequence)
+        await sync()
+
+    engine.sync = counted  # type: ignore[method-assign]
+    await hints.keep_refused()
+    assert len(syncs) < 8
+    assert hints.is_whole and hints.counts() == {N3: 400} and engine.synced_sequence == 400
+
+
+async def test_hints_are_bounded_in_number_for_the_memory_that_they_take() -> None:
+    engine, told = ForgetfulEngine(), list[NodeId]()
+    hints = await HintStore.open(engine.as_engine(), HintOptions(most_hints=3))
+    hints.on_dropped = noting(told)
+    keys = [KEY._replace(key=b"%d" % number) for number in range(5)]
+    for number, key in enumerate(keys[:3]):
+        assert await hints.keep(key, [(N2, N3, N2)[number]], an_object(1)) is not None
+    assert await hints.keep(keys[3], [N2], an_object(1)) is None
+    assert told == [N2] and hints.counts() == {N2: 2, N3: 1}
+    assert await hints.keep(keys[0], [N2], an_object(2)) is not None, "in the place of the former one"
+    with pytest.raises(Overloaded, match="the limit is 3"):
+        await hints.keep_counted(keys[3], N4, an_object(1))
+    engine.failure = DiskFull("no room")
+    assert await hints.keep(keys[4], [N3], an_object(1)) is None
+    engine.failure = None
+    assert await hints.strike_off(keys[1], N3, encode_object(an_object(1)))
+    assert await hints.keep(keys[3], [N4], an_object(1)) is not None
+    again = await HintStore.open(engine.as_engine(), HintOptions(most_hints=3))
+    assert await again.keep(keys[4], [N3], an_object(1)) is None
 
 
 async def test_what_a_full_disk_refused_outlives_a_crash_once_there_is_space() -> None:

@@ -21,6 +21,7 @@ from ringmill.cluster.ids import DiskId, NodeId, PartitionId, Start
 from ringmill.cluster.membership.profile import FAST
 from ringmill.cluster.ring.access.access_changes import issued
 from ringmill.cluster.ring.access.access_entries import OPEN_TO_ALL, TokenEntry
+from ringmill.cluster.ring.document import FORMAT_VERSION
 from ringmill.cluster.ring.plans.moving_rate import MeasuredMoves
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.versions.hybrid_time import HybridClock
@@ -143,6 +144,7 @@ async def test_a_node_names_itself_before_it_has_a_cluster(link: ClientLink) -> 
     answer = await identify(link)
     assert (answer.node, answer.disk, answer.start, answer.boot) == ("n1", DISK, 4, "b")
     assert (answer.cluster, answer.epoch, answer.zone) == ("", 0, "a")
+    assert answer.reads == FORMAT_VERSION
     told = await get(link)
     assert (told.epoch, told.document) == (0, b"")
     assert told.hybrid_time > 0, "with it a client's first write can be sent again"

@@ -110,18 +110,21 @@ class _OfferedCarrier:
         if place is None:
             return await self._over_grpc(asked, address, f"does not offer {self._name}", node)
         told = _Told(place, heard[0].node, heard[0].cluster)
+        self._places[address] = told  # should the time be over now, the next dial needs less than half of it
         try:
             stream = await self._by_socket(address, told, ours, check, node)
         except OSError as error:
+            self._places.pop(address, None)
             why = f"offers {self._name}, which cannot be reached: {error}"
         except BaseException as error:
+            if isinstance(error, RingmillError):
+                self._places.pop(address, None)
             if not isinstance(error, RingmillError) or not isinstance(place, str):
                 await asked.close()
                 raise
             why = f"offers {self._name}, and on this machine another one has its path: {error}"
         else:
             await asked.close()
-            self._places[address] = told
             self._noted.pop(address, None)
             return stream
         check(heard[0])  # who is checked last is shown the proof of this side

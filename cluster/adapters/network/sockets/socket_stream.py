@@ -36,7 +36,9 @@ END_S: Final = 1.0  # for the last bytes to be taken
 READ_HIGH_BYTES: Final = 1024 * 1024
 _READ_LOW_BYTES: Final = 256 * 1024
 _WRITE_HIGH_BYTES: Final = 512 * 1024
-_KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 1, "TCP_USER_TIMEOUT": 15_000}
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 4, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 15_000}
+"""A probe is not sent again when it is lost, and Linux ends a connection by the last time alone, however few
+were sent: several have to fit into it."""
 
 # From 3.12.0 to 3.12.8, in 3.13.0 and in 3.13.1 asyncio lets who writes by `writelines` fill the memory of
 # this process: CVE-2024-12254.

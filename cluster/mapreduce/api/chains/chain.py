@@ -9,7 +9,7 @@ See: docs/guide.md, "Pipelines and iterations".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from types import FunctionType
@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import Signature
 from ringmill.cluster.mapreduce.codecs.typed_records import record_type, same_type
 from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
+from ringmill.cluster.mapreduce.made_at import MadeAt, made_here
 
 __all__ = [
     "Iteration",
@@ -66,6 +67,7 @@ class JobChain:
     """A checked chain.  Make one with `pipeline()`.  Its links have the formats that they have in it."""
 
     links: tuple[Iteration, ...]
+    made_at: MadeAt = field(default_factory=made_here, repr=False, compare=False)
 
     @property
     def first(self) -> JobDefinition:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ringmill.cluster.versions.object_codec import decode_object
-from ringmill.node.replica.hints import HintStore, decode_hint
+from ringmill.node.replica.hinted.hint_codec import decode_hint
+from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.flights import Flights
 from ringmill.simulator.bending import Ablation, Bends, method

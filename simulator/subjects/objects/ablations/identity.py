@@ -121,6 +121,16 @@ def _log_compared() -> Bends:
     return (use(ringmill.node.membership.starts, judge, _judge_starts),)
 
 
+def _memory_compared() -> Bends:
+    """A start that is remembered may tell of any log."""
+
+    def judge_others(known: Remembered | None, told: Announcement) -> StartVerdict:
+        is_same = known is not None and known.start == told.start
+        return StartVerdict.NOTED if is_same else judge(known, told)
+
+    return (use(ringmill.node.membership.starts, judge, judge_others),)
+
+
 def _unconfirmed_waits() -> Bends:
     make = TopologyAgent.__init__
 
@@ -195,6 +205,13 @@ IDENTITY: Final = (
         "a folder that lacks the end of a known log is an old copy",
         _log_compared(),
         _RESTORED_UNSHARED,
+        rules=("I5",),
+    ),
+    Ablation(
+        "memory-compared",
+        "a start whose log is shorter than it was is an old copy",
+        _memory_compared(),
+        SimulationOptions(nodes=3, keys=2, faults=("machine_put_back",)),
         rules=("I5",),
     ),
     Ablation(

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+from pathlib import Path
 
 import pytest
 
-from ringmill.cluster.adapters.processes.descriptors import SPARE_EVERY_S, SPARED, DescriptorWatch
+from ringmill.cluster.adapters.processes.descriptors import (
+    SPARE_EVERY_S,
+    SPARED,
+    DescriptorWatch,
+    files_in_use,
+    in_use,
+)
 
 LIMIT, FEW = 300, 150
 
@@ -40,6 +48,41 @@ def test_where_no_session_is_idle_each_look_asks() -> None:
     for second in range(3):
         watch.look(FEW, float(second))
     assert asked == [SPARED] * 3
+
+
+def test_tables_are_not_taken_for_connections() -> None:
+    watch, asked = DescriptorWatch(256), list[int]()
+
+    def spare(count: int) -> int:
+        asked.append(count)
+        return count
+
+    watch.spare = spare
+    watch.look(170, 0.0, 120)
+    assert (asked, watch.reason) == ([], "")
+    watch.look(230, 1.0, 200)
+    assert asked == [14], "some are to be left for what comes"
+    assert "230 of 256 in use, 200 of them for files" in watch.reason
+    assert "connections" not in watch.reason
+    watch.look(210, 2.0 + SPARE_EVERY_S, 195)
+    assert len(asked) == 1 and "195 of them for files" in watch.reason
+    watch.look(240, 3.0 + 2 * SPARE_EVERY_S, 60)
+    assert asked[1:] == [240 - 60 - 128 + SPARED] and "new connections are refused" in watch.reason
+    watch.look(100, 60.0)
+    assert watch.reason == ""
+
+
+def test_files_of_this_process_are_counted(tmp_path: Path) -> None:
+    before, used = files_in_use(), in_use()
+    assert before is not None and used is not None
+    opened = [(tmp_path / str(number)).open("w") for number in range(5)]
+    ends = socket.socketpair()
+    assert files_in_use() == before + 5
+    assert in_use() == used + 7
+    for file in opened:
+        file.close()
+    for end in ends:
+        end.close()
 
 
 async def test_it_looks_also_at_the_limit_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import DialledStream
-from ringmill.cluster.adapters.network.sockets.offered_carrier import _Told
+from ringmill.cluster.adapters.network.handshake import Introduction
+from ringmill.cluster.adapters.network.sockets.offered_carrier import _OfferedCarrier, _Told, carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Priority
@@ -110,6 +112,39 @@ async def test_a_node_that_came_back_at_another_place_is_found_there(
             except Unavailable:
                 await asyncio.sleep(0.01)
     assert kinds == [SocketStream, SocketStream]
+
+
+async def test_a_dial_that_ended_at_the_socket_goes_there_at_once_the_next_time() -> None:
+    """To a node that is far away: both take seven round trips, and more than half is left for neither."""
+    way_s, closed = 0.02, list[bool]()
+
+    class Asked:
+        async def close(self) -> None:
+            closed.append(True)
+
+    class Grpc:
+        async def dial(self, address: str, ours: Any, check: Any, **_: Any) -> Any:
+            await asyncio.sleep(4 * way_s)
+            check(Introduction(node="n2", offer="tcp:7"))
+            return Asked()
+
+    far = carrier_named("tcp", "/link", clock=SystemClock())
+    assert isinstance(far, _OfferedCarrier)
+    far._grpc = Grpc()
+
+    async def by_socket(address: str, told: _Told, *_: Any) -> Any:
+        await asyncio.sleep(3 * way_s)
+        return told.place
+
+    far._by_socket = by_socket  # type: ignore[method-assign, assignment]
+
+    async def dial() -> Any:
+        return await far.dial("n2:1", Introduction(), lambda _: None, timeout_s=5.5 * way_s, node="n2")
+
+    with pytest.raises(Unavailable, match="did not answer a handshake"):
+        await dial()
+    assert closed == [True]
+    assert await dial() == 7
 
 
 async def test_another_node_at_the_place_that_was_told_is_not_taken_for_the_one_meant(

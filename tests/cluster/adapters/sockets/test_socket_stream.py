@@ -120,3 +120,11 @@ async def test_a_frame_that_flows_slowly_is_waited_for_and_one_that_drips_is_not
             await asyncio.sleep(0.01)
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9: half a frame came, and then \d bytes in 0\.05 s"):
         await reading
+
+
+def test_one_lost_probe_ends_no_idle_connection() -> None:
+    """Linux asks only whether a probe is out when the time is over."""
+    times = socket_stream._KEEPALIVE
+    ends_s = times["TCP_USER_TIMEOUT"] / 1000
+    assert times["TCP_KEEPIDLE"] + 2 * times["TCP_KEEPINTVL"] < ends_s
+    assert ends_s <= times["TCP_KEEPIDLE"] + times["TCP_KEEPCNT"] * times["TCP_KEEPINTVL"] <= ends_s + 1

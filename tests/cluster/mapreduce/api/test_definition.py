@@ -65,6 +65,29 @@ def sets(offset: int, line: str) -> Iterator[tuple[str, set[int]]]:
     yield line, {1}
 
 
+@dataclass
+class Node:
+    name: str
+    next: Node | None
+
+
+@dataclass
+class Unknown:
+    when: NotThere  # type: ignore[name-defined]  # noqa: F821
+
+
+def linked(offset: int, line: str) -> Iterator[tuple[str, list[Node]]]:
+    yield line, []
+
+
+def unknown(offset: int, line: str) -> Iterator[tuple[str, Unknown | None]]:
+    yield line, None
+
+
+def by_name(offset: int, *, line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+
 class CallableObject:
     def __call__(self, offset: int, line: str) -> Iterator[tuple[str, int]]:
         yield line, 1
@@ -97,6 +120,9 @@ def by_length(key: str, parts: int) -> int:
         ({"map": CallableObject()}, "must be a function of a module"),
         ({"map": no_hints}, r"no_hints\(\): 'offset' has no type hint"),
         ({"map": misnamed_context}, "parameter for the context is named ctx, not context"),
+        ({"map": linked}, "map .* dataclass Node is a part of itself"),
+        ({"map": unknown}, "a field of dataclass Unknown: a type hint names 'NotThere'"),
+        ({"map": by_name}, "line is not given by its place"),
         ({"map": not_pairs}, r"must be Iterator\[tuple\[KEY, VALUE\]\]"),
         ({"map": one_parameter}, "must take two parameters"),
         ({"map": takes_bytes}, "gives a value of type str, map takes bytes"),

@@ -76,6 +76,9 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
         KvOutput(mode=mode)
     with pytest.raises(InvalidArgument, match="without a keyspace"):
         KvInput(prefix=b"a")
+    text: Any = "a"
+    with pytest.raises(InvalidArgument, match="prefix is of type str; it must be bytes"):
+        KvInput("users", prefix=text)
 
 
 def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
@@ -127,6 +130,14 @@ def test_without_a_cluster_a_keyspace_is_refused(tmp_path: Path, input: str, out
         run_local(FILES, output=f"{tmp_path}/out", records=[])
     (tmp_path / "file").unlink()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_input_of_a_local_run_is_a_path_of_any_kind(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a\n")
+    given: list[Any] = [tmp_path / "file", [tmp_path / "file"], f"{tmp_path}/file"]
+    for number, input in enumerate(given):
+        assert run_local(FILES, input, f"{tmp_path}/out{number}").records["map_in"] == 1
+    assert run_local(SEVERAL, {"a": tmp_path / "file"}, f"{tmp_path}/out").records["map_in"] == 1
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -170,3 +170,16 @@ def test_a_dataclass_whose_equality_is_not_that_of_its_fields_cannot_be_a_key(hi
         key_codec(hint, "here")
     for fine in (Named, Identical):
         assert key_codec(fine, "here")
+
+
+@dataclass(frozen=True)
+class Louder:
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name + "!")
+
+
+def test_a_dataclass_comes_out_of_its_bytes_without_its_init() -> None:
+    codec = key_codec(Louder, "here")
+    assert codec.decode(codec.encode(Louder("abc"))) == Louder("abc")

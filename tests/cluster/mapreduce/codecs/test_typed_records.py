@@ -1,10 +1,11 @@
 """Typed records: what was written is read, in any pieces, and nothing else is taken for it."""
+# ruff: noqa: UP006, UP007, UP035, UP045, RUF036 - types are written in all ways that Python has
 
 from __future__ import annotations
 
 from dataclasses import dataclass, make_dataclass
 from types import GenericAlias
-from typing import Any
+from typing import Any, Dict, List, NewType, Optional, Tuple, Union
 
 import msgpack
 import pytest
@@ -107,3 +108,52 @@ def test_types_without_a_dataclass_are_told_as_they_are_written() -> None:
         "tuple[int, ...]", "None", "list[Row(x: int, y: int)]",
     ]  # fmt: skip
     assert record_type(tuple[Row | None, ...]) == "tuple[Row(x: int, y: int) | None, ...]"
+
+
+UserId = NewType("UserId", int)
+Names = NewType("Names", str)
+
+ONE_TYPE: list[tuple[Any, Any]] = [
+    (Optional[int], int | None),
+    (Union[int, str], int | str),
+    (str | int, int | str),
+    (Union[int, None, str], None | str | int),
+    (List[int], list[int]),
+    (Dict[str, Tuple[int, ...]], dict[str, tuple[int, ...]]),
+    (tuple[UserId, int], tuple[int, int]),
+    (list[Optional[UserId]], list[int | None]),
+    (tuple[Names | None, UserId], tuple[str | None, int]),
+    (dict[str, Optional[Row]], dict[str, None | Row]),
+    (make_dataclass("Held", [("a", Optional[int])]), make_dataclass("Held", [("a", int | None)])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), ONE_TYPE)
+def test_a_type_is_the_same_however_it_is_written(one: Any, other: Any) -> None:
+    assert same_type(one, other)
+    assert same_type(other, one)
+    assert not same_type(tuple[one, int], tuple[other, str])
+    for written, read in ((one, other), (other, one)):
+        block = types(str, GenericAlias(list, (written,))).packed([("k", [])])
+        assert list(types(str, GenericAlias(list, (read,))).unpacked([block])) == [[("k", [])]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (int | None, int), (int | str, int | bytes), (list[int], tuple[int, ...]),
+        (tuple[int, str], tuple[str, int]),
+    ],
+)  # fmt: skip
+def test_other_types_are_not_taken_for_one(one: Any, other: Any) -> None:
+    assert not same_type(one, other)
+    assert not same_type(list[one], list[other])
+
+
+def test_a_new_type_inside_of_what_a_former_release_wrote_is_read_in_whatever_module_it_was() -> None:
+    _, key, value, *rest = msgpack.unpackb(types(str, tuple[UserId, int]).packed([("k", (UserId(1), 2))]))
+    assert value == "tuple[int, int]"
+    former = msgpack.packb(["RMREC1", key, "tuple[classes.UserId, int]", *rest])
+    assert list(types(str, tuple[UserId, int]).unpacked([former])) == [[("k", (1, 2))]]
+    with pytest.raises(TaskFailed, match="the records have"):
+        list(types(str, tuple[UserId, str]).unpacked([former]))

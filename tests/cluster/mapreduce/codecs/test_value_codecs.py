@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import pytest
@@ -105,6 +105,53 @@ class Derived:
 def test_a_dataclass_that_is_not_made_from_all_of_its_fields_is_refused_at_declaration() -> None:
     with pytest.raises(InvalidArgument, match="dataclass Derived has twice with init=False"):
         value_codec(list[Derived], "here")
+
+
+@dataclass
+class Scaled:
+    cents: float
+
+    def __post_init__(self) -> None:
+        self.cents *= 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengthened:
+    name: str
+    scale: InitVar[int]
+
+    def __post_init__(self, scale: int) -> None:
+        object.__setattr__(self, "name", self.name + "!" * scale)
+
+
+@dataclass
+class Counted:
+    name: str
+
+    def __post_init__(self) -> None:
+        self.size = len(self.name)
+
+
+@dataclass(frozen=True)
+class CountedOnce:
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", len(self.name))
+
+
+@pytest.mark.parametrize("value", [Scaled(1.5), Lengthened(name="abc", scale=1)])
+def test_a_dataclass_travels_as_it_is_whatever_its_init_would_make_of_it(value: Any) -> None:
+    """How often a value travels depends on the splits and on memory."""
+    codec = value_codec(type(value), "here")
+    packed = pack_block(codec.to_wire([value]))
+    assert list(codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists))) == [value]
+
+
+@pytest.mark.parametrize("hint", [Counted, CountedOnce])
+def test_a_dataclass_with_more_than_its_fields_is_refused_at_declaration(hint: Any) -> None:
+    with pytest.raises(InvalidArgument, match="sets size, which is no field"):
+        value_codec(hint, "here")
 
 
 @pytest.mark.parametrize("hint", [Any, dict, object, dict[str, Any], tuple[Any, int]])

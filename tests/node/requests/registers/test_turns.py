@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from itertools import permutations
 
 import pytest
 
@@ -69,3 +71,26 @@ def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_mor
     slow = method(RegisterStore.raise_ceiling, raise_slowly), method(RegisterStore._put, note_and_put)
     with bent(*slow):
         world.run(story())
+
+
+def test_coordinators_that_are_far_apart_leave_each_other_the_time_of_a_round() -> None:
+    world = World()
+
+    async def changes(name: str, until: float) -> int:
+        done = sequence = 0
+        while world.loop.time() < until:
+            sequence += 1
+            operation = OperationId(int(name[1:]), sequence, HybridTime(0))
+            request = ChangeRequest(RegisterRead("", b"hits", 5.0), Incr(1), operation, 0)
+            with suppress(RingmillError):
+                await world.on(name, world.nodes[name].requests.change_register(request))
+                done += 1
+        return done
+
+    async def story() -> None:
+        for one, other in permutations(world.names, 2):
+            world.network.link(one, other).latency_s = 0.15
+        until = world.loop.time() + 60
+        assert sum(await asyncio.gather(*(changes(name, until) for name in world.names))) > 80
+
+    world.run(story())

@@ -186,3 +186,24 @@ def test_a_scan_names_keys_without_a_value_where_it_is_asked_for_them() -> None:
         assert [item.key for item in page.items] == [b"user:1"]
 
     world.run(story())
+
+
+def test_members_that_are_far_away_are_heard() -> None:
+    """A question takes 0.3 s there and back, and its deadline is met a round trip early."""
+    world = World(3)
+
+    async def story() -> None:
+        cursor = (await poll(world, "n1")).cursor
+        for one in world.names:
+            for other in world.names:
+                if one != other:
+                    world.network.link(one, other).latency_s = 0.16
+        cursor = (await poll(world, "n1", cursor, timeout_s=3.0)).cursor
+        waiting = asyncio.ensure_future(poll(world, "n1", cursor))
+        await asyncio.sleep(2.0)
+        began = world.loop.time()
+        await put(world, "n2", b"user:1")
+        assert (await waiting).keys == (b"user:1",)
+        assert world.loop.time() - began < 1.0
+
+    world.run(story())

@@ -42,6 +42,22 @@ def test_a_write_goes_on_to_the_next_owner_when_one_that_answered_just_now_is_st
     world.run(story())
 
 
+def test_a_write_that_an_owner_takes_for_late_goes_on_to_the_next_one() -> None:
+    """Its machine stood still for a moment with all its clocks."""
+    world = World(5)
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        for node in world.nodes.values():
+            node.clock._booted_s += 1000.0
+        assert coordinator(await put(world, outsider, b"u")) == owners[0]
+        world.nodes[owners[0]].clock._booted_s -= 10.0
+        assert coordinator(await put(world, outsider, b"v")) == owners[1]
+        assert values(await get(world, outsider, "all")) == [b"v"]
+
+    world.run(story())
+
+
 def test_the_highest_number_of_an_attempt_ends_nobody_when_the_owner_falls_silent() -> None:
     """A client may send it, and whoever forwards the write further counts up."""
     world = World(5)

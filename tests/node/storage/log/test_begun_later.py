@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 from dataclasses import replace
 
 import pytest
 
 from ringmill.cluster.errors import DiskFull
 from ringmill.node.storage.engine import Batch, Engine
-from ringmill.node.storage.log import write_ahead_log
+from ringmill.node.storage.log import log_file, write_ahead_log
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.upkeep import flusher, space
 from ringmill.node.storage.version import manifest, version_set
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY
 from ringmill.simulator.disk.lossy import Hook, LossyDisk
+from ringmill.simulator.disk.moment import CrashModel
 from tests.node.storage.conftest import OpenEngine
 
 PATIENCE_S = 10
@@ -50,6 +53,8 @@ async def written_in_the_end(engine: Engine, key: bytes) -> None:
     [
         ("create", ".log", errno.ENOSPC),
         ("append", ".log", errno.ENOSPC),
+        ("sync", ".log", errno.ENOSPC),
+        ("sync", ".log", errno.EDQUOT),
         ("fsync_dir", FOLDER, errno.ENOSPC),
         ("sync", "MANIFEST", errno.ENOSPC),
         ("create", "MANIFEST", errno.ENOSPC),
@@ -93,6 +98,58 @@ async def test_a_log_is_begun_later(
     again = await open_engine(ROOMY)
     found = {key async for key, _ in again.scan(b"a", b"d")}
     assert found == {b"before", b"after"} | ({b"between"} if between else set())
+
+
+@pytest.mark.parametrize("is_cut_late", [False, True])
+async def test_a_disk_that_finds_space_at_the_sync_is_only_full(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch, is_cut_late: bool
+) -> None:
+    monkeypatch.setattr(space, "_POLL_S", 0.01)
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    buffered = engine.apply(one(b"buffered"))
+    await buffered.buffered()
+    truncated = []
+
+    def late(called: str, path: str) -> None:
+        if not path.endswith(".log"):
+            return
+        if called == "sync" or (called == "append" and is_cut_late):
+            raise OSError(errno.ENOSPC, "injected", path)
+        if called == "truncate":
+            truncated.append(path)
+            if is_cut_late and len(truncated) == 1:
+                raise OSError(errno.ENOSPC, "injected", path)
+
+    disk.hook = late
+    refused = engine.apply(one(b"refused"))
+    with pytest.raises(DiskFull, match="injected"):
+        await refused.synced()
+    assert not buffered.is_synced
+    assert len(truncated) == 1 + is_cut_late
+    assert engine.get_nowait(b"before") == b"value"
+    disk.hook = None
+    await written_in_the_end(engine, b"after")
+    assert buffered.is_synced
+    assert refused.is_synced, "its outcome was unknown: what waited is written first"
+    again = await open_engine(ROOMY, on=disk.cut_power(CrashModel.PREFIX, random.Random(1)))
+    assert [key async for key, _ in again.scan()] == [b"after", b"before", b"buffered", b"refused"]
+
+
+async def test_what_is_not_in_memory_any_more_makes_it_final_and_says_so(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "MOST_KEPT_BYTES", 10)
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    await engine.apply(one(b"buffered")).buffered()
+    disk.hook = failing("sync", ".log", errno.ENOSPC)
+    with pytest.raises(StorageFailed) as caught:
+        await engine.apply(one(b"refused")).synced()
+    assert caught.value.hint == "free some space and restart the node"
+    disk.hook = None
+    again = await open_engine(ROOMY, on=disk.cut_power(CrashModel.PREFIX, random.Random(1)))
+    assert await again.get(b"before") == b"value"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
+import zstandard
 
 from ringmill.node.storage.table import compression
 from ringmill.node.storage.table.compression import Compressor, decompress
@@ -32,3 +33,14 @@ def test_what_is_too_large_to_be_expanded_is_not_compressed(
     monkeypatch.setattr(compression, "MAX_BLOCK_BYTES", 1000)
     for size in (1000, 1001, 5000):
         assert decompress(*Compressor(name).compress(bytes(size))) == bytes(size)
+
+
+def test_a_failure_to_compress_is_want_of_memory() -> None:
+    class Failing:
+        def compress(self, data: bytes) -> bytes:
+            raise zstandard.ZstdError("cannot compress: Allocation error : not enough memory")
+
+    compressor = Compressor("zstd")
+    compressor._zstd = Failing()  # type: ignore[assignment]
+    with pytest.raises(MemoryError, match="not enough memory"):
+        compressor.compress(bytes(1000))

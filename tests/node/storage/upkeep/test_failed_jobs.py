@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
+from ringmill.cluster.errors import Overloaded
 from ringmill.node.storage import engine as engine_module
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.upkeep import compactor, flusher
@@ -77,6 +78,67 @@ async def test_a_flush_that_fails_leaves_no_table_behind(
     disk.hook = None
     await waiting
     assert len([pair async for pair in engine.scan()]) == 100
+
+
+class Dying(TurnSpawner):
+    """Children that flush die, as those that the kernel kills for want of memory."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error: OSError | None = error
+        self.tried = 0
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if function is flush_logs and self.error is not None:
+            self.tried += 1
+            raise self.error
+        return await super().run(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChildProcessError("worker process 7 ended with code -9"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+async def test_a_memtable_is_flushed_though_each_child_dies(
+    disk: LossyDisk, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    monkeypatch.setattr(flusher, "RETRY_S", 0.01)
+    dying = Dying(error)
+    async with await Engine.open(FOLDER, UNMERGED, files=disk, spawner=dying) as engine:
+        engine.apply(one(1))
+        async with asyncio.timeout(PATIENCE_S):
+            await engine.flush()
+        assert dying.tried == flusher.MOST_LOST_CHILDREN
+        assert names_of(disk, ".sst") and len(names_of(disk, ".log")) == 1, (
+            "no log is taken for a damaged one"
+        )
+        engine.apply(one(2))
+        async with asyncio.timeout(PATIENCE_S):
+            await engine.flush()
+        assert dying.tried == 2 * flusher.MOST_LOST_CHILDREN, "the next memtable has a child again"
+        assert [key async for key, _ in engine.scan()] == [b"key00001", b"key00002"]
+
+
+async def test_a_memtable_of_many_small_records_is_full_before_its_log_is(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
+    options = replace(UNMERGED, memtable_bytes=1 << 20, memtable_records=10)
+    engine = await open_engine(options)
+    for number in range(10):
+        engine.apply(one(number))
+    assert len(engine._unflushed.sealed) == 1
+    for number in range(15):
+        engine.apply(one(number))
+    assert not engine.has_room and not engine.has_spare_room
+    for number in range(15, 20):
+        engine.apply(one(number))
+    with pytest.raises(Overloaded):
+        engine.apply(one(20))
+    await engine.wait_writable()
+    engine.apply(one(20))
+    await engine.wait_idle()
 
 
 async def test_a_merge_that_fails_leaves_no_table_behind_not_even_whole_ones(

@@ -10,7 +10,7 @@ from typing import cast
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.storage.engine_options import EngineOptions
-from ringmill.node.storage.upkeep.space import SpaceWatch, needed_space
+from ringmill.node.storage.upkeep.space import FEWEST_FILES, SpaceWatch, needed_space
 from ringmill.node.storage.version.version import Version
 from ringmill.simulator.world.virtual_loop import VirtualLoop
 
@@ -24,7 +24,11 @@ class Disk:
 
     def __init__(self, free_bytes: int) -> None:
         self.free_bytes = free_bytes
+        self.free_inodes = 1000
         self.error: OSError | None = None
+
+    def free_files(self, folder: str) -> int:
+        return self.free_inodes
 
     def free_space(self, folder: str) -> int:
         if self.error is not None:
@@ -68,6 +72,18 @@ def test_a_system_that_cannot_tell_the_free_space_changes_nothing_and_is_asked_a
     disk.error, disk.free_bytes = None, NEEDED_BYTES
     watch.check()
     assert watch.refusal is None and watch.free_bytes == NEEDED_BYTES
+
+
+def test_a_disk_without_inodes_takes_no_writes_until_there_are_some() -> None:
+    disk = Disk(100 * NEEDED_BYTES)
+    watch = SpaceWatch("store", OPTIONS, cast("FileSystem", disk), Version)
+    disk.free_inodes = 3
+    watch.check()
+    assert watch.refusal is not None and "3 more files can be made" in watch.refusal.message
+    assert watch.free_bytes == 100 * NEEDED_BYTES
+    disk.free_inodes = FEWEST_FILES
+    watch.check()
+    assert watch.refusal is None
 
 
 def test_a_disk_with_plenty_of_space_is_looked_at_once_a_second_and_its_end_is_seen() -> None:

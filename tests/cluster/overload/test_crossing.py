@@ -1,0 +1,37 @@
+"""How long calls may take whose bodies are large, over links that are slow."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.ids import NodeId
+from ringmill.cluster.overload.crossing import LONGEST_S, Crossings
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+def too_late(crossings: Crossings, node: NodeId, size_bytes: int = 0) -> float:
+    with pytest.raises(DeadlineExceeded), crossings.within(node, size_bytes) as timeout_s:
+        raise DeadlineExceeded("late")
+    return timeout_s
+
+
+def in_time(crossings: Crossings, node: NodeId, size_bytes: int = 0) -> float:
+    with crossings.within(node, size_bytes) as timeout_s:
+        return timeout_s
+
+
+def test_a_call_that_was_too_late_is_given_twice_as_long_and_others_as_before() -> None:
+    crossings = Crossings(5.0)
+    assert [too_late(crossings, N1) for _ in range(6)] == [5.0, 10.0, 20.0, 40.0, LONGEST_S, LONGEST_S]
+    assert in_time(crossings, N2) == 5.0
+    times = [in_time(crossings, N1) for _ in range(40)]
+    assert times[0] == LONGEST_S and times == sorted(times, reverse=True) and times[-1] == 5.0
+
+
+def test_what_is_large_begins_with_more() -> None:
+    crossings = Crossings(5.0)
+    assert in_time(crossings, N1, 64 << 10) == 5.0
+    assert in_time(crossings, N1, 1 << 20) == 20.0
+    assert in_time(crossings, N1, 1 << 30) == LONGEST_S

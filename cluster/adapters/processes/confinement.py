@@ -21,7 +21,14 @@ from typing import Final
 from ringmill.cluster.adapters.c_library import C_LIBRARY
 from ringmill.cluster.adapters.processes.process_table import threads_of_machine
 
-__all__ = ["adopt_orphans", "be_ended_first", "confine", "die_with_parent", "resource_limits", "wake_with_parent_gone"]
+__all__ = [
+    "adopt_orphans",
+    "be_ended_first",
+    "confine",
+    "die_with_parent",
+    "resource_limits",
+    "wake_with_parent_gone",
+]
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

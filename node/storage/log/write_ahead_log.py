@@ -343,8 +343,8 @@ class WriteAheadLog:
         self._suspend(error)
 
     def _wait_again(self, log: LogFile, path: str, error: OSError) -> None:
-        """Have all that the disk may lack wait again.  It is cut off when the next file is begun: until then a
-        start after a kill finds it.
+        """Have all that the disk may lack wait again.  It is cut off when the next file is begun: until then
+        a start after a kill finds it.
 
         Raises `error` unless the disk is full and all of it is still in memory.
         """

@@ -128,7 +128,7 @@ async def test_a_disk_that_finds_space_at_the_sync_is_only_full(
     assert not buffered.is_synced
     assert engine.get_nowait(b"before") == b"value"
     async with asyncio.timeout(PATIENCE_S):
-        while len(truncated) < 1 + is_cut_late:
+        while len(truncated) < 1 + is_cut_late:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     disk.hook = None
     await written_in_the_end(engine, b"after")

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
@@ -122,15 +122,9 @@ def _put_aside(sources: Sources) -> Iterator[None]:
     """Meanwhile the root is first on the path, and modules of other files are not in the way.  If one of the
     job's own is older than its file, all of them are made anew: the others may hold parts of it."""
     own = _own_modules(sources)
-    if any(
-        _is_older(module, _digest(sources, path), sources.contents[path]) for module, path in own.values()
-    ):
-        own = {}
-    names = _paths(sources)
-    folders = {name.rpartition(".")[0] for name in names} - {"", *names}  # without an __init__.py
-    aside = {
-        name: sys.modules[name] for name in [*names, *folders] if name in sys.modules and name not in own
-    }
+    stay = set() if _has_older(sources, own) else _staying(sources, own)
+    names = {*_paths(sources), *_folders(sources)}
+    aside = {name: sys.modules[name] for name in names - stay if name in sys.modules}
     for name in aside:
         del sys.modules[name]
     importlib.invalidate_caches()
@@ -140,8 +134,49 @@ def _put_aside(sources: Sources) -> Iterator[None]:
         yield
     finally:
         _importing.reset(importing)
-        sys.path.remove(sources.root)
+        for name in names - stay - set(aside):
+            if any(_is_within(name, each) for each in aside):
+                sys.modules.pop(name, None)  # of a package that is not the program's
         sys.modules.update(aside)
+        with suppress(ValueError):  # the module itself may have taken it off
+            sys.path.remove(sources.root)
+
+
+def _staying(sources: Sources, own: Mapping[str, tuple[ModuleType, str]]) -> set[str]:
+    """The job's own modules, and its folders without an __init__.py as this program has them.  Where such a
+    folder, or a module in it, is of another place, all in it are made anew: one that is there already would
+    be unknown to a package made anew."""
+    folders = _folders(sources)
+    ours = {
+        name
+        for name in folders
+        if f"{sources.root}/{name.replace('.', '/')}"
+        in map(_normal, getattr(sys.modules.get(name), "__path__", ()))
+    }
+    others = {name for name in _paths(sources) if name in sys.modules} - set(own) | folders - ours
+    anew = {folder for folder in folders if any(_is_within(name, folder) for name in others)}
+    return {name for name in {*own, *ours} if not any(_is_within(name, folder) for folder in anew)}
+
+
+def _folders(sources: Sources) -> set[str]:
+    """The packages above the job's modules that have no __init__.py."""
+    names = _paths(sources)
+    parts = [name.split(".") for name in names]
+    return {".".join(each[:count]) for each in parts for count in range(1, len(each))} - set(names)
+
+
+def _is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def _normal(path: object) -> str:
+    return posixpath.abspath(str(path))
+
+
+def _has_older(sources: Sources, own: Mapping[str, tuple[ModuleType, str]]) -> bool:
+    return any(
+        _is_older(module, _digest(sources, path), sources.contents[path]) for module, path in own.values()
+    )
 
 
 def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:

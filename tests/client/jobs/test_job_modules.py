@@ -339,3 +339,46 @@ def test_a_programs_own_modules_are_there_after_a_submission(
     assert isinstance(job.definition, JobDefinition)
     assert list(job.definition.map(0, "a b")) == [("a b", 1)]
     assert sys.modules["tools_of_job"] is module
+
+
+BARE = GOOD.replace("from helpers_of_job.splitting import split", "import FOLDER.splitting").replace(
+    "split(line)", "FOLDER.splitting.split(line)"
+)
+
+
+@pytest.mark.parametrize("bare", ["bare_of_job", "bare_above.bare_of_job"])
+def test_jobs_of_one_program_share_a_folder_without_an_init(
+    bare: str, tmp_path: Path, files: OsFileSystem
+) -> None:
+    """It is a package that nobody imports by itself: its modules would be there, and it would not know them."""
+    (tmp_path / bare.replace(".", "/")).mkdir(parents=True)
+    (tmp_path / bare.replace(".", "/") / "splitting.py").write_text("def split(line): return [line]\n")
+    for name in ("first_bare", "second_bare"):
+        source = BARE.replace("FOLDER", bare) + f"{bare}.splitting.split('')\n"
+        (tmp_path / f"{name}.py").write_text(source)
+        job = load_job(f"{name}.py:count", files, str(tmp_path))
+        assert isinstance(job.definition, JobDefinition)
+        assert list(job.definition.map(0, "a b")) == [("a b", 1)]
+
+
+def test_folders_of_one_name_without_an_init_each_give_their_own_modules(
+    tmp_path_factory: pytest.TempPathFactory, files: OsFileSystem
+) -> None:
+    for at in "ab":
+        folder = tmp_path_factory.mktemp(at)
+        (folder / "double_bare" / "inner").mkdir(parents=True)
+        (folder / "double_bare" / "inner" / "splitting.py").write_text(f"def split(line): return [{at!r}]\n")
+        (folder / "bare_job.py").write_text(BARE.replace("FOLDER", "double_bare.inner"))
+        job = load_job("bare_job.py:count", files, str(folder))
+        assert isinstance(job.definition, JobDefinition)
+        assert list(job.definition.map(0, "")) == [(at, 1)]
+
+
+def test_a_programs_modules_are_there_again_after_a_job_that_takes_its_folder_off_the_path(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "off_path.py").write_text(GOOD)
+    module = _imported("off_path", folder, monkeypatch)
+    (folder / "off_path.py").write_text(f"{GOOD}\nimport sys\nsys.path.pop(0)\n")
+    load_job("off_path.py:count", files, str(folder))
+    assert sys.modules["off_path"] is module

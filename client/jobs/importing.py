@@ -195,7 +195,7 @@ def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:
     return {
         name: (module, path)
         for name, module, path in present
-        if module is not None and getattr(module, "__file__", None) == f"{sources.root}/{path}"
+        if module is not None and _normal(getattr(module, "__file__", "")) == f"{sources.root}/{path}"
     }
 
 

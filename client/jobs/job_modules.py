@@ -92,8 +92,8 @@ def imported_job(found: FoundJob) -> LoadedJob:
     sources, target = found.sources, found.target
     in_file = _job_in(module_of(sources), found.name, sources.path)
     definition = in_file if isinstance(target, str) else target
-    if definition.made_at.module == "__main__" and definition.made_at.is_source(sources.own):
-        in_file = definition  # what a script says may be another at each run: a time, say
+    if definition.made_at.module != sources.module and definition.made_at.is_source(sources.own):
+        in_file = definition  # a script, or by another name; what it says may be another at each run: a time
     return LoadedJob(sources.root, sources.module, found.name, definition, sources.bundle, in_file)
 
 

@@ -379,6 +379,31 @@ def test_a_programs_modules_are_there_again_after_a_job_that_takes_its_folder_of
 ) -> None:
     (folder / "off_path.py").write_text(GOOD)
     module = _imported("off_path", folder, monkeypatch)
-    (folder / "off_path.py").write_text(f"{GOOD}\nimport sys\nsys.path.pop(0)\n")
+    (folder / "off_path.py").write_text(f"{GOOD}\nimport sys\nsys.path[:] = sys.path[2:]\n")
     load_job("off_path.py:count", files, str(folder))
     assert sys.modules["off_path"] is module
+
+
+TIMED = "import uuid\n" + GOOD.replace("reduce=total", "reduce=total, params={'at': str(uuid.uuid4())}")
+
+
+def test_a_module_whose_path_is_not_normal_is_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a script puts the folder above its own on the path."""
+    (folder / "timed_job.py").write_text(TIMED)
+    module = _imported("timed_job", folder / "helpers_of_job" / "..", monkeypatch)
+    assert load_job(module.count, files, "/").in_file is module.count
+
+
+def test_a_module_that_was_imported_by_another_name_is_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings may be others at each import: nobody has changed its file."""
+    (folder / "bare_of_jobs").mkdir()
+    (folder / "bare_of_jobs" / "timed_inner.py").write_text(TIMED)
+    monkeypatch.syspath_prepend(folder / "bare_of_jobs")
+    module = _imported("bare_of_jobs.timed_inner", folder, monkeypatch)
+    monkeypatch.syspath_prepend(folder)
+    (folder / "bare_of_jobs" / "helpers_of_job").symlink_to(folder / "helpers_of_job")
+    assert load_job(module.count, files, "/").in_file is module.count

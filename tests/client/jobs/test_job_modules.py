@@ -407,3 +407,31 @@ def test_a_module_that_was_imported_by_another_name_is_the_programs_own(
     monkeypatch.syspath_prepend(folder)
     (folder / "bare_of_jobs" / "helpers_of_job").symlink_to(folder / "helpers_of_job")
     assert load_job(module.count, files, "/").in_file is module.count
+
+
+def test_a_package_that_runs_its_job_by_name_while_it_is_imported_does_not_hang(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's thread would wait for the package, and the package for the client's thread."""
+    (folder / "waiting_package").mkdir()
+    (folder / "waiting_package" / "jobs.py").write_text(GOOD)
+    (folder / "waiting_package" / "__init__.py").write_text("from waiting_package import app\n")
+    (folder / "waiting_package" / "app.py").write_text(
+        "import asyncio\n"
+        "from ringmill.client.jobs.job_packing import loaded_meanwhile\n"
+        "from ringmill.cluster.adapters.files.os_files import OsFileSystem\n"
+        "from contextlib import closing\n"
+        "asyncio.run(loaded_meanwhile('waiting_package.jobs:count', lambda: closing(OsFileSystem())))\n"
+    )
+    told: list[Exception] = []
+
+    def run() -> None:
+        try:
+            _imported("waiting_package", folder, monkeypatch)
+        except InvalidArgument as error:
+            told.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert ["while it is being imported" in str(each) for each in told] == [True]

@@ -36,8 +36,9 @@ _one_at_a_time = threading.Lock()  # sys.path and sys.modules are those of all t
 _importing: ContextVar[str] = ContextVar("importing", default="")  # also in the clients that its file makes
 _kept: dict[str, tuple[str, ModuleType]] = {}
 """By path the module of a job, with the SHA-256 of the bundle whose sources it was made of."""
-_seen: WeakKeyDictionary[ModuleType, bytes] = WeakKeyDictionary()
-"""The SHA-256 of each module's source when a job that needs it was first submitted."""
+_seen: WeakKeyDictionary[ModuleType, tuple[object, bytes]] = WeakKeyDictionary()
+"""The SHA-256 of each module's source when a job that needs it was first submitted since the module was
+loaded, and its spec, which a reload makes anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,35 @@ def module_of(sources: Sources) -> ModuleType:
     """
     if outer := _importing.get():
         raise _unguarded(outer)
-    digest, module = _kept.get(sources.path, ("", None))
-    if module is not None and digest == sources.bundle.sha256:
+    if (module := _kept_module(sources)) is not None:
         return module
     for present, _ in _own_modules(sources).values():
         check_is_imported(present)
     with _one_at_a_time, _put_aside(sources):
         module = _imported(sources)
         for present, path in _own_modules(sources).values():
-            _seen[present] = _digest(sources, path)
+            _seen[present] = (present.__spec__, _digest(sources, path))
         _kept.pop(sources.path, None)
         _kept[sources.path] = (sources.bundle.sha256, module)
         if len(_kept) > _MOST_KEPT:
             del _kept[next(iter(_kept))]
     return module
+
+
+def _kept_module(sources: Sources) -> ModuleType | None:
+    """The module that was made of these sources, unless it was reloaded as something else since, or the
+    program's own are made of them by now."""
+    digest, module = _kept.get(sources.path, ("", None))
+    if module is None or digest != sources.bundle.sha256:
+        return None
+    own = _own_modules(sources)
+    present, _ = own.get(sources.module, (None, ""))
+    if not _has_older(sources, own):
+        if present is not module and sources.module in _staying(sources, own):
+            return None
+    elif present is module:
+        return None
+    return None if _is_older(module, sha256(sources.own).digest(), sources.own) else module
 
 
 def kept_modules() -> list[ModuleType]:
@@ -186,7 +202,11 @@ def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
     made = [job.made_at for job in jobs if job.made_at.module == module.__name__]
     if made and type(getattr(module.__spec__, "loader", None)) is SourceFileLoader:
         return not any(each.is_source(source) for each in made)
-    return _seen.setdefault(module, digest) != digest
+    spec, seen = _seen.get(module, (None, b""))
+    if module not in _seen or spec is not module.__spec__:
+        _seen[module] = (module.__spec__, digest)
+        return False
+    return seen != digest
 
 
 def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:

@@ -435,3 +435,41 @@ def test_a_package_that_runs_its_job_by_name_while_it_is_imported_does_not_hang(
     thread.start()
     thread.join(5)
     assert ["while it is being imported" in str(each) for each in told] == [True]
+
+
+def test_a_module_that_was_reloaded_is_not_taken_for_what_it_was_at_its_first_submission(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload changes the module in its place; then the edit of the file is undone."""
+    path = folder / "reloaded_job.py"
+    path.write_text(GOOD)
+    module = _imported("reloaded_job", folder, monkeypatch)
+    assert load_job(module.count, files, "/").in_file is module.count
+    before = module.count.reducers
+    path.write_text(GOOD.replace("reduce=total", "reduce=total, reducers=8"))
+    importlib.reload(module)
+    path.write_text(GOOD)
+    by_object = load_job(module.count, files, "/")
+    by_name = load_job("reloaded_job.py:count", files, str(folder))
+    assert isinstance(by_object.in_file, JobDefinition)
+    assert isinstance(by_name.definition, JobDefinition)
+    assert module.count.reducers == 8
+    assert by_object.in_file.reducers == by_name.definition.reducers == before != 8
+
+
+@pytest.mark.parametrize("is_submitted_between", [True, False])
+def test_modules_that_were_reloaded_after_an_edit_are_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch, *, is_submitted_between: bool
+) -> None:
+    """As a notebook does: records would be of classes that are not the program's."""
+    (folder / "reloaded_user.py").write_text(GOOD.replace("helpers_of_job.splitting", "reloaded_helper"))
+    (folder / "reloaded_helper.py").write_text("def split(line): return [line]\n")
+    monkeypatch.delitem(sys.modules, "reloaded_helper", raising=False)
+    user = _imported("reloaded_user", folder, monkeypatch)
+    assert load_job("reloaded_user.py:count", files, str(folder)).definition is user.count
+    (folder / "reloaded_helper.py").write_text("# edited\ndef split(line): return [line]\n")
+    if is_submitted_between:
+        assert load_job("reloaded_user.py:count", files, str(folder)).definition is not user.count
+    for module in (sys.modules["reloaded_helper"], user):
+        importlib.reload(module)
+    assert load_job("reloaded_user.py:count", files, str(folder)).definition is user.count

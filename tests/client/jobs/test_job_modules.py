@@ -350,7 +350,7 @@ BARE = GOOD.replace("from helpers_of_job.splitting import split", "import FOLDER
 def test_jobs_of_one_program_share_a_folder_without_an_init(
     bare: str, tmp_path: Path, files: OsFileSystem
 ) -> None:
-    """It is a package that nobody imports by itself: its modules would be there, and it would not know them."""
+    """It is a package that nobody imports by itself: its modules would be there, unknown to it."""
     (tmp_path / bare.replace(".", "/")).mkdir(parents=True)
     (tmp_path / bare.replace(".", "/") / "splitting.py").write_text("def split(line): return [line]\n")
     for name in ("first_bare", "second_bare"):

@@ -55,6 +55,7 @@ EVENTS: Final = {
     "%s has been down for %.0f s and loses its vote": "topology.vote_lost",
     "the vote of %s, down for %.0f s, is not passed on: %s": "topology.vote_kept",
     "cluster %s goes on as %s without this disk": "topology.given_up",
+    "what topology epoch %s has accepted is not known: %s": "topology.accepted_unknown",
     "cluster %s goes on as %s without %s: their loss was accepted": "topology.loss_accepted",
     "%s, and the median of %d nodes agrees with it: going on": "clock.jump_shared",
     "the plan is given up: %s": "moves.given_up",

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from ringmill.client.administration.status import cluster_status
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import HEAL
+from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ring.replacement import estimated_keys
 from ringmill.cluster.wire.stubs.repair_pb2 import HealRequest
@@ -27,7 +29,8 @@ class HealingView:
     an estimate of how many keys those of `waiting` have.
 
     Of the partitions `alone` no other owner helps.  Owners that are `silent` do not answer, and their disks
-    were not given up: they may be back in a moment."""
+    were not given up: they may be back in a moment.  Those `in_doubt` answer here, and do not say that they
+    wait with each of these partitions, too: they may have them, and only `node` may not reach them."""
 
     node: str
     unfilled: int
@@ -35,6 +38,7 @@ class HealingView:
     keys: int
     alone: tuple[int, ...] = ()
     silent: tuple[str, ...] = ()
+    in_doubt: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -64,6 +68,22 @@ async def ask_healing(
     ]
     missing = {owner for owners in waiting.values() for owner in owners}
     answering = {each.id for each in seen.nodes if each.pid is not None}
-    members = [each for each in topology.members if each.id in missing - answering - {told.node}]
-    silent = tuple(sorted(each.id for each in members if not each.is_given_up))
-    return HealingView(told.node, told.unfilled, waiting, keys, tuple(alone), silent)
+    members = [each for each in topology.members if each.id in missing and each.id != told.node]
+    standing = sorted(each.id for each in members if not each.is_given_up)
+    silent = tuple(each for each in standing if each not in answering)
+    asked = {each: [at for at in alone if each in waiting[at]] for each in standing if each in answering}
+    wait = await gather_all(_waits(directory, each, asked[each], timeout_s) for each in asked)
+    in_doubt = tuple(each for each, waits in zip(asked, wait, strict=True) if not waits)
+    return HealingView(told.node, told.unfilled, waiting, keys, tuple(alone), silent, in_doubt)
+
+
+async def _waits(directory: Directory, node: NodeId, partitions: Collection[int], timeout_s: float) -> bool:
+    """Whether a member says that it waits for others itself, with each of these partitions."""
+    topology = directory.topology
+    if topology is None or not partitions:
+        return not partitions
+    try:
+        told = await directory.link(topology.member(node).address).call(HEAL, HealRequest(), timeout_s)
+    except RingmillError:
+        return False
+    return {each.partition for each in told.short}.issuperset(partitions)

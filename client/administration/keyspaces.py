@@ -4,7 +4,8 @@ A change is decided by the voters of the cluster as its next topology epoch.  Wh
 serves the keyspace as it is then, and so does this client.  All calls can be made again.  Who
 changes a keyspace that is there names it by its id, and each request says which epoch this client knew when
 it was sent: one that lies at a node while the keyspace is changed is refused there, and one whose caller
-still waits is sent again (rule T12: docs/protocol/topology.md).  Promises: docs/guarantees.md.
+still waits is sent again under a newer epoch, unless it may have been made (rule T12:
+docs/protocol/topology.md).  Promises: docs/guarantees.md.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from ringmill.client.arguments import (
     checked_ttl_ms,
 )
 from ringmill.client.routing.links import LIST_KEYSPACES, Method
+from ringmill.client.routing.retries import FIRST_PAUSE_S, LONGEST_PAUSE_S, is_worth_sending
 from ringmill.client.routing.router import Prepare, Router
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, RingmillError, WrongEpoch
 from ringmill.cluster.wire.stubs import keyspaces_pb2 as pb
 
 __all__ = ["AsyncKeyspaces", "KeyspaceInfo", "Quorum"]
@@ -71,7 +73,8 @@ class AsyncKeyspaces:
 
     Every change raises QuorumNotReached, which names the voters that did not answer, DeadlineExceeded or
     Unavailable; with the outcome "unknown" it may have been made, or may still be, until the keyspace is
-    changed otherwise.  WrongEpoch, when others change it each time before: make the call again.
+    changed otherwise.  WrongEpoch, when others change it each time before until the deadline: make the call
+    again.
     """
 
     def __init__(self, router: Router) -> None:
@@ -114,8 +117,11 @@ class AsyncKeyspaces:
             quorum=checked_name("quorum", quorum),
         )
 
+        asked = _AskedUnder()
+
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms, epoch=epoch)
+            under = asked.under(epoch, attempt)
+            return pb.CreateKeyspaceRequest(settings=settings, timeout_ms=timeout_ms, epoch=under)
 
         left = self._time(timeout)
         if not self._router.directory.asked_epoch:
@@ -146,8 +152,10 @@ class AsyncKeyspaces:
         if durability is not None:
             request.durability = checked_durability(durability)
 
+        asked = _AskedUnder()
+
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            sent = pb.AlterKeyspaceRequest(timeout_ms=timeout_ms, epoch=epoch)
+            sent = pb.AlterKeyspaceRequest(timeout_ms=timeout_ms, epoch=asked.under(epoch, attempt))
             sent.MergeFrom(request)
             return sent
 
@@ -214,10 +222,36 @@ class AsyncKeyspaces:
 
     async def _ask(self, method: Method[Answer], prepare: Prepare, timeout_s: float) -> Answer:
         """Send it, and learn the topology in which it is so."""
-        until = asyncio.get_running_loop().time() + timeout_s
-        answer = await self._router.ask(method, prepare, timeout_s=timeout_s)
-        await self._router.directory.catch_up(answer.epoch, until - asyncio.get_running_loop().time())
+        left = self._time(timeout_s)
+        bound_s = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await self._router.ask(method, prepare, timeout_s=left())
+                break
+            except WrongEpoch as error:  # each refusal means that another one was made
+                pause_s = bound_s * self._router.entropy.uniform("client.retry")
+                if error.outcome != "failed" or not is_worth_sending(left() - pause_s, timeout_s):
+                    raise
+            await asyncio.sleep(pause_s)
+            bound_s = min(2 * bound_s, LONGEST_PAUSE_S)
+        await self._router.directory.catch_up(answer.epoch, left())
         return answer
+
+
+class _AskedUnder:
+    """The epoch under which a change is sent that would be made anew if it were sent under a newer one.
+
+    Once an attempt may have been made, whoever changed the keyspace since may have seen it: the next one goes
+    out under the same epoch.  A node that finds all as wanted answers it, and no node makes it over theirs.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = 0
+
+    def under(self, newest: int, attempt: int) -> int:
+        if not attempt:
+            self._epoch = newest
+        return self._epoch
 
 
 def _found(name: str, answer: pb.ListKeyspacesResponse) -> pb.KeyspaceSettings:

@@ -26,7 +26,7 @@ from ringmill.client.administration.moves_view import (
 from ringmill.client.administration.status import cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
-from ringmill.client.routing.router import Prepare, Router
+from ringmill.client.routing.router import Prepare, Router, Target
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.document import UNTOLD_VERSION
@@ -186,7 +186,8 @@ class AsyncMembers:
                 add=fresh, remove=remove, dead=dead, weights=weights, zones=zones, timeout_ms=timeout_ms
             )
 
-        return await self._changed(CHANGE, prepare, until)
+        gone_at = frozenset(topology.member(node).address for node in gone)
+        return await self._changed(CHANGE, prepare, until, others_than=gone_at)
 
     async def moves(self, *, timeout: Seconds | None = None) -> MovesView:
         """What moves now, and what it waits for.  Raises Unavailable when no member answers."""
@@ -213,9 +214,16 @@ class AsyncMembers:
         return await self._changed(STEER, prepare, self._until(timeout))
 
     async def _changed(
-        self, method: Method[ChangeMembersResponse], prepare: Prepare, until: float
+        self,
+        method: Method[ChangeMembersResponse],
+        prepare: Prepare,
+        until: float,
+        *,
+        others_than: frozenset[str] = frozenset(),
     ) -> MembersChanged:
-        answer = await self._router.ask(method, prepare, timeout_s=self._left(until))
+        """Asked of others than those that are said to be gone: one whose host was taken over may answer."""
+        target = Target("", b"", others_than=others_than) if others_than else None
+        answer = await self._router.ask(method, prepare, target=target, timeout_s=self._left(until))
         await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
         return MembersChanged(answer.epoch, answer.changed)
 

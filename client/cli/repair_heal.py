@@ -46,8 +46,8 @@ def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ..
 
     Bring these owners back if you can.  If they are gone permanently, or have lost the same keys,
     --accept-data-loss fills NODE from the owners that are left and what survived on it, and waits for the
-    end (--timeout).  Where no other owner is left, and one does not answer, name those that are gone by
-    --without.
+    end (--timeout).  Where no other owner is left, and one may still have the keys, name all that NODE is
+    not to wait for by --without.
     """
     if names and not accepts_loss:
         raise InvalidArgument("--without gives up what these owners have", hint="add --accept-data-loss")
@@ -69,26 +69,35 @@ async def _look(settings: Settings, node: str) -> HealingView:
 
 
 def _check_named(view: HealingView, names: tuple[str, ...]) -> None:
-    """Raise InvalidArgument when a partition would be filled from nobody, and an owner that may be back in a
-    moment was not named."""
-    unnamed = [owner for owner in view.silent if owner not in names]
-    if names or not view.alone or not unnamed:
+    """Raise InvalidArgument when a partition would be filled from nobody, and an owner that may have it was
+    not named: it may be back in a moment, or only be out of the node's reach.
+
+    The hint has all that are waited for: those that were not named would be waited for as ever."""
+    if names or not view.alone or not (view.silent or view.in_doubt):
         return
-    named = " ".join(f"--without {each}" for each in unnamed)
+    named = " ".join(f"--without {each}" for each in view.missing)
+    why = [f"{', '.join(view.silent)} does not answer"] if view.silent else []
+    why += [f"{view.node} does not reach {', '.join(view.in_doubt)}, or not yet"] if view.in_doubt else []
     raise InvalidArgument(
-        f"{', '.join(unnamed)} does not answer, and no other owner is left of {len(view.alone)} partitions",
-        hint=f"start it again, or name each owner that is gone: {named}",
+        f"{', '.join(why)}, and no other owner is left of {len(view.alone)} partitions",
+        hint=f"bring what is whole back within reach of {view.node}; or name all that it is not to wait for, "
+        f"and what they have is lost: {named}",
     )
 
 
 async def _heal(settings: Settings, node: str, plan: HealingView, names: tuple[str, ...]) -> HealingView:
-    """Only for what was shown: owners that other partitions wait for meanwhile are waited for."""
+    """Only for what was shown: owners that other partitions wait for meanwhile are waited for, unless they
+    were named."""
     until = time.monotonic() + (settings.timeout or HEAL_S)
     async with open_client(settings) as db:
-        view = await db.members.heal_without(node, names or plan.missing)
+        view, known = await db.members.heal_without(node, names or plan.missing), {*plan.waiting}
         while view.unfilled and time.monotonic() < until and not set(view.missing) - set(plan.missing):
             await asyncio.sleep(LOOK_S)
             view = await db.members.healing(node)
+            named = sorted({*names}.intersection(view.missing))
+            if named and not known.issuperset(view.waiting):  # those had not been tried when it was told
+                known.update(view.waiting)
+                view = await db.members.heal_without(node, named)
         return view
 
 
@@ -113,6 +122,7 @@ def _show(settings: Settings, view: HealingView) -> None:
             "keys": view.keys,
             "alone": list(view.alone),
             "silent": list(view.silent),
+            "in_doubt": list(view.in_doubt),
         }
         output.show(settings, document, (), ())
     elif not view.unfilled:

@@ -62,12 +62,14 @@ been done)."""
 class Target:
     """The key of a request, and its keyspace: all that routing needs to know.
 
-    A request about a part of a partition names the partition in place of a key.
+    A request about a part of a partition names the partition in place of a key.  One that any node may answer
+    but some is for `others_than` these addresses.
     """
 
     keyspace: str
     key: bytes
     partition: PartitionId | None = None
+    others_than: frozenset[str] = frozenset()
 
 
 class Router:
@@ -319,6 +321,9 @@ class Router:
     def _candidates(self, target: Target | None, turn: int = 0) -> list[str]:
         if target is None:
             return self.directory.addresses()
+        if target.others_than:
+            everybody = self.directory.addresses()
+            return [each for each in everybody if each not in target.others_than] or everybody
         if target.partition is not None:
             return self.directory.addresses_of(target.partition)
         return self.directory.addresses_for(target.keyspace, target.key, turn)

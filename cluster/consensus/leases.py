@@ -45,6 +45,7 @@ _LOOKS: Final = 6
 _SHORTEST_PAUSE_S: Final = 0.05
 _ONE_TRY_S: Final = 1.0  # for each request of who waits no longer, or less
 _LONGEST_WAIT_S: Final = 30 * 86400.0
+_TERMS_LEFT_OUT: Final = 10**9  # more than holders there can have been that one node has not heard of
 
 
 class _Seen(Protocol):
@@ -81,7 +82,8 @@ class AsyncLease:
         entropy: Entropy,
         former_term: int = 0,
     ) -> None:
-        """`former_term`: of a holder that there was, should the register have been lost since."""
+        """`former_term`: of a holder that there was, should the register have been lost since.  Later ones
+        that others know of are left out then, too (rule J29)."""
         self.name = name
         self._former_term = former_term
         self.term = 0
@@ -215,7 +217,8 @@ class AsyncLease:
             watch.see(found.version, present.duration_ms / 1000, now)
             if left_s := watch.left_s(now):
                 return min(left_s, max(_SHORTEST_PAUSE_S, self._duration_s / _LOOKS))
-        term = max(present.term, self._former_term) + 1
+        is_lost = present.term < self._former_term  # terms only grow, but by a loss that was accepted
+        term = self._former_term + _TERMS_LEFT_OUT if is_lost else present.term + 1
         await self._set(self._record._replace(term=term, renewal=0), found.version, deadline)
         return None
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Priority, Transport
@@ -104,15 +104,19 @@ class Recovering:
         return current
 
     async def _accepted_by(self, node: NodeId) -> EpochAnswer:
-        """Nothing when it is of an earlier release.  Raises what the call raises."""
+        """Nothing when it is of an earlier release.
+
+        Raises what the call raises: whose vote cannot be read may have accepted a document all the same.
+        """
         try:
             answer = await self._transport.call(
                 node, EPOCH_ACCEPTED, b"", timeout_s=_AGAIN_TIMEOUT_S, priority=Priority.CONTROL
             )
             return EpochAnswer.decode(answer)
-        except RingmillError as error:
+        except ProtocolMismatch as error:
             if not error.was_told:
                 raise
+            _log.warning("what topology epoch %s has accepted is not known: %s", node, error)
             return EpochAnswer()
 
     async def _check_gone_over(self, made: Topology) -> None:

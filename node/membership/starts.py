@@ -142,6 +142,9 @@ class Starts:
         known = self._remembered.get(seat.disk)
         return known is not None and await self._is_alive(seat.node, known.start)
 
+    def is_own(self, seat: Owner) -> bool:
+        return seat.disk == self._announcement.disk
+
     # This node's own start.
 
     async def run(self) -> None:

@@ -102,12 +102,14 @@ class Healing:
     @property
     def owned(self) -> int:
         """The number of partitions that this node owns."""
-        return sum(part.kind is PartKind.COPY for part in self._layout().parts)
+        return sum(part.kind is PartKind.COPY for part in self._layout_by_document().parts)
 
     @property
     def unfilled(self) -> int:
-        """Of how many partitions something is still to be filled from other owners."""
-        marks, layout = self._engine.corrupt_ranges(), self._layout()
+        """Of how many partitions something is still to be filled from other owners.
+
+        A node that does not serve tells it, too: where most are lost, operators go by it (rule T9)."""
+        marks, layout = self._engine.corrupt_ranges(), self._layout_by_document()
         parts = [part for start, end in _joined(marks) for part in layout.within(start, end)]
         return len({part.partition for part in parts if part.kind in _MERGED})
 
@@ -195,7 +197,10 @@ class Healing:
 
     def _layout(self) -> Layout:
         """Only control state may be healed by a node that does not serve: its topology may be an old one."""
-        topology = self._topology.current if self._topology.serving else None
+        return self._layout_by_document() if self._topology.serving else layout_of(None, self._node)
+
+    def _layout_by_document(self) -> Layout:
+        topology = self._topology.current
         epoch = topology.epoch if topology is not None else 0
         if self._known is None or self._known[0] != epoch:
             self._known = epoch, layout_of(topology, self._node)
@@ -239,7 +244,7 @@ class Healing:
         others = [node for node in part.row.whole if node != self._node]
         self.loss.check_has_source(self._node, others)
         usual = self._usual_sources(part.row, others)
-        need = self.loss.sources_needed(others, usual)
+        need = self.loss.sources_needed(part.partition, others, usual)
         if need < part.row.size - self._least_w() + 1:
             why = "as a loss was accepted" if self.loss.given_up else "all there are"
             self._tell_once(f"{part} is healed from {need} other owners, {why}")
@@ -300,8 +305,8 @@ class Healing:
                     failures[node] = "silent"
                 else:
                     group.create_task(ask(node))
-        if not self.loss.are_enough(pages, others, usual):
-            need = self.loss.sources_needed(others, usual)
+        if not self.loss.are_enough(partition, pages, others, usual):
+            need = self.loss.sources_needed(partition, others, usual)
             why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
             raise Unavailable(
                 f"{need} other owners are needed, {len(pages)} answered ({why})",

@@ -132,7 +132,7 @@ class RegisterHealing:
 
         Raises Unavailable when these are too few.
         """
-        assert part.row is not None
+        assert part.partition is not None and part.row is not None
         others = [node for node in part.row.whole if node != self._node]
         self._loss.check_has_source(self._node, others)
         pages: dict[NodeId, RegistersPage] = {}
@@ -145,8 +145,8 @@ class RegisterHealing:
 
         await gather_all(ask(node) for node in others if node not in failures)
         usual = sources_needed(part.row)
-        if not self._loss.are_enough(pages, others, usual):
-            need = self._loss.sources_needed(others, usual)
+        if not self._loss.are_enough(part.partition, pages, others, usual):
+            need = self._loss.sources_needed(part.partition, others, usual)
             why = (
                 "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
                 or "there are no more"

@@ -103,13 +103,18 @@ class MembersService:
         """Look at members whose disks are said to be gone; how many seconds that took.
 
         The operator's machine may not reach one that is well.  Raises InvalidArgument when one of them
-        answers this node on that disk, Unavailable when the members have not found it down (rule M2).
+        answers this node on that disk, Unavailable when the members have not found it down (rule M2), or
+        it is this node.
         """
         topology = self._membership.topology.current
         members = topology.members if dead and topology is not None else ()
         seats = [
             each.seat for each in members if each.id in dead and each.state != "gone" and not each.is_given_up
         ]
+        if own := [seat.node for seat in seats if self._membership.starts.is_own(seat)]:
+            raise Unavailable(
+                f"{own[0]} was asked to give itself up", hint="ask another member", outcome="failed"
+            )
         began_s = asyncio.get_running_loop().time()
         await self._check_silent(seats)
         liveness = self._membership.liveness

@@ -2,6 +2,7 @@
 
 Healing waits for enough other owners, however long (rule H6).  Where some of them have lost the same
 range or are gone, only a person can say that what they alone had is given up.  The word names these owners.
+From none of them a partition is filled only if it was waiting for all of them when they were named.
 It holds for what is damaged until all of it is healed, or until this node stops; a lifted fence is durable,
 so after a stop the word is given again for the rest.
 
@@ -30,6 +31,7 @@ class AcceptedLoss:
 
     def __init__(self) -> None:
         self._given_up: frozenset[NodeId] = frozenset()
+        self._without: dict[PartitionId, frozenset[NodeId]] = {}  # those that it waited for when named
         self._short: dict[tuple[PartitionId | None, PartKind], list[_Waiting]] = {}
 
     @property
@@ -49,30 +51,44 @@ class AcceptedLoss:
 
     def accept(self, nodes: Collection[NodeId]) -> None:
         """Heal without these.  Raises InvalidArgument for one that no partition waits for."""
-        waited_for = frozenset().union(*self.short.values())
+        short, named = self.short, frozenset(nodes)
+        waited_for = frozenset().union(*short.values())
         if needless := sorted(set(nodes) - waited_for):
             raise InvalidArgument(
                 f"no damaged partition waits for {', '.join(needless)}",
                 hint="look again: healing waits for "
                 + (", ".join(sorted(waited_for)) if waited_for else "nobody"),
             )
-        self._given_up |= frozenset(nodes)
+        self._given_up |= named
+        for partition, missing in short.items():
+            self._without[partition] = self._without.get(partition, frozenset()) | (missing & named)
 
-    def sources_needed(self, others: Collection[NodeId], usual: int) -> int:
+    def sources_needed(self, partition: PartitionId, others: Collection[NodeId], usual: int) -> int:
         """How many of the other owners have to be merged in."""
-        return min(usual, sum(node not in self._given_up for node in others))
+        needed = sum(node not in self._given_up for node in others)
+        return min(usual, needed or int(not self._needs_none(partition, others)))
+
+    def _needs_none(self, partition: PartitionId, others: Collection[NodeId]) -> bool:
+        """Whether no other owner could help with it as they were given up: one that was given up for another
+        partition may be silent for a moment."""
+        return self._without.get(partition, frozenset()).issuperset(others)
 
     def check_has_source(self, node: NodeId, others: Collection[NodeId]) -> None:
         """Raises Unavailable for the only owner of a range, unless a loss of its own is accepted."""
         if not others and node not in self._given_up:
             raise Unavailable("no other owner has a copy of it", detail={"missing": [node]})
 
-    def are_enough(self, told: Collection[NodeId], others: Collection[NodeId], usual: int) -> bool:
+    def are_enough(
+        self, partition: PartitionId, told: Collection[NodeId], others: Collection[NodeId], usual: int
+    ) -> bool:
         """Whether what these have told may be merged in: `usual` of the others, or all but those given up.
 
         One that was given up and is back makes up for none that was not.
         """
-        return len(told) >= usual or all(node in told for node in others if node not in self._given_up)
+        if len(told) >= usual:
+            return True
+        is_any = bool(told) or self._needs_none(partition, others)
+        return is_any and all(node in told for node in others if node not in self._given_up)
 
     def note(self, part: Part, error: Exception) -> None:
         """A part could not be healed now."""
@@ -90,6 +106,7 @@ class AcceptedLoss:
     def end(self) -> None:
         """Nothing is damaged any more."""
         self._given_up = frozenset()
+        self._without.clear()
         self._short.clear()
 
 

@@ -68,6 +68,7 @@ def _broken(adopted: Sequence[Adopted], calls: Sequence[KeyspaceCall]) -> Iterat
     yield from _derived(chain)
     yield from _answered(chain, calls)
     yield from _in_turn(chain, calls)
+    yield from _once(chain, calls)
     yield from _in_time(calls)
     yield from _certain(chain, calls)
 
@@ -153,6 +154,21 @@ def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Itera
                     "it was over when an earlier change of it was asked for"
                 )
             latest[name] = max([asked, *sorted(each.invoked for each in askers)[:1]])
+
+
+def _once(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
+    """No create or alter is made a second time, over a change that came after the first (T12)."""
+    made_in: dict[tuple[str, int], int] = {}
+    for epoch in sorted(chain):
+        if epoch - 1 not in chain:
+            continue
+        for name, kind, _ in _changes(chain, epoch, calls):
+            if kind == "drop":
+                continue
+            mine = (name, chain[epoch].keyspace_named(name).ttl_ms)
+            first = made_in.setdefault(mine, epoch)
+            if first != epoch:
+                yield f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name} that epoch {first} had"
 
 
 def _changes(

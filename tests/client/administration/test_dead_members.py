@@ -13,13 +13,16 @@ import pytest
 from ringmill.client.administration import member_plans
 from ringmill.client.administration.member_plans import check_dead
 from ringmill.client.administration.members import AsyncMembers
+from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import IDENTIFY
+from ringmill.client.routing.router import Router
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
-from ringmill.cluster.wire.stubs.members_pb2 import ChangeMembersResponse
+from ringmill.cluster.wire.stubs.members_pb2 import ChangeMembersRequest, ChangeMembersResponse
 from ringmill.cluster.wire.stubs.membership_pb2 import MemberView, StatusResponse
-from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyResponse
+from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
+from tests.client.routing.test_router import FakeCluster, SteadyEntropy
 
 TOPOLOGY = first_topology(
     "some", [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7100 + at}") for at in range(1, 6)]
@@ -51,7 +54,7 @@ class Members:
 
     async def catch_up(self, epoch: int, timeout_s: float) -> None: ...
 
-    async def ask(self, method: Any, prepare: Any, timeout_s: float) -> ChangeMembersResponse:
+    async def ask(self, method: Any, prepare: Any, target: Any, timeout_s: float) -> ChangeMembersResponse:
         self.is_changed = True
         return ChangeMembersResponse(epoch=2, changed=True)
 
@@ -135,3 +138,26 @@ async def test_a_timeout_without_room_for_the_second_look_is_told_at_once() -> N
     with pytest.raises(DeadlineExceeded, match="looked at twice, 10 s apart"):
         await removed(members, timeout=5.0)
     assert not members.is_changed
+
+
+class Changing(FakeCluster):
+    """Its members change as they are told to; n1 runs on another disk."""
+
+    def answer(self, request: Any) -> Any:
+        if isinstance(request, IdentifyRequest):
+            return IdentifyResponse(node="n1", disk="f" * 32)
+        if isinstance(request, ChangeMembersRequest):
+            return ChangeMembersResponse(epoch=self.topology.epoch, changed=True)
+        return super().answer(request)
+
+
+async def test_one_that_is_said_to_be_gone_is_not_asked_for_the_change() -> None:
+    """Whoever has taken its host over would refuse it, or say that it was made."""
+    cluster = Changing()
+    first, second, *_ = cluster.nodes.values()
+    async with Directory([second.address], cluster.dial) as directory:
+        members = AsyncMembers(Router(directory, SteadyEntropy(), 1.0))
+        assert (await members.change(remove=["n1"], dead=["n1"])).changed
+        assert "Change" not in first.asked and second.asked[-1] == "Change"
+        assert (await members.change(weights={"n2": 2})).changed
+        assert first.asked[-1] == "Change", "it is the first of the members"

@@ -34,7 +34,7 @@ class Newcomer:
     async def call(self, method: Any, request: Any, timeout_s: float) -> IdentifyResponse:
         return IdentifyResponse(node="n2", disk="2" * 32, reads=self.reads)
 
-    async def ask(self, method: Any, prepare: Any, timeout_s: float) -> ChangeMembersResponse:
+    async def ask(self, method: Any, prepare: Any, target: Any, timeout_s: float) -> ChangeMembersResponse:
         self.asked = prepare(1, 1000, 0)
         return ChangeMembersResponse(epoch=2, changed=True)
 

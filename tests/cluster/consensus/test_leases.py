@@ -68,7 +68,7 @@ class World:
         self.loop = VirtualLoop(stream(1, "schedule"))
         self.register = Register()
 
-    def lease(self, duration_s: float = 6.0) -> AsyncLease:
+    def lease(self, duration_s: float = 6.0, former_term: int = 0) -> AsyncLease:
         return AsyncLease(
             "lease",
             self.register,
@@ -76,6 +76,7 @@ class World:
             duration_s=duration_s,
             clock=SimulatedClock(self.loop),
             entropy=OsEntropy(),
+            former_term=former_term,
         )
 
     @property
@@ -184,6 +185,20 @@ def test_a_holder_that_was_replaced_learns_it_by_its_next_renewal(world: World) 
         assert decode_lease(world.register.seen.value).holder == "other", "it releases only its own"
 
     world.loop.run_until_complete(story())
+
+
+def test_after_a_loss_the_terms_that_only_others_know_of_are_left_out_and_no_others(world: World) -> None:
+    async def story() -> list[int]:
+        terms = []
+        for former in (0, 1, 3, 4):  # the third one knows that the register has lost a term, or some
+            lease = world.lease(former_term=former)
+            terms.append(await lease.acquire())
+            await lease.release()
+        return terms
+
+    first, second, third, fourth = world.loop.run_until_complete(story())
+    assert (first, second, fourth) == (1, 2, third + 1)
+    assert third > 3 + 10**6
 
 
 def test_a_register_that_was_set_to_something_else_is_lost_and_left_alone(world: World) -> None:

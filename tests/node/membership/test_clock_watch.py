@@ -90,6 +90,28 @@ def test_a_jump_that_nobody_can_judge_stops_the_node_until_somebody_can() -> Non
     world.run(story())
 
 
+def test_two_that_are_left_and_differ_both_wait_until_somebody_sets_their_clocks() -> None:
+    world = World()
+
+    async def story() -> None:
+        await put(world, "n1", b"before")
+        for name in ("n1", "n2"):
+            world.cut(name, "n3")
+        for name, step_s in (("n1", 7200.0), ("n2", 3600.0)):
+            world.nodes[name].clock.jump(step_s)
+        for name in ("n1", "n2"):
+            with pytest.raises(Unavailable, match="wall clock of this node jumped"):
+                await put(world, name, b"never")
+            assert "from the median of 2 nodes" in world.nodes[name].watch.reasons[0]
+        world.nodes["n1"].clock.jump(-3600.0)  # both are an hour ahead still, and nobody says so
+        await asyncio.sleep(1.5)
+        for name in ("n1", "n2"):
+            await put(world, name, b"by " + name.encode())
+            assert not world.nodes[name].watch.reasons
+
+    world.run(story())
+
+
 def test_the_only_node_of_a_cluster_goes_on() -> None:
     world = World(1, n=1, r=1, w=1)
 

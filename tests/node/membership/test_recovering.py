@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.errors import InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import CorruptData, InvalidArgument, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring import recovery
@@ -291,6 +291,28 @@ async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that()
     made, _ = await recovering.go_on_without(lost)
     assert asked.count(NodeId("n5")) == 2
     assert made.epoch > newer.epoch > first.epoch
+
+
+@pytest.mark.parametrize("told", [ProtocolMismatch("no such method"), CorruptData("a vote")])
+async def test_only_a_member_of_an_earlier_release_has_accepted_nothing_when_it_says_no(
+    told: RingmillError, caplog: pytest.LogCaptureFixture
+) -> None:
+    told.was_told = True
+
+    async def call(*_: object, **__: object) -> bytes:
+        raise told
+
+    of_no_use: Any = None
+    peers: Any = SimpleNamespace(call=call)
+    recovering = Recovering(
+        NodeId("n1"), topology=of_no_use, voter=of_no_use, liveness=of_no_use, transport=peers
+    )
+    if isinstance(told, CorruptData):
+        with pytest.raises(CorruptData):
+            await recovering._accepted_by(NodeId("n2"))
+        return
+    assert await recovering._accepted_by(NodeId("n2")) == EpochAnswer()
+    assert "what topology epoch n2 has accepted is not known" in caplog.text
 
 
 def test_given_up_members_are_not_waited_for_when_a_clock_has_jumped() -> None:

@@ -77,6 +77,27 @@ def test_a_word_for_one_owner_is_none_for_another() -> None:
     run(story)
 
 
+def test_who_waits_with_a_silent_third_is_named_with_it() -> None:
+    """n1 and n2 have lost the same, and n3 is gone: a word for n3 alone does not heal."""
+
+    async def story(world: HealingWorld) -> None:
+        await both_wait(world)
+        await world.down("n3")
+        both, healing = {NodeId("n2"), NodeId("n3")}, world["n1"].repair.healing
+        await until(lambda: list(healing.loss.short.values()) == [both] * 16)
+        await world.inside("n1", accept(world, "n1", "n3"))
+        await asyncio.sleep(10)
+        assert healing.unfilled == 16
+        await world.inside("n1", accept(world, "n1", *both))
+        await healed(world, "n1")
+        of_n2 = world["n2"].repair.healing.loss
+        await until(lambda: list(of_n2.short.values()) == [{NodeId("n3")}] * 16)
+        await world.inside("n2", accept(world, "n2", "n3"))
+        await healed(world, "n2")
+
+    run(story)
+
+
 async def accept(world: HealingWorld, name: str, *without: str) -> None:
     world[name].repair.healing.accept_loss([NodeId(each) for each in without])
 
@@ -120,17 +141,34 @@ def test_two_lost_disks_of_five_are_filled_by_what_is_left() -> None:
 
 def test_owners_that_were_not_named_are_waited_for() -> None:
     loss, others = AcceptedLoss(), [NodeId(name) for name in ("b", "c", "d", "e")]
-    part = Part(b"", b"x", PartKind.COPY, PartitionId(7))
+    partition = PartitionId(7)
+    part = Part(b"", b"x", PartKind.COPY, partition)
     loss.note(part, Unavailable("", detail={"missing": ["b", "c"]}))
-    assert loss.sources_needed(others, 3) == 3
+    assert loss.sources_needed(partition, others, 3) == 3
     loss.accept(others[:2])
-    assert loss.sources_needed(others, 3) == 2, "both of the others"
-    assert loss.are_enough(others[2:], others, 3)
-    assert not loss.are_enough(others[1:3], others, 3), "c is back and makes up for none that was not named"
-    assert loss.are_enough(others[:3], others, 3), "enough without any word"
+    assert loss.sources_needed(partition, others, 3) == 2, "both of the others"
+    assert loss.are_enough(partition, others[2:], others, 3)
+    assert not loss.are_enough(partition, others[1:3], others, 3), (
+        "c is back and makes up for none that was not named"
+    )
+    assert loss.are_enough(partition, others[:3], others, 3), "enough without any word"
     loss.note(part, Unavailable("", detail={"missing": ["d", "e"]}))
     loss.accept(others[2:])
-    assert loss.sources_needed(others, 3) == 0
+    assert loss.are_enough(partition, (), others, 3)
+    assert loss.sources_needed(partition, others, 3) == 0
+
+
+def test_owners_that_were_given_up_for_two_partitions_leave_neither_without_any() -> None:
+    """The first is filled from n3 and the second from n2, of which one is silent for a moment then."""
+    loss, others = AcceptedLoss(), [NodeId("n2"), NodeId("n3")]
+    for number, missing in enumerate(("n2", "n3")):
+        part = Part(b"%d" % number, b"%dz" % number, PartKind.COPY, PartitionId(number))
+        loss.note(part, Unavailable("", detail={"missing": [missing]}))
+    loss.accept(others)
+    for partition in (PartitionId(0), PartitionId(1)):
+        assert loss.sources_needed(partition, others, 2) == 1
+        assert not loss.are_enough(partition, (), others, 2)
+        assert loss.are_enough(partition, others[:1], others, 2)
 
 
 def test_registers_of_a_node_alone_are_damaged_until_a_word_about_itself() -> None:

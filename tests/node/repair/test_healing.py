@@ -207,6 +207,21 @@ def test_what_only_the_damaged_node_has_is_kept() -> None:
     run(story)
 
 
+def test_a_node_whose_start_is_not_confirmed_tells_what_it_lacks() -> None:
+    """The plan of `cluster recover` goes by it where most members are lost."""
+
+    async def story(world: HealingWorld) -> None:
+        for name in ("n3", "n2"):
+            await world.down(name)
+        await world.inside("n1", world["n1"].replica.engine.fence(b"", b"\xff"))
+        await world.down("n1")
+        node = await world.up("n1")
+        assert not node.membership.topology.serving
+        assert (node.repair.healing.unfilled, node.repair.healing.owned) == (16, 16)
+
+    run(story)
+
+
 def healing_beside(*, engine: Any = None, objects: Any = None, transport: Any = None) -> Healing:
     of_no_use: Any = SimpleNamespace()
     return Healing(

@@ -38,6 +38,16 @@ def test_a_member_that_answers_the_others_is_not_given_up_whatever_its_operator_
     run(story, nodes=4)
 
 
+def test_a_member_that_is_asked_to_give_itself_up_sends_its_caller_to_another_one_at_once() -> None:
+    async def story(world: HealingWorld) -> None:
+        began_s = world.world.loop.time()
+        with pytest.raises(Unavailable, match="n3 was asked to give itself up") as refused:
+            await remove_dead(world, "n3", "n3")
+        assert refused.value.outcome == "failed" and world.world.loop.time() == began_s
+
+    run(story, nodes=4)
+
+
 def test_a_member_that_was_killed_just_now_is_given_up_once_it_is_seen_down() -> None:
     async def story(world: HealingWorld) -> None:
         world.world.nodes["n3"].kill(CrashModel.PREFIX)

@@ -97,13 +97,29 @@ def test_the_checker_sees_changes_that_were_made_late() -> None:
     made, drop = call("create", 1, 2), call("drop", 0, 3, at=3.0)
     one = with_keyspace(FIRST, "a", 1)
     back = [FIRST, one, dropped_from(one), with_keyspace(dropped_from(one), "a", 1)]
-    assert "epoch 4 has a create of keyspace a" in stories(back, [made, drop])
-    assert stories(back, [replace(made, returned=3.5), drop]) == "", "its caller waited still"
+    assert "epoch 4 has a create of keyspace a, and every one" in stories(back, [made, drop])
+    other = dropped_from(with_keyspace(FIRST, "a", 9))
+    waited = [call("create", 9, 2), replace(made, epoch=4, returned=3.5), drop]
+    assert stories([FIRST, with_keyspace(FIRST, "a", 9), other, with_keyspace(other, "a", 1)], waited) == ""
     two, three = altered_to(one, 2), altered_to(altered_to(one, 2), 3)
     alters = [call("alter", 2, 3, at=2.0, outcome="unknown"), call("alter", 3, 4, at=3.0)]
     assert stories([FIRST, one, two, three], [made, *alters]) == ""
     late = altered_to(three, 2)
-    assert "epoch 5 has an alter" in stories([FIRST, one, two, three, late], [made, *alters])
+    assert "epoch 5 has an alter of keyspace a, and every one" in stories(
+        [FIRST, one, two, three, late], [made, *alters]
+    )
+
+
+def test_the_checker_sees_changes_that_were_made_twice() -> None:
+    """Though the caller of the second one waited still."""
+    made, drop = replace(call("create", 1, 4), returned=3.5), call("drop", 0, 3, at=3.0)
+    one = with_keyspace(FIRST, "a", 1)
+    back = [FIRST, one, dropped_from(one), with_keyspace(dropped_from(one), "a", 1)]
+    assert stories(back, [made, drop]) == "epoch 4 has a create of keyspace a that epoch 2 had"
+    two, three = altered_to(one, 2), altered_to(altered_to(one, 2), 3)
+    alters = [replace(call("alter", 2, 5), returned=3.5), call("alter", 3, 4, at=3.0)]
+    told = stories([FIRST, one, two, three, altered_to(three, 2)], [call("create", 1, 2), *alters])
+    assert told == "epoch 5 has an alter of keyspace a that epoch 3 had"
 
 
 def test_a_job_that_replaces_a_keyspace_beside_operators_is_no_breach() -> None:

@@ -14,6 +14,7 @@ from ringmill.client.gateway.redis.expiry import database_sweep, sweeper
 from ringmill.client.gateway.redis.expiry.sweeper import Sweeper, SweepOptions
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.cluster.adapters.os_entropy import OsEntropy
+from ringmill.cluster.consensus.lease import decode_lease
 from ringmill.cluster.errors import Unavailable
 from tests.client.gateway.redis.expiry.swept_world import NOW_S, StandingClock, SweptWorld
 
@@ -24,14 +25,15 @@ LEASE = b"redis-sweep/redis0"
 @pytest.fixture
 def rounds_without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_sweep, "ROUND_S", 0.0)
+    monkeypatch.setattr(sweeper, "GIVE_BACK_S", 20.0)  # a machine may stand still for 1 s
 
 
 @asynccontextmanager
 async def sweeping(
-    world: SweptWorld, gateway: str, *, most_keys_s: int = 10_000
+    world: SweptWorld, gateway: str, *, most_keys_s: int = 10_000, lease_s: float = 60.0
 ) -> AsyncIterator[ExpiryFigures]:
     figures = ExpiryFigures()
-    options = SweepOptions(lambda: world.client(gateway), most_keys_s, look_every_s=0.01, lease_s=0.5)
+    options = SweepOptions(lambda: world.client(gateway), most_keys_s, look_every_s=0.01, lease_s=lease_s)
     one = Sweeper(
         options, ["redis0", "redis0", "redis1", "redis2"], timeout_s=1.0,
         clock=StandingClock(), entropy=OsEntropy(), figures=figures,
@@ -67,7 +69,7 @@ async def test_one_gateway_sweeps_at_a_time_and_another_goes_on_when_it_stops() 
             await asyncio.sleep(0.2)
             assert set(world.reads) == {"second"}
             assert (second.swept_databases, third.swept_databases) == (1, 0)
-            assert second.expired_keys == 41
+            await until(lambda: second.expired_keys == 41)
             assert second.last_round_ended == NOW_S
     assert list(world.leases) == [LEASE], "a database whose keyspaces are not both there is left alone"
     world.set(b"again", expired_s=601)
@@ -89,14 +91,13 @@ async def test_a_failure_is_told_and_tried_again(caplog: pytest.LogCaptureFixtur
 
 async def test_a_lost_lease_ends_the_sweep_and_it_is_taken_again() -> None:
     world = filled()
-    async with sweeping(world, "g") as figures:
+    async with sweeping(world, "g", lease_s=0.5):
         await until(lambda: not world.names)
         version = world.leases[LEASE][1]
         world.leases[LEASE] = (b'{"holder":"","term":9,"renewal":0,"duration_ms":500}', version + 1)
-        await until(lambda: figures.swept_databases == 0)
+        await until(lambda: decode_lease(world.leases[LEASE][0]).term >= 10)
         world.set(b"more", expired_s=601)
         await until(lambda: not world.names)
-    assert b'"term":10' in (world.leases[LEASE][0] or b"")
 
 
 async def test_a_bug_that_one_database_shows_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
@@ -123,7 +124,7 @@ async def test_it_stops_at_once_also_when_its_lease_cannot_be_given_back(
         await until(lambda: figures.swept_keys > 0)
         world.lease_is_silent = True
         began = time.monotonic()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 5, "the lease has a minute left"
     assert world.reads["g"] <= 16, "it rested"
 
 

@@ -94,8 +94,8 @@ def reader_of(hint: type) -> Callable[[Any], list[Any]]:
         known = getattr(instance, "__dict__", {})
         if not known.keys() <= fields and (more := [name for name in known if is_lost(name)]):
             raise InvalidArgument(
-                f"{shown(instance, 200)}: it has {', '.join(sorted(more))} beside its fields, and a task makes "
-                "it again from its fields alone: make that a property"
+                f"{shown(instance, 200)}: it has {', '.join(sorted(more))} beside its fields, and a task "
+                "makes it again from its fields alone: make that a property"
             )
         return read(instance)
 
@@ -104,7 +104,7 @@ def reader_of(hint: type) -> Callable[[Any], list[Any]]:
         return name not in fields and name != _OF_GENERICS and not hasattr(type(kept), "__get__")
 
     fields = set(names)
-    init: Any = getattr(hint.__init__, "__code__", None)
+    init: Any = getattr(getattr_static(hint, "__init__"), "__code__", None)
     is_plain = init is not None and init.co_filename == _MADE_BY_DATACLASS
     return read if is_plain and not hasattr(hint, "__post_init__") else read_checked
 

@@ -444,8 +444,9 @@ def test_a_module_that_was_reloaded_is_not_taken_for_what_it_was_at_its_first_su
     path = folder / "reloaded_job.py"
     path.write_text(GOOD)
     module = _imported("reloaded_job", folder, monkeypatch)
-    assert load_job(module.count, files, "/").in_file is module.count
-    before = module.count.reducers
+    first = load_job(module.count, files, "/").in_file
+    assert isinstance(first, JobDefinition)
+    assert first is module.count
     path.write_text(GOOD.replace("reduce=total", "reduce=total, reducers=8"))
     importlib.reload(module)
     path.write_text(GOOD)
@@ -454,7 +455,7 @@ def test_a_module_that_was_reloaded_is_not_taken_for_what_it_was_at_its_first_su
     assert isinstance(by_object.in_file, JobDefinition)
     assert isinstance(by_name.definition, JobDefinition)
     assert module.count.reducers == 8
-    assert by_object.in_file.reducers == by_name.definition.reducers == before != 8
+    assert by_object.in_file.reducers == by_name.definition.reducers == first.reducers != 8
 
 
 @pytest.mark.parametrize("is_submitted_between", [True, False])

@@ -173,15 +173,18 @@ def _name_in(module: ModuleType | None, definition: Runnable) -> str:
 def _path_of_module(module: str) -> str:
     for package in _packages_above(module):
         check_is_imported(package)
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    except Exception as error:  # in a package above it, which is imported for this
-        raise InvalidArgument(
-            f"the package of {module} fails to import: {type(error).__name__}: {error}",
-            hint=f"import it by itself for details: {module.rpartition('.')[0]}",
-        ) from error
+    found = None
+    if module in sys.modules:
+        found = sys.modules[module].__spec__
+    elif all(part.isidentifier() for part in module.split(".")):
+        try:
+            found = importlib.util.find_spec(module)
+        except Exception as error:  # in a package above it, which is imported for this
+            if not (isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")):
+                raise InvalidArgument(
+                    f"the package of {module} fails to import: {type(error).__name__}: {error}",
+                    hint=f"import it by itself for details: {module.rpartition('.')[0]}",
+                ) from error
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InvalidArgument(f"there is no module {module!r} here", hint="to name a file, write its .py")
     return found.origin

@@ -87,6 +87,10 @@ def test_of_two_files_of_one_name_each_gives_its_own_job(
         (GOOD, "a_job.py", "does not name a job"),
         (GOOD, "a_job.py:nothing", "'nothing' in .* is not there"),
         (GOOD, "no.such.module:count", "there is no module"),
+        (GOOD, "helpers_of_job.nothing:count", "there is no module"),
+        (GOOD, ".good_job:count", "there is no module"),
+        (GOOD, ":count", "there is no module"),
+        (GOOD, "__main__:count", "there is no module|'count' in .* is not there"),
         ("1 / 0\n", "a_job.py:count", r"ZeroDivisionError.*a_job\.py:1"),
         ("def (:\n", "a_job.py:count", r"a_job\.py:1 does not parse"),
         ("import no_such_thing\n", "a_job.py:count", "no_such_thing"),
@@ -103,15 +107,17 @@ def test_a_broken_job_is_one_clear_error(
         load_job_module(target, files, str(folder))
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("1 / 0", "ZeroDivision"), ("int('x')", "ValueError"), ("import no_such_thing", "ModuleNotFoundError")],
+)
 def test_a_package_that_fails_to_import_is_one_clear_error(
-    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+    source: str, told: str, folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "broken_package").mkdir()
-    (folder / "broken_package" / "__init__.py").write_text("1 / 0\n")
+    (folder / "broken_package" / "__init__.py").write_text(f"{source}\n")
     monkeypatch.syspath_prepend(folder)
-    with pytest.raises(
-        InvalidArgument, match=r"package of broken_package\.jobs fails to import: ZeroDivision"
-    ):
+    with pytest.raises(InvalidArgument, match=rf"package of broken_package\.jobs fails to import: {told}"):
         load_job_module("broken_package.jobs:count", files, "/")
 
 

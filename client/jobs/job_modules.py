@@ -13,6 +13,7 @@ import posixpath
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
 
@@ -173,9 +174,9 @@ def _name_in(module: ModuleType | None, definition: Runnable) -> str:
 def _path_of_module(module: str) -> str:
     for package in _packages_above(module):
         check_is_imported(package)
-    found = None
+    found: ModuleSpec | None = None
     if module in sys.modules:
-        found = sys.modules[module].__spec__
+        found = getattr(sys.modules[module], "__spec__", None)  # None is a module that must not be imported
     elif all(part.isidentifier() for part in module.split(".")):
         try:
             found = importlib.util.find_spec(module)

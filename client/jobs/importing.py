@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
@@ -36,8 +36,9 @@ _one_at_a_time = threading.Lock()  # sys.path and sys.modules are those of all t
 _importing: ContextVar[str] = ContextVar("importing", default="")  # also in the clients that its file makes
 _kept: dict[str, tuple[str, ModuleType]] = {}
 """By path the module of a job, with the SHA-256 of the bundle whose sources it was made of."""
-_seen: WeakKeyDictionary[ModuleType, bytes] = WeakKeyDictionary()
-"""The SHA-256 of each module's source when a job that needs it was first submitted."""
+_seen: WeakKeyDictionary[ModuleType, tuple[object, bytes]] = WeakKeyDictionary()
+"""The SHA-256 of each module's source when a job that needs it was first submitted since the module was
+loaded, and its spec, which a reload makes anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,35 @@ def module_of(sources: Sources) -> ModuleType:
     """
     if outer := _importing.get():
         raise _unguarded(outer)
-    digest, module = _kept.get(sources.path, ("", None))
-    if module is not None and digest == sources.bundle.sha256:
+    if (module := _kept_module(sources)) is not None:
         return module
     for present, _ in _own_modules(sources).values():
         check_is_imported(present)
     with _one_at_a_time, _put_aside(sources):
         module = _imported(sources)
         for present, path in _own_modules(sources).values():
-            _seen[present] = _digest(sources, path)
+            _seen[present] = (present.__spec__, _digest(sources, path))
         _kept.pop(sources.path, None)
         _kept[sources.path] = (sources.bundle.sha256, module)
         if len(_kept) > _MOST_KEPT:
             del _kept[next(iter(_kept))]
     return module
+
+
+def _kept_module(sources: Sources) -> ModuleType | None:
+    """The module that was made of these sources, unless it was reloaded as something else since, or the
+    program's own are made of them by now."""
+    digest, module = _kept.get(sources.path, ("", None))
+    if module is None or digest != sources.bundle.sha256:
+        return None
+    own = _own_modules(sources)
+    present, _ = own.get(sources.module, (None, ""))
+    if not _has_older(sources, own):
+        if present is not module and sources.module in _staying(sources, own):
+            return None
+    elif present is module:
+        return None
+    return None if _is_older(module, sha256(sources.own).digest(), sources.own) else module
 
 
 def kept_modules() -> list[ModuleType]:
@@ -122,15 +138,9 @@ def _put_aside(sources: Sources) -> Iterator[None]:
     """Meanwhile the root is first on the path, and modules of other files are not in the way.  If one of the
     job's own is older than its file, all of them are made anew: the others may hold parts of it."""
     own = _own_modules(sources)
-    if any(
-        _is_older(module, _digest(sources, path), sources.contents[path]) for module, path in own.values()
-    ):
-        own = {}
-    names = _paths(sources)
-    folders = {name.rpartition(".")[0] for name in names} - {"", *names}  # without an __init__.py
-    aside = {
-        name: sys.modules[name] for name in [*names, *folders] if name in sys.modules and name not in own
-    }
+    stay = set() if _has_older(sources, own) else _staying(sources, own)
+    names = {*_paths(sources), *_folders(sources)}
+    aside = {name: sys.modules[name] for name in names - stay if name in sys.modules}
     for name in aside:
         del sys.modules[name]
     importlib.invalidate_caches()
@@ -140,8 +150,49 @@ def _put_aside(sources: Sources) -> Iterator[None]:
         yield
     finally:
         _importing.reset(importing)
-        sys.path.remove(sources.root)
+        for name in names - stay - set(aside):
+            if any(_is_within(name, each) for each in aside):
+                sys.modules.pop(name, None)  # of a package that is not the program's
         sys.modules.update(aside)
+        with suppress(ValueError):  # the module itself may have taken it off
+            sys.path.remove(sources.root)
+
+
+def _staying(sources: Sources, own: Mapping[str, tuple[ModuleType, str]]) -> set[str]:
+    """The job's own modules, and its folders without an __init__.py as this program has them.  Where such a
+    folder, or a module in it, is of another place, all in it are made anew: one that is there already would
+    be unknown to a package made anew."""
+    folders = _folders(sources)
+    ours = {
+        name
+        for name in folders
+        if f"{sources.root}/{name.replace('.', '/')}"
+        in map(_normal, getattr(sys.modules.get(name), "__path__", ()))
+    }
+    others = {name for name in _paths(sources) if name in sys.modules} - set(own) | folders - ours
+    anew = {folder for folder in folders if any(_is_within(name, folder) for name in others)}
+    return {name for name in {*own, *ours} if not any(_is_within(name, folder) for folder in anew)}
+
+
+def _folders(sources: Sources) -> set[str]:
+    """The packages above the job's modules that have no __init__.py."""
+    names = _paths(sources)
+    parts = [name.split(".") for name in names]
+    return {".".join(each[:count]) for each in parts for count in range(1, len(each))} - set(names)
+
+
+def _is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def _normal(path: object) -> str:
+    return posixpath.abspath(str(path))
+
+
+def _has_older(sources: Sources, own: Mapping[str, tuple[ModuleType, str]]) -> bool:
+    return any(
+        _is_older(module, _digest(sources, path), sources.contents[path]) for module, path in own.values()
+    )
 
 
 def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
@@ -151,7 +202,11 @@ def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
     made = [job.made_at for job in jobs if job.made_at.module == module.__name__]
     if made and type(getattr(module.__spec__, "loader", None)) is SourceFileLoader:
         return not any(each.is_source(source) for each in made)
-    return _seen.setdefault(module, digest) != digest
+    spec, seen = _seen.get(module, (None, b""))
+    if module not in _seen or spec is not module.__spec__:
+        _seen[module] = (module.__spec__, digest)
+        return False
+    return seen != digest
 
 
 def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:
@@ -160,7 +215,7 @@ def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:
     return {
         name: (module, path)
         for name, module, path in present
-        if module is not None and getattr(module, "__file__", None) == f"{sources.root}/{path}"
+        if module is not None and _normal(getattr(module, "__file__", "")) == f"{sources.root}/{path}"
     }
 
 

@@ -13,6 +13,7 @@ import posixpath
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
 
@@ -23,8 +24,8 @@ from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job
 from ringmill.cluster.ports import FileSystem
 
 __all__ = [
-    "FoundJob", "LoadedJob", "Target", "find_job", "imported_job", "load_job", "load_job_module",
-    "own_sources",
+    "FoundJob", "LoadedJob", "NamedJob", "Target", "find_job", "imported_job", "load_job", "load_job_module",
+    "named_job", "own_sources",
 ]  # fmt: skip
 
 Target: TypeAlias = str | Runnable
@@ -49,6 +50,15 @@ class LoadedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedJob:
+    """The file of a job, and its name there; `target` is what the caller has given."""
+
+    target: Target
+    path: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class FoundJob:
     """The sources of a job, which are not yet imported; `target` is what the caller has given."""
 
@@ -63,12 +73,12 @@ def load_job(target: Target, files: FileSystem, folder: str) -> LoadedJob:
     Raises InvalidArgument like `load_job_module`, and for a job that is not at the top level of a module,
     where nodes look for it by name.
     """
-    return imported_job(find_job(target, files, folder))
+    return imported_job(find_job(named_job(target, folder), files))
 
 
-def find_job(target: Target, files: FileSystem, folder: str) -> FoundJob:
-    """Read and pack the sources; this takes long for many, and runs none of their code.  Raises like
-    `load_job`."""
+def named_job(target: Target, folder: str) -> NamedJob:
+    """Where the job is.  The packages above a module that is named are imported for this, in the caller's
+    thread: another one would wait for one that is being imported.  Raises like `load_job`."""
     if not isinstance(target, str | Runnable):
         raise InvalidArgument(
             f"target is of type {type(target).__name__}; it must be a job or its name", hint=_TARGET_HINT
@@ -78,13 +88,21 @@ def find_job(target: Target, files: FileSystem, folder: str) -> FoundJob:
     if not colon or not name.isidentifier():
         raise InvalidArgument(f"{named!r} does not name a job", hint=_TARGET_HINT)
     path = posixpath.join(folder, where) if where.endswith(".py") else _path_of_module(where)
+    return NamedJob(target, path, name)
+
+
+def find_job(named: NamedJob, files: FileSystem) -> FoundJob:
+    """Read and pack the sources; this takes long for many, and runs none of their code.  Raises like
+    `load_job`."""
+    path = named.path
     if not files.exists(path):
         raise InvalidArgument(
             f"there is no file {path}", hint="check the path; a relative path starts at the current folder"
         )
     root, module = _package_root(posixpath.normpath(path), files)
     contents = trace_sources(module, lambda source: _source(files, f"{root}/{source}"))
-    return FoundJob(target, name, Sources(root, module, path, contents, packed_sources(module, contents)))
+    sources = Sources(root, module, path, contents, packed_sources(module, contents))
+    return FoundJob(named.target, named.name, sources)
 
 
 def imported_job(found: FoundJob) -> LoadedJob:
@@ -92,8 +110,8 @@ def imported_job(found: FoundJob) -> LoadedJob:
     sources, target = found.sources, found.target
     in_file = _job_in(module_of(sources), found.name, sources.path)
     definition = in_file if isinstance(target, str) else target
-    if definition.made_at.module == "__main__" and definition.made_at.is_source(sources.own):
-        in_file = definition  # what a script says may be another at each run: a time, say
+    if definition.made_at.module != sources.module and definition.made_at.is_source(sources.own):
+        in_file = definition  # a script, or by another name; what it says may be another at each run: a time
     return LoadedJob(sources.root, sources.module, found.name, definition, sources.bundle, in_file)
 
 
@@ -154,18 +172,30 @@ def _name_in(module: ModuleType | None, definition: Runnable) -> str:
 
 
 def _path_of_module(module: str) -> str:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None
-    except Exception as error:  # in a package above it, which is imported for this
-        raise InvalidArgument(
-            f"the package of {module} fails to import: {type(error).__name__}: {error}",
-            hint=f"import it by itself for details: {module.rpartition('.')[0]}",
-        ) from error
+    for package in _packages_above(module):
+        check_is_imported(package)
+    found: ModuleSpec | None = None
+    if module in sys.modules:
+        found = getattr(sys.modules[module], "__spec__", None)  # None is a module that must not be imported
+    elif all(part.isidentifier() for part in module.split(".")):
+        try:
+            found = importlib.util.find_spec(module)
+        except Exception as error:  # in a package above it, which is imported for this
+            if not (isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")):
+                raise InvalidArgument(
+                    f"the package of {module} fails to import: {type(error).__name__}: {error}",
+                    hint=f"import it by itself for details: {module.rpartition('.')[0]}",
+                ) from error
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise InvalidArgument(f"there is no module {module!r} here", hint="to name a file, write its .py")
     return found.origin
+
+
+def _packages_above(module: str) -> Iterator[ModuleType]:
+    """Those that this program has imported, or is importing."""
+    while module := module.rpartition(".")[0]:
+        if (package := sys.modules.get(module)) is not None:
+            yield package
 
 
 def _package_root(path: str, files: FileSystem) -> tuple[str, str]:

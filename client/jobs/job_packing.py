@@ -18,7 +18,14 @@ from ringmill.client.arguments import (
     checked_weight,
 )
 from ringmill.client.jobs.job_ends import checked_inputs, checked_output, checked_side
-from ringmill.client.jobs.job_modules import LoadedJob, Target, find_job, imported_job, load_job
+from ringmill.client.jobs.job_modules import (
+    LoadedJob,
+    Target,
+    find_job,
+    imported_job,
+    load_job,
+    named_job,
+)
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.outputs_of_jobs import with_outputs
 from ringmill.cluster.errors import InvalidArgument
@@ -34,7 +41,7 @@ from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
     "ID_BYTES", "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem",
-    "loaded_here", "packed_job_of",
+    "loaded_here", "loaded_meanwhile", "packed_job_of",
 ]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
@@ -85,10 +92,11 @@ def loaded_here(target: Target, files: OpenFiles) -> LoadedJob:
         return load_job(target, opened, os.getcwd())
 
 
-async def _loaded(target: Target, files: OpenFiles) -> LoadedJob:
-    """Load a job; of that only the import of a module that is not yet imported holds the caller's loop."""
+async def loaded_meanwhile(target: Target, files: OpenFiles) -> LoadedJob:
+    """Load a job; of that only imports of what is not yet imported hold the caller's loop."""
     with _told_of_sources(), files() as opened:
-        return imported_job(await opened.off_loop(find_job, target, opened, os.getcwd()))
+        named = named_job(target, os.getcwd())
+        return imported_job(await opened.off_loop(find_job, named, opened))
 
 
 @contextmanager
@@ -130,7 +138,7 @@ async def packed_job_of(
         weight=weight,
         network=network,
     )
-    loaded = target if isinstance(target, LoadedJob) else await _loaded(target, files)
+    loaded = target if isinstance(target, LoadedJob) else await loaded_meanwhile(target, files)
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
     inputs = await with_outputs(input, status)
     spec = described_job(loaded, job, inputs, output, options)

@@ -18,7 +18,7 @@ from types import GenericAlias, NoneType, UnionType
 from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class, maker_of
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class, maker_of, reader_of
 from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -436,13 +436,9 @@ def _part_of(hint: Any, where: str) -> _Part:
 def _dataclass_part(hint: type, where: str) -> _Part:
     check_key_class(hint, where)
     hints = get_type_hints(hint)
-    names = [field.name for field in dataclasses.fields(hint)]
-
-    def fields_of(key: Any) -> list[Any]:
-        _exactly(hint, key)
-        return [getattr(key, name) for name in names]
-
-    return _RowPart([_part_of(hints[name], where) for name in names], fields_of, maker_of(hint))
+    parts = [_part_of(hints[field.name], where) for field in dataclasses.fields(hint)]
+    read = reader_of(hint)
+    return _RowPart(parts, lambda key: read(_exactly(hint, key)), maker_of(hint))
 
 
 def _complement(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again, maker_of
+from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again, maker_of, reader_of
 from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
 from ringmill.cluster.mapreduce.failures import shown
 
@@ -324,8 +324,8 @@ def _dataclass_shape(hint: type, where: str) -> _Shape:
         maker_of(hint),
         has_tuple=False,
     )
-    lower_row = row.lower or _same
-    return dataclasses.replace(row, lower=lambda value: lower_row([getattr(value, name) for name in names]))
+    lower_row, fields_of = row.lower or _same, reader_of(hint)
+    return dataclasses.replace(row, lower=lambda value: lower_row(fields_of(value)))
 
 
 def _unless_none(convert: Convert | None) -> Convert | None:

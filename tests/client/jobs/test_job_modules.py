@@ -87,6 +87,10 @@ def test_of_two_files_of_one_name_each_gives_its_own_job(
         (GOOD, "a_job.py", "does not name a job"),
         (GOOD, "a_job.py:nothing", "'nothing' in .* is not there"),
         (GOOD, "no.such.module:count", "there is no module"),
+        (GOOD, "helpers_of_job.nothing:count", "there is no module"),
+        (GOOD, ".good_job:count", "there is no module"),
+        (GOOD, ":count", "there is no module"),
+        (GOOD, "__main__:count", "there is no module|'count' in .* is not there"),
         ("1 / 0\n", "a_job.py:count", r"ZeroDivisionError.*a_job\.py:1"),
         ("def (:\n", "a_job.py:count", r"a_job\.py:1 does not parse"),
         ("import no_such_thing\n", "a_job.py:count", "no_such_thing"),
@@ -103,15 +107,17 @@ def test_a_broken_job_is_one_clear_error(
         load_job_module(target, files, str(folder))
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("1 / 0", "ZeroDivision"), ("int('x')", "ValueError"), ("import no_such_thing", "ModuleNotFoundError")],
+)
 def test_a_package_that_fails_to_import_is_one_clear_error(
-    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+    source: str, told: str, folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "broken_package").mkdir()
-    (folder / "broken_package" / "__init__.py").write_text("1 / 0\n")
+    (folder / "broken_package" / "__init__.py").write_text(f"{source}\n")
     monkeypatch.syspath_prepend(folder)
-    with pytest.raises(
-        InvalidArgument, match=r"package of broken_package\.jobs fails to import: ZeroDivision"
-    ):
+    with pytest.raises(InvalidArgument, match=rf"package of broken_package\.jobs fails to import: {told}"):
         load_job_module("broken_package.jobs:count", files, "/")
 
 
@@ -339,3 +345,138 @@ def test_a_programs_own_modules_are_there_after_a_submission(
     assert isinstance(job.definition, JobDefinition)
     assert list(job.definition.map(0, "a b")) == [("a b", 1)]
     assert sys.modules["tools_of_job"] is module
+
+
+BARE = GOOD.replace("from helpers_of_job.splitting import split", "import FOLDER.splitting").replace(
+    "split(line)", "FOLDER.splitting.split(line)"
+)
+
+
+@pytest.mark.parametrize("bare", ["bare_of_job", "bare_above.bare_of_job"])
+def test_jobs_of_one_program_share_a_folder_without_an_init(
+    bare: str, tmp_path: Path, files: OsFileSystem
+) -> None:
+    """It is a package that nobody imports by itself: its modules would be there, unknown to it."""
+    (tmp_path / bare.replace(".", "/")).mkdir(parents=True)
+    (tmp_path / bare.replace(".", "/") / "splitting.py").write_text("def split(line): return [line]\n")
+    for name in ("first_bare", "second_bare"):
+        source = BARE.replace("FOLDER", bare) + f"{bare}.splitting.split('')\n"
+        (tmp_path / f"{name}.py").write_text(source)
+        job = load_job(f"{name}.py:count", files, str(tmp_path))
+        assert isinstance(job.definition, JobDefinition)
+        assert list(job.definition.map(0, "a b")) == [("a b", 1)]
+
+
+def test_folders_of_one_name_without_an_init_each_give_their_own_modules(
+    tmp_path_factory: pytest.TempPathFactory, files: OsFileSystem
+) -> None:
+    for at in "ab":
+        folder = tmp_path_factory.mktemp(at)
+        (folder / "double_bare" / "inner").mkdir(parents=True)
+        (folder / "double_bare" / "inner" / "splitting.py").write_text(f"def split(line): return [{at!r}]\n")
+        (folder / "bare_job.py").write_text(BARE.replace("FOLDER", "double_bare.inner"))
+        job = load_job("bare_job.py:count", files, str(folder))
+        assert isinstance(job.definition, JobDefinition)
+        assert list(job.definition.map(0, "")) == [(at, 1)]
+
+
+def test_a_programs_modules_are_there_again_after_a_job_that_takes_its_folder_off_the_path(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "off_path.py").write_text(GOOD)
+    module = _imported("off_path", folder, monkeypatch)
+    (folder / "off_path.py").write_text(f"{GOOD}\nimport sys\nsys.path[:] = sys.path[2:]\n")
+    load_job("off_path.py:count", files, str(folder))
+    assert sys.modules["off_path"] is module
+
+
+TIMED = "import uuid\n" + GOOD.replace("reduce=total", "reduce=total, params={'at': str(uuid.uuid4())}")
+
+
+def test_a_module_whose_path_is_not_normal_is_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a script puts the folder above its own on the path."""
+    (folder / "timed_job.py").write_text(TIMED)
+    module = _imported("timed_job", folder / "helpers_of_job" / "..", monkeypatch)
+    assert load_job(module.count, files, "/").in_file is module.count
+
+
+def test_a_module_that_was_imported_by_another_name_is_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings may be others at each import: nobody has changed its file."""
+    (folder / "bare_of_jobs").mkdir()
+    (folder / "bare_of_jobs" / "timed_inner.py").write_text(TIMED)
+    monkeypatch.syspath_prepend(folder / "bare_of_jobs")
+    module = _imported("bare_of_jobs.timed_inner", folder, monkeypatch)
+    monkeypatch.syspath_prepend(folder)
+    (folder / "bare_of_jobs" / "helpers_of_job").symlink_to(folder / "helpers_of_job")
+    assert load_job(module.count, files, "/").in_file is module.count
+
+
+def test_a_package_that_runs_its_job_by_name_while_it_is_imported_does_not_hang(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's thread would wait for the package, and the package for the client's thread."""
+    (folder / "waiting_package").mkdir()
+    (folder / "waiting_package" / "jobs.py").write_text(GOOD)
+    (folder / "waiting_package" / "__init__.py").write_text("from waiting_package import app\n")
+    (folder / "waiting_package" / "app.py").write_text(
+        "import asyncio\n"
+        "from ringmill.client.jobs.job_packing import loaded_meanwhile\n"
+        "from ringmill.cluster.adapters.files.os_files import OsFileSystem\n"
+        "from contextlib import closing\n"
+        "asyncio.run(loaded_meanwhile('waiting_package.jobs:count', lambda: closing(OsFileSystem())))\n"
+    )
+    told: list[Exception] = []
+
+    def run() -> None:
+        try:
+            _imported("waiting_package", folder, monkeypatch)
+        except InvalidArgument as error:
+            told.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert ["while it is being imported" in str(each) for each in told] == [True]
+
+
+def test_a_module_that_was_reloaded_is_not_taken_for_what_it_was_at_its_first_submission(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload changes the module in its place; then the edit of the file is undone."""
+    path = folder / "reloaded_job.py"
+    path.write_text(GOOD)
+    module = _imported("reloaded_job", folder, monkeypatch)
+    first = load_job(module.count, files, "/").in_file
+    assert isinstance(first, JobDefinition)
+    assert first is module.count
+    path.write_text(GOOD.replace("reduce=total", "reduce=total, reducers=8"))
+    importlib.reload(module)
+    path.write_text(GOOD)
+    by_object = load_job(module.count, files, "/")
+    by_name = load_job("reloaded_job.py:count", files, str(folder))
+    assert isinstance(by_object.in_file, JobDefinition)
+    assert isinstance(by_name.definition, JobDefinition)
+    assert module.count.reducers == 8
+    assert by_object.in_file.reducers == by_name.definition.reducers == first.reducers != 8
+
+
+@pytest.mark.parametrize("is_submitted_between", [True, False])
+def test_modules_that_were_reloaded_after_an_edit_are_the_programs_own(
+    folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch, *, is_submitted_between: bool
+) -> None:
+    """As a notebook does: records would be of classes that are not the program's."""
+    (folder / "reloaded_user.py").write_text(GOOD.replace("helpers_of_job.splitting", "reloaded_helper"))
+    (folder / "reloaded_helper.py").write_text("def split(line): return [line]\n")
+    monkeypatch.delitem(sys.modules, "reloaded_helper", raising=False)
+    user = _imported("reloaded_user", folder, monkeypatch)
+    assert load_job("reloaded_user.py:count", files, str(folder)).definition is user.count
+    (folder / "reloaded_helper.py").write_text("# edited\ndef split(line): return [line]\n")
+    if is_submitted_between:
+        assert load_job("reloaded_user.py:count", files, str(folder)).definition is not user.count
+    for module in (sys.modules["reloaded_helper"], user):
+        importlib.reload(module)
+    assert load_job("reloaded_user.py:count", files, str(folder)).definition is user.count

@@ -183,3 +183,17 @@ class Louder:
 def test_a_dataclass_comes_out_of_its_bytes_without_its_init() -> None:
     codec = key_codec(Louder, "here")
     assert codec.decode(codec.encode(Louder("abc"))) == Louder("abc")
+
+
+@dataclass(frozen=True)
+class Sized:
+    name: str
+
+    def __post_init__(self) -> None:
+        vars(self)["size"] = len(self.name)
+
+
+def test_a_key_with_more_than_its_fields_is_refused_where_it_is_to_travel() -> None:
+    codec = key_codec(Sized, "here")
+    with pytest.raises(InvalidArgument, match=r"Sized\(name='abc'\): it has size beside its fields"):
+        codec.encode(Sized("abc"))

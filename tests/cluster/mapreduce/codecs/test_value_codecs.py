@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.codecs import value_codec
 from ringmill.cluster.mapreduce.codecs.value_codecs import pack_block, unpack_block
 
+T = TypeVar("T")
 TEXT = st.text(alphabet=st.characters(exclude_categories=()))
 
 
@@ -152,6 +154,80 @@ def test_a_dataclass_travels_as_it_is_whatever_its_init_would_make_of_it(value: 
 def test_a_dataclass_with_more_than_its_fields_is_refused_at_declaration(hint: Any) -> None:
     with pytest.raises(InvalidArgument, match="sets size, which is no field"):
         value_codec(hint, "here")
+
+
+@dataclass
+class Named:
+    name: str
+
+    def __post_init__(self) -> None:
+        self._derive()
+
+    def _derive(self) -> None:
+        self.size = len(self.name)
+
+
+@dataclass
+class NamedToo(Counted):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+
+
+@dataclass
+class NamedInALoop:
+    name: str
+    size = 0
+
+    def __post_init__(self) -> None:
+        for name in ("size",):
+            setattr(self, name, len(self.name))
+
+
+@dataclass(init=False)
+class NamedByInit:
+    name: str
+
+    def __init__(self, name: str) -> None:
+        self.name, self.size = name, len(name)
+
+
+@pytest.mark.parametrize("made", [Named, NamedToo, NamedInALoop, NamedByInit])
+def test_a_value_with_more_than_its_fields_is_refused_where_it_is_to_travel(made: Any) -> None:
+    """Its class does not show it, and what reads it would find nothing, or the default of the class."""
+    codec = value_codec(list[made], "here")
+    with pytest.raises(InvalidArgument, match="it has size beside its fields"):
+        codec.to_wire([[made("abc")]])
+
+
+@dataclass
+class WithProperties(Generic[T]):
+    name: str = ""
+    place: str = ""
+
+    def __post_init__(self) -> None:
+        for each in ("name", "place"):
+            object.__setattr__(self, each, "none")
+        self.first = self.letter + "o"
+
+    @property
+    def first(self) -> str:
+        return self.name[:1]
+
+    @first.setter
+    def first(self, letter: str) -> None:
+        self.name = letter + self.name[1:]
+
+    @cached_property
+    def letter(self) -> str:
+        return self.name[0]
+
+
+def test_a_dataclass_may_set_its_fields_in_any_way_and_keep_what_a_property_gave() -> None:
+    value = WithProperties[int]("abc")
+    codec = value_codec(WithProperties, "here")
+    packed = pack_block(codec.to_wire([value]))
+    (back,) = codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists))
+    assert (back, back.letter) == (value, "n")
 
 
 @pytest.mark.parametrize("hint", [Any, dict, object, dict[str, Any], tuple[Any, int]])

@@ -57,7 +57,7 @@ class Crossings:
         needed_s, at_s = self._late.get(node, (0.0, 0.0))
         if not needed_s:
             return 0.0
-        needed_s /= 2 ** int((self._now_s() - at_s) / HALVES_AFTER_S)
+        needed_s /= 2.0 ** int((self._now_s() - at_s) / HALVES_AFTER_S)
         if needed_s > self._usual_s:
             return needed_s
         del self._late[node]

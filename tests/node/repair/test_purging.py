@@ -133,7 +133,7 @@ def test_a_step_of_all_clocks_takes_no_value_that_has_time_left() -> None:
 
 
 def test_small_steps_of_clocks_hold_no_delete_back() -> None:
-    """Each machine stands still for two seconds now and then, as for a snapshot, and is set right after it."""
+    """Each machine stands still for two seconds at times, as for a snapshot, and is set right after it."""
 
     async def story(world: HealingWorld) -> None:
         async def step_now_and_then() -> None:

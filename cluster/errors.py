@@ -188,7 +188,7 @@ class DeadlineExceeded(RingmillError, TimeoutError):
 
     @property
     def came_late(self) -> bool:
-        """Whether another process refused the request on arrival, and has not tried until its time was over."""
+        """Whether another process refused the request on arrival, and has not tried to the end."""
         return self.was_told and self.outcome == "failed" and self.detail.get("came") == "late"
 
 

@@ -49,8 +49,8 @@ def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
     """Why nothing is old by this node's clock; "" when it may be.
 
     A step that all clocks have made alike may be wrong all the same.  Until it is as old as what is forgotten
-    has to be, time has passed no faster than the boot clock says: there is time to set the clocks right.  Small
-    steps may add up to what a clock that is behind is allowed: what is forgotten is far older than that.
+    has to be, time has passed no faster than the boot clock says: there is time to set the clocks right.
+    Small steps may add up to what a clock that is behind is allowed: what is forgotten is far older.
     """
     if hybrid.jumped_ms:
         return "its clock has jumped"
@@ -58,8 +58,8 @@ def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
     if ahead_s > after_s * (1 - BEHIND):
         sometimes("an owner refuses a watermark soon after a step of its clock")
         return (
-            f"its clock was set forwards by {ahead_s:,.0f} s within the last {after_s:,.0f} s, and may be wrong "
-            "as all are"
+            f"its clock was set forwards by {ahead_s:,.0f} s within the last {after_s:,.0f} s, and may be "
+            "wrong as all are"
         )
     return ""
 

@@ -181,6 +181,16 @@ class DeadlineExceeded(RingmillError, TimeoutError):
     http_status = 504
     redis_prefix = "TIMEOUT"
 
+    @classmethod
+    def on_arrival(cls, message: str) -> Self:
+        """Of what was late already when it came: nothing was done."""
+        return cls(message, detail={"came": "late"}, outcome="failed")
+
+    @property
+    def came_late(self) -> bool:
+        """Whether another process refused the request on arrival, and has not tried to the end."""
+        return self.was_told and self.outcome == "failed" and self.detail.get("came") == "late"
+
 
 class InvalidArgument(RingmillError, ValueError):
     """Bad input: the message names the field or the limit, and the size that was given."""

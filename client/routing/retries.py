@@ -88,10 +88,12 @@ def next_step(error: RingmillError, *, is_write: bool) -> Next:
 def _after_lateness(error: RingmillError, *, is_write: bool) -> Next:
     """An attempt of a read has a share of the deadline: its coordinator was slow, or owners were.
 
-    A write has all of it: a node that refuses one as late, with time left here, has a clock that stood still.
+    A write has all of it: a node that refuses one on arrival as late, with time left here, has a clock that
+    stood still.  One that has tried until the end leaves no time to try elsewhere, and says for certain what
+    came of it.
     """
     if is_write:
-        return Next.TURN if isinstance(error, DeadlineExceeded) and error.was_told else Next.GIVE_UP
+        return Next.TURN if isinstance(error, DeadlineExceeded) and error.came_late else Next.GIVE_UP
     return Next.TURN if error.outcome == "failed" and not error.was_told else Next.RETRY
 
 

@@ -254,7 +254,7 @@ class Router:
             self.directory.unwell(address)
         if isinstance(error, Overloaded):
             self._throttle.refused(asyncio.get_running_loop().time())
-        is_slow = isinstance(error, DeadlineExceeded) and not is_write  # a read has a share of its deadline
+        is_slow = isinstance(error, DeadlineExceeded) and not (is_write and error.came_late)
         is_refusal = error.was_told and error.outcome == "failed" and not is_slow
         if isinstance(error, Unavailable | DeadlineExceeded) and not is_refusal:
             self.directory.blame(address)  # but whoever refuses has answered

@@ -2,14 +2,16 @@
 
 A link may be so slow that what one message carries needs longer than is given to a call.  Trying again with
 the same time would send it in vain each time, and keep the link full.  So after a call that was too late the
-next one to that node gets twice as long, and what is large begins with more.
+next one to that node gets twice as long, and what is large begins with more.  That is forgotten by time and
+not by calls that were in time: small ones cross a slow link between any two that are large.
 
-Pure.  Rule H10: docs/protocol/repair.md.
+Rule H10: docs/protocol/repair.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,28 +23,42 @@ __all__ = ["LONGEST_S", "Crossings"]
 LONGEST_S: Final = 60.0
 SLOWEST_BYTES_PER_S: Final = 64 << 10
 SMALL_BYTES: Final = 64 << 10  # takes no longer than any call
-SHRINKS: Final = 0.9  # with each call that was in time
+HALVES_AFTER_S: Final = 300.0  # without a call that was too late
+
+
+def _loop_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class Crossings:
     """Of one kind of calls, by the node that answers them."""
 
-    def __init__(self, usual_s: float) -> None:
+    def __init__(self, usual_s: float, now_s: Callable[[], float] = _loop_s) -> None:
         self._usual_s = usual_s
-        self._needed_s: dict[NodeId, float] = {}  # of nodes that were too late lately
+        self._now_s = now_s
+        self._late: dict[NodeId, tuple[float, float]] = {}  # what was needed at last, and when that was
 
     @contextmanager
     def within(self, node: NodeId, size_bytes: int = 0) -> Iterator[float]:
         """Gives the timeout of a call with a body of this size.  The block is the call."""
         more_s = max(0, size_bytes - SMALL_BYTES) / SLOWEST_BYTES_PER_S
-        given_s = min(LONGEST_S, max(self._usual_s + more_s, self._needed_s.get(node, 0.0)))
+        given_s = min(LONGEST_S, max(self._usual_s + more_s, self._needed_s(node)))
         try:
             yield given_s
         except DeadlineExceeded:
-            self._needed_s[node] = min(LONGEST_S, max(2 * given_s, self._needed_s.get(node, 0.0)))
+            self._late[node] = (min(LONGEST_S, max(2 * given_s, self._needed_s(node))), self._now_s())
             raise
-        needed_s = self._needed_s.get(node, 0.0) * SHRINKS
+
+    def was_late(self, node: NodeId) -> bool:
+        """Whether the node needed longer than usual lately, or does not answer at all."""
+        return self._needed_s(node) > self._usual_s
+
+    def _needed_s(self, node: NodeId) -> float:
+        needed_s, at_s = self._late.get(node, (0.0, 0.0))
+        if not needed_s:
+            return 0.0
+        needed_s /= 2.0 ** int((self._now_s() - at_s) / HALVES_AFTER_S)
         if needed_s > self._usual_s:
-            self._needed_s[node] = needed_s
-        else:
-            self._needed_s.pop(node, None)
+            return needed_s
+        del self._late[node]
+        return 0.0

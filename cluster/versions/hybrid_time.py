@@ -10,7 +10,7 @@ docs/formats/hybrid_time.md.
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from typing import Final, NewType
 
 from ringmill.cluster.errors import Unavailable
@@ -19,6 +19,7 @@ from ringmill.cluster.ports import Clock
 __all__ = [
     "LAST_TIME",
     "MAX_AHEAD_MS",
+    "MOST_JUMPS",
     "ZERO",
     "HybridClock",
     "HybridTime",
@@ -33,6 +34,7 @@ ZERO: Final = HybridTime(0)
 LAST_TIME: Final = HybridTime((1 << 64) - 1)
 """In the year 10889.  A value may expire later."""
 MAX_AHEAD_MS: Final = 500
+MOST_JUMPS: Final = 1000  # that are remembered one by one
 LOGICAL_BITS: Final = 16
 
 
@@ -63,7 +65,9 @@ class HybridClock:
         self._median_ms: float | None = None  # of the wall clocks of the cluster, against the own boot clock
         self._earliest_ms: float | None = None  # of those that were heard, likewise
         self._last_expiry_ms = 0
-        self._ahead_at: float | None = None  # when the last accepted jump forwards was, on the boot clock
+        self._ahead: deque[tuple[float, float]] = (
+            deque()
+        )  # accepted jumps forwards: when by the boot clock, s
 
     @property
     def offset_ms(self) -> float:
@@ -76,13 +80,13 @@ class HybridClock:
         moved_ms = self.offset_ms - self._offset_ms
         return moved_ms if abs(moved_ms) > MAX_AHEAD_MS else 0.0
 
-    @property
-    def went_ahead_s(self) -> float:
-        """How long ago, by the boot clock, a jump forwards was accepted; infinite where none was.
+    def went_ahead_s(self, within_s: float) -> float:
+        """How far the jumps forwards together went that were accepted within this time by the boot clock.
 
         All clocks may be wrong alike, so what cannot be undone waits for as long as it needs to be old.
         """
-        return math.inf if self._ahead_at is None else self._clock.boottime() - self._ahead_at
+        since = self._clock.boottime() - within_s
+        return sum(step_s for at, step_s in self._ahead if at > since)
 
     @property
     def knows_shared_time(self) -> bool:
@@ -102,7 +106,10 @@ class HybridClock:
     def accept_jump(self) -> None:
         """The wall clock is right as it is now, as far as anybody can tell."""
         if self.jumped_ms > 0:
-            self._ahead_at = self._clock.boottime()
+            self._ahead.append((self._clock.boottime(), self.jumped_ms / 1000))
+            if len(self._ahead) > MOST_JUMPS:  # the oldest count for longer than they have to
+                (_, older_s), (at, step_s) = self._ahead.popleft(), self._ahead.popleft()
+                self._ahead.appendleft((at, older_s + step_s))
         self._offset_ms = self.offset_ms
 
     def expiry_follows(self, median_ms: float) -> None:

@@ -206,9 +206,10 @@ class Filling:
         await pace.rest()
 
     def _in_turn(self, row: Row, partition: PartitionId) -> list[NodeId]:
-        """All old owners, another one first for each partition."""
+        """All old owners, another one first for each partition; those that were too late lately come last, as
+        one that hangs holds up whoever asks it, and the others may be enough."""
         first = partition % len(row.whole)
-        return [*row.whole[first:], *row.whole[:first]]
+        return sorted([*row.whole[first:], *row.whole[:first]], key=self._crossings.was_late)
 
     async def _fill_from(self, node: NodeId, copy: Copy, row: Row, pace: FillPace) -> None:
         """The first source is read page by page; of a further one, which holds nearly the same, only what

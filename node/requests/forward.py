@@ -110,7 +110,7 @@ class Forwarder:
         """Whether another owner may get the write after what came of an attempt."""
         if error.outcome == "failed":  # nothing was sent or nothing applied: another owner may do
             is_full = isinstance(error, Overloaded) and sent.unsure > 0
-            is_mistimed = isinstance(error, DeadlineExceeded) and error.was_told  # its clock stood still
+            is_mistimed = isinstance(error, DeadlineExceeded) and error.came_late  # its clock stood still
             return is_full or is_mistimed or isinstance(error, Unavailable | DiskFull | CorruptData)
         if not isinstance(error, Unavailable) or sent.are_expected:
             return False

@@ -99,7 +99,7 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
     """
     if left_s is not None:
         if left_s <= 0:
-            raise DeadlineExceeded("the request waited past its deadline: nothing was done", outcome="failed")
+            raise DeadlineExceeded.on_arrival("the request waited past its deadline: nothing was done")
         left_s = min(left_s, MAX_TIMEOUT_S)
         timeout_s = min(timeout_s, left_s) if timeout_s else left_s
     if timeout_s == 0:

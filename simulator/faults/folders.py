@@ -78,7 +78,8 @@ async def _put_back_machine(fault: Fault, ground: Ground) -> None:
     node.kill(CrashModel.PREFIX)
     node.disk.put_back(kept)
     await asyncio.sleep(ground.draws.random())
-    node.start(is_last_again=True)
+    if node.current is None:  # unless another fault has started it meanwhile
+        node.start(is_last_again=True)
 
 
 async def _has_written(node: NodeProcess, ground: Ground) -> bool:

@@ -271,7 +271,7 @@ class SimulatedTransport:
             left = left_us(remaining_us, sent_us, microseconds(self._clock.boottime()))
             if left <= 0:
                 self._network.note_late(self._name, method)
-                late = DeadlineExceeded(f"{method} reached {self._name} after its deadline", outcome="failed")
+                late = DeadlineExceeded.on_arrival(f"{method} reached {self._name} after its deadline")
                 self._tell(sender, (number, b"", encode_error(late)))
                 continue
             deadline = self._clock.boottime() + left / 1e6

@@ -492,4 +492,4 @@ class _Arrival:
 
 def came_too_late(name: str, method: str) -> DeadlineExceeded:
     """What waited past its deadline is told so, if anybody still listens; nothing of it was done."""
-    return DeadlineExceeded(f"{method} reached {name} after its deadline: nothing was done", outcome="failed")
+    return DeadlineExceeded.on_arrival(f"{method} reached {name} after its deadline: nothing was done")

@@ -50,12 +50,17 @@ def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
 
     A step that all clocks have made alike may be wrong all the same.  Until it is as old as what is forgotten
     has to be, time has passed no faster than the boot clock says: there is time to set the clocks right.
+    Small steps may add up to what a clock that is behind is allowed: what is forgotten is far older.
     """
     if hybrid.jumped_ms:
         return "its clock has jumped"
-    if hybrid.went_ahead_s < after_s:
+    ahead_s = hybrid.went_ahead_s(after_s)
+    if ahead_s > after_s * (1 - BEHIND):
         sometimes("an owner refuses a watermark soon after a step of its clock")
-        return f"its clock was set forwards {hybrid.went_ahead_s:,.0f} s ago, and may be wrong as all are"
+        return (
+            f"its clock was set forwards by {ahead_s:,.0f} s within the last {after_s:,.0f} s, and may be "
+            "wrong as all are"
+        )
     return ""
 
 

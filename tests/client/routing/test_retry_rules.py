@@ -55,10 +55,17 @@ def test_a_write_goes_elsewhere_when_the_node_s_disk_takes_none() -> None:
 
 
 def test_a_write_that_a_node_takes_for_late_goes_elsewhere_and_one_that_never_left_does_not() -> None:
-    refused = DeadlineExceeded("came too late", outcome="failed")
+    refused = DeadlineExceeded.on_arrival("came too late")
     assert next_step(refused, is_write=True) is Next.GIVE_UP, "its time is over here"
     refused.was_told = True
     assert next_step(refused, is_write=True) is Next.TURN
+
+
+def test_a_write_that_waited_at_a_node_until_its_time_was_over_goes_nowhere_else() -> None:
+    """With the tenth of a second that is left it would end as unknown, or vie with the first coordinator."""
+    waited = DeadlineExceeded("4.90 s were over before the write was applied anywhere", outcome="failed")
+    waited.was_told = True
+    assert next_step(waited, is_write=True) is Next.GIVE_UP
 
 
 def test_a_coordinator_that_cannot_read_its_own_copy_lets_another_one_do_it() -> None:

@@ -292,7 +292,7 @@ async def test_a_write_that_a_node_takes_for_late_goes_to_the_next_one_and_nobod
     cluster = FakeCluster()
     async with client_of(cluster) as db:
         first, second, _ = cluster.owners(KEY)
-        refused = DeadlineExceeded("reached n1 after its deadline", outcome="failed")
+        refused = DeadlineExceeded.on_arrival("reached n1 after its deadline")
         refused.was_told = True
         first.refusals.append(refused)
         await db.put(KEY, b"Ada")

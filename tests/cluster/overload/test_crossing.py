@@ -23,15 +23,41 @@ def in_time(crossings: Crossings, node: NodeId, size_bytes: int = 0) -> float:
 
 
 def test_a_call_that_was_too_late_is_given_twice_as_long_and_others_as_before() -> None:
-    crossings = Crossings(5.0)
+    now_s = 0.0
+    crossings = Crossings(5.0, lambda: now_s)
     assert [too_late(crossings, N1) for _ in range(6)] == [5.0, 10.0, 20.0, 40.0, LONGEST_S, LONGEST_S]
     assert in_time(crossings, N2) == 5.0
-    times = [in_time(crossings, N1) for _ in range(40)]
+    times = list[float]()
+    for _ in range(30):
+        now_s += 60.0
+        times.append(in_time(crossings, N1))
     assert times[0] == LONGEST_S and times == sorted(times, reverse=True) and times[-1] == 5.0
 
 
+def test_small_calls_that_are_in_time_do_not_take_back_what_a_large_one_needs() -> None:
+    now_s = 0.0
+    crossings = Crossings(5.0, lambda: now_s)
+    too_late(crossings, N1)
+    for _ in range(50):
+        now_s += 1.0
+        in_time(crossings, N1)
+    assert in_time(crossings, N1) == 10.0
+
+
+def test_who_was_too_late_is_known_for_some_minutes() -> None:
+    now_s = 0.0
+    crossings = Crossings(5.0, lambda: now_s)
+    assert not crossings.was_late(N1)
+    too_late(crossings, N1)
+    assert crossings.was_late(N1) and not crossings.was_late(N2)
+    now_s += 299.0
+    assert crossings.was_late(N1)
+    now_s += 2.0
+    assert not crossings.was_late(N1)
+
+
 def test_what_is_large_begins_with_more() -> None:
-    crossings = Crossings(5.0)
+    crossings = Crossings(5.0, lambda: 0.0)
     assert in_time(crossings, N1, 64 << 10) == 5.0
     assert in_time(crossings, N1, 1 << 20) == 20.0
     assert in_time(crossings, N1, 1 << 30) == LONGEST_S

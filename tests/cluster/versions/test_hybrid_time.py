@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import pytest
 
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime, hybrid_time, millis
+from ringmill.cluster.versions.hybrid_time import (
+    MOST_JUMPS,
+    HybridClock,
+    HybridTime,
+    hybrid_time,
+    millis,
+)
 
 
 @dataclass
@@ -128,15 +133,30 @@ def test_the_shared_time_does_not_step_with_the_own_clock_once_the_clocks_were_c
     assert hybrid.shared_s() == 1_000_003
 
 
-def test_a_clock_tells_how_long_ago_it_was_set_forwards() -> None:
+def test_a_clock_tells_how_far_it_was_set_forwards_lately() -> None:
     clock = SteeredClock()
     hybrid = HybridClock(clock)
     clock.wall_s -= 3600
     hybrid.accept_jump()
     clock.pass_time(5)
-    assert hybrid.went_ahead_s == math.inf
+    assert hybrid.went_ahead_s(60) == 0
     clock.wall_s += 3600
-    assert hybrid.went_ahead_s == math.inf, "nobody has accepted it yet"
+    assert hybrid.went_ahead_s(60) == 0, "nobody has accepted it yet"
     hybrid.accept_jump()
     clock.pass_time(7)
-    assert hybrid.went_ahead_s == 7
+    clock.wall_s += 2
+    hybrid.accept_jump()
+    assert hybrid.went_ahead_s(7.5) == pytest.approx(3602)
+    assert hybrid.went_ahead_s(6.5) == pytest.approx(2)
+
+
+def test_a_clock_that_is_set_forwards_again_and_again_remembers_all_of_it_in_little() -> None:
+    clock = SteeredClock()
+    hybrid = HybridClock(clock)
+    for _ in range(3 * MOST_JUMPS):
+        clock.pass_time(1)
+        clock.wall_s += 2
+        hybrid.accept_jump()
+    assert hybrid.went_ahead_s(1e9) == pytest.approx(6 * MOST_JUMPS)
+    assert hybrid.went_ahead_s(9.5) == pytest.approx(20)
+    assert len(hybrid._ahead) == MOST_JUMPS

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
-from ringmill.cluster.ids import Actor, KeyspaceId, NodeId
+import pytest
+
+from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
@@ -79,3 +83,14 @@ async def test_requests_have_turns_while_a_page_is_merged() -> None:
         await asyncio.sleep(0)
     assert any(0 < keys < len(PLACES) for keys in seen), "merged in one turn of the loop"
     assert objects.keys == len(PLACES)
+
+
+async def test_an_old_owner_that_was_too_late_is_asked_last_by_all_other_fills() -> None:
+    """It may hang, and the others are enough."""
+    filling, _ = filling_on(ForgetfulEngine())
+    row = cast("Any", SimpleNamespace(whole=(NodeId("n2"), NodeId("n3"), NodeId("n4"))))
+    assert filling._in_turn(row, PartitionId(0)) == ["n2", "n3", "n4"]
+    with pytest.raises(DeadlineExceeded), filling._crossings.within(NodeId("n2")):
+        raise DeadlineExceeded("its disk hangs")
+    assert filling._in_turn(row, PartitionId(0)) == ["n3", "n4", "n2"]
+    assert filling._in_turn(row, PartitionId(2)) == ["n4", "n3", "n2"]

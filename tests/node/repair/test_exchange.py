@@ -357,6 +357,34 @@ def test_owners_at_a_slow_link_get_equal_step_by_step(monkeypatch: pytest.Monkey
     run(story)
 
 
+def test_an_object_crosses_a_slow_link_beside_small_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone it takes longer than is given to a call, and other partitions differ for a moment meanwhile."""
+    no_hints(monkeypatch)
+
+    async def story(world: HealingWorld) -> None:
+        await world.put("n2", b"large", b"old", "all")
+        await world.down("n1")
+        await world.put("n2", b"large", bytes(1 << 20), "2")
+        await world.up("n1")
+        crossings = world["n1"].repair.anti_entropy._exchange._crossings
+        link = SlowLink(bytes_per_s=125_000)
+        for name in world.world.nodes:
+            transport = world[name].core.transport
+            transport.call = link.carry(name, transport.call)  # type: ignore[method-assign]
+
+        async def ask_small() -> None:
+            while True:
+                with crossings.within(NodeId("n2")), crossings.within(NodeId("n3")):
+                    await asyncio.sleep(0.1)
+
+        asking = asyncio.ensure_future(ask_small())
+        async with asyncio.timeout(120):
+            await until(lambda: equal(world, [b"large"]))
+        asking.cancel()
+
+    run(story)
+
+
 class SlowLink:
     """Carries what n1 and the others say to each other for repair, one message after the other."""
 

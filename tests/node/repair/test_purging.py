@@ -132,6 +132,26 @@ def test_a_step_of_all_clocks_takes_no_value_that_has_time_left() -> None:
     run(story, purge=PurgeOptions(after_s=50.0, every_s=0.5, settle_s=1.0, least_garbage_bytes=1))
 
 
+def test_small_steps_of_clocks_hold_no_delete_back() -> None:
+    """Each machine stands still for two seconds at times, as for a snapshot, and is set right after it."""
+
+    async def story(world: HealingWorld) -> None:
+        async def step_now_and_then() -> None:
+            while True:
+                for name in NAMES:
+                    world.world.nodes[name].clock.jump(2.0)
+                await asyncio.sleep(40)
+
+        stepping = asyncio.ensure_future(step_now_and_then())
+        await asyncio.sleep(5)
+        await world.put("n1", b"k", VALUE, "all")
+        await world.delete("n3", b"k", "all")
+        await until(lambda: not tombstones(world), 150.0)
+        stepping.cancel()
+
+    run(story, purge=PurgeOptions(after_s=50.0, every_s=0.5, settle_s=1.0, least_garbage_bytes=1))
+
+
 def attempts(world: HealingWorld) -> int:
     return sum(world[name].repair.purging._attempts for name in NAMES)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable, from_wire, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.objects import OperationId
@@ -54,6 +54,25 @@ def test_a_write_that_an_owner_takes_for_late_goes_on_to_the_next_one() -> None:
         world.nodes[owners[0]].clock._booted_s -= 10.0
         assert coordinator(await put(world, outsider, b"v")) == owners[1]
         assert values(await get(world, outsider, "all")) == [b"v"]
+
+    world.run(story())
+
+
+def test_a_write_that_waited_at_an_owner_until_its_time_was_over_goes_to_no_other() -> None:
+    world, asked = World(5), list[NodeId]()
+
+    async def busy(node: NodeId, *_: object, **__: object) -> bytes:
+        asked.append(node)
+        waited = DeadlineExceeded("4.90 s were over before the write was applied anywhere", outcome="failed")
+        raise from_wire(to_wire(waited))
+
+    async def story() -> None:
+        outsider, owners = outsider_and_owners(world)
+        assert coordinator(await put(world, outsider, b"u")) == owners[0]
+        world.nodes[outsider].transport.call = busy  # type: ignore[method-assign, assignment]
+        with pytest.raises(DeadlineExceeded) as caught:
+            await put(world, outsider, b"v")
+        assert (asked, caught.value.outcome) == ([owners[0]], "failed")
 
     world.run(story())
 

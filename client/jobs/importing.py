@@ -169,7 +169,8 @@ def _staying(sources: Sources, own: Mapping[str, tuple[ModuleType, str]]) -> set
         if f"{sources.root}/{name.replace('.', '/')}"
         in map(_normal, getattr(sys.modules.get(name), "__path__", ()))
     }
-    others = {name for name in _paths(sources) if name in sys.modules} - set(own) | folders - ours
+    strange = {name for name in folders - ours if name in sys.modules}
+    others = {name for name in _paths(sources) if name in sys.modules} - set(own) | strange
     anew = {folder for folder in folders if any(_is_within(name, folder) for name in others)}
     return {name for name in {*own, *ours} if not any(_is_within(name, folder) for folder in anew)}
 

@@ -31,10 +31,13 @@ def _loop_s() -> float:
 
 
 class Crossings:
-    """Of one kind of calls, by the node that answers them."""
+    """Of one kind of calls, by the node that answers them; none has longer than `longest_s`."""
 
-    def __init__(self, usual_s: float, now_s: Callable[[], float] = _loop_s) -> None:
+    def __init__(
+        self, usual_s: float, now_s: Callable[[], float] = _loop_s, *, longest_s: float = LONGEST_S
+    ) -> None:
         self._usual_s = usual_s
+        self._longest_s = longest_s
         self._now_s = now_s
         self._late: dict[NodeId, tuple[float, float]] = {}  # what was needed at last, and when that was
 
@@ -42,11 +45,11 @@ class Crossings:
     def within(self, node: NodeId, size_bytes: int = 0) -> Iterator[float]:
         """Gives the timeout of a call with a body of this size.  The block is the call."""
         more_s = max(0, size_bytes - SMALL_BYTES) / SLOWEST_BYTES_PER_S
-        given_s = min(LONGEST_S, max(self._usual_s + more_s, self._needed_s(node)))
+        given_s = min(self._longest_s, max(self._usual_s + more_s, self._needed_s(node)))
         try:
             yield given_s
         except DeadlineExceeded:
-            self._late[node] = (min(LONGEST_S, max(2 * given_s, self._needed_s(node))), self._now_s())
+            self._late[node] = (min(self._longest_s, max(2 * given_s, self._needed_s(node))), self._now_s())
             raise
 
     def was_late(self, node: NodeId) -> bool:

@@ -45,6 +45,9 @@ class NodePace:
         self.most = _FIRST
         self.came = 0
         """Chunks that have come from this node so far."""
+        self.silent = 0
+        """How many times in a row it was waited for in vain; chunks that were waited for together count once."""
+        self._silent_at = 0.0
         self._under_way = 0
         self._changed = asyncio.Event()
 
@@ -61,13 +64,16 @@ class NodePace:
     def note_came(self, seconds: float) -> None:
         """A chunk has come, so long after it was asked for."""
         self.came += 1
+        self.silent = 0
         if seconds <= _SOON_S:
             self.most = min(_MOST, self.most + 1)
             self.chunk_bytes = min(CHUNK_BYTES, self.chunk_bytes * 2)
         elif seconds > _SLOW_S:
             self.most = max(1, self.most - 1)
 
-    def note_late(self) -> None:
-        """A chunk has not come in time."""
+    def note_late(self, asked_at: float, now: float) -> None:
+        """A chunk has not come in time; seconds of one clock."""
+        if asked_at >= self._silent_at:
+            self.silent, self._silent_at = self.silent + 1, now
         self.most = max(1, self.most // 2)
         self.chunk_bytes = max(LEAST_BYTES, self.chunk_bytes // 2)

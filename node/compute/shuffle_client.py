@@ -114,8 +114,12 @@ class _Fetcher:
         """The next bytes of a slice, tried three times."""
         pace = self.window.pace_of(piece.node)
         failed = late = 0
+        silent = pace.silent
         while True:
             async with pace:
+                silent = min(silent, pace.silent)
+                if pace.silent - silent >= _TRIES:  # whoever has waited for the others' tries need not try
+                    raise _lost(piece, Cause.FETCH_FAILED, f"tried {_TRIES} times: {piece.node} is silent")
                 length, came = min(pace.chunk_bytes, piece.length - done), pace.came
                 try:
                     chunk = await self._asked(piece, done, length, pace)
@@ -142,7 +146,7 @@ class _Fetcher:
                     piece.node, SHUFFLE_FETCH, request, timeout_s=_CHUNK_TIMEOUT_S, priority=Priority.BULK
                 )
             except DeadlineExceeded:
-                pace.note_late()
+                pace.note_late(begun, now())
                 raise
         pace.note_came(now() - begun)
         return chunk

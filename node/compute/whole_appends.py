@@ -7,22 +7,51 @@ not wait with it (docs/architecture.md, "Processes").
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import threading
+from typing import Final
 
 from ringmill.cluster.ports import AppendFile, FileSystem
 
 __all__ = ["append_off_loop"]
 
+_PATIENCE_S: Final = 1.0
+
 
 async def append_off_loop(files: FileSystem, file: AppendFile, data: bytes) -> None:
-    """Append all of it.  Cancelled, it is over only with the write: then the file may be closed.
+    """Append all of it.  Cancelled, a write that has begun is waited for, so that the file may be closed, but
+    for a second at most: a disk may hang.  One that has not begun is left out.
 
     Raises OSError.
     """
-    work = asyncio.ensure_future(files.off_loop(file.append, data))
+    write = _Write(file, data)
+    work = asyncio.ensure_future(files.off_loop(write.run))
     try:
         await asyncio.shield(work)
     except asyncio.CancelledError:
-        with suppress(OSError):
-            await work
+        if write.is_under_way_when_given_up():
+            await asyncio.wait([work], timeout=_PATIENCE_S)
+        work.cancel()
         raise
+
+
+class _Write:
+    """One append, in whatever thread comes to it."""
+
+    def __init__(self, file: AppendFile, data: bytes) -> None:
+        self._file = file
+        self._data = data
+        self._turn = threading.Lock()
+        self._has_begun = self._is_given_up = False
+
+    def run(self) -> None:
+        with self._turn:
+            if self._is_given_up:
+                return
+            self._has_begun = True
+        self._file.append(self._data)
+
+    def is_under_way_when_given_up(self) -> bool:
+        """From now on it does not begin any more; whether it has."""
+        with self._turn:
+            self._is_given_up = True
+            return self._has_begun

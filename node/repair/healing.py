@@ -76,7 +76,7 @@ class Healing:
         topology: TopologyView,
         transport: Transport,
         on_lost_hints: Callable[[], None],
-        heal_registers: Callable[[Part, Reached], Awaitable[None]],
+        heal_registers: Callable[[Part, Reached, set[NodeId]], Awaitable[None]],
         loss: AcceptedLoss,
         gate: Gate,
     ) -> None:
@@ -219,7 +219,7 @@ class Healing:
             case PartKind.COPY:
                 await self._heal_copy(part, reached)
             case PartKind.REGISTERS:
-                await self._heal_registers(part, reached)
+                await self._heal_registers(part, reached, self._silent)
             case PartKind.ORPHANED:
                 self._tell_of_former(part)
 

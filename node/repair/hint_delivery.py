@@ -36,6 +36,7 @@ __all__ = ["HintDelivery"]
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 ROUND_S: Final = 0.25
+_LONGEST_S: Final = 20.0  # for one message: a target that hangs holds up the others' next round
 LONGEST_WAY_S: Final = 10.0  # given to requests after one batch
 READDRESSED_A_ROUND: Final = 512  # of hints for one former owner that is away
 
@@ -75,7 +76,7 @@ class HintDelivery:
         self._transport = transport
         self._clock = clock
         self._options = options
-        self._crossings = Crossings(options.call_timeout_s)
+        self._crossings = Crossings(options.call_timeout_s, longest_s=_LONGEST_S)
         self._pauses: dict[NodeId, Pause] = {}
         self._told: dict[HintKey, None] = {}  # hints already reported in the log as undeliverable
         self._slots = asyncio.Semaphore(options.targets_at_once)

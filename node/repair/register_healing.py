@@ -25,7 +25,13 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable, WrongEpoch
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    ProtocolMismatch,
+    RingmillError,
+    Unavailable,
+    WrongEpoch,
+)
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.overload.crossing import Crossings
@@ -79,14 +85,16 @@ class RegisterHealing:
         self._bounds: dict[tuple[NodeId, Epoch], int] = {}
         """What another owner has agreed to under rows before this epoch counts no higher."""
 
-    async def heal(self, part: Part, reached: Reached) -> None:
-        """Raises Unavailable when too few other owners answer, and what the engine raises."""
+    async def heal(self, part: Part, reached: Reached, silent: set[NodeId]) -> None:
+        """Owners that are silent in this round are not waited for again.
+
+        Raises Unavailable when too few other owners answer, and what the engine raises."""
         assert part.partition is not None and part.row is not None and part.end is not None
         prefix = registers_prefix(Copy(part.partition, part.row.copy_epoch_of(self._node)))
-        floor, failures = self._registers.ceiling, dict[NodeId, str]()
+        floor, failures = self._registers.ceiling, dict.fromkeys(silent, "silent")
         start = part.start
         while start < part.end:
-            pages = await self._ask(part, start[len(prefix) :], floor, failures)
+            pages = await self._ask(part, start[len(prefix) :], floor, failures, silent)
             ends = (prefix + page.covered_to if page.covered_to else part.end for page in pages.values())
             stop = min(part.end, *ends) if pages else part.end
             lowest = max([floor, *(self._bounds[node, part.row.row_epoch] for node in pages)])
@@ -126,7 +134,7 @@ class RegisterHealing:
             start = end
 
     async def _ask(
-        self, part: Part, start: bytes, floor: int, failures: dict[NodeId, str]
+        self, part: Part, start: bytes, floor: int, failures: dict[NodeId, str], silent: set[NodeId]
     ) -> dict[NodeId, RegistersPage]:
         """A page from every other owner that can give one; one that could not is not asked again.
 
@@ -142,18 +150,20 @@ class RegisterHealing:
                 pages[node] = await self._page(node, part, start, floor)
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
+                if isinstance(error, Unavailable | DeadlineExceeded):
+                    silent.add(node)
 
         await gather_all(ask(node) for node in others if node not in failures)
         usual = sources_needed(part.row)
         if not self._loss.are_enough(part.partition, pages, others, usual):
             need = self._loss.sources_needed(part.partition, others, usual)
             why = (
-                "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
+                "; ".join(f"{node}: {failures[node]}" for node in sorted(others) if node in failures)
                 or "there are no more"
             )
             raise Unavailable(
                 f"{need} other owners are needed, {len(pages)} answered ({why})",
-                detail={"missing": sorted(failures)},
+                detail={"missing": [node for node in sorted(others) if node in failures]},
             )
         return pages
 

@@ -31,7 +31,7 @@ class AcceptedLoss:
 
     def __init__(self) -> None:
         self._given_up: frozenset[NodeId] = frozenset()
-        self._without: dict[PartitionId, frozenset[NodeId]] = {}  # those that it waited for when named
+        self._without: dict[PartitionId | None, frozenset[NodeId]] = {}  # those that it waited for when named
         self._short: dict[tuple[PartitionId | None, PartKind], list[_Waiting]] = {}
 
     @property
@@ -61,7 +61,7 @@ class AcceptedLoss:
             )
         self._given_up |= named
         for partition, missing in short.items():
-            self._without[partition] = self._without.get(partition, frozenset()) | (missing & named)
+            self._without[partition] = missing & self._given_up
 
     def sources_needed(self, partition: PartitionId, others: Collection[NodeId], usual: int) -> int:
         """How many of the other owners have to be merged in."""
@@ -94,10 +94,16 @@ class AcceptedLoss:
         """A part could not be healed now."""
         if part.partition is not None and isinstance(error, RingmillError):
             missing = frozenset(NodeId(node) for node in error.detail.get("missing", ()))
-            self.healed(part)  # what was noted of these keys before
+            self._forget(part)  # what was noted of these keys before
             self._short.setdefault((part.partition, part.kind), []).append(_Waiting(part, missing))
 
     def healed(self, part: Part) -> None:
+        """A word for a partition is for the damage that it was given for: later damage waits again."""
+        self._forget(part)
+        if all(partition != part.partition for partition, _ in self._short):
+            self._without.pop(part.partition, None)
+
+    def _forget(self, part: Part) -> None:
         """A partition may have more damaged ranges, each with owners of its own that are waited for."""
         waiting = self._short.pop((part.partition, part.kind), [])
         if left := [each for each in waiting if not _overlap(each.part, part)]:

@@ -33,9 +33,7 @@ class LogFile:
         self.begun_size = 0  # of the newest file, when only its header was on the disk
         self.waiting: list[bytes] = []
         self.written_sequence = first_sequence - 1
-        self.kept: list[
-            list[bytes]
-        ] = []  # batches that were written after the last sync, unless there are many
+        self.kept: list[list[bytes]] = []  # batches written after the last sync, unless there are many
         self.kept_bytes = 0
         self.uncut: tuple[str, int] | None = None  # the file before, and how much of it is to be left
         self.is_closing = False
@@ -72,8 +70,12 @@ class LogFile:
             start = end
         return b"".join(parts)
 
-    def take_waiting(self, size_bytes: int) -> list[bytes]:
-        """The waiting batches, of this size; from now on they count as handed to the system."""
+    def take_waiting(self, size_bytes: int = 0) -> list[bytes]:
+        """The waiting batches; from now on they count as handed to the system.
+
+        `size_bytes` is what they add to what is kept: nothing where they are synced at once, as they are in
+        memory until then anyway.
+        """
         batches, self.waiting = self.waiting, []
         self.written_sequence += len(batches)
         self.kept_bytes += size_bytes

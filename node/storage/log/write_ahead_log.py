@@ -273,7 +273,7 @@ class WriteAheadLog:
         assert log.file is not None
         good = log.file.size
         data = log.frame_waiting(self.synced_sequence)
-        batches = log.take_waiting(len(data))
+        batches = log.take_waiting()
         try:
             await self._sync(log, data)
         except OSError as error:

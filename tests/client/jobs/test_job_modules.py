@@ -380,6 +380,20 @@ def test_folders_of_one_name_without_an_init_each_give_their_own_modules(
         assert list(job.definition.map(0, "")) == [(at, 1)]
 
 
+def test_a_bare_folder_that_is_not_imported_yet_leaves_the_programs_modules_beside_it(
+    tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "upper_bare" / "lower_bare").mkdir(parents=True)
+    for name in ("", "lower_bare/"):
+        (tmp_path / "upper_bare" / f"{name}splitting.py").write_text("def split(line): return [line]\n")
+    source = BARE.replace("FOLDER", "upper_bare.lower_bare") + "import upper_bare.splitting\n"
+    (tmp_path / "bare_jobs.py").write_text(source)
+    module = _imported("upper_bare.splitting", tmp_path, monkeypatch)
+    job = load_job("bare_jobs.py:count", files, str(tmp_path))
+    assert isinstance(job.definition, JobDefinition)
+    assert vars(sys.modules[job.definition.map.__module__])["upper_bare"].splitting is module
+
+
 def test_a_programs_modules_are_there_again_after_a_job_that_takes_its_folder_off_the_path(
     folder: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

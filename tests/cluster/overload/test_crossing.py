@@ -61,3 +61,11 @@ def test_what_is_large_begins_with_more() -> None:
     assert in_time(crossings, N1, 64 << 10) == 5.0
     assert in_time(crossings, N1, 1 << 20) == 20.0
     assert in_time(crossings, N1, 1 << 30) == LONGEST_S
+
+
+def test_where_others_wait_for_a_call_it_is_given_less_at_most() -> None:
+    crossings = Crossings(5.0, lambda: 0.0, longest_s=20.0)
+    for given_s in (5.0, 10.0, 20.0, 20.0):
+        with pytest.raises(DeadlineExceeded), crossings.within(N2) as timeout_s:
+            assert timeout_s == given_s
+            raise DeadlineExceeded("late")

@@ -127,6 +127,9 @@ def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: Car
             db.put("k", b"after " + name.encode())
             assert db.get("k", r="all").value == b"after " + name.encode()
     until(lambda: any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3")))
+    cluster.ok(*here, "up", "--peer-transport", transport, "--client-transport", transport)
+    cluster.ok(*here, "restart", *(NODES if transport == "tcp" else NODES[:1]))  # as others need it
+    cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
 
 
 def test_a_transport_that_is_none_is_refused_by_name(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_owners_that_were_not_named_are_waited_for() -> None:
         "c is back and makes up for none that was not named"
     )
     assert loss.are_enough(partition, others[:3], others, 3), "enough without any word"
-    loss.note(part, Unavailable("", detail={"missing": ["d", "e"]}))
+    loss.note(part, Unavailable("", detail={"missing": others}))
     loss.accept(others[2:])
     assert loss.are_enough(partition, (), others, 3)
     assert loss.sources_needed(partition, others, 3) == 0
@@ -235,3 +235,27 @@ def test_two_damaged_ranges_of_a_partition_wait_for_their_own_owners() -> None:
     assert loss.short == {partition: {"n4"}}, "what was noted of the same keys before is over"
     loss.healed(low)
     assert not loss.short
+
+
+def test_a_word_is_for_the_damage_that_it_was_given_for() -> None:
+    loss, partition, others = AcceptedLoss(), PartitionId(5), [NodeId("n2"), NodeId("n3")]
+    part = Part(b"a", b"z", PartKind.COPY, partition)
+    loss.note(Part(b"a", b"z", PartKind.COPY, PartitionId(9)), Unavailable("", detail={"missing": ["n4"]}))
+    loss.note(part, Unavailable("", detail={"missing": others}))
+    loss.accept(others)
+    assert loss.are_enough(partition, (), others, 2)
+    loss.note(part, Unavailable("", detail={"missing": others}))
+    assert loss.are_enough(partition, (), others, 2), "it waits on"
+    loss.healed(part)
+    assert not loss.are_enough(partition, (), others, 2), "later damage, while both are silent for a moment"
+
+
+def test_owners_named_one_after_the_other_are_given_up_together_while_both_are_missing() -> None:
+    for now_missing, is_given_up in (["n2", "n3"], True), (["n3"], False):
+        loss, partition, others = AcceptedLoss(), PartitionId(5), [NodeId("n2"), NodeId("n3")]
+        part = Part(b"a", b"z", PartKind.COPY, partition)
+        loss.note(part, Unavailable("", detail={"missing": others}))
+        loss.accept(others[:1])
+        loss.note(part, Unavailable("", detail={"missing": now_missing}))
+        loss.accept(others[1:])
+        assert loss.are_enough(partition, (), others, 2) == is_given_up

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,13 +16,14 @@ from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
-from ringmill.cluster.errors import CorruptData, QuorumNotReached
-from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
+from ringmill.cluster.errors import CorruptData, DeadlineExceeded, QuorumNotReached, Unavailable
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
+from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
 from ringmill.node.repair.damage.parts import Part, PartKind
-from ringmill.node.repair.register_healing import _newest
+from ringmill.node.repair.register_healing import RegisterHealing, _newest
 from ringmill.node.replica.registers.register_messages import (
     ACCEPT,
     PREPARE,
@@ -310,3 +313,27 @@ def test_healed_registers_wait_for_room_also_where_nothing_can_be_read() -> None
         assert waited
 
     run(story)
+
+
+async def test_an_owner_that_hangs_is_waited_for_once_a_round() -> None:
+    asked: list[NodeId] = []
+
+    async def hang(node: NodeId, *_: object, **__: object) -> bytes:
+        asked.append(node)
+        raise DeadlineExceeded("no answer")
+
+    of_no_use: Any = SimpleNamespace()
+    topology: Any = SimpleNamespace(topology=lambda: SimpleNamespace(epoch=Epoch(1)))
+    healing = RegisterHealing(
+        NodeId("n1"), registers=cast("Any", SimpleNamespace(ceiling=0)), remains=of_no_use, forgotten=of_no_use,
+        engine=of_no_use, topology=topology, transport=cast("Any", SimpleNamespace(call=hang)),
+        loss=AcceptedLoss(), gate=of_no_use,
+    )  # fmt: skip
+    row: Any = SimpleNamespace(whole=("n1", "n2", "n3"), size=3, copy_epoch_of=lambda _: Epoch(1))
+    silent: set[NodeId] = set()
+    for number in (1, 2):
+        part = Part(b"", b"z", PartKind.REGISTERS, PartitionId(number), row)
+        with pytest.raises(Unavailable, match=r"n2: .*; n3: ") as caught:
+            await healing.heal(part, lambda _: None, silent)
+        assert caught.value.detail["missing"] == ["n2", "n3"]
+    assert sorted(asked) == ["n2", "n3"] and silent == {"n2", "n3"}

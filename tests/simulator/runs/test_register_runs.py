@@ -32,10 +32,10 @@ def test_a_seed_that_once_failed_stays_mended() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("promises-kept", 1),
+        ("promises-kept", 76),
         ("acceptors-synced", 1),
         ("change-known", 16),
-        ("lease-waited-out", 43),
+        ("lease-waited-out", 7),
     ],
 )
 def test_a_safeguard_of_registers_that_is_off_is_missed(name: str, first: int) -> None:

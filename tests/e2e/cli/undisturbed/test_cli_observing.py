@@ -37,7 +37,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_cluster_that_is_well(shell: Shell
     document = shell.ok("-o", "json", "doctor").json
     found = {each["check"]: each for each in document["findings"]}
     assert not document["wrong"]
-    assert len(found) == len(document["findings"]) == 22
+    assert len(found) == len(document["findings"]) == 23
     assert found["nodes"]["told"] == "5 nodes answer and are up"
     rows = [row.split("\t") for row in shell.ok("doctor").out.decode().splitlines()]
     assert [row[1] for row in rows] == list(found) and {row[0] for row in rows} <= {"ok", "!"}

@@ -23,19 +23,23 @@ NODES = tuple(map(NodeId, ("n1", "n2", "n3", "n4")))
 
 
 class Link:
-    """One link that all nodes are behind: what was asked for crosses in order, whoever still waits for it."""
+    """One link that all nodes are behind: what has begun to cross does, whoever still waits for it."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self.bytes_per_s = bytes_per_s
         self.free_at = 0.0
         self.carried_bytes = 0
         self.is_silent = False
+        self.asked_at: list[float] = []
 
     async def call(self, node: NodeId, method: str, request: bytes, *, timeout_s: float, **_: Any) -> bytes:
         loop = asyncio.get_running_loop()
+        self.asked_at.append(loop.time())
         _, _, _, _, length = msgpack.unpackb(request)
-        self.free_at = max(self.free_at, loop.time()) + length / self.bytes_per_s
-        wait_s = self.free_at - loop.time()
+        begins_s = max(self.free_at - loop.time(), 0.0)
+        wait_s = begins_s + length / self.bytes_per_s
+        if begins_s <= timeout_s:  # else its node does not send it any more (rule D2)
+            self.free_at = loop.time() + wait_s
         if wait_s > timeout_s or self.is_silent:
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded("no answer in time")
@@ -115,10 +119,18 @@ def test_a_node_that_is_silent_is_lost_after_three_tries() -> None:
     assert link.carried_bytes == 0
 
 
+def test_whoever_waits_for_a_silent_node_takes_the_tries_of_others_for_its_own() -> None:
+    link = Link(1e9)
+    link.is_silent = True
+    with pytest.raises(SliceLost, match=r"tried 3 times"):
+        fetch(link, slices(64, MIB), reduces=4)
+    assert link.asked_at[-1] <= 20
+
+
 def test_a_fast_node_is_soon_asked_for_many_chunks() -> None:
     pace = NodePace()
     for _ in range(40):
         pace.note_came(0.01)
     assert pace.most == 32
-    pace.note_late()
+    pace.note_late(1.0, 6.0)
     assert (pace.most, pace.chunk_bytes) == (16, MIB // 2)

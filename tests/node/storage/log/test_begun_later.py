@@ -220,6 +220,21 @@ async def test_what_is_not_in_memory_any_more_makes_it_final_and_says_so(
     assert await again.get(b"before") == b"value"
 
 
+async def test_a_group_of_any_size_waits_for_space_when_its_sync_finds_the_disk_full(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_file, "MOST_KEPT_BYTES", 10)
+    engine = await open_engine(ROOMY)
+    await engine.apply(one(b"before")).synced()
+    disk.hook = failing("sync", ".log", errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        await engine.apply(one(b"refused")).synced()
+    disk.hook = None
+    await written_in_the_end(engine, b"after")
+    again = await open_engine(ROOMY, on=disk.cut_power(CrashModel.PREFIX, random.Random(1)))
+    assert {key async for key, _ in again.scan()} == {b"before", b"refused", b"after"}
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
 async def test_a_store_that_cannot_begin_a_log_can_be_closed(
     disk: LossyDisk, open_engine: OpenEngine, code: int

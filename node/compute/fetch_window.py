@@ -46,7 +46,7 @@ class NodePace:
         self.came = 0
         """Chunks that have come from this node so far."""
         self.silent = 0
-        """How many times in a row it was waited for in vain; chunks that were waited for together count once."""
+        """How many times in a row it was waited for in vain; chunks of one wait count once."""
         self._silent_at = 0.0
         self._under_way = 0
         self._changed = asyncio.Event()

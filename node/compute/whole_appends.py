@@ -7,7 +7,6 @@ not wait with it (docs/architecture.md, "Processes").
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Final
 
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -35,23 +34,20 @@ async def append_off_loop(files: FileSystem, file: AppendFile, data: bytes) -> N
 
 
 class _Write:
-    """One append, in whatever thread comes to it."""
+    """One append, in whatever thread comes to it.  Each side first says what it does, and then looks at the
+    other: so either the thread leaves it out, or who gives it up knows that it has begun."""
 
     def __init__(self, file: AppendFile, data: bytes) -> None:
         self._file = file
         self._data = data
-        self._turn = threading.Lock()
         self._has_begun = self._is_given_up = False
 
     def run(self) -> None:
-        with self._turn:
-            if self._is_given_up:
-                return
-            self._has_begun = True
-        self._file.append(self._data)
+        self._has_begun = True
+        if not self._is_given_up:
+            self._file.append(self._data)
 
     def is_under_way_when_given_up(self) -> bool:
         """From now on it does not begin any more; whether it has."""
-        with self._turn:
-            self._is_given_up = True
-            return self._has_begun
+        self._is_given_up = True
+        return self._has_begun

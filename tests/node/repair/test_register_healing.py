@@ -325,9 +325,9 @@ async def test_an_owner_that_hangs_is_waited_for_once_a_round() -> None:
     of_no_use: Any = SimpleNamespace()
     topology: Any = SimpleNamespace(topology=lambda: SimpleNamespace(epoch=Epoch(1)))
     healing = RegisterHealing(
-        NodeId("n1"), registers=cast("Any", SimpleNamespace(ceiling=0)), remains=of_no_use, forgotten=of_no_use,
-        engine=of_no_use, topology=topology, transport=cast("Any", SimpleNamespace(call=hang)),
-        loss=AcceptedLoss(), gate=of_no_use,
+        NodeId("n1"), registers=cast("Any", SimpleNamespace(ceiling=0)), remains=of_no_use,
+        forgotten=of_no_use, engine=of_no_use, topology=topology,
+        transport=cast("Any", SimpleNamespace(call=hang)), loss=AcceptedLoss(), gate=of_no_use,
     )  # fmt: skip
     row: Any = SimpleNamespace(whole=("n1", "n2", "n3"), size=3, copy_epoch_of=lambda _: Epoch(1))
     silent: set[NodeId] = set()

@@ -118,7 +118,8 @@ class ClockWatch:
         self._hybrid.follow()
         now = self._clock.monotonic()
         every_s = self._options.compare_clocks_every_s
-        is_due = self._compared_at is None or now - self._compared_at >= every_s or self._stood_still()
+        stood_still = self._stood_still()  # at each look: it counts from the one before
+        is_due = stood_still or self._compared_at is None or now - self._compared_at >= every_s
         if self._hybrid.jumped_ms or is_due:
             await self._compare()
         if not self._hybrid.jumped_ms:

@@ -349,7 +349,8 @@ class Client(Keyspace):
         return Keyspace(self._subject.keyspace(name), self._loop, self._timeout_s)
 
     def session(self, *, token: bytes | None = None) -> Session:
-        _ = None if token is None else checked_session_token(token)
+        if token is not None:
+            checked_session_token(token)
         self._loop.run(_connected(self._subject, self._timeout_s), waiting_limit_s(self._timeout_s, None))
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 

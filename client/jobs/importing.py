@@ -87,10 +87,10 @@ def _kept_module(sources: Sources) -> ModuleType | None:
         return None
     own = _own_modules(sources)
     present, _ = own.get(sources.module, (None, ""))
-    if not _has_older(sources, own):
-        if present is not module and sources.module in _staying(sources, own):
-            return None
-    elif present is module:
+    is_outdated = _has_older(sources, own)
+    if present is module:  # which was looked at by that
+        return None if is_outdated else module
+    if not is_outdated and sources.module in _staying(sources, own):
         return None
     return None if _is_older(module, sha256(sources.own).digest(), sources.own) else module
 
@@ -200,7 +200,7 @@ def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
     """Whether a module was made of another source.  Where it has no job, or its loader changes the code, as
     pytest's, that is not known; it counts as made of what its file was at the first submission."""
     jobs = [each for each in vars(module).values() if isinstance(each, Runnable)]
-    made = [job.made_at for job in jobs if job.made_at.module == module.__name__]
+    made = {job.made_at for job in jobs if job.made_at.module == module.__name__}
     if made and type(getattr(module.__spec__, "loader", None)) is SourceFileLoader:
         return not any(each.is_source(source) for each in made)
     spec, seen = _seen.get(module, (None, b""))

@@ -157,13 +157,11 @@ class RegisterHealing:
         usual = sources_needed(part.row)
         if not self._loss.are_enough(part.partition, pages, others, usual):
             need = self._loss.sources_needed(part.partition, others, usual)
-            why = (
-                "; ".join(f"{node}: {failures[node]}" for node in sorted(others) if node in failures)
-                or "there are no more"
-            )
+            missing = [node for node in sorted(others) if node in failures]
+            why = "; ".join(f"{node}: {failures[node]}" for node in missing) or "there are no more"
             raise Unavailable(
                 f"{need} other owners are needed, {len(pages)} answered ({why})",
-                detail={"missing": [node for node in sorted(others) if node in failures]},
+                detail={"missing": missing},
             )
         return pages
 

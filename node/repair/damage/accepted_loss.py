@@ -53,7 +53,7 @@ class AcceptedLoss:
         """Heal without these.  Raises InvalidArgument for one that no partition waits for."""
         short, named = self.short, frozenset(nodes)
         waited_for = frozenset().union(*short.values())
-        if needless := sorted(set(nodes) - waited_for):
+        if needless := sorted(named - waited_for):
             raise InvalidArgument(
                 f"no damaged partition waits for {', '.join(needless)}",
                 hint="look again: healing waits for "

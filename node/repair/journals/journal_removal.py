@@ -27,6 +27,7 @@ from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import RegisterAccess, TopologyView
+from ringmill.node.repair.register_removal import SCAN_TURN, TURN_S
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.stored_key import Copy, parse_object_key, prefix_end, registers_prefix
@@ -35,9 +36,6 @@ from ringmill.node.storage.engine import Engine
 __all__ = ["JournalRemoval"]
 
 _TIMEOUT_S: Final = 5.0
-_BATCH: Final = 256
-_TURN_S: Final = 0.005
-"""What a batch takes, about: the pause after it grows by that for each step of the stretch."""
 _LONGEST: Final = 10.0
 """A pause between two rounds is stretched this much at most."""
 
@@ -88,12 +86,14 @@ class JournalRemoval:
         if self._forgotten.known == NONE_FORGOTTEN:
             return
         space = next((each.id for each in document.keyspaces if holds_own(each)), None)
+        if space is None:
+            return
         mine = self._copies(document)
         self._done = {copy: known for copy, known in self._done.items() if copy in mine}
-        for copy in mine if space is not None else ():
+        for copy in mine:
             await asyncio.sleep(0)  # a scan may never have to wait
             known = self._forgotten.known
-            if space is None or self._done.get(copy) == known:
+            if self._done.get(copy) == known:
                 continue
             try:
                 await self._remove(copy, space)
@@ -102,10 +102,9 @@ class JournalRemoval:
             else:
                 self._done[copy] = known
 
-    def _copies(self, document: Topology) -> dict[Copy, None]:
+    def _copies(self, document: Topology) -> list[Copy]:
         rows = ((PartitionId(number), row) for number, row in enumerate(document.rows))
-        mine = [(at, row.copy_epoch_of(self._node)) for at, row in rows if self._node in row.nodes]
-        return {Copy(partition, copy_epoch): None for partition, copy_epoch in mine}
+        return [Copy(at, row.copy_epoch_of(self._node)) for at, row in rows if self._node in row.nodes]
 
     async def _learn(self) -> None:
         version, value = await self._registers.read_cell(FORGOTTEN, _TIMEOUT_S)
@@ -123,10 +122,10 @@ class JournalRemoval:
                 if self._forgotten.known.covers(parse_object_key(key).key):
                     found.append(key)
                 seen += 1
-                if seen % _BATCH == 0:
+                if seen % SCAN_TURN == 0:
                     await self._drop(found)
                     found = []
-                    await asyncio.sleep(_TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
+                    await asyncio.sleep(TURN_S * (self._gate.stretch - 1.0))  # requests go first (rule O8)
         await self._drop(found)
 
     async def _drop(self, keys: list[bytes]) -> None:

@@ -77,7 +77,7 @@ class SpaceWatch:
                 f"{free_files} more files can be made where {self._folder} lies, {FEWEST_FILES} are needed: "
                 f"read-only",
                 detail={"free_files": free_files, "needed_files": FEWEST_FILES},
-                hint="remove files there, as no inodes are left; writing goes on by itself",
+                hint="remove files there, as its inodes are running out; writing goes on by itself",
             )
         elif free >= needed.total_bytes:
             self.refusal = None

@@ -139,9 +139,8 @@ def _stands(
 
 def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:
     """No change is made over one that was asked for when all who may have asked for it were over (T12)."""
-    latest: dict[
-        str, float
-    ] = {}  # by keyspace: when one of its changes so far was asked for, at the earliest
+    # By keyspace: when one of its changes so far was asked for, at the earliest.
+    latest: dict[str, float] = {}
     for epoch in sorted(chain):
         if epoch - 1 not in chain:
             continue
@@ -153,7 +152,7 @@ def _in_turn(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Itera
                     f"epoch {epoch} has {_WITH_ARTICLE[kind]} of keyspace {name}, and every one that may be "
                     "it was over when an earlier change of it was asked for"
                 )
-            latest[name] = max([asked, *sorted(each.invoked for each in askers)[:1]])
+            latest[name] = max(asked, min((each.invoked for each in askers), default=asked))
 
 
 def _once(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iterator[str]:

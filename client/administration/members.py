@@ -332,7 +332,7 @@ class AsyncMembers:
         elif self._left(until) <= member_plans.SECOND_LOOK_S:
             raise DeadlineExceeded(
                 f"a member that answers is looked at twice, {member_plans.SECOND_LOOK_S:.0f} s apart, and "
-                f"there is less time to let go {', '.join(gone)}",
+                f"there is too little time to let {', '.join(gone)} go",
                 hint="give a longer timeout, or none",
                 outcome="failed",
             )

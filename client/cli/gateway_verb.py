@@ -56,7 +56,7 @@ __all__ = ["gateway"]
     default=200,
     show_default=True,
     metavar="N",
-    help="keys of a database to look at a second, at most, to remove what has expired; 0 for none",
+    help="look at this many keys of a database a second at most, to remove expired ones; 0 for none",
 )
 @click.option(
     "--balance",

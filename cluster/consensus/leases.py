@@ -125,7 +125,7 @@ class AsyncLease:
         """
         if self._is_used or self.lost.is_set():
             raise InvalidArgument(
-                f"this claim on the lease {self.name} is used already, and it is for one use",
+                f"this claim on the lease {self.name} has been used already, and it is for one use",
                 hint="each `with`, thread and task needs its own: db.registers.lease(...) makes one",
             )
         self._is_used = True

@@ -45,9 +45,8 @@ from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["MembersService"]
 
-_SHARE_TO_LOOK: Final = (
-    0.6  # of the time for a change: a member that was killed just now is seen down by then
-)
+_SHARE_TO_LOOK: Final = 0.6
+"""Of the time for a change: a member that was killed just now is seen down by then."""
 
 
 class MembersService:

@@ -1,7 +1,8 @@
-"""Wrong data folders: an older copy restored, a copy started beside the original, a store lost.
+"""Wrong data folders: an older copy restored, a copy started beside the original, a store lost, a machine put
+back to a snapshot of its memory.
 
-The first two happen only once enough members remember what the copy lacks; before that nobody could notice it
-(docs/operations.md says how long that takes).
+Those with an older copy happen only once enough members remember what the copy lacks; before that nobody
+could notice it (docs/operations.md says how long that takes).
 """
 
 from __future__ import annotations

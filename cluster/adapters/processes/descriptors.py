@@ -132,7 +132,7 @@ class DescriptorWatch:
         if files >= self._limit * MOST_OF_FILES or used > self._most_used:
             return (
                 f"short of file descriptors: {used} of {self._limit} in use, {files} of them for files; "
-                f"raise `ulimit -n`: without one no further table can be opened, and writers wait"
+                f"raise `ulimit -n`: without a free one no further table can be opened, and writers wait"
             )
         return ""
 

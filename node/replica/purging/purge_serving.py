@@ -58,8 +58,8 @@ def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
     if ahead_s > after_s * (1 - BEHIND):
         sometimes("an owner refuses a watermark soon after a step of its clock")
         return (
-            f"its clock was set forwards by {ahead_s:,.0f} s within the last {after_s:,.0f} s; all clocks may "
-            "have been set wrong alike"
+            f"its clock was set forwards by {ahead_s:,.0f} s within the last {after_s:,.0f} s; all clocks "
+            "may have been set wrong alike"
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Sweeps one database: goes through the names of its keys, and removes what has expired and names of what is gone.
+"""Sweeps one database: goes through its keys by name, removes what has expired and names of what is gone.
 
 It looks at a few keys at a time, and rests in between (sweep_pace.py).  A key is judged late: ten minutes
 after its end, by the earlier of the gateway's clock and the time that the cluster tells (rule R7).  So the

@@ -76,10 +76,10 @@ def _check_named(view: HealingView, names: tuple[str, ...]) -> None:
     if names or not view.alone or not (view.silent or view.in_doubt):
         return
     named = " ".join(f"--without {each}" for each in view.missing)
-    why = [f"no answer from {', '.join(view.silent)}"] if view.silent else []
+    why = [f"{', '.join(view.silent)} does not answer"] if view.silent else []
     why += [f"{view.node} does not reach {', '.join(view.in_doubt)}, or not yet"] if view.in_doubt else []
     raise InvalidArgument(
-        f"{', '.join(why)}, and no other owner is left for {len(view.alone)} partitions",
+        f"{', '.join(why)}, and no other owner is left of {len(view.alone)} partitions",
         hint=f"bring what is whole back within reach of {view.node}; or name all that it is not to wait for, "
         f"and what they have is lost: {named}",
     )

@@ -16,6 +16,7 @@ from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable
+from ringmill.cluster.mapreduce.api.chains.updates import refuse_alone
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -60,6 +61,7 @@ def estimate_job(
         raise InvalidArgument(
             "of a pipeline only its first job reads what is there now", hint="estimate that job by itself"
         )
+    refuse_alone(job)
     if isinstance(job.input, KvInput):
         raise InvalidArgument(
             "an estimate runs a sample of the input here, and the job reads a keyspace",

@@ -5,9 +5,9 @@ half of its bytes are.  A split of files lies nowhere, as all nodes see them; bu
 written lies where it was written, as that node still has it in memory.  So a part of an iteration whose map
 keeps its keys stays on its node: the map of part p runs where reduce p has run, and so does the next reduce
 p, as most of its input is there: of a step with update also the states (rule J30).  A node gets tasks that
-lie there before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice as long
-as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter of cost
-alone: no output depends on it, and what is kept here is in no journal.
+lie there before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice
+as long as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter
+of cost alone: no output depends on it, and what is kept here is in no journal.
 
 Rule J23: docs/protocol/jobs.md.
 """

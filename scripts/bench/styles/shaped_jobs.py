@@ -85,9 +85,7 @@ join_merge = join(
 )  # fmt: skip
 pagerank_in_place = pipeline(
     job(map=link_of, reduce=page_of),
-    iterate(
-        job(map=shares_alone, combine=Sum(), update=ranked_in_place, input=RECORDS), max=ROUNDS
-    ),
+    iterate(job(map=shares_alone, combine=Sum(), update=ranked_in_place, input=RECORDS), max=ROUNDS),
     job(map=rank_of, input=RECORDS),
 )
 pagerank = pipeline(

@@ -14,7 +14,11 @@ from typing import Any
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.branches import branches_of
-from ringmill.cluster.mapreduce.api.chains.updates import check_beside_update, message_fold, update_signature
+from ringmill.cluster.mapreduce.api.chains.state_steps import (
+    check_beside_update,
+    message_fold,
+    update_signature,
+)
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand, command_files
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Fold, bound_folds
@@ -95,22 +99,13 @@ def job(
     Raises InvalidArgument for functions that no task process could import, and for hints or numbers amiss.
     """
     return _defined(
-        branches_of(sources, Source("", map, map_batch, input)),
-        combine,
-        reduce,
-        update,
+        branches_of(sources, Source("", map, map_batch, input)), combine, reduce, update,
         FileOutput() if output is None else output,
-        reducers=reducers,
-        params=dict(params or {}),
-        task_memory_mib=task_memory_mib,
-        split_mib=split_mib,
-        order="input" if reducers == 0 and order == "key" else order,
-        partition=partition,
-        group_by=group_by,
+        reducers=reducers, params=dict(params or {}), task_memory_mib=task_memory_mib, split_mib=split_mib,
+        order="input" if reducers == 0 and order == "key" else order, partition=partition, group_by=group_by,
         side={**command_files(map, *(each.map for each in sources), reduce), **(side or {})},
-        on_bad_record=on_bad_record,
-        network=network,
-    )
+        on_bad_record=on_bad_record, network=network,
+    )  # fmt: skip
 
 
 def _defined(

@@ -69,8 +69,8 @@ def _findings(
 ) -> Iterator[str]:
     groups: dict[Any, list[Any]] = {}
     if job.update is not None:
-        sample = [(key, state) for key, state in sample]  # it is looked at twice
-        job = _reducing(job, dict(sample))
+        pairs: Any = list(sample)  # it is looked at twice
+        sample, job = pairs, _reducing(job, dict(pairs))
     for branch, values in _samples(job, sample):
         records = _records(branch, values)
         yield from _map_findings(branch, records, params)

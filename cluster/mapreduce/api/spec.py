@@ -165,11 +165,7 @@ class JobSpec:
                 self.output_url != "" and not is_url(input_of("output", self.output_url)),
                 f"output_url {self.output_url!r} is no URL",
             ),
-            (
-                self.keeps_states
-                and (self.input_format != "records" or self.order != "key" or self.chain != ()),
-                "keeps_states is for a link of a chain that reads records",
-            ),
+            (not self._has_sound_states, "keeps_states is for records by key"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -278,6 +274,10 @@ class JobSpec:
         """Of the inputs those that are files; a keyspace stands alone."""
         is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
         return () if is_kv else self.inputs
+
+    @property
+    def _has_sound_states(self) -> bool:
+        return not self.keeps_states or (self.input_format, self.order) == ("records", "key")
 
     @property
     def _has_sound_keyspaces(self) -> bool:

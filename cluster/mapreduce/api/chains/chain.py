@@ -19,7 +19,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.chains.round_result import Until
 from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, FIRST_INPUT
-from ringmill.cluster.mapreduce.api.chains.updates import is_spread_for, refuse_alone
+from ringmill.cluster.mapreduce.api.chains.state_steps import is_spread_for, refuse_alone
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition

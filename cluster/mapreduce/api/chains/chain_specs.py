@@ -11,7 +11,7 @@ from dataclasses import replace
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, fed_source, params_of
 from ringmill.cluster.mapreduce.api.chains.stages import FIRST_INPUT, LinkOf
-from ringmill.cluster.mapreduce.api.chains.updates import refuse_alone
+from ringmill.cluster.mapreduce.api.chains.state_steps import refuse_alone
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 

@@ -124,9 +124,9 @@ def test_a_reduce_waits_for_the_node_that_has_written_the_states_of_its_part(kee
     for node in (N1, N2):
         start = w.offer(node)
         assert isinstance(start, StartReduce)
-        output = replace(
-            w.result_of(start).output, file=f"/x/reduce-{start.partition}/part-0000{start.partition}"
-        )
+        done = w.result_of(start)
+        assert isinstance(done, ReduceDone)
+        output = replace(done.output, file=f"/x/reduce-{start.partition}/part-0000{start.partition}")
         w.nodes[node].running.pop(start.attempt)
         w.say(ReduceDone(start.attempt, output))
     w.say(CommitDone())

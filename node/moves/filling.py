@@ -111,7 +111,7 @@ class Filling:
         Returns why one cannot begin: Unavailable when too few old owners answer, WrongEpoch when its move has
         ended meanwhile.  Raises what the control state raises.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         rows = {partition: topology.row(partition) for partition in partitions}
         fresh = {at: row for at, row in rows.items() if not self._progress.is_begun(self._copy_of(at, row))}
         if not fresh:
@@ -175,7 +175,7 @@ class Filling:
         Raises Unavailable when too few old owners answer, WrongEpoch when the move has ended meanwhile, also
         when another one has brought a copy that has not begun, and what the engine raises.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         row = topology.row(partition)
         copy = self._copy_of(partition, row)
         if not self._progress.is_begun(copy):  # its watermark is not known, and would never be asked for
@@ -248,7 +248,7 @@ class Filling:
         pages: list[PageBody] = []
         in_all = 0
         while True:
-            epoch = self._topology.topology().epoch
+            epoch = self._topology.serving_topology().epoch
             request = ReadPage(epoch, copy.partition, start)
             with self._crossings.within(node) as timeout_s:
                 page = await ask_page_body(self._transport, node, request, row, timeout_s=timeout_s)
@@ -353,7 +353,7 @@ class Filling:
         keys: list[bytes] = []
         start = b""
         while True:
-            epoch = self._topology.topology().epoch
+            epoch = self._topology.serving_topology().epoch
             request = AskRegisters(epoch, copy.partition, 0, start).encode()
             with self._crossings.within(node) as timeout_s:
                 body = await self._transport.call(
@@ -378,7 +378,7 @@ class Filling:
 
     def _check_same(self, partition: PartitionId, row: Row) -> None:
         """Raise WrongEpoch when the move has gone on or was given up."""
-        if self._topology.topology().row(partition).row_epoch != row.row_epoch:
+        if self._topology.serving_topology().row(partition).row_epoch != row.row_epoch:
             raise WrongEpoch(f"the move of partition {partition} has changed meanwhile")
 
 

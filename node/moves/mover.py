@@ -188,7 +188,7 @@ class Mover:
 
         await take_turn(self._seat.node, self._topology)
         await self._change(change, CHANGE_S)
-        current = self._topology.topology()
+        current = self._topology.serving_topology()
         if current.epoch > topology.epoch:
             size_bytes = self._filling.moved_bytes - before
             copies = sum(partition in self._filled for partition in startable)

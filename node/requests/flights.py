@@ -31,7 +31,7 @@ from ringmill.node.replica.replica_messages import MOST_TOGETHER, ApplyMany
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.flight import Flight
-from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.storage.engine import Commit
 from ringmill.node.storage.storage_errors import CorruptBlock, CorruptRange
 
@@ -49,7 +49,7 @@ class Flights:
     def __init__(
         self,
         *,
-        replicas: Replicas,
+        owner_calls: OwnerCalls,
         hints: HintStore,
         fallbacks: Fallbacks,
         liveness: LivenessView,
@@ -59,8 +59,8 @@ class Flights:
         seal: ContextSeal,
         tracer: Tracer | None = None,
     ) -> None:
-        self._node = replicas.node
-        self._replicas = replicas
+        self._node = owner_calls.node
+        self._owners = owner_calls
         self._hints = hints
         self._fallbacks = fallbacks
         self._liveness = liveness
@@ -163,8 +163,8 @@ class Flights:
 
     def _reach(self, flight: Flight, node: NodeId) -> None:
         """Bring a write to one other owner."""
-        body = self._replicas.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
-        self._replicas.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
+        body = self._owners.apply_message(flight.route, flight.written.applied.encoded, flight.durability)
+        self._owners.send_apply(node, body, flight.deadline.left_s, partial(self._heard, flight, node))
 
     def _reach_together(self, sent: _Sent, flights: Sequence[Flight]) -> None:
         """Bring writes to one other owner that have begun together and end at about the same time."""
@@ -179,13 +179,13 @@ class Flights:
         message = ApplyMany(epoch, keyspace, durability, keys, objects)
         left_s = flights[-1].deadline.left_s
         told = partial(self._heard_together, flights, node)
-        self._replicas.send_apply_many(node, message, left_s, told)
+        self._owners.send_apply_many(node, message, left_s, told)
 
     def _heard_together(self, flights: Sequence[Flight], node: NodeId, told: bytes | RingmillError) -> None:
         """As `_heard`; an owner is sent alone what it did not take at once."""
         if isinstance(told, bytes):
             try:
-                durability, row_epochs = self._replicas.applied_many(told, len(flights))
+                durability, row_epochs = self._owners.applied_many(told, len(flights))
             except RingmillError as error:
                 told = error
             else:
@@ -211,7 +211,7 @@ class Flights:
             self._missed(flight, node, told)
             return
         try:
-            durability, row_epoch = self._replicas.applied(told)
+            durability, row_epoch = self._owners.applied(told)
         except RingmillError as error:
             self._missed(flight, node, error)
             return

@@ -34,11 +34,11 @@ from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.collection import AskedTogether, Collected
 from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
-from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
@@ -83,7 +83,7 @@ class Reader:
         *,
         routes: Routes,
         collector: Collector,
-        replicas: Replicas,
+        owner_calls: OwnerCalls,
         background: Background,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
@@ -94,7 +94,7 @@ class Reader:
     ) -> None:
         self._routes = routes
         self._collector = collector
-        self._replicas = replicas
+        self._owners = owner_calls
         self._background = background
         self._hybrid = hybrid
         self._timekeeper = timekeeper
@@ -302,9 +302,7 @@ class Reader:
         self, node: NodeId, route: Route, encoded: bytes, repair: ReadRepair, deadline: Deadline
     ) -> None:
         try:
-            _, row_epoch = await self._replicas.apply(
-                node, route, encoded, Durability.SYNCED, deadline.left_s
-            )
+            _, row_epoch = await self._owners.apply(node, route, encoded, Durability.SYNCED, deadline.left_s)
             if row_epoch != route.row.row_epoch:
                 repair.failures[node] = f"answered under row epoch {row_epoch}"
                 return

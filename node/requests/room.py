@@ -20,6 +20,7 @@ from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.operations.write_retries import WriteRetries
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.collect import Collector
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.owners.observed import Observer
@@ -27,7 +28,6 @@ from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
-from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.watches.held_watches import HeldWatches
@@ -53,15 +53,17 @@ async def open_requests(
     options = core.options.requests
     async with Background(options.drain_s, core.stop_time) as background:
         routes = Routes(core.node, topology)
-        replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
+        owner_calls = OwnerCalls(
+            core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid
+        )
         fallbacks = Fallbacks(
             routes=routes, liveness=liveness, transport=core.transport, hybrid=core.hybrid, options=options
         )
-        collector = _collector(core, replica, replicas, fallbacks, liveness, background, routes)
-        flights = _flights(core, replica, replicas, fallbacks, liveness, background)
+        collector = _collector(core, replica, owner_calls, fallbacks, liveness, background, routes)
+        flights = _flights(core, replica, owner_calls, fallbacks, liveness, background)
         forwarder = _forwarder(core, liveness, timekeeper, background)
         operations = OwnOperations(core.hybrid, core.doors.entropy)
-        observer = Observer(collector=collector, replicas=replicas)
+        observer = Observer(collector=collector, owner_calls=owner_calls)
         attempts = WriteRetries(observer=observer, hybrid=core.hybrid, operations=operations)
         writer = Writer(
             routes=routes,
@@ -78,7 +80,7 @@ async def open_requests(
         reader = Reader(
             routes=routes,
             collector=collector,
-            replicas=replicas,
+            owner_calls=owner_calls,
             background=background,
             hybrid=core.hybrid,
             timekeeper=timekeeper,
@@ -104,7 +106,7 @@ async def open_requests(
             writer=writer,
             reader=reader,
             registers=_registers(core, replica, start, routes, background, timekeeper, operations),
-            locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
+            locator=Locator(routes=routes, topology=topology, owner_calls=owner_calls, liveness=liveness),
             explainer=_explainer(core, replica, routes, reader, topology, liveness),
             scanner=scanner,
             own_keyspaces=_own_keyspaces(core, routes, scanner, writer, changes, snapshots),
@@ -114,7 +116,7 @@ async def open_requests(
 def _collector(
     core: Core,
     replica: Replica,
-    replicas: Replicas,
+    owner_calls: OwnerCalls,
     fallbacks: Fallbacks,
     liveness: LivenessView,
     background: Background,
@@ -123,7 +125,7 @@ def _collector(
     return Collector(
         objects=replica.objects,
         cold_reads=replica.cold_reads,
-        replicas=replicas,
+        owner_calls=owner_calls,
         fallbacks=fallbacks,
         liveness=liveness,
         background=background,
@@ -138,13 +140,13 @@ def _collector(
 def _flights(
     core: Core,
     replica: Replica,
-    replicas: Replicas,
+    owner_calls: OwnerCalls,
     fallbacks: Fallbacks,
     liveness: LivenessView,
     background: Background,
 ) -> Flights:
     return Flights(
-        replicas=replicas,
+        owner_calls=owner_calls,
         hints=replica.hints,
         fallbacks=fallbacks,
         liveness=liveness,

@@ -59,7 +59,7 @@ class Explainer:
             epoch=route.epoch,
             row_epoch=route.row.row_epoch,
             r=level,
-            fallbacks=self._topology.topology().fallbacks(route.partition),
+            fallbacks=self._topology.serving_topology().fallbacks(route.partition),
         )
         trace = ReadTrace(self._clock)
         try:

@@ -40,6 +40,7 @@ from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.collection import (
     AskedTogether,
     Collected,
@@ -51,7 +52,6 @@ from ringmill.node.requests.owners.collection import (
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedCollection, TracingAsker
 from ringmill.node.requests.owners.slow_owners import SlowOwners
-from ringmill.node.requests.replicas import Replicas
 from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["Collector"]
@@ -68,7 +68,7 @@ class Collector:
         *,
         objects: ObjectStore,
         cold_reads: ColdReads,
-        replicas: Replicas,
+        owner_calls: OwnerCalls,
         fallbacks: Fallbacks,
         liveness: LivenessView,
         background: Background,
@@ -83,7 +83,7 @@ class Collector:
         self._heat = heat
         self._objects = objects
         self._cold_reads = cold_reads
-        self._replicas = replicas
+        self._owners = owner_calls
         self._fallbacks = fallbacks
         self._liveness = liveness
         self._background = background
@@ -144,7 +144,7 @@ class Collector:
         """
         row = route.row
         turn = self._heat.next_turn(route.keyspace.id, route.key) if self._heat.turns else 0
-        nearest = nearest_first(self._liveness, self._replicas.node, row.readers, self._slow, turn)
+        nearest = nearest_first(self._liveness, self._owners.node, row.readers, self._slow, turn)
         if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
             leaver = row.leaver.node
             nearest = sorted(nearest, key=lambda node: node == leaver)
@@ -173,7 +173,7 @@ class Collector:
         if node not in collection.route.owners:
             self._begin(collection, node, self._ask_fallback(collection, node))
             return
-        if node == self._replicas.node:
+        if node == self._owners.node:
             collection.teller = node
             self._read_own(collection)
             return
@@ -196,7 +196,7 @@ class Collector:
     def _ask_digest(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
         told = partial(self._digested, collection, node, left_s)
-        self._replicas.send_digest(node, self._message(collection), left_s, told)
+        self._owners.send_digest(node, self._message(collection), left_s, told)
 
     def _ask_together(self, asked: Question, collections: Sequence[Collection]) -> None:
         """Each gives up at its own deadline, the message at the last."""
@@ -210,7 +210,7 @@ class Collector:
         latest = max([each.deadline for each in collections], key=attrgetter("ends_at"))
         left_s = latest.left_s
         told = partial(self._told_together, collections, node, latest, left_s)
-        self._replicas.send_read_many(node, ReadMany(epoch, keyspace, keys), left_s, told)
+        self._owners.send_read_many(node, ReadMany(epoch, keyspace, keys), left_s, told)
 
     def _told_together(
         self,
@@ -250,12 +250,12 @@ class Collector:
     def ask_whole(self, collection: Collection, node: NodeId) -> None:
         left_s = collection.deadline.left_s
         told = partial(self._answered, collection, node, left_s)
-        self._replicas.send_read(node, self._message(collection), left_s, told)
+        self._owners.send_read(node, self._message(collection), left_s, told)
 
     def _message(self, collection: Collection) -> bytes:
         """What every owner is asked."""
         if not collection.message:
-            collection.message = self._replicas.read_message(collection.route)
+            collection.message = self._owners.read_message(collection.route)
         return collection.message
 
     def decode(self, collection: Collection, encoded: bytes) -> Held:
@@ -263,13 +263,13 @@ class Collector:
         lone = lone_of(encoded)
         if lone is not None and self._objects.has_made(place, lone):
             return Held(encoded, lone, None, self._digests)
-        return Held(encoded, None, self._replicas.decoded(collection.route, encoded), self._digests)
+        return Held(encoded, None, self._owners.decoded(collection.route, encoded), self._digests)
 
     def wait(self, collection: Collection, patience_s: float) -> Bucket:
         return self._wheel.add(collection, patience_s)
 
     def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
-        self._slow.silent([node for node in nodes if node != self._replicas.node], for_s)
+        self._slow.silent([node for node in nodes if node != self._owners.node], for_s)
 
     def _note_took(self, node: NodeId, took_s: float, told: bytes | RingmillError) -> None:
         if isinstance(told, RingmillError):
@@ -337,9 +337,9 @@ class Collector:
                 self._routes.check_same(route)
             encoded, commit = self._objects.read_now(route.place)
         except (NotCached, OSError):
-            self._begin(collection, self._replicas.node, self._fetch_own(collection))
+            self._begin(collection, self._owners.node, self._fetch_own(collection))
         except RingmillError as error:
-            collection.failed(self._replicas.node, error)
+            collection.failed(self._owners.node, error)
         else:
             if commit is None:
                 self._own(collection, encoded, mark, None)
@@ -350,9 +350,9 @@ class Collector:
         self, collection: Collection, encoded: bytes, mark: HybridTime, failure: RingmillError | None
     ) -> None:
         if failure is not None:
-            collection.failed(self._replicas.node, failure)
+            collection.failed(self._owners.node, failure)
         else:
-            collection.heard(self._replicas.node, encoded, collection.route.row.row_epoch, mark)
+            collection.heard(self._owners.node, encoded, collection.route.row.row_epoch, mark)
 
     async def _fetch_own(self, collection: Collection) -> None:
         mark = self._objects.proven(collection.route.place)
@@ -360,6 +360,6 @@ class Collector:
             encoded = await self._cold_reads.read(collection.route.place, collection.deadline.left_s)
             self._routes.check_same(collection.route)  # a former owner drops its copy meanwhile
         except RingmillError as error:
-            collection.failed(self._replicas.node, error)
+            collection.failed(self._owners.node, error)
         else:
             self._own(collection, encoded, mark, None)

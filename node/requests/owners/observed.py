@@ -11,16 +11,16 @@ from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.replicas import Replicas
 
 __all__ = ["Observer"]
 
 
 class Observer:
-    def __init__(self, *, collector: Collector, replicas: Replicas) -> None:
+    def __init__(self, *, collector: Collector, owner_calls: OwnerCalls) -> None:
         self._collector = collector
-        self._replicas = replicas
+        self._owners = owner_calls
 
     async def ask(
         self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
@@ -41,4 +41,4 @@ class Observer:
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""
         body = encode_object(found)
-        await self._replicas.apply(self._replicas.node, route, body, Durability.MEMORY, deadline.left_s)
+        await self._owners.apply(self._owners.node, route, body, Durability.MEMORY, deadline.left_s)

@@ -138,10 +138,10 @@ def _rows_compared() -> Bends:
     heard, fill = TopologyAgent.heard_of, Mover._fill
 
     async def route_at(routes: Routes, epoch: Epoch, ask: NodeId | None) -> Topology:
-        return routes._view.topology()
+        return routes._view.serving_topology()
 
     def row_of(agent: TopologyAgent, partition: PartitionId, epoch: Epoch) -> Row:
-        return agent.topology().row(partition)
+        return agent.serving_topology().row(partition)
 
     def count_answer(tally: ReadTally, node: NodeId, row_epoch: Epoch) -> bool:
         return answered(tally, node, tally.row_epoch)

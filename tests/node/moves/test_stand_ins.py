@@ -34,7 +34,7 @@ def test_a_member_that_is_to_leave_stands_in_for_nobody() -> None:
         await change(world, lambda topology, _: paused(topology, is_paused=True))
         with pytest.raises(QuorumNotReached):
             await world.inside("n1", world["n1"].requests.put(put))
-        assert topology.topology().has_member(NodeId("n4")), "it still has the first one"
+        assert topology.serving_topology().has_member(NodeId("n4")), "it still has the first one"
 
     run(story, nodes=4, keyspaces=[LOOSE])
 

@@ -217,7 +217,7 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
 
     async def story(world: HealingWorld) -> None:
         await _change(world, lambda topology, _: created(topology, NewKeyspace("carts")))
-        carts = world["n1"].membership.topology.topology().keyspace_named("carts").id
+        carts = world["n1"].membership.topology.serving_topology().keyspace_named("carts").id
         for key in keys[::2]:
             await put(world, key, b"older", "all")
         await world.down("n3")
@@ -233,7 +233,7 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
             anti_entropy = world[name].repair.anti_entropy
             assert anti_entropy.is_done and not anti_entropy.held_back, anti_entropy.held_back
         for key in keys:
-            copy = Copy(world[name].membership.topology.topology().partition_of(carts, key), Epoch(1))
+            copy = Copy(world[name].membership.topology.serving_topology().partition_of(carts, key), Epoch(1))
             held = await world.inside("n3", world["n3"].replica.objects.read(Place(copy, carts, key)))
             assert [each.value for each in held.siblings] == [b"newer"]
         objects = moved(world)[0]

@@ -45,7 +45,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
-__all__ = ["Filling", "Pull", "Settle"]
+__all__ = ["Filling", "Pull", "FinishRegister"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ CALL_TIMEOUT_S: Final = 5.0
 CHECKPOINT_BYTES: Final = 1 << 20
 MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
-Settle = Callable[[str, bytes], Awaitable[None]]
+FinishRegister = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
 
 
@@ -76,7 +76,7 @@ class Filling:
         forgotten: ForgottenStore,
         topology: TopologyView,
         transport: Transport,
-        settle: Settle,
+        finish_register: FinishRegister,
         pull: Pull,
         progress: MoveProgress,
         gate: Gate,
@@ -92,7 +92,7 @@ class Filling:
         self._forgotten = forgotten
         self._topology = topology
         self._transport = transport
-        self._settle = settle
+        self._finish_register = finish_register
         self._pull = pull
         self._progress = progress
         self._crossings = Crossings(CALL_TIMEOUT_S)
@@ -344,7 +344,7 @@ class Filling:
                 continue
             space = topology.keyspace(place.keyspace)
             if not (is_own(space, place.key) and self._forgotten.known.covers(place.key)):
-                await self._settle(space.name, place.key)
+                await self._finish_register(space.name, place.key)
                 sometimes("a register is brought over by a round")
 
     async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.errors import RingmillError, WrongEpoch, reason_of
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
@@ -227,7 +227,7 @@ class Mover:
         if isinstance(error, WrongEpoch):
             self.held_back[partition] = "the topology has changed"
             return
-        self.held_back[partition] = str(error) or type(error).__name__
+        self.held_back[partition] = reason_of(error)
         _log.info("partition %d is not filled yet: %s", partition, error)
 
     async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:

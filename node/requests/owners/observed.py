@@ -12,14 +12,14 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owner_calls import OwnerCalls
-from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owners.read_dispatcher import ReadDispatcher
 
 __all__ = ["Observer"]
 
 
 class Observer:
-    def __init__(self, *, collector: Collector, owner_calls: OwnerCalls) -> None:
-        self._collector = collector
+    def __init__(self, *, dispatcher: ReadDispatcher, owner_calls: OwnerCalls) -> None:
+        self._dispatcher = dispatcher
         self._owners = owner_calls
 
     async def ask(
@@ -31,11 +31,11 @@ class Observer:
         Raises QuorumNotReached: nothing was changed.
         """
         if needed is None or not route.keyspace.is_sloppy:
-            return (await self._collector.collect(route, r, deadline, needed)).merged
-        owners = (await self._collector.collect(route, r, deadline)).merged
+            return (await self._dispatcher.ask_owners(route, r, deadline, needed)).merged
+        owners = (await self._dispatcher.ask_owners(route, r, deadline)).merged
         if needed.missing(owners.context) is None:
             return owners
-        found = await self._collector.collect(route, r, deadline, needed, is_strict=False)
+        found = await self._dispatcher.ask_owners(route, r, deadline, needed, is_strict=False)
         return merge_all([owners, found.merged])
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:

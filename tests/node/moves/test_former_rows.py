@@ -42,7 +42,7 @@ def test_a_write_that_waits_is_not_applied_once_its_partition_moves(attempt: int
         options = WriteOptions(timeout_s=30)  # the move of its partition has its turn within seconds
         request = WriteRequest("", KEY, b"v", options, attempt=attempt)
         with pytest.raises(WrongEpoch) as told:
-            await world.inside(name, asked.requests.put(request))
+            await world.inside(name, asked.requests.write(request))
         assert told.value.outcome == ("unknown" if attempt else "failed")
         await until(lambda: not world.world.topology.is_moving)
         for each in NAMES:

@@ -66,8 +66,8 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     async def keep_none(*_: Any) -> str:
         return ""
 
-    monkeypatch.setattr("ringmill.node.requests.flights.Flights._keep_hint", keep_none)
-    monkeypatch.setattr("ringmill.node.requests.flights.Flights._leave_hint", keep_none)
+    monkeypatch.setattr("ringmill.node.requests.write_dispatcher.WriteDispatcher._keep_hint", keep_none)
+    monkeypatch.setattr("ringmill.node.requests.write_dispatcher.WriteDispatcher._leave_hint", keep_none)
 
 
 def test_an_owner_that_was_away_gets_what_it_missed_and_little_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_an_owner_that_was_away_gets_what_it_missed_and_little_more(monkeypatch:
             await world.put("n1", key, VALUE, "2")
         for key in KEYS[1:20:2]:
             await world.inside(
-                "n1", world["n1"].requests.delete(WriteRequest("", key, None, WriteOptions("2")))
+                "n1", world["n1"].requests.write(WriteRequest("", key, None, WriteOptions("2")))
             )
         await world.up("n3")
         objects, messages = moved(world)
@@ -213,7 +213,7 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
 
     async def put(world: HealingWorld, key: bytes, value: bytes, level: str) -> None:
         request = WriteRequest("carts", key, value, WriteOptions(level))
-        await world.inside("n1", world["n1"].requests.put(request))
+        await world.inside("n1", world["n1"].requests.write(request))
 
     async def story(world: HealingWorld) -> None:
         await _change(world, lambda topology, _: created(topology, NewKeyspace("carts")))

@@ -46,7 +46,7 @@ async def put(
     world: World, node: str, space: str, value: bytes | None, key: bytes = b"key", **given: Any
 ) -> Any:
     request, requests = write_request(space, key, value, **given), world.nodes[node].requests
-    return await world.on(node, requests.delete(request) if value is None else requests.put(request))
+    return await world.on(node, requests.write(request))
 
 
 async def get(world: World, node: str, space: str, key: bytes = b"key") -> ReadResult:

@@ -24,7 +24,7 @@ from ringmill.client.bench.load import Load
 from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_keys
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS, Workload
-from ringmill.client.cli.bench.bench_report import Outcome, report
+from ringmill.client.cli.bench.bench_report import BenchOutcome, report
 from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.connecting import endpoints_of, open_client
 from ringmill.client.cli.frame.exit_codes import ExitCode
@@ -174,11 +174,11 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outcome:
+def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> BenchOutcome:
     """Write the keys, run the load, delete the keys."""
     pids = _pids(settings)
 
-    async def visit() -> Outcome:
+    async def visit() -> BenchOutcome:
         async with open_client(settings, session=True) as db:
             space: AsyncKeyspace = db if asked.keyspace == "default" else db.keyspace(asked.keyspace)
             store = KeyspaceStore(space, w=asked.w, r=asked.r, durability=asked.durability)
@@ -195,7 +195,7 @@ def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outc
                 with _bar("deleting", "keys", keys.count) as show:
                     cleaned = await delete_keys(store, keys, show)
             topology = db.topology
-            return Outcome(measured, cleaned, len(topology.members), topology.n, len(pids))
+            return BenchOutcome(measured, cleaned, len(topology.members), topology.n, len(pids))
 
     return uvloop.run(visit())
 

@@ -13,7 +13,7 @@ from ringmill.client.cli.frame import output
 from ringmill.client.cli.frame.settings import Settings
 from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
-__all__ = ["Outcome", "caveats", "report"]
+__all__ = ["BenchOutcome", "caveats", "report"]
 
 SHORT_S = 10.0
 FEW = 100  # operations above a percentile, below which it is chance
@@ -21,7 +21,7 @@ BUSY_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BenchOutcome:
     """The result of a benchmark.  `local_nodes` is the number of node processes found on this machine."""
 
     measured: Measured
@@ -36,7 +36,9 @@ class Outcome:
         return 0 < self.local_nodes == self.nodes
 
 
-def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> None:
+def report(
+    settings: Settings, plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> None:
     """Print the report."""
     told = list(caveats(plan, outcome, levels))
     if settings.output == "json":
@@ -49,7 +51,7 @@ def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mappin
         output.note(f"note: {text}")
 
 
-def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[str]:
+def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]) -> Iterator[str]:
     """What limits the meaning of the figures."""
     measured, load = outcome.measured, plan.load
     if outcome.is_local:
@@ -82,7 +84,7 @@ def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None])
 
 
 def _document(
-    plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None], told: list[str]
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None], told: list[str]
 ) -> dict[str, Any]:
     measured, load = outcome.measured, plan.load
     return {
@@ -119,7 +121,9 @@ def _document(
     }
 
 
-def _facts(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def _facts(
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> Iterator[tuple[str, str]]:
     measured, load = outcome.measured, plan.load
     mix = ", ".join(f"{share:.0%} {verb}" for verb, share in plan.workload.mix.items())
     yield "workload", f"{plan.workload.name}: {mix}"

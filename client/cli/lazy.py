@@ -13,9 +13,9 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from ringmill.client.cli.frame import standard_streams
-from ringmill.client.cli.frame.calling import TO_A_CLUSTER
-from ringmill.client.cli.frame.global_options import check_given, global_options
+from ringmill.client.cli.console import standard_streams
+from ringmill.client.cli.console.global_options import check_given, global_options
+from ringmill.client.cli.console.suggested_commands import TO_A_CLUSTER
 from ringmill.client.cli.near_misses import did_you_mean
 
 __all__ = ["NO_CLUSTER", "NO_NODE", "LazyGroup", "Passthrough", "Verb"]

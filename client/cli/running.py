@@ -1,7 +1,7 @@
 """Runs one command line of a click program and turns its end into an exit code.
 
 `ringmill` and `python -m ringmill.simulator` both go through here.  No verb calls exit: it returns an
-ExitCode or raises; the table of codes is client/cli/frame/exit_codes.py.
+ExitCode or raises; the table of codes is client/cli/console/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import click
 
-from ringmill.client.cli.frame import exit_codes, failure_text, standard_streams
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import FORMS, Settings
+from ringmill.client.cli.console import exit_codes, failure_text, standard_streams
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import FORMS, Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["run_command", "settings_for_completion"]

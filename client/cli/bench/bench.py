@@ -25,11 +25,11 @@ from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_k
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS, Workload
 from ringmill.client.cli.bench.bench_report import BenchOutcome, report
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.progress_bar import Bar
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import endpoints_of, open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.progress_bar import Bar
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up

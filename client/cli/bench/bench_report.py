@@ -9,8 +9,8 @@ from typing import Any
 
 from ringmill.client.bench.load import Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
 __all__ = ["BenchOutcome", "caveats", "report"]

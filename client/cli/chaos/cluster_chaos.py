@@ -16,9 +16,9 @@ import click
 from ringmill.client.chaos.fault_schedule import FAULT_KINDS, NodeFault
 from ringmill.client.cli.chaos.chaos_view import ChaosLine, show_report
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, read_token
 from ringmill.cluster.adapters.files.private_files import open_private

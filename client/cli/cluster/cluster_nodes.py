@@ -12,9 +12,9 @@ from functools import partial
 import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.failure_text import as_told
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.failure_text import as_told
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from ringmill.client.cli.cluster.cluster_status import POLL_S, look
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.failure_text import as_told
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.failure_text import as_told
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster

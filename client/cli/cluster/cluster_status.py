@@ -13,10 +13,10 @@ import click
 from ringmill.client.cli.cluster.hot_table import show_hot
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
-from ringmill.client.cli.frame import failure_text, output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import failure_text, output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable

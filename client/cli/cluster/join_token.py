@@ -8,9 +8,9 @@ import time
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.cluster.errors import Conflict, InvalidArgument
 
 __all__ = ["join_token"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
 from ringmill.client.cli.jobs.job_progress import shown_progress
 

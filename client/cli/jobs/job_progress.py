@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.output import note
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import note
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.client.cli.jobs.job_document import progress_line
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary

@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
 from ringmill.client.cli.jobs.explain.explain_text import size_told
 from ringmill.client.cli.jobs.job_document import (

@@ -6,9 +6,9 @@ import asyncio
 
 import click
 
-from ringmill.client.cli.frame import output as forms
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output as forms
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, watched
 from ringmill.client.jobs.job_values import JobState

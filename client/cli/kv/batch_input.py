@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
 from ringmill.client.arguments import checked_key, checked_value
-from ringmill.client.cli.frame.failure_text import FileFailed
+from ringmill.client.cli.console.failure_text import FileFailed
 from ringmill.client.cli.kv.fields import bytes_of
 from ringmill.client.cli.kv.kv_arguments import key_of
 from ringmill.cluster.errors import InvalidArgument

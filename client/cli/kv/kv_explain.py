@@ -7,9 +7,9 @@ import asyncio
 import click
 
 from ringmill.client.arguments import level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.explanations import Explanation, OwnerPart

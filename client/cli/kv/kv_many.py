@@ -11,11 +11,11 @@ from typing import Any, Final
 import click
 
 from ringmill.client.arguments import durability_named, level_named
-from ringmill.client.cli.frame import exit_codes, output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import FileFailed, Interrupted
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import exit_codes, output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import FileFailed, Interrupted
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.kv.batch_input import (
     FORMATS,
     KEY_FORMATS,

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import key_of, value_of
 from ringmill.client.connection import AsyncClient
 from ringmill.client.values import Receipt, json_bytes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.asked_change import START_S, AskedChange, agreed, carry_out, take_away
 from ringmill.client.cli.ring.disk_replacement import replace_disk
 from ringmill.client.cli.ring.heirs import heirs_of, local_heir

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill.client.chaos.chaos_run import ChaosRun
 from ringmill.client.cli.chaos import cluster_chaos
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster

@@ -16,7 +16,7 @@ from ringmill.client.chaos.chaos_run import ChaosOptions, ChaosRun
 from ringmill.client.chaos.fault_schedule import FaultStep
 from ringmill.client.cli.chaos import cluster_chaos
 from ringmill.client.cli.chaos.chaos_view import ChaosLine
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster

@@ -9,8 +9,8 @@ import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_status, status_view
-from ringmill.client.cli.frame.output import span
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import span
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode

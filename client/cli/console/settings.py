@@ -1,7 +1,7 @@
 """The settings that all verbs share: cluster, endpoints, output format, timeout.
 
 In order of precedence: flags, RINGMILL_* variables, ./ringmill.toml, ~/.config/ringmill/config.toml,
-defaults. client/cli/frame/global_options.py declares the flags.
+defaults. client/cli/console/global_options.py declares the flags.
 """
 
 from __future__ import annotations

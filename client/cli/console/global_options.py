@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ringmill.client.cli.frame.settings import FORMS, LONGEST_TIMEOUT_S, Settings, seconds
+from ringmill.client.cli.console.settings import FORMS, LONGEST_TIMEOUT_S, Settings, seconds
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["DURATION", "check_given", "global_options"]

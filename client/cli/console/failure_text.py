@@ -11,10 +11,10 @@ import re
 import sys
 from typing import Any, ClassVar
 
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.output import to_json
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.output import to_json
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
 from ringmill.cluster.printable import printable
 

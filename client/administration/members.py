@@ -187,7 +187,7 @@ class AsyncMembers:
             )
 
         gone_at = frozenset(topology.member(node).address for node in gone)
-        return await self._changed(CHANGE, prepare, until, others_than=gone_at)
+        return await self._send_change(CHANGE, prepare, until, others_than=gone_at)
 
     async def moves(self, *, timeout: Seconds | None = None) -> MovesView:
         """What moves now, and what it waits for.  Raises Unavailable when no member answers."""
@@ -211,9 +211,9 @@ class AsyncMembers:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return SteerMovesRequest(verb=verb, timeout_ms=timeout_ms)
 
-        return await self._changed(STEER, prepare, self._until(timeout))
+        return await self._send_change(STEER, prepare, self._until(timeout))
 
-    async def _changed(
+    async def _send_change(
         self,
         method: Method[ChangeMembersResponse],
         prepare: Prepare,
@@ -221,7 +221,11 @@ class AsyncMembers:
         *,
         others_than: frozenset[str] = frozenset(),
     ) -> MembersChanged:
-        """Asked of others than those that are said to be gone: one whose host was taken over may answer."""
+        """Send a change to a member.
+
+        `others_than` are addresses of nodes that are said to be gone: whoever took over such a host could
+        answer in their place.
+        """
         target = Target("", b"", others_than=others_than) if others_than else None
         answer = await self._router.ask(method, prepare, target=target, timeout_s=self._left(until))
         await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
@@ -230,7 +234,7 @@ class AsyncMembers:
     async def _newcomer(self, node: str, address: str, in_place_of: str, until: float) -> NewMember:
         """A node that is to come, as it tells of itself.  Raises Unavailable, InvalidArgument."""
         (address,) = checked_endpoints([address])
-        told = await self._identified(node, address, until)
+        told = await self._identify_at(node, address, until)
         return NewMember(
             node=node,
             disk=told.disk,
@@ -304,9 +308,9 @@ class AsyncMembers:
         return Replacement(plan.node, plan.disk, answer.epoch, answer.changed)
 
     async def _identify(self, topology: Topology, node: NodeId, until: float) -> IdentifyResponse:
-        return await self._identified(node, topology.member(node).address, until)
+        return await self._identify_at(node, topology.member(node).address, until)
 
-    async def _identified(self, node: str, address: str, until: float) -> IdentifyResponse:
+    async def _identify_at(self, node: str, address: str, until: float) -> IdentifyResponse:
         try:
             link = self._router.directory.link(address)
             told = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))

@@ -122,13 +122,13 @@ class _PrefixPolls:
         """From the cursor on; without one all keys with a value first, if `is_told`."""
         is_first = not cursor
         while True:
-            answer = await self._polling.insisted(partial(self._poll, cursor))
+            answer = await self._polling.insist(partial(self._poll, cursor))
             before, cursor = cursor, answer.cursor
             if answer.unscanned:
                 look = _Look(cursor, answer.unscanned, _now() + _MEANWHILE_S)
                 while look.is_owed:
                     look.is_owed = False
-                    async for change in self._looked(look, is_first=is_first, is_told=is_told):
+                    async for change in self._read_prefix(look, is_first=is_first, is_told=is_told):
                         yield change
                     if is_first and not is_told and opened is not None:
                         opened(token_text(look.cursor))
@@ -141,7 +141,9 @@ class _PrefixPolls:
                 for change in found[-1:]:
                     yield self._with(change, cursor)
 
-    async def _looked(self, look: _Look, *, is_first: bool, is_told: bool) -> AsyncIterator[PrefixChange]:
+    async def _read_prefix(
+        self, look: _Look, *, is_first: bool, is_told: bool
+    ) -> AsyncIterator[PrefixChange]:
         """What all keys hold, and in between what changes meanwhile."""
         async for page in self._pages(is_first=is_first, is_told=is_told):
             waiting = {change.key: change for change in await self._read_all(page, is_first=is_first)}
@@ -163,7 +165,7 @@ class _PrefixPolls:
         found: dict[bytes, PrefixChange] = {}
         look.due_at = _now() + _MEANWHILE_S
         for _ in range(_MEANWHILE_POLLS):
-            answer = await self._polling.attempted(partial(self._poll, look.cursor, _MEANWHILE_POLL_S))
+            answer = await self._polling.attempt(partial(self._poll, look.cursor, _MEANWHILE_POLL_S))
             if answer is None:
                 break
             look.cursor = answer.cursor
@@ -201,7 +203,7 @@ class _PrefixPolls:
             r=self._level,
             deleted_too=not is_first,
         )
-        while page := await self._polling.insisted(partial(_next_page, scan)):
+        while page := await self._polling.insist(partial(_next_page, scan)):
             yield page
 
     async def _read_all(self, keys: Sequence[bytes], *, is_first: bool) -> list[PrefixChange]:
@@ -209,7 +211,7 @@ class _PrefixPolls:
         found: list[PrefixChange] = []
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
-            read = await self._polling.insisted(partial(self._read_some, some))
+            read = await self._polling.insist(partial(self._read_some, some))
             for change in read:
                 token = change.context.token
                 if self._told.pop(change.key, None) != token and not (is_first and change.is_deleted):
@@ -223,13 +225,11 @@ class _PrefixPolls:
         return await gather_all(self._read(key) for key in keys)
 
     async def _read(self, key: bytes) -> PrefixChange:
-        """Nothing that lacks what was told before (rule N2)."""
+        """Read a key: nothing that lacks what was told before (rule N2)."""
         options = self._options._replace(seen=self._memory.seen(self._keyspace, key))
         request = read_message(self._keyspace, key, options)
 
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return attempt_message(request, epoch, timeout_ms, attempt)
-
+        prepare = partial(attempt_message, request)
         answer = await self._router.ask(GET, prepare, target=Target(self._keyspace, key))
         self._operations.observe(answer.hybrid_time)
         self._memory.note_read(self._keyspace, key, answer, options.seen)

@@ -39,7 +39,7 @@ def rotate_secret(settings: Settings, finish: bool) -> None:
             path, away = settings.token_file, set[str]()
         else:
             path, away = _of_local_cluster(settings, stack)
-        text = asyncio.run(_carried_out(settings, path, away, finish=finish))
+        text = asyncio.run(_carry_out(settings, path, away, finish=finish))
     output.fields(
         settings,
         {"file": path, "former_is_accepted": not finish, "members": text},
@@ -68,7 +68,7 @@ def _of_local_cluster(settings: Settings, stack: ExitStack) -> tuple[str, set[st
     return token_path(cluster.folder), stopped
 
 
-async def _carried_out(settings: Settings, path: str, away: set[str], *, finish: bool) -> list[str]:
+async def _carry_out(settings: Settings, path: str, away: set[str], *, finish: bool) -> list[str]:
     """Take the step; the members that follow it."""
     rotation = await _rotation(settings, path, away)
     await (rotation.finish() if finish else rotation.begin())

@@ -92,13 +92,15 @@ def autoscale(
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             file = held.enter_context(os.fdopen(open_private(log_path, flags), "a", encoding="utf-8"))
         lines = ScalingLines(settings, file, is_dry=is_dry)
-        is_interrupted = asyncio.run(_ran(settings, launcher, target, rules, lines, (every_s, for_s)))
+        is_interrupted = asyncio.run(
+            _run_until_end(settings, launcher, target, rules, lines, (every_s, for_s))
+        )
     if is_interrupted:
         raise KeyboardInterrupt
     return ExitCode.DONE
 
 
-async def _ran(
+async def _run_until_end(
     settings: Settings,
     launcher: LocalLauncher,
     target: tuple[str, float],

@@ -42,7 +42,7 @@ def moves(settings: Settings, pause: bool, resume: bool, abort: bool, follows: b
     if pause + resume + abort > 1:
         raise InvalidArgument("--pause, --resume and --abort: one at a time")
     verb = "pause" if pause else "resume" if resume else "abort" if abort else ""
-    view = asyncio.run(_steered(settings, verb, follows=follows))
+    view = asyncio.run(_steer(settings, verb, follows=follows))
     if settings.output == "json":
         output.show(settings, moves_document(view), (), ())
         return
@@ -111,7 +111,7 @@ def moves_document(view: MovesView) -> dict[str, Any]:
     }
 
 
-async def _steered(settings: Settings, verb: str, *, follows: bool) -> MovesView:
+async def _steer(settings: Settings, verb: str, *, follows: bool) -> MovesView:
     async with open_client(settings) as db:
         if verb:
             steer = {

@@ -45,7 +45,7 @@ def test_the_verdict_is_told_though_the_history_cannot_be_written(
 
     with (
         patch.object(local_cluster, "node_state", lambda _: "running"),
-        patch.object(cluster_chaos, "_carried_out", carried_out),
+        patch.object(cluster_chaos, "_carry_out", carried_out),
         patch.object(cluster_chaos, "open_private", side_effect=FULL),
     ):
         assert main(["-o", "json", "cluster", "chaos", "--for", "5s"]) == ExitCode.FAILED
@@ -73,6 +73,6 @@ async def test_keyspaces_are_dropped_though_nodes_cannot_be_put_back(
 ) -> None:
     keyspaces = SimpleNamespace(drop=AsyncMock())
     with patch.object(disturber, "put_back", AsyncMock(side_effect=FULL)):
-        await cluster_chaos._tidied(SimpleNamespace(keyspaces=keyspaces), a_run())  # type: ignore[arg-type]
+        await cluster_chaos._tidy_up(SimpleNamespace(keyspaces=keyspaces), a_run())  # type: ignore[arg-type]
     assert keyspaces.drop.await_count == 3
     assert "not all nodes serve again" in capsys.readouterr().err

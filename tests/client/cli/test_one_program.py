@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ringmill.client.cli.console import suggested_commands, failure_text
+from ringmill.client.cli.console import failure_text, suggested_commands
 from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup

@@ -67,10 +67,10 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
     async with call.slot.batch_turn:
-        return json_answer({"outcomes": await _told(call, wanted)})
+        return json_answer({"outcomes": await _run_operations(call, wanted)})
 
 
-async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
+async def _run_operations(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
     with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:

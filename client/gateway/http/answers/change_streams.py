@@ -53,7 +53,7 @@ async def key_changes(call: HttpCall) -> web.StreamResponse:
     """What the key holds now, unless it is what the last event told, and each change from then on."""
     _refuse(call, "from_now", "sibling")
     changes = call.space.watch(call.key, after=_after(call), **call.options("r"))
-    return await _told(call, changes, [])
+    return await _stream_changes(call, changes, [])
 
 
 async def prefix_changes(call: HttpCall) -> web.StreamResponse:
@@ -63,7 +63,7 @@ async def prefix_changes(call: HttpCall) -> web.StreamResponse:
     options = call.options("r") if goes_on else call.options("r", "from_now")
     opened: list[str] = []
     changes = watch_of_prefix(call.space, call.prefix, opened.append, after=_after(call), **options)
-    return await _told(call, changes, opened)
+    return await _stream_changes(call, changes, opened)
 
 
 def _after(call: HttpCall) -> str | None:
@@ -78,7 +78,9 @@ def _refuse(call: HttpCall, *names: str) -> None:
             raise InvalidArgument(f"{name} means nothing to a watch")
 
 
-async def _told(call: HttpCall, changes: AsyncIterator[KeyChange], opened: list[str]) -> web.StreamResponse:
+async def _stream_changes(
+    call: HttpCall, changes: AsyncIterator[KeyChange], opened: list[str]
+) -> web.StreamResponse:
     async with aclosing(cast("AsyncGenerator[KeyChange, None]", changes)) as found:
         if _is_socket(call):
             return await _over_socket(call, found)

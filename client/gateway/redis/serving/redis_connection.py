@@ -418,7 +418,7 @@ class RedisConnection(asyncio.Protocol):
         except RedisError as error:
             reply = error
         except RingmillError as error:
-            reply = self.database.keys.told(error)
+            reply = self.database.keys.redis_error_of(error)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
             reply = GATEWAY_FAILED

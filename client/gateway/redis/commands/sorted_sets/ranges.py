@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, store_value
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, waiting_command
 from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import (
@@ -122,4 +122,4 @@ async def _zrangestore(connection: RedisConnection, args: Sequence[bytes]) -> Re
         return told_pairs(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
 
     async with read_one_by_one(connection, [args[1]], read) as [pairs]:
-        return await stored(connection, args[0], SortedSet((member, score) for member, score in pairs))
+        return await store_value(connection, args[0], SortedSet((member, score) for member, score in pairs))

@@ -209,7 +209,7 @@ class AsyncClient(AsyncKeyspace):
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()
         try:
-            _ = self._dialler.token_source()  # what is wrong with it is no fault of an endpoint
+            _ = self._dialler.token_source()  # what is wrong with it is not a fault of an endpoint
             await self._directory.learn(self._timeout_s)
         except BaseException as error:
             if isinstance(error, RingmillError):

@@ -148,7 +148,7 @@ class SessionMemory:
     def decode(
         cls, token: bytes, cluster: ClusterId | None = None, *, most_keys: int = MOST_KEYS
     ) -> SessionMemory:
-        """Raises InvalidArgument for what is no token, is damaged, or is not of this cluster, if one is
+        """Raises InvalidArgument for what is not a token, is damaged, or is not of this cluster, if one is
         named."""
         if not token:
             raise _refused("is empty")
@@ -160,7 +160,7 @@ class SessionMemory:
             or token[0] not in _KNOWN_VERSIONS
             or crc32(token[:-_CHECK_BYTES]).to_bytes(_CHECK_BYTES, "big") != check
         ):
-            raise _refused("is no session token, is damaged, or is of another version")
+            raise _refused("is not a session token, is damaged, or is of another version")
         try:
             fields: Any = msgpack.unpackb(body)
             its_cluster, forgotten, newest, entries = fields

@@ -51,7 +51,7 @@ async def ask_healing(
 ) -> HealingView:
     """What `node` says of its healing; with `without` after it was told to heal without these owners.
 
-    Raises InvalidArgument for a node that is no member, and an owner that it does not wait for; what the
+    Raises InvalidArgument for a node that is not a member, and an owner that it does not wait for; what the
     call raises.
     """
     topology = directory.topology

@@ -109,7 +109,7 @@ def check_made(states: Mapping[str, str], add: Collection[str], remove: Collecti
     came = [node for node in add if node not in states]
     stayed = [node for node in remove if states.get(node) == "up"]
     if came or stayed:
-        who = f"{came[0]} is no member" if came else f"{stayed[0]} is still a member"
+        who = f"{came[0]} is not a member" if came else f"{stayed[0]} is still a member"
         raise Conflict(
             f"the plan was given up: {who}", hint="`ringmill cluster status` shows whether a node is away"
         )

@@ -248,7 +248,7 @@ class AsyncMembers:
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
         """What it means to go on without the members `lost`, which are gone permanently; changes nothing.
 
-        Raises InvalidArgument when they are no members, all of them, or have less than half of the votes.
+        Raises InvalidArgument when they are not members, all of them, or have less than half of the votes.
         """
         until = self._until(timeout)
         topology = await self._newest_known(until)

@@ -68,8 +68,8 @@ class NodeStatus:
 class ClusterStatus:
     """The cluster as its members see it.  `health` is ok, degraded or unavailable.
 
-    Partitions that move are complete meanwhile, so they are no reason: `moving` counts them, and those that
-    wait for it.
+    Partitions that move are complete meanwhile, so they do not count against it: `moving` counts them,
+    and those that wait for it.
     """
 
     cluster: str

@@ -243,7 +243,7 @@ class Window:
     def put_off(self, request: WindowRequest, error: Overloaded) -> bool:
         """The node has no room for a request: fewer are under way from now on, and it begins again later.
 
-        False when it has no time for that.  This is no retry in the sense of client/routing/retries.py: a
+        False when it has no time for that.  This is not a retry in the sense of client/routing/retries.py: a
         window that shrinks adds no load (rule O6).
         """
         loop = asyncio.get_running_loop()

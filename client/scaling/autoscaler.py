@@ -181,9 +181,9 @@ class Autoscaler:
             try:
                 await self.launcher.stop(node)
             except RingmillError as error:
-                self.log.did(_FAILED, node, f"it is no member, and was not stopped: {error.message}")
+                self.log.did(_FAILED, node, f"it is not a member, and was not stopped: {error.message}")
             else:
-                self.log.did("stopped", node, "it is no member; its folder stays")
+                self.log.did("stopped", node, "it is not a member; its folder stays")
         return True
 
     def _tell(self, change: _Change, states: Mapping[str, str]) -> None:

@@ -261,7 +261,7 @@ def _parsed(after: str | None) -> bytes:
         decode_watch_cursor(parsed)
     except InvalidArgument as error:
         raise InvalidArgument(
-            f"after {after[:40]!r} is no cursor of a watch: {error.message}",
+            f"after {after[:40]!r} is not a cursor of a watch: {error.message}",
             hint="pass the cursor of a change, unchanged",
         ) from error
     return parsed

@@ -159,10 +159,10 @@ def _take_back(settings: Settings, name: str) -> None:
 
 
 def _stop(settings: Settings, name: str) -> None:
-    """Stop a node that is no member, and forget it."""
+    """Stop a node that is not a member, and forget it."""
     if load_cluster(settings.cluster_folder) is None:
         return
     try:
         stop_and_forget(settings.cluster_folder, name)
     except RingmillError as error:
-        output.note(f"{name} is no member, and its process was not stopped: {error.message}")
+        output.note(f"{name} is not a member, and its process was not stopped: {error.message}")

@@ -181,7 +181,7 @@ class _GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP, or too long."""
+        """What is not HTTP, or too long."""
         told = (message or "").partition("\n")[0][:200] or "not HTTP"
         refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", told)
         answer = problem_answer(refusal, "")

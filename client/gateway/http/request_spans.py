@@ -48,7 +48,7 @@ async def answer_in_span(
 
 
 def _end(span: Span | None, status: int, error: Exception | None = None) -> None:
-    """What the caller did wrong is no failure of this side, as OpenTelemetry's conventions have it."""
+    """What the caller did wrong is not a failure of this side, as OpenTelemetry's conventions have it."""
     if span is not None:
         span.note({"http.response.status_code": status})
         span.end(error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)

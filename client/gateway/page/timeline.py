@@ -73,7 +73,7 @@ class Timeline:
                 yield "state", node.id, node.state, f"{node.id} is {node.state}"
             yield from _of_node(known.get(node.id), node)
         for gone in sorted(self._states.keys() - {node.id for node in seen.nodes}):
-            yield "state", gone, "gone", f"{gone} is no member any more"
+            yield "state", gone, "gone", f"{gone} is not a member any more"
         if before is None:
             return
         if before.health != seen.health:

@@ -133,7 +133,7 @@ def test_a_token_that_cannot_travel_is_refused_before_grpc_sees_it(token: str) -
     three_lines(ended.stderr.decode())
 
 
-def test_a_closed_stdin_is_no_empty_value() -> None:
+def test_a_closed_stdin_is_not_an_empty_value() -> None:
     ended = typed(*NOWHERE, "put", "k", "-", shell="<&-")
     assert ended.returncode == ExitCode.USAGE and b"stdin is closed" in ended.stderr
     three_lines(ended.stderr.decode())

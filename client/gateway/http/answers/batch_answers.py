@@ -85,7 +85,7 @@ async def _run_operations(call: HttpCall, wanted: list[_Wanted]) -> list[dict[st
 def _operation(given: object, call: HttpCall) -> _Wanted:
     """Raises InvalidArgument."""
     if not isinstance(given, dict):
-        raise InvalidArgument("it is no JSON object")
+        raise InvalidArgument("it is not a JSON object")
     op = given.get("op")
     if not isinstance(op, str) or op not in _MEMBERS:
         raise InvalidArgument(f"op is {str(op)[:40]!r}, need one of {', '.join(_MEMBERS)}")

@@ -122,7 +122,7 @@ def _event(change: KeyChange) -> bytes:
 
 
 def _id_alone(place: str) -> bytes:
-    """Sets the id of an EventSource, and is no event."""
+    """Sets the id of an EventSource, and is not an event."""
     return f"id: {place}\n\n".encode() if _comes_back(place) else b""
 
 
@@ -138,7 +138,7 @@ def _refuse_no_handshake(request: web.BaseRequest, socket: web.WebSocketResponse
     """Raises HttpRefusal."""
     if not socket.can_prepare(request).ok:
         raise HttpRefusal(
-            400, "BAD_HANDSHAKE", "this is no handshake of a WebSocket of version 13",
+            400, "BAD_HANDSHAKE", "this is not a handshake of a WebSocket of version 13",
             hint="a proxy has to pass on Connection: Upgrade", headers={"Sec-WebSocket-Version": "13"},
         )  # fmt: skip
 

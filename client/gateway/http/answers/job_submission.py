@@ -74,7 +74,7 @@ async def _request(call: HttpCall, sent: FormInputs) -> JobRequest:
         except RecursionError as error:
             raise InvalidArgument(_TOO_DEEP) from error
         except ValueError as error:
-            raise InvalidArgument(f"the body is no {FORM_TYPE}: {str(error)[:200]}") from error
+            raise InvalidArgument(f"the body is not {FORM_TYPE}: {str(error)[:200]}") from error
     if kind != JSON_TYPE:
         raise HttpRefusal(
             415, "UNSUPPORTED_TYPE", f"Content-Type is {kind[:40]!r}; send {JSON_TYPE} or {FORM_TYPE}"
@@ -126,9 +126,9 @@ def _settings(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the settings are no JSON: {str(error)[:200]}") from error
+        raise InvalidArgument(f"the settings are not JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):
-        raise InvalidArgument("the settings are no JSON object")
+        raise InvalidArgument("the settings are not a JSON object")
     unknown = sorted(set(found) - set(_TYPES))
     if unknown:
         raise InvalidArgument(
@@ -184,7 +184,7 @@ def _refuse_no_text(what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} has half of a surrogate pair, which is no character") from error
+        raise InvalidArgument(f"{what} has half of a surrogate pair, which is not a character") from error
 
 
 _KINDS: Final = {
@@ -241,12 +241,12 @@ class InputRoom:
 
 
 async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
-    """Raises InvalidArgument for what is no file or field, and for too many."""
+    """Raises InvalidArgument for what is not a file or field, and for too many."""
     for _ in range(_MOST_PARTS):
         try:
             part = await reader.next()
         except RuntimeError as error:  # of aiohttp, for a default charset of any length
-            raise InvalidArgument(f"the body is no {FORM_TYPE}: {error}") from error
+            raise InvalidArgument(f"the body is not {FORM_TYPE}: {error}") from error
         if part is None:
             return
         if not isinstance(part, BodyPartReader):

@@ -48,7 +48,7 @@ async def create_keyspace(call: HttpCall) -> web.StreamResponse:
 
 
 async def alter_keyspace(call: HttpCall) -> web.StreamResponse:
-    """Change what requests mean when they do not say; what is not given stays.  A `ttl` of 0 is no expiry."""
+    """Change what requests mean when they do not say; what is not given stays.  A `ttl` of 0 means no expiry."""
     settings = _settings(await json_object(call, _MOST_BYTES, _ALTERED))
     if not settings:
         raise InvalidArgument("nothing is to be changed", hint='{"ttl": 3600}, for example')

@@ -44,7 +44,7 @@ def test_each_change_of_a_node_is_told_once() -> None:
     assert told(having(pid=1, uptime_s=60.0), having(pid=1, uptime_s=61.0)) == []
     assert told(WHOLE, having(pid=None)) == []
     assert told(WHOLE, having(healing="a to b")) == ["n1 heals a to b"]
-    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is no member any more"]
+    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is not a member any more"]
 
 
 def test_what_is_of_the_cluster_is_told() -> None:
@@ -88,4 +88,4 @@ def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> No
     timeline.pause()
     later = replace(WHOLE, epoch=7, nodes=(replace(UP, pid=8), replace(UP, id="n2", state="down")))
     found = [each.text for each in timeline.look(9000.0, later, None)]
-    assert found == ["n2 is down", "n3 is no member any more"]
+    assert found == ["n2 is down", "n3 is not a member any more"]

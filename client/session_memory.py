@@ -255,15 +255,15 @@ def _time(newest: object) -> int:
     return newest
 
 
-def _bytes(told: object, size: int | None = None) -> bytes:
+def _bytes(value: object, size: int | None = None) -> bytes:
     """As it is: of a number Python would make as many bytes."""
-    if not isinstance(told, bytes) or size not in {None, len(told)}:
+    if not isinstance(value, bytes) or size not in {None, len(value)}:
         raise ValueError("no name or context")
-    return told
+    return value
 
 
-def _write(told: Any) -> _Write:
-    dot, time = (told, 0) if isinstance(told, str) else told  # a former client kept no time
+def _write(entry: Any) -> _Write:
+    dot, time = (entry, 0) if isinstance(entry, str) else entry  # a former client kept no time
     parse_dot(dot)
     return dot, _time(time)
 

@@ -98,12 +98,12 @@ class AsyncMembers:
         until = self._until(timeout)
         topology = await self._newest_known(until)
         member = topology.member(NodeId(checked_name("node", node)))
-        told = await self._identify(topology, member.id, until)
-        if told.disk == member.disk:
+        identity = await self._identify(topology, member.id, until)
+        if identity.disk == member.disk:
             return self._made(topology, member.id)
-        if told.cluster:
+        if identity.cluster:
             raise InvalidArgument(
-                f"{node} runs on disk {told.disk}, which has been in a cluster and may be an old copy",
+                f"{node} runs on disk {identity.disk}, which has been in a cluster and may be an old copy",
                 hint="end the node; `ringmill node reset DIR` makes its folder that of an empty disk",
             )
         seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
@@ -113,7 +113,7 @@ class AsyncMembers:
             if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
         }
         sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        disk, counts = DiskId(told.disk), seen.keys_by_node()
+        disk, counts = DiskId(identity.disk), seen.keys_by_node()
         return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
 
     async def replace(
@@ -234,15 +234,15 @@ class AsyncMembers:
     async def _newcomer(self, node: str, address: str, in_place_of: str, until: float) -> NewMember:
         """A node that is to come, as it tells of itself.  Raises Unavailable, InvalidArgument."""
         (address,) = checked_endpoints([address])
-        told = await self._identify_at(node, address, until)
+        identity = await self._identify_at(node, address, until)
         return NewMember(
             node=node,
-            disk=told.disk,
+            disk=identity.disk,
             address=address,
-            zone=told.zone,
+            zone=identity.zone,
             weight=1,
             in_place_of=in_place_of,
-            reads=told.reads or UNTOLD_VERSION,
+            reads=identity.reads or UNTOLD_VERSION,
         )
 
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
@@ -313,16 +313,16 @@ class AsyncMembers:
     async def _identify_at(self, node: str, address: str, until: float) -> IdentifyResponse:
         try:
             link = self._router.directory.link(address)
-            told = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
+            identity = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
         except (Unavailable, DeadlineExceeded) as error:
             raise Unavailable(
                 f"{node} does not run at {address}: {error.message}",
                 hint="start it on an empty data folder first, as the topology names its disk; it needs the "
                 "cluster's token in its --token-file",
             ) from error
-        if told.node != node:
-            raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")
-        return told
+        if identity.node != node:
+            raise InvalidArgument(f"{address} is answered by {identity.node}, not by {node}")
+        return identity
 
     async def _look_again(
         self, topology: Topology, gone: Collection[NodeId], until: float, *, is_given: bool

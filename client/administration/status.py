@@ -120,7 +120,9 @@ async def cluster_status(
     async def ask(address: str, left_s: float) -> StatusResponse:
         return await directory.link(address).call(STATUS, StatusRequest(), left_s)
 
-    topology, answers = await ask_everybody(directory, ask, lambda told: told.epoch, timeout_s, waits=waits)
+    topology, answers = await ask_everybody(
+        directory, ask, lambda answer: answer.epoch, timeout_s, waits=waits
+    )
     for node in unheard:
         if topology.has_member(node):
             answers[topology.member(node).address] = Unavailable(f"{node} is not heard")

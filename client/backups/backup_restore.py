@@ -315,10 +315,10 @@ async def _patiently(ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         await ask_again(ask, _TRIES, _PASSING)
     except _PASSING as error:
-        raise _told(error) from error
+        raise _restore_error(error) from error
 
 
-def _told(error: RingmillError) -> RingmillError:
+def _restore_error(error: RingmillError) -> RingmillError:
     node = error.detail.get("node", "a node")
     return Unavailable(
         f"{node} does not take what is restored: {error.message}",

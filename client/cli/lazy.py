@@ -105,8 +105,8 @@ class LazyGroup(click.Group):
             check_given(ctx, self._verbs[word].refused.split(), f"{ctx.command_path} {word}")
             standard_streams.runs(f"{ctx.command_path} {word}")
         elif not word.startswith("-"):
-            told = f"there is no verb {word!r} in `{ctx.command_path}`"
-            raise click.UsageError(f"{told}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
+            problem = f"there is no verb {word!r} in `{ctx.command_path}`"
+            raise click.UsageError(f"{problem}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

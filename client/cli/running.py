@@ -68,14 +68,14 @@ def _run(command: click.Command, name: str, arguments: list[str], settings: Sett
     except click.ClickException as error:
         settings.output = _form_asked_for(arguments, settings.output)  # -o may stand behind the mistake
         about = getattr(error, "ctx", None)
-        raise _usage_error(_told(error), about.command_path if about else name) from error
+        raise _usage_error(_usage_text(error), about.command_path if about else name) from error
     except click.exceptions.Exit as ending:
         return ExitCode(ending.exit_code)
     return result if isinstance(result, ExitCode) else ExitCode.DONE
 
 
-def _told(error: click.ClickException) -> str:
-    """The usage error, with a remedy where click's own message has none."""
+def _usage_text(error: click.ClickException) -> str:
+    """The text of a usage error, with a remedy where click's own message has none."""
     message = error.format_message()
     option = getattr(error, "option_name", "")
     if isinstance(error, click.NoSuchOption) and option[1:2].isdigit():

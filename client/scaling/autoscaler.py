@@ -31,7 +31,7 @@ class ScalingLog(Protocol):
     def decided(self, seen: Observation, figures: Figures, decision: Decision) -> None:
         """Called at each look; `figures` are in the unit of the measure."""
 
-    def did(self, what: str, node: str, told: str) -> None:
+    def did(self, what: str, node: str, text: str) -> None:
         """`what` is started, joins, leaves, joined, left, stopped, or failed; `told` is for people."""
 
 

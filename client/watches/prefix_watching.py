@@ -80,7 +80,7 @@ def prefix_changes_of(
         )
     read_options(r=r)
     polls = _PrefixPolls(router, operations, keyspace, wanted, r, checked_patience_s(patience))
-    return polls.changes(cursor, is_told=not from_now, opened=opened)
+    return polls.changes(cursor, shows_present=not from_now, opened=opened)
 
 
 @dataclass(slots=True)
@@ -114,12 +114,12 @@ class _PrefixPolls:
         self._options = read_options(r=level)
         self._polling = Polling(router, patience_s)
         self._memory = SessionMemory(ClusterId(""))
-        self._told: dict[bytes, bytes] = {}  # the context of what was told last, by key
+        self._delivered: dict[bytes, bytes] = {}  # the context of what was told last, by key
 
     async def changes(
-        self, cursor: bytes, *, is_told: bool, opened: Callable[[str], None] | None
+        self, cursor: bytes, *, shows_present: bool, opened: Callable[[str], None] | None
     ) -> AsyncIterator[PrefixChange]:
-        """From the cursor on; without one all keys with a value first, if `is_told`."""
+        """From the cursor on; without one all keys with a value first, if `shows_present`."""
         is_first = not cursor
         while True:
             answer = await self._polling.insist(partial(self._poll, cursor))
@@ -128,9 +128,11 @@ class _PrefixPolls:
                 look = _Look(cursor, answer.unscanned, _now() + _MEANWHILE_S)
                 while look.is_owed:
                     look.is_owed = False
-                    async for change in self._read_prefix(look, is_first=is_first, is_told=is_told):
+                    async for change in self._read_prefix(
+                        look, is_first=is_first, shows_present=shows_present
+                    ):
                         yield change
-                    if is_first and not is_told and opened is not None:
+                    if is_first and not shows_present and opened is not None:
                         opened(token_text(look.cursor))
                     is_first = False
                 cursor = look.cursor
@@ -142,10 +144,10 @@ class _PrefixPolls:
                     yield self._with(change, cursor)
 
     async def _read_prefix(
-        self, look: _Look, *, is_first: bool, is_told: bool
+        self, look: _Look, *, is_first: bool, shows_present: bool
     ) -> AsyncIterator[PrefixChange]:
         """What all keys hold, and in between what changes meanwhile."""
-        async for page in self._pages(is_first=is_first, is_told=is_told):
+        async for page in self._pages(is_first=is_first, shows_present=shows_present):
             waiting = {change.key: change for change in await self._read_all(page, is_first=is_first)}
             while True:
                 if waiting:
@@ -190,9 +192,9 @@ class _PrefixPolls:
 
         return await self._polling.poll(self._router.directory.addresses(), WATCH_PREFIX, request)
 
-    async def _pages(self, *, is_first: bool, is_told: bool) -> AsyncIterator[Sequence[bytes]]:
+    async def _pages(self, *, is_first: bool, shows_present: bool) -> AsyncIterator[Sequence[bytes]]:
         """All keys of the prefix, but for the first time those without a value too."""
-        if is_first and not is_told:
+        if is_first and not shows_present:
             return
         scan = scan_of(
             self._keyspace,
@@ -214,11 +216,11 @@ class _PrefixPolls:
             read = await self._polling.insist(partial(self._read_some, some))
             for change in read:
                 token = change.context.token
-                if self._told.pop(change.key, None) != token and not (is_first and change.is_deleted):
+                if self._delivered.pop(change.key, None) != token and not (is_first and change.is_deleted):
                     found.append(change)
-                self._told[change.key] = token
-                if len(self._told) > _REMEMBERED:
-                    del self._told[next(iter(self._told))]
+                self._delivered[change.key] = token
+                if len(self._delivered) > _REMEMBERED:
+                    del self._delivered[next(iter(self._delivered))]
         return found
 
     async def _read_some(self, keys: Sequence[bytes]) -> Sequence[PrefixChange]:

@@ -78,12 +78,12 @@ async def damages(tables: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
     asked = [list(each) for each in tables]
     async with _open_program("check", {"tables": asked}) as program:
         assert program.stdout is not None
-        told = [json.loads(line) async for line in program.stdout]
-        checked = {each["checked"] for each in told if "checked" in each}
+        reports = [json.loads(line) async for line in program.stdout]
+        checked = {each["checked"] for each in reports if "checked" in each}
         left = [path for _, path in asked if path not in checked]
         why = f"was not checked: {await _last_words(program)}" if left else ""
     unchecked = [{"path": path, "offset": 0, "why": why} for path in left]
-    return [*(each for each in told if "checked" not in each), *unchecked]
+    return [*(each for each in reports if "checked" not in each), *unchecked]
 
 
 async def _last_words(program: Process) -> str:

@@ -40,14 +40,14 @@ def report(
     settings: Settings, plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
 ) -> None:
     """Print the report."""
-    told = list(caveats(plan, outcome, levels))
+    notes = list(caveats(plan, outcome, levels))
     if settings.output == "json":
-        output.show(settings, _document(plan, outcome, levels, told), (), ())
+        output.show(settings, _document(plan, outcome, levels, notes), (), ())
         return
     output.fields(settings, {}, list(_facts(plan, outcome, levels)))
     rows = [_row(verb, histogram) for verb, histogram in _histograms(outcome.measured).items()]
     output.show(settings, {}, ("LATENCY ms", *PERCENTILES, "max", "count"), rows)
-    for text in told:
+    for text in notes:
         output.note(f"note: {text}")
 
 
@@ -84,7 +84,7 @@ def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | N
 
 
 def _document(
-    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None], told: list[str]
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None], notes: list[str]
 ) -> dict[str, Any]:
     measured, load = outcome.measured, plan.load
     return {
@@ -117,7 +117,7 @@ def _document(
             "nodes": round(measured.nodes_us, 1) if outcome.is_local else None,
         },
         "cleaned": {"deleted": outcome.cleaned.deleted, "errors": dict(outcome.cleaned.errors)},
-        "notes": told,
+        "notes": notes,
     }
 
 
@@ -153,8 +153,8 @@ def _histograms(measured: Measured) -> dict[str, Histogram]:
 
 
 def _row(verb: str, histogram: Histogram) -> tuple[object, ...]:
-    told = histogram.percentiles_ms().values()
-    return (verb, *(_digits(one) for one in told), _digits(histogram.max_ns / 1e6), histogram.count)
+    percentiles = histogram.percentiles_ms().values()
+    return (verb, *(_digits(one) for one in percentiles), _digits(histogram.max_ns / 1e6), histogram.count)
 
 
 def _digits(value_ms: float) -> float:

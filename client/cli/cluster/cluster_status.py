@@ -78,7 +78,7 @@ def list_clusters(settings: Settings) -> ExitCode:
         try:
             one = load_cluster(os.path.join(settings.home_folder, name))
         except (RingmillError, OSError) as error:
-            damaged.append(failure_text.as_told(error))
+            damaged.append(failure_text.shown_error(error))
             document.append({"cluster": name, "error": str(damaged[-1])})
             continue
         if one:
@@ -155,13 +155,13 @@ class _Progress:
     def __init__(self, timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
         self._next = 0.0
-        self._told = ""
+        self._noted = ""
 
     def __call__(self, amiss: str) -> None:
         now = time.monotonic()
-        if amiss == self._told and now < self._next:
+        if amiss == self._noted and now < self._next:
             return
-        self._told, self._next = amiss, now + TELL_EVERY_S
+        self._noted, self._next = amiss, now + TELL_EVERY_S
         output.note(f"waiting, {output.span(self._until - now)} left: {amiss}")
 
 

@@ -84,8 +84,8 @@ def _deletes(seen: ClusterStatus) -> str:
     if not most:
         return ""
     why = next((node.purge_held_back for node in seen.nodes if node.purge_held_back), "")
-    told = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
-    return f"{told} not forgotten yet" + (f"; {why}" if why else "")
+    keys = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
+    return f"{keys} not forgotten yet" + (f"; {why}" if why else "")
 
 
 def _containment(seen: ClusterStatus) -> str:
@@ -96,10 +96,10 @@ def _containment(seen: ClusterStatus) -> str:
             levels.setdefault(node.containment, []).append(node.id)
     if not levels:
         return ""
-    told = [
+    parts = [
         f"{level}{f' on {chr(44).join(names)}' if len(levels) > 1 else ''}" for level, names in levels.items()
     ]
-    return f"jobs are contained by: {'; '.join(told)}"
+    return f"jobs are contained by: {'; '.join(parts)}"
 
 
 def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:

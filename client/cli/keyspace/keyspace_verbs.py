@@ -154,8 +154,8 @@ def _tell(settings: Settings, info: KeyspaceInfo, what: str) -> None:
 
 
 def _document(info: KeyspaceInfo) -> dict[str, object]:
-    told = {name: value for name, value in info.to_dict().items() if name != "changed"}
-    return {**told, "durability": _typed(info.durability)}
+    document = {name: value for name, value in info.to_dict().items() if name != "changed"}
+    return {**document, "durability": _typed(info.durability)}
 
 
 def _row(info: KeyspaceInfo) -> tuple[object, ...]:

@@ -80,6 +80,6 @@ def _answer(owner: OwnerPart) -> str | None:
     if not owner.asked:
         return None
     if owner.answered:
-        told = "same" if owner.same else "differs"
-        return f"{told}, late" if owner.silent else told
+        state = "same" if owner.same else "differs"
+        return f"{state}, late" if owner.silent else state
     return owner.error or ("silent" if owner.silent else "not waited for")

@@ -101,10 +101,10 @@ def _changed(before: Member | KeyspaceEntry, after: Member | KeyspaceEntry) -> s
 
 
 def _row_story(row: RowChange) -> str:
-    told = [f"+{node}" for node in row.joined] + [f"-{node}" for node in row.left]
+    parts = [f"+{node}" for node in row.joined] + [f"-{node}" for node in row.left]
     if row.before.phase != row.after.phase:
-        told.append(f"{row.before.phase} -> {row.after.phase}")
-    if not told:
+        parts.append(f"{row.before.phase} -> {row.after.phase}")
+    if not parts:
         had = set(row.before.owners)
-        told = [f"{seat.node} on another disk" for seat in row.after.owners if seat not in had]
-    return " ".join(told) or "another row epoch"
+        parts = [f"{seat.node} on another disk" for seat in row.after.owners if seat not in had]
+    return " ".join(parts) or "another row epoch"

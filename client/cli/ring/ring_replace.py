@@ -37,8 +37,8 @@ def replace(
     nothing.
 
     NODE=NEW puts the node NEW in the place of the member NODE: its partitions move, and nothing else does.
-    Then NODE is not a member.  In a local cluster NEW is started, and NODE is stopped.  NODE=NEW=ADDRESS takes
-    a node that runs already, on an empty data folder.
+    Then NODE is not a member.  In a local cluster NEW is started, and NODE is stopped.  NODE=NEW=ADDRESS
+    takes a node that runs already, on an empty data folder.
     """
     if "=" in node:
         if accepts_loss:

@@ -32,9 +32,9 @@ async def read_body(call: HttpCall, most_bytes: int, what: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     request = call.request
-    told = request.content_length
-    if told is not None and told > most_bytes:
-        raise _too_large(what, told, most_bytes)
+    length = request.content_length
+    if length is not None and length > most_bytes:
+        raise _too_large(what, length, most_bytes)
     async with reading_body(call):
         async for part in request.content.iter_any():
             size += len(part)

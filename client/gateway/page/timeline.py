@@ -39,7 +39,7 @@ class Timeline:
         self._states: dict[str, str] = {}  # of the nodes, when somebody looked last
         self._is_moving = False
 
-    def told(self) -> list[Event]:
+    def events(self) -> list[Event]:
         """The newest changes, oldest first; before them the state that each node had then."""
         return [*self._before.values(), *self._events]
 

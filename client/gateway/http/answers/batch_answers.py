@@ -78,8 +78,8 @@ async def _run_operations(call: HttpCall, wanted: list[_Wanted]) -> list[dict[st
             found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    told = zip(wanted, found, strict=True)
-    return [_outcome(each.key, outcome, has_token=call.has_token) for each, outcome in told]
+    pairs = zip(wanted, found, strict=True)
+    return [_outcome(each.key, outcome, has_token=call.has_token) for each, outcome in pairs]
 
 
 def _operation(given: object, call: HttpCall) -> _Wanted:

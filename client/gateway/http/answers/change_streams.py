@@ -168,8 +168,8 @@ async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web
         except StopAsyncIteration:
             await socket.close(code=1001, message=b"the gateway is stopping")
         except RingmillError as error:
-            told = problem_document(http_refusal_of(error, has_token=call.has_token))
-            await socket.send_str(json_line({"error": told}).decode().rstrip())
+            problem = problem_document(http_refusal_of(error, has_token=call.has_token))
+            await socket.send_str(json_line({"error": problem}).decode().rstrip())
             await socket.close(code=1011, message=error.code.encode())
         finally:
             for task in (hearing, following):

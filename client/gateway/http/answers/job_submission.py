@@ -138,28 +138,28 @@ def _settings(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _checked_settings(told: dict[str, Any]) -> dict[str, Any]:
+def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The same.  Raises InvalidArgument, RecursionError."""
-    for name, value in told.items():
+    for name, value in settings.items():
         if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
             kinds = " or ".join(_KINDS[each] for each in _TYPES[name])
             raise InvalidArgument(f"{name} is {json.dumps(value)[:40]}, need {kinds}")
-    target = told.get("target", "")
+    target = settings.get("target", "")
     file, _, name = target.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise InvalidArgument(f"target is {target[:100]!r}, need FILE.py:NAME")
-    output = told.get("output")
-    for path in _paths(told.get("input")):
+    output = settings.get("output")
+    for path in _paths(settings.get("input")):
         if not str(path).startswith("job:"):
             _refuse_relative("input", path)
-    for path in told.get("side", {}).values():
+    for path in settings.get("side", {}).values():
         _refuse_relative("side", path)
     if output is not None:
         _refuse_relative("output", output)
-    _options(told)
-    for name, value in told.items():
+    _options(settings)
+    for name, value in settings.items():
         _refuse_no_text(name, json.dumps(value, ensure_ascii=False))
-    return told
+    return settings
 
 
 def _job_request(settings: Mapping[str, Any], sources: Mapping[str, bytes]) -> JobRequest:

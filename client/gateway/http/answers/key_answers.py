@@ -58,8 +58,8 @@ async def put_key(call: HttpCall) -> web.StreamResponse:
 
     With If-Match the write replaces what the read with that ETag returned, and nothing else: what others have
     written meanwhile stays beside it as a sibling.  It is not a compare-and-set, so there is no 412;
-    registers have one.  With If-None-Match: * the write replaces nothing and adds a sibling.  Without either it
-    overwrites what its coordinator knows.
+    registers have one.  With If-None-Match: * the write replaces nothing and adds a sibling.  Without either
+    it overwrites what its coordinator knows.
     """
     value = await value_of_body(call)
     options = call.options("w", "ttl", "durability", "timeout")

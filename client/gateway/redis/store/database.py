@@ -134,14 +134,14 @@ class Database:
             names = [name async for name in _matched(names, matching)]
         types = await self.keys.ask_each([name.key for name in names], _type_of)
         present, absent = [], []
-        for name, told in zip(names, types, strict=True):
-            if isinstance(told, RedisError):
-                raise told
-            if told == "none":
+        for name, kind in zip(names, types, strict=True):
+            if isinstance(kind, RedisError):
+                raise kind
+            if kind == "none":
                 absent.append(name)
-            elif told == _EXPIRED:
+            elif kind == _EXPIRED:
                 continue  # it may still be there, if nobody could remove it
-            elif type_wanted is None or told.encode() == type_wanted:  # type: ignore[union-attr]
+            elif type_wanted is None or kind.encode() == type_wanted:  # type: ignore[union-attr]
                 present.append(name.key)
         if any(name.is_old for name in absent):
             async with self._borrow_client() as client:

@@ -64,9 +64,9 @@ def test_only_the_newest_events_are_kept() -> None:
     for at in range(MOST_EVENTS):
         timeline.look(float(at), having(state="down" if at % 2 else "up"), None)
         timeline.look(float(at), having(state="up" if at % 2 else "down"), None)
-    assert len(timeline.told()) == MOST_EVENTS + 1, "and the state of the node before them"
-    assert timeline.told()[-1].at_s == MOST_EVENTS - 1
-    assert sorted(timeline.told(), key=lambda event: event.at_s) == timeline.told()
+    assert len(timeline.events()) == MOST_EVENTS + 1, "and the state of the node before them"
+    assert timeline.events()[-1].at_s == MOST_EVENTS - 1
+    assert sorted(timeline.events(), key=lambda event: event.at_s) == timeline.events()
 
 
 def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
@@ -76,10 +76,10 @@ def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
     timeline.look(0.0, two, None)
     for epoch in range(1, 2 * MOST_EVENTS):
         timeline.look(float(epoch), replace(two, epoch=epoch), None)
-    assert [each.text for each in timeline.told()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
+    assert [each.text for each in timeline.events()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
     for epoch in range(2 * MOST_EVENTS, 4 * MOST_EVENTS):
         timeline.look(float(epoch), replace(WHOLE, epoch=epoch), None)
-    assert [each.text for each in timeline.told() if each.kind == "state"] == ["n1 is up"], "n2 has left"
+    assert [each.text for each in timeline.events() if each.kind == "state"] == ["n1 is up"], "n2 has left"
 
 
 def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> None:

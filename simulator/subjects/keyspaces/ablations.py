@@ -124,7 +124,7 @@ def _changes_name_ids() -> Bends:
     ) -> keyspaces_pb2.KeyspaceSettings:
         return keyspaces_pb2.KeyspaceSettings()
 
-    return (method(AsyncKeyspaces._named, any_of_that_name), *_changes_name_epochs())
+    return (method(AsyncKeyspaces._find_named, any_of_that_name), *_changes_name_epochs())
 
 
 def _first_document_counts() -> Bends:

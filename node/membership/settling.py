@@ -82,8 +82,8 @@ class Settling:
                     if await self._is_settled():
                         self._last_settled = number
         except TimeoutError:
-            raise _unsettled(self._topology.topology(), self._heard, within_s) from None
-        return self._topology.topology()
+            raise _unsettled(self._topology.serving_topology(), self._heard, within_s) from None
+        return self._topology.serving_topology()
 
     async def spread(self) -> None:
         """Tell all members of the present document, and give those that answer soon the time to fetch it.
@@ -99,9 +99,9 @@ class Settling:
         if len(incoming.body) != 8:
             raise ProtocolMismatch(f"{KNOW} of {len(incoming.body)} bytes, need the 8 of an epoch")
         epoch = Epoch(int.from_bytes(incoming.body, "big"))
-        if epoch > self._topology.topology().epoch:
+        if epoch > self._topology.serving_topology().epoch:
             await self._topology.know(epoch, ask=incoming.sender)
-        epoch = self._topology.topology().epoch
+        epoch = self._topology.serving_topology().epoch
         return epoch.to_bytes(8, "big") + bytes([self._has_accepted_after(epoch)])
 
     def _has_accepted_after(self, epoch: Epoch) -> bool:
@@ -112,7 +112,7 @@ class Settling:
 
         A newer one is adopted.  Raises QuorumNotReached when too few voters answer.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         heard = self._heard = _Heard()
         await self._ask(topology.voter_nodes, topology, heard)
         epochs = heard.epochs
@@ -120,7 +120,7 @@ class Settling:
         if newer:
             await self._topology.know(max(epochs[node] for node in newer), ask=newer[0])
             return False
-        if self._topology.topology().epoch > topology.epoch:
+        if self._topology.serving_topology().epoch > topology.epoch:
             return False
         if len(epochs) <= len(topology.voters) // 2:
             raise _unsettled(topology, heard, _ASK_TIMEOUT_S)

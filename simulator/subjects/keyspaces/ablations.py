@@ -80,7 +80,7 @@ def _changes_held() -> Bends:
     """A node answers by the document that it has, and does not ask whether there is a newer one."""
 
     async def own(settling: Settling, within_s: float) -> Topology:
-        return settling._topology.topology()
+        return settling._topology.serving_topology()
 
     async def nobody(settling: Settling) -> None:
         return None

@@ -20,7 +20,7 @@ from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.cluster.versions.own_share import own_share_bytes
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit, Told
+from ringmill.node.storage.engine import Commit, OnDurable
 
 __all__ = [
     "Admission",
@@ -172,7 +172,7 @@ async def hold(commit: Commit | None, durability: Durability) -> None:
         await commit.synced()
 
 
-def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None:
+def tell_held(commit: Commit | None, durability: Durability, told: OnDurable) -> None:
     """The same without waiting: `told` None or what `hold` raises, perhaps before this returns."""
     if commit is None or durability is Durability.MEMORY:
         told(None)

@@ -27,7 +27,7 @@ from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.ingest import Ingest
 from ringmill.node.storage.log.commit_handle import Commit
-from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
+from ringmill.node.storage.log.write_ahead_log import OnDurable, WriteAheadLog
 from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
@@ -44,7 +44,7 @@ from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
 from ringmill.node.storage.version.version import CorruptMark
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
+__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "OnDurable"]
 
 _log = logging.getLogger(__name__)
 

@@ -278,17 +278,17 @@ def may_hold(meta: TableMeta, drop: Drop) -> bool:
 
 
 def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
-    scores = [(_score(level, tables, options), -level) for level, tables in enumerate(version.levels[:-1])]
-    for score, level in sorted(scores, reverse=True):
-        if score < 1:
+    scores = [_score(level, tables, options) for level, tables in enumerate(version.levels[:-1])]
+    for level in sorted(range(len(scores)), key=lambda level: (-scores[level], level)):
+        if scores[level] < 1:
             return
         if level == 0:
             yield from _down_from_level0(version)
             continue
-        costs = [(*_cost(version.levels[1 - level], meta), meta) for meta in version.levels[-level]]
+        costs = [(*_cost(version.levels[level + 1], meta), meta) for meta in version.levels[level]]
         heapify(costs)  # mostly the first one is all that is wanted
         while costs:
-            yield _sink_in_pieces(version, -level, heappop(costs)[-1], options)
+            yield _sink_in_pieces(version, level, heappop(costs)[-1], options)
 
 
 def _down_from_level0(version: Version) -> Iterator[CompactionPick]:
@@ -324,7 +324,7 @@ def _sink_level0(version: Version, tables: Sequence[TableMeta], oldest: TableMet
 
 
 def _overlap_closure(tables: Sequence[TableMeta], chosen: list[TableMeta]) -> list[TableMeta]:
-    """With all tables that overlap one of these."""
+    """These tables, with all that overlap one of them, directly or through others."""
     while True:
         low, high = _range(chosen)
         grown = [meta for meta in tables if meta.overlaps(low, high)]
@@ -342,7 +342,7 @@ def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
 def _sink_in_pieces(
     version: Version, level: int, chosen: TableMeta, options: EngineOptions
 ) -> CompactionPick:
-    """Like `_sink`, but one with too much below it is cut first, and its pieces sink (rule E12)."""
+    """Have a table sink one level.  One with too much below it is cut first, and its pieces sink (rule E12)."""
     pick = _sink(version, level, chosen)
     cuts = _cuts(pick.inputs[1:], options.level1_bytes)
     return CompactionPick(level, ((chosen,),), cuts=cuts, why=pick.why) if cuts else pick
@@ -462,7 +462,7 @@ def _is_seen(drop: Drop, situation: Situation) -> bool:
 
 
 def _overlapping(level: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
-    """Of a level other than 0, whose tables are disjoint and in key order."""
+    """The tables that overlap [low, high], of a level other than 0: those are disjoint and in key order."""
     first = bisect_left(level, low, key=_largest)
     return tuple(level[first : bisect_right(level, high, lo=first, key=_smallest)])
 

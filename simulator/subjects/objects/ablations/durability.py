@@ -14,7 +14,7 @@ import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.replica.object_batch import hold, tell_held
-from ringmill.node.storage.engine import Engine, Told
+from ringmill.node.storage.engine import Engine, OnDurable
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
@@ -32,8 +32,8 @@ async def _hold_nothing(commit: object, durability: object) -> None:
 
 
 def _sync_before_ack() -> Bends:
-    def tell_at_once(commit: object, durability: object, told: Told) -> None:
-        told(None)
+    def tell_at_once(commit: object, durability: object, on_durable: OnDurable) -> None:
+        on_durable(None)
 
     modules = (ringmill.node.replica.serving, ringmill.node.requests.flights)
     held = [use(module, hold, _hold_nothing) for module in modules]

@@ -22,7 +22,7 @@ from ringmill.cluster.ports import Clock, Entropy, Priority, Transport
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
-from ringmill.node.membership.settling import voters_missing
+from ringmill.node.membership.newest_document import voters_missing
 from ringmill.node.membership.topology_agent import TopologyAgent
 
 __all__ = ["TopologyChanged", "EpochProposer", "TopologyChange"]
@@ -82,7 +82,7 @@ class EpochProposer:
         self._turn = asyncio.Lock()
         self._next = asyncio.Event()  # another one for each document
         topology.on_change(self._take)
-        topology.settling.finish_by(self.finish)
+        topology.newest_document.finish_by(self.finish)
 
     async def finish(self, current: Topology) -> bool:
         """Adopt what was decided after `current`, or may have been and is now; false when nothing was.
@@ -176,7 +176,7 @@ class _Attempt:
             assert decided is not None
             await self._topology.adopt(decided)
             if decided == wanted:
-                await self._topology.settling.spread()
+                await self._topology.newest_document.spread()
                 if self._topology.serving:  # who has left asks nobody
                     await self._newest()
                 return TopologyChanged(decided, was_made=True)

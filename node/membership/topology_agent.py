@@ -34,7 +34,7 @@ from ringmill.cluster.ring.topology import Member, Owner, Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
-from ringmill.node.membership.settling import KNOW, Settling
+from ringmill.node.membership.newest_document import KNOW, NewestDocument
 
 __all__ = ["PULL", "TopologyAgent"]
 
@@ -82,13 +82,13 @@ class TopologyAgent:
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
-        self.settling = Settling(self._seat, topology=self, store=store, transport=transport)
+        self.newest_document = NewestDocument(self._seat, topology=self, store=store, transport=transport)
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {PULL: self._answer_pull, KNOW: self.settling.answer}
+        return {PULL: self._answer_pull, KNOW: self.newest_document.answer}
 
     # What is known.
 
@@ -228,8 +228,8 @@ class TopologyAgent:
             raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
 
     async def newest(self, within_s: float) -> Topology:
-        """The newest document that was acknowledged to anybody (node/membership/settling.py)."""
-        return await self.settling.newest(within_s)
+        """The newest document that was acknowledged to anybody (node/membership/newest_document.py)."""
+        return await self.newest_document.confirm(within_s)
 
     async def adopt(self, topology: Topology) -> None:
         """Hold a document that was decided, durably, unless a newer one is held already.

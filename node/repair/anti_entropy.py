@@ -257,7 +257,7 @@ class AntiEntropy:
             await self._exchange.mend(partition, row, peer)
 
         def equal(partition: PartitionId) -> None:
-            self._settle(partition, rows[partition], peer, began)
+            self._mark_compared(partition, rows[partition], peer, began)
 
         def unequal(partition: PartitionId, why: str) -> None:
             sometimes("owners cannot be compared yet")
@@ -274,7 +274,7 @@ class AntiEntropy:
             unequal=unequal,
         )
 
-    def _settle(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
+    def _mark_compared(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
         self._comparisons.note_equal(partition, peer)
         self.held_back.pop((partition, peer), None)
-        self._owed.settle(partition, peer, self._others(row), began)
+        self._owed.mark_compared(partition, peer, self._others(row), began)

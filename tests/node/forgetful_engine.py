@@ -153,10 +153,10 @@ class ForgetfulEngine:
             raise DiskFull("read-only")
 
     @property
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         return True
 
-    has_spare_room = has_room
+    has_spare_space = has_space
 
     def may_lack(self, start: bytes, end: bytes, snapshot: HeldSnapshot | None = None) -> bool:
         damaged = self.fenced if snapshot is None else self.fenced | self.healed

@@ -20,7 +20,7 @@ from ringmill.cluster.wire.stubs import keyspaces_pb2
 from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.forming import Forming
-from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.membership.voter_seats import VoterSeats
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -79,13 +79,13 @@ def _ballots_of_starts() -> Bends:
 def _changes_held() -> Bends:
     """A node answers by the document that it has, and does not ask whether there is a newer one."""
 
-    async def own(settling: Settling, within_s: float) -> Topology:
-        return settling._topology.topology()
+    async def own(newest_document: NewestDocument, within_s: float) -> Topology:
+        return newest_document._topology.topology()
 
-    async def nobody(settling: Settling) -> None:
+    async def nobody(newest_document: NewestDocument) -> None:
         return None
 
-    return (method(Settling.newest, own), method(Settling.spread, nobody))
+    return (method(NewestDocument.confirm, own), method(NewestDocument.spread, nobody))
 
 
 def _documents_synced() -> Bends:

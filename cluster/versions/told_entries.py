@@ -38,8 +38,8 @@ def told_entries(
     of_siblings = {actor: by_actor[actor] for actor in writers if actor in by_actor}
     others = _newest_first([entry for entry in entries if entry[0] not in of_siblings], owners)
     chosen, room = list[_Entry](), _ROOM_BYTES
-    for most, told in ((MAX_CONTEXT_ACTORS, of_siblings.values()), (MOST_TOLD, others)):
-        for entry in islice(told, max(0, most - len(chosen))):
+    for most, candidates in ((MAX_CONTEXT_ACTORS, of_siblings.values()), (MOST_TOLD, others)):
+        for entry in islice(candidates, max(0, most - len(chosen))):
             room -= len(entry[0]) + _COUNT_BYTES
             if room < 0:
                 break

@@ -26,7 +26,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.os_errors import is_full, told
+from ringmill.cluster.os_errors import error_text, is_full
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
@@ -400,7 +400,9 @@ class TopologyAgent:
                 await self._fence()
             except OSError as error:  # as when the disk is full: who asked asks again
                 kind = DiskFull if is_full(error) else Unavailable
-                raise kind(f"the copies of {self._seat.node} cannot be fenced: {told(error)}") from error
+                raise kind(
+                    f"the copies of {self._seat.node} cannot be fenced: {error_text(error)}"
+                ) from error
         if self._remember is not None:
             self._remember(topology)
         await self._store.put_synced(_STORED_AS, topology.encode())

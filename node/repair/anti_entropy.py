@@ -129,10 +129,10 @@ class AntiEntropy:
             return ""
         others = ", ".join(sorted({node for _, node in pairs})) or "the other owners"
         partitions = len({partition for partition, _ in pairs})
-        told = "1 partition waits" if partitions == 1 else f"{partitions or 'its'} partitions wait"
+        subject = "1 partition waits" if partitions == 1 else f"{partitions or 'its'} partitions wait"
         reasons = sorted({self.held_back[pair] for pair in pairs if pair in self.held_back})
         why = f": {reasons[0]}" if reasons else ""
-        return f"{told} to be compared with {others}, who may lack a write{why}"
+        return f"{subject} to be compared with {others}, who may lack a write{why}"
 
     @property
     def mended(self) -> int:

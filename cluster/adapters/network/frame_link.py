@@ -75,7 +75,7 @@ class _Call:
     def is_over(self) -> bool:
         return self._ended is None
 
-    def end(self, told: bytes | RingmillError) -> None:
+    def end(self, outcome: bytes | RingmillError) -> None:
         """Tell how it ended, the first time only."""
         ended = self._ended
         if ended is not None:
@@ -83,7 +83,7 @@ class _Call:
             self.body = b""
             if self._bucket is not None:
                 self._bucket.take_out(self)
-            call_guarded(ended, told)
+            call_guarded(ended, outcome)
 
     def forget(self) -> None:
         """Nobody waits any more."""
@@ -356,13 +356,13 @@ def nothing() -> None:
     """To abandon what was never begun."""
 
 
-def _tell(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
+def _tell(waiting: asyncio.Future[bytes], outcome: bytes | RingmillError) -> None:
     if waiting.done():
         return
-    if isinstance(told, RingmillError):
-        waiting.set_exception(told)
+    if isinstance(outcome, RingmillError):
+        waiting.set_exception(outcome)
     else:
-        waiting.set_result(told)
+        waiting.set_result(outcome)
 
 
 def _again(error: RingmillError, outcome: str) -> RingmillError:

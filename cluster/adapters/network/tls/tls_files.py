@@ -141,9 +141,9 @@ class TlsFiles:
             )
         holder = _holder_in(certificate)
         if holder != Holder(self._own().cluster, node):
-            told = "none of ours" if holder is None else holder.uri
+            shown = "none of ours" if holder is None else holder.uri
             raise PermissionDenied(
-                f"{node} shows a certificate for another: {told}",
+                f"{node} shows a certificate for another: {shown}",
                 hint=f"`ringmill ca issue {node}` makes one",
             )
         self._check_revoked(certificate, node)
@@ -187,14 +187,14 @@ class TlsFiles:
         """Read files that have changed, and end open connections whose certificates are revoked now."""
         self._current()
         self._tell_of_end()
-        told: dict[str, None] = {}
+        messages: dict[str, None] = {}
         for certificate, whose, end in list(self._open.values()):
             try:
                 self._check_revoked(certificate, whose)
             except PermissionDenied as error:
-                told.setdefault(error.message)
+                messages.setdefault(error.message)
                 end(error)
-        for message in told:
+        for message in messages:
             _log.warning("%s: its connections are ended", message)
 
     async def run(self) -> None:

@@ -101,5 +101,5 @@ def _places(journals: Iterable[str]) -> list[JournalPlace]:
 def _place(term: object, number: object) -> JournalPlace:
     for each in (term, number):
         if type(each) is not int or not 0 <= each <= _MOST:
-            raise ValueError(f"{each!r:.40} is no part of a place")
+            raise ValueError(f"{each!r:.40} is not a part of a place")
     return JournalPlace(term, number)  # type: ignore[arg-type]

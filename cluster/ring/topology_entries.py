@@ -287,7 +287,8 @@ def check_name(what: str, name: str) -> None:
     """Raise InvalidArgument unless `name` is 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit."""
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"{what} {name[:80]!r} is no name: need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
+            f"{what} {name[:80]!r} is not a valid name: "
+            "need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
         )
 
 

@@ -218,5 +218,5 @@ def _size(stored: StoredObject) -> int:
 
 def _number(value: bytes) -> int:
     if not value.removeprefix(b"-").isdigit() or len(value) > 20:
-        raise CorruptData(f"a value of {len(value)} bytes is no total of a counter")
+        raise CorruptData(f"a value of {len(value)} bytes is not the total of a counter")
     return int(value)

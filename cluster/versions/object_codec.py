@@ -177,7 +177,7 @@ def _check(stored: StoredObject) -> None:
 
 def _actor(value: Any) -> Actor:
     if not isinstance(value, str) or "#" not in value or len(value) > 255:
-        raise ValueError(f"{_shown(value)} is no actor")
+        raise ValueError(f"{_shown(value)} is not an actor")
     return Actor(value)
 
 
@@ -189,7 +189,7 @@ def _count(value: Any) -> int:
 
 def _u64(value: Any) -> HybridTime:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{_shown(value)} is no unsigned 64-bit number")
+        raise ValueError(f"{_shown(value)} is not an unsigned 64-bit number")
     return HybridTime(value)
 
 

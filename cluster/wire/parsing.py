@@ -18,7 +18,7 @@ def parsed(kind: type[MessageT], body: bytes) -> MessageT:
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        raise ProtocolMismatch(f"the body of {len(body)} bytes is no {kind.__name__}") from error
+        raise ProtocolMismatch(f"the body of {len(body)} bytes is not a {kind.__name__}") from error
 
 
 def serialized(message: Message) -> bytes:

@@ -163,7 +163,7 @@ def _texts(body: bytes) -> dict[str, str]:
     try:
         texts: Any = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a greeting of {len(body)} bytes is no msgpack: {error}") from error
+        raise ProtocolMismatch(f"a greeting of {len(body)} bytes is not msgpack: {error}") from error
     if not isinstance(texts, dict):
         raise ProtocolMismatch(f"a greeting is {type(texts).__name__}, not a map")
     if not all(isinstance(text, str) for pair in texts.items() for text in pair):

@@ -206,7 +206,7 @@ def _wall_us(answer: bytes) -> int:
     try:
         fields = msgpack.unpackb(answer)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"{len(answer)} bytes are no reading of a clock: {error}") from error
+        raise ProtocolMismatch(f"{len(answer)} bytes are not a reading of a clock: {error}") from error
     if not isinstance(fields, list) or [type(each) for each in fields] != [int, int] or fields[0] != _VERSION:
         raise ProtocolMismatch(f"a reading of a clock is [{_VERSION}, microseconds]")
     return int(fields[1])

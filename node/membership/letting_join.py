@@ -108,7 +108,7 @@ class LettingJoin:
 
         changed = await self._epochs.change(change, within_s - 2 * asked_s)
         if not changed.topology.has_seat(newcomer.seat):
-            raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
+            raise Unavailable(f"{newcomer.id} was added and is not a member any more", outcome="unknown")
         _check_address(changed.topology.member(newcomer.id), newcomer)
         if changed.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)

@@ -305,7 +305,7 @@ def _relay(body: bytes) -> tuple[NodeId, float, bytes]:
     try:
         fields: Any = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise InvalidArgument(f"{PING_REQ} of {len(body)} bytes is no msgpack: {error}") from error
+        raise InvalidArgument(f"{PING_REQ} of {len(body)} bytes is not msgpack: {error}") from error
     if not isinstance(fields, list) or [type(field) for field in fields] != [str, float, bytes]:
         raise InvalidArgument(f"{PING_REQ} has a target, a time and a message")
     target, timeout_s, message = fields

@@ -324,7 +324,7 @@ class Starts:
         topology = self._topology.current
         if topology is None or self._topology.is_displaced:
             raise Unavailable(
-                f"{self._announcement.node} is no member of a cluster, so it remembers no starts"
+                f"{self._announcement.node} is not a member of a cluster, so it remembers no starts"
             )
         if not topology.has_seat(Owner(announced.node, announced.disk)):
             raise Unavailable(

@@ -335,7 +335,7 @@ class TopologyAgent:
         if self._current is None:
             return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster form`")
         if not self._current.has_member(node):
-            return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
+            return Unavailable(f"{node} is not a member of cluster {self._current.name}: it serves nothing")
         if (member := self._current.member(node)).disk != disk:
             return _other_disk(member, disk)
         if not self._is_confirmed.is_set():

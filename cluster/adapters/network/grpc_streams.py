@@ -67,7 +67,7 @@ class DialledStream:
         except grpc.aio.AioRpcError as error:
             raise await self._lost(error.details()) from None
         if message is None:  # gRPC has logged that it does not decode
-            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none")
+            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is not a frame")
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:
@@ -125,7 +125,7 @@ class AcceptedStream:
         except grpc.aio.BaseError as error:
             raise Unavailable(f"the dialler went away: {error}", outcome="unknown") from None
         except DecodeError:
-            raise ProtocolMismatch("what came on a stream of frames is none") from None
+            raise ProtocolMismatch("what came on a stream of frames is not a frame") from None
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:

@@ -92,7 +92,7 @@ def _make_room(path: str) -> None:
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise InvalidArgument(f"cannot take frames at {path}: there is a file that is no socket")
+        raise InvalidArgument(f"cannot take frames at {path}: there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import DialledStream
 from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.adapters.network.sockets.offered_carrier import _OfferedCarrier, _Offer, carrier_named
+from ringmill.cluster.adapters.network.sockets.offered_carrier import _Offer, _OfferedCarrier, carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable

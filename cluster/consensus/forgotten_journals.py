@@ -88,7 +88,7 @@ NONE_FORGOTTEN: Final = ForgottenJournals()
 
 
 def place_of(journal: bytes) -> JournalPlace | None:
-    """Of a journal's name; None for one that has no place, which is never forgotten."""
+    """The place that a journal's name tells; None for one without a place, which is never forgotten."""
     found = _NAME.fullmatch(journal)
     return None if found is None else JournalPlace(int(found[1]), int(found[2]))
 

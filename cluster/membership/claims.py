@@ -55,7 +55,7 @@ class Rank(NamedTuple):
 
 
 NEVER_SEEN: Final = Rank(Start(0, ""), 0)
-"""Of a member that is named by the topology and has not been heard of."""
+"""The rank of a member that the topology names and nobody has been heard to speak of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ _HASH_BYTES: Final = 8
 
 
 class LogMark(NamedTuple):
-    """Of log file `log` the first `size_bytes` are on the disk."""
+    """How far a log is on the disk: the first `size_bytes` of log file `log`."""
 
     log: int
     size_bytes: int

@@ -97,8 +97,10 @@ class ContextSeal:
         writers: Sequence[str] = (),
         owners: Collection[str] = (),
     ) -> bytes:
-        """The same of what the context is made of: `entries` are its [actor, counter] pairs in order, and
-        `writers` the siblings' actors, newest first."""
+        """The token of a context that is given in parts.
+
+        `entries` are its [actor, counter] pairs in order, `writers` the siblings' actors, newest first.
+        """
         if len(entries) > MOST_TOLD:
             entries = told_entries(entries, writers, owners)
         body: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))

@@ -56,12 +56,15 @@ class Update(Protocol):
     def replaces(self, sibling: Sibling, actor: Actor) -> bool: ...
 
     def value(self, replaced: Sequence[Sibling]) -> bytes | None:
-        """Of the new sibling; None leaves a tombstone.  Raises InvalidArgument."""
+        """The value of the new sibling; None leaves a tombstone.  Raises InvalidArgument."""
         ...
 
 
 class Add(NamedTuple):
-    """Of a counter.  The sibling of an actor names its last update only: a copy would not be known."""
+    """An addition to a counter.
+
+    The sibling of an actor names its last update only: a copy would not be known.
+    """
 
     amount: int
 

@@ -33,7 +33,7 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 WITH_REPLACED: Final = 2  # the version of an object that remembers replaced operations
 MAX_COUNT: Final = 1 << 48
-"""Of one actor: at a million writes a second a start would count that far in nine years."""
+"""The bound of one actor's count: at a million writes a second a start gets there in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
 _pack: Callable[[object], bytes] = msgpack.packb

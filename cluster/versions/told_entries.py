@@ -48,7 +48,7 @@ def told_entries(
 
 
 def _newest_first(entries: Sequence[_Entry], owners: Collection[str]) -> list[_Entry]:
-    """Of each node a like share of them, and then what is left of each."""
+    """The entries in turns: an equal share from each node, and then what is left of each."""
     of_nodes = defaultdict[str, list[_Entry]](list)
     for entry in entries:
         of_nodes[_node_and_start(entry[0])[0]].append(entry)
@@ -67,7 +67,7 @@ def _start(entry: _Entry) -> int:
 
 @lru_cache(8192)
 def _node_and_start(actor: str) -> tuple[str, int]:
-    """Of "n1#7.9f31c0aa52"; a forged one may be anything."""
+    """The two parts of "n1#7.9f31c0aa52"; a forged one may be anything."""
     node, _, start = actor.partition("#")
     number = start.partition(".")[0]
     return node, int(number) if number.isdecimal() and len(number) < 20 else 0

@@ -22,5 +22,8 @@ def parsed(kind: type[MessageT], body: bytes) -> MessageT:
 
 
 def serialized(message: Message) -> bytes:
-    """The same bytes for the same message: protobuf leaves the order of maps to chance unless told not to."""
+    """The bytes of a message, equal for equal messages.
+
+    Protobuf leaves the order of maps to chance unless told not to.
+    """
     return message.SerializeToString(deterministic=True)

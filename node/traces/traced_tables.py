@@ -15,7 +15,7 @@ __all__ = ["traced"]
 
 
 def traced(tables: Iterable[Service], tracer: CallTracer) -> tuple[Service, ...]:
-    """The same services; each call and upload has a span where it is traced.
+    """These services, with a span for each call and upload that is traced.
 
     A stream has none: it lasts as long as its reader likes.
     """

@@ -93,7 +93,7 @@ class _Call:
             self._bucket.take_out(self)
 
     def abandon(self) -> None:
-        """The same, for a call that may have been sent."""
+        """Forget a call that may have been sent: nobody waits for its answer any more."""
         self.forget()
         self._link.drop(self)
 
@@ -162,7 +162,7 @@ class FrameLink:
     def send(
         self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended
     ) -> Callable[[], None]:
-        """The same without waiting: `ended` is told what `call` returns or raises.
+        """Send one call without waiting: `ended` is told what `call` would return or raise.
 
         Calling what is returned says that nobody waits any more.
         """
@@ -366,5 +366,5 @@ def _tell(waiting: asyncio.Future[bytes], outcome: bytes | RingmillError) -> Non
 
 
 def _again(error: RingmillError, outcome: str) -> RingmillError:
-    """The same error for one more call: an exception object belongs to one traceback."""
+    """A copy of the error for one more call: an exception object belongs to one traceback."""
     return type(error)(error.message, detail=error.detail, hint=error.hint, outcome=outcome)

@@ -217,14 +217,14 @@ class FrameTransport:
         self._handlers[method] = handler
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
-        """The same, all calls of a frame at a time."""
+        """Answer calls of `method`, all calls of a frame at a time."""
         assert method not in self._batch_handlers, f"{method} has a handler already"
         self._batch_handlers[method] = handler
 
     def send(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
     ) -> None:
-        """As `call`, without a task that waits: `ended` is told what it returns or raises."""
+        """Ask a node without waiting: `ended` is told what `call` would return or raise."""
         try:
             link = (self._links.get(to) or self._open(to))[_CLASS_OF[priority]]
         except RingmillError as error:

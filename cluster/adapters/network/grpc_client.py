@@ -246,7 +246,7 @@ class ClientLink:
         return await self._opened_session().call(method, body, timeout_s, priority)
 
     def session_send(self, method: str, body: bytes, timeout_s: float, ended: Ended) -> Callable[[], None]:
-        """The same without a task that waits: `ended` is told what `session_call` returns or raises.
+        """Send one call without waiting: `ended` is told what `session_call` would return or raise.
 
         Calling what is returned says that nobody waits any more.
         """
@@ -474,7 +474,7 @@ def _is_answer(error: grpc.aio.AioRpcError, path: str) -> bool:
 
 
 def _of_trace() -> Metadata:
-    """Of which trace a call is that is made now."""
+    """The metadata that names the trace of a call made now; none without a trace."""
     text = carried_text()
     return ((TRACEPARENT, text),) if text else ()
 

@@ -49,7 +49,7 @@ _RUNS_KEY: Final = "ringmill-runs"
 _TRACES_KEY: Final = "ringmill-traces"
 PROOF_BYTES: Final = 32
 MOST_PROOFS: Final = 4
-"""Of one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
+"""By one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
 _CLOCK_DIGITS: Final = 18
 
 

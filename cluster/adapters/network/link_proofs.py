@@ -83,7 +83,7 @@ class LinkSecret:
     """
 
     token_id = ""
-    """Of a client's own token (rule F8); the cluster's has none."""
+    """The id of a client's own token (rule F8); the cluster's token has none."""
 
     def __init__(self, secret: str, entropy: Entropy) -> None:
         self._entropy = entropy

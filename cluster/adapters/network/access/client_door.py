@@ -57,7 +57,7 @@ class ClientDoor:
         return self._secret_of(introduction.token_id)
 
     def standing(self, introduction: Introduction) -> Standing | None:
-        """Of the client of a session that told this, once it has proved what it has to."""
+        """What the client of this session may do, once it has proved what it has to."""
         if self.permissions is None:
             return None
         if not introduction.nonce or not self._secret:

@@ -42,7 +42,9 @@ def loopback_port(host: str, port: int = 0) -> Iterator[socket.socket]:
 
 @contextmanager
 def bound_port(host: str, port: int = 0) -> Iterator[socket.socket]:
-    """The same, whoever can reach `host`: for what proves who is there.
+    """A TCP socket bound to `port` of `host`, 0 for a free one, whoever can reach it.
+
+    For what proves who is there.
 
     Raises InvalidArgument when the port is taken, or the host is not of this machine.
     """

@@ -81,7 +81,7 @@ class TlsFiles:
         return self._current().client
 
     def grpc_context(self) -> ssl.SSLContext:
-        """The same for a port of gRPC, which wants its protocol named."""
+        """What a dialler of a gRPC port connects with: gRPC wants its protocol named."""
         context = tls_context(self._paths, ssl.PROTOCOL_TLS_CLIENT, self._current().authorities)
         context.set_alpn_protocols(["h2"])
         return context
@@ -161,7 +161,10 @@ class TlsFiles:
         self._check_revoked(certificate, str(holder))
 
     def check_pem(self, shown: bytes) -> None:
-        """The same, given as gRPC shows it, which has verified it."""
+        """Check the certificate of a client, given as PEM by gRPC, which has verified it.
+
+        Raises PermissionDenied.
+        """
         certificate = self._read_pems.get(shown)
         if certificate is None:
             if len(self._read_pems) >= _MOST_PEMS:

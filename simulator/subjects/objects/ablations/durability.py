@@ -14,7 +14,7 @@ import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
 from ringmill.node.replica.object_batch import on_durable, wait_durable
-from ringmill.node.storage.engine import Engine, Told
+from ringmill.node.storage.engine import Engine, OnDurable
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
@@ -32,7 +32,7 @@ async def _wait_for_nothing(commit: object, durability: object) -> None:
 
 
 def _sync_before_ack() -> Bends:
-    def call_at_once(commit: object, durability: object, callback: Told) -> None:
+    def call_at_once(commit: object, durability: object, callback: OnDurable) -> None:
         callback(None)
 
     modules = (ringmill.node.replica.serving, ringmill.node.requests.write_dispatcher)

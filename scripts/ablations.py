@@ -23,9 +23,9 @@ from typing import Final
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ringmill.simulator.bending import Ablation  # noqa: E402
 from ringmill.simulator.checkers.violation import Violation  # noqa: E402
 from ringmill.simulator.options import SimulationOptions, usual_options  # noqa: E402
+from ringmill.simulator.patching import Ablation  # noqa: E402
 from ringmill.simulator.run import run_seed  # noqa: E402
 from ringmill.simulator.subjects.every import SUBJECTS, ablation_named  # noqa: E402
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
-from ringmill.simulator.bending import Ablation
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.world import World
 

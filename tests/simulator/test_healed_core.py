@@ -58,8 +58,8 @@ def test_a_job_that_a_core_is_asked_for_ends() -> None:
     assert any(
         job.job == "job-core" and not job.shortfall for each in results for job in each.history.jobs.jobs
     )
-    bent = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in (8, 10)]
-    assert {found.property for result in bent for found in result.violations} == {"C17"}
+    without_it = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in (8, 10)]
+    assert {found.property for result in without_it for found in result.violations} == {"C17"}
 
 
 def test_a_run_that_draws_no_core_is_the_run_without_the_phase() -> None:

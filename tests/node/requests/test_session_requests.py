@@ -22,7 +22,7 @@ from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.replica.replica_messages import APPLY, Apply
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
@@ -200,7 +200,7 @@ def test_a_vector_that_covers_such_a_dot_would_hide_what_nobody_has_seen() -> No
         world.cut("n1", "n2", is_cut=False)
         assert values(await get(world, "n3", "3")) == [b"next"], "nobody had seen another's value"
 
-    with bent(method(Needed.known_with, known_with)):
+    with patched(method(Needed.known_with, known_with)):
         world.run(story())
 
 

@@ -244,7 +244,7 @@ def test_a_touch_in_a_sloppy_keyspace_finds_what_its_session_has_seen_at_fallbac
 
 
 @pytest.mark.parametrize("seen", [None, Seen(), Seen(forgotten=Forgotten.STRICT)])
-def test_fallbacks_are_none_of_the_owners_whom_a_touch_asks(seen: Seen | None) -> None:
+def test_fallbacks_are_not_among_the_owners_that_a_touch_asks(seen: Seen | None) -> None:
     """They hold nothing of the newer value, which would be replaced by the older one."""
     loose = KeyspaceEntry(KeyspaceId(1, 2), "loose", quorum="sloppy", policy="lww")
     world = World(5, keyspaces=[loose])
@@ -325,7 +325,7 @@ def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -
     world.run(story())
 
 
-def test_what_is_no_memory_of_a_session_is_refused() -> None:
+def test_what_is_not_the_memory_of_a_session_is_refused() -> None:
     world = World()
 
     async def story() -> None:

@@ -57,8 +57,8 @@ class Workload(Protocol):
         """All is healed: wait until nothing is under way any more."""
         ...
 
-    async def look(self) -> None:
-        """All subjects have settled: read what there is."""
+    async def read_final_state(self) -> None:
+        """All subjects have come to rest: read all that checkers need."""
         ...
 
     def unrest(self) -> list[Violation]:

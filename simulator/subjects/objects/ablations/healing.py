@@ -39,7 +39,7 @@ def without_rounds() -> Patches:
     async def compared(rest: Rest) -> None:
         return
 
-    return method(AntiEntropy._round, owed_only), method(Rest._compared, compared)
+    return method(AntiEntropy._round, owed_only), method(Rest._wait_compared, compared)
 
 
 def without_comparing() -> Patches:

@@ -39,7 +39,7 @@ from ringmill.cluster.membership.start_rules import (
 )
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ring.topology import Owner
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused

@@ -14,6 +14,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from chaos.network.links import HOST
+from chaos.opinions.whole_logs import tracebacks_in, whole_log
 from ringmill.client.connection import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan
@@ -148,8 +149,8 @@ class RealNodes:
 
     def tracebacks(self) -> int:
         """How many the nodes have written to their logs, over all their starts."""
-        logs = [Path(self._cluster.log_path(node)) for node in self._cluster.nodes]
-        return sum(log.read_bytes().count(b"Traceback (most recent") for log in logs if log.exists())
+        paths = [self._cluster.log_path(node) for node in self._cluster.nodes]
+        return sum(tracebacks_in(whole_log(path)) for path in paths)
 
     def stop(self) -> None:
         """End all of them, whatever state they are in."""

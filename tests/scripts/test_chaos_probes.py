@@ -1,4 +1,4 @@
-"""What stands still beside an attack is told: puts and requests are due by a clock, and all of them are judged."""
+"""What stands still beside an attack is told: puts and requests are due by a clock, and all are judged."""
 
 from __future__ import annotations
 

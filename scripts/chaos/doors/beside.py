@@ -109,6 +109,7 @@ async def beside(place: Place) -> Beside:
                 ]
             )
     except asyncio.CancelledError:
-        return seen
+        pass
     finally:
         writer.close()
+    return seen

@@ -28,13 +28,15 @@ from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
+from ringmill.simulator.checkers.violation import Violation
 
-__all__ = ["RealNodes"]
+__all__ = ["QUORUM", "REPLICAS", "RealNodes", "traceback_violations"]
 
 GONE_S = 20.0
 CALL_S = 20.0
 POLL_S = 0.1
 REPLICAS = 3
+QUORUM = 2  # of which keyspaces write to, unless told otherwise
 PARTITIONS = 64
 
 
@@ -168,3 +170,8 @@ class RealNodes:
                     await asyncio.sleep(POLL_S)
         finally:
             await link.close()
+
+
+def traceback_violations(count: int) -> list[Violation]:
+    """A node that writes one has met what it did not expect: no fault excuses it."""
+    return [Violation("bug", b"", f"{count} tracebacks in the logs of the nodes")] if count else []

@@ -176,7 +176,7 @@ class ClientClosed(Unavailable):
 
 
 class DeadlineExceeded(RingmillError, TimeoutError):
-    """Time ran out.  A write's outcome is then unknown."""
+    """Time ran out.  `outcome` says whether a write may have been done: "failed" when it came too late."""
 
     code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
     http_status = 504

@@ -111,4 +111,4 @@ def _object(encoded: bytes) -> StoredObject:
     try:
         return decode_object(encoded)
     except CorruptData as error:
-        raise InvalidArgument(f"what is no object: {error.message}") from error
+        raise InvalidArgument(f"not an object: {error.message}") from error

@@ -172,7 +172,7 @@ class Pins:
         """
         kept = self._found(name)
         if not any(meta.file_id == file_id for meta in kept.pin.tables.tables):
-            raise InvalidArgument(f"table {file_id} is none of pin {name[:80]}")
+            raise InvalidArgument(f"table {file_id} does not belong to pin {name[:80]}")
         kept.users += 1
         try:
             return await kept.pin.tables.read(file_id, PIECE_BYTES, offset)

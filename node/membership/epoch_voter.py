@@ -113,5 +113,5 @@ class EpochVoter:
     def _check_may_vote(self, current: Topology) -> None:
         if self._seat not in current.voters:
             raise Unavailable(
-                f"{self._seat.node} with disk {self._seat.disk} is no voter of epoch {current.epoch}"
+                f"{self._seat.node} with disk {self._seat.disk} is not a voter of epoch {current.epoch}"
             )

@@ -130,7 +130,7 @@ class Filling:
 
         Returns why one was not learned, as `begin`.
         """
-        told: dict[PartitionId, list[HybridTime]] = {partition: [] for partition in rows}
+        marks_of: dict[PartitionId, list[HybridTime]] = {partition: [] for partition in rows}
         failures: dict[NodeId, str] = {}
 
         async def ask(node: NodeId) -> None:
@@ -141,18 +141,20 @@ class Filling:
                 failures[node] = error.message
                 return
             for partition, mark in zip(owned, marks, strict=True):
-                told[partition].append(mark)
+                marks_of[partition].append(mark)
 
         async with asyncio.TaskGroup() as group:
             for node in dict.fromkeys(node for row in rows.values() for node in row.whole):
                 group.create_task(ask(node))
         refused: dict[PartitionId, RingmillError] = {}
         for partition, row in rows.items():
-            if len(told[partition]) < sources_for(topology, row):
+            if len(marks_of[partition]) < sources_for(topology, row):
                 silent = {node: why for node, why in failures.items() if node in row.whole}
-                refused[partition] = _too_few(sources_for(topology, row), told[partition], silent)
+                refused[partition] = _too_few(sources_for(topology, row), marks_of[partition], silent)
         refused |= self._changed(rows)
-        if known := {partition: max(marks) for partition, marks in told.items() if partition not in refused}:
+        if known := {
+            partition: max(marks) for partition, marks in marks_of.items() if partition not in refused
+        }:
             await self._watermarks.learn(known)
         return refused
 
@@ -322,22 +324,22 @@ class Filling:
     async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
         """Enough old owners tell of their registers that each one which was ever agreed on is among them."""
         keys: dict[bytes, None] = {}
-        told: list[NodeId] = []
+        answered: list[NodeId] = []
         failures: dict[NodeId, str] = {}
         need = row.size - (row.size // 2 + 1) + 1
         for node in self._in_turn(row, copy.partition):
-            if len(told) >= need:
+            if len(answered) >= need:
                 break
             try:
                 keys.update(dict.fromkeys(await self._registers_of(node, copy, row)))
-                told.append(node)
+                answered.append(node)
             except WrongEpoch:
                 self._check_same(copy.partition, row)
                 raise
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
-        if len(told) < need:
-            raise _too_few(need, told, failures)
+        if len(answered) < need:
+            raise _too_few(need, answered, failures)
         for key in keys:
             place = parse_object_key(registers_prefix(copy) + key)
             if topology.has_dropped(place.keyspace):

@@ -231,7 +231,7 @@ class Mover:
         _log.info("partition %d is not filled yet: %s", partition, error)
 
     async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
-        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2).
+        """The partitions in joint-2 of which enough old owners hold this document (rule M2).
 
         One whose disk is gone, by the operator's word, answers no read by an earlier one.
         """

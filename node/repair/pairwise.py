@@ -42,7 +42,7 @@ async def compare_with(
     if not roots:
         return
     try:
-        verdicts = await exchange.judge(peer, roots)
+        verdicts = await exchange.compare_roots(peer, roots)
     except (RingmillError, OSError) as error:
         for one in roots:
             unequal(one.partition, reason_of(error))

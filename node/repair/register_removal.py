@@ -114,8 +114,8 @@ class RegisterRemoval:
         if not self.held_back:
             return ""
         number = len(self.held_back)
-        told = "1 partition keeps its" if number == 1 else f"{number} partitions keep their"
-        return f"{told} deleted registers: {min(self.held_back.values())}"
+        subject = "1 partition keeps its" if number == 1 else f"{number} partitions keep their"
+        return f"{subject} deleted registers: {min(self.held_back.values())}"
 
     async def round(self, document: Topology) -> None:
         """One pass over the copies that may hold something old enough; one that fails keeps no other
@@ -209,16 +209,16 @@ class RegisterRemoval:
             floor, states = await self._close(document, partition, row, old)
             empty = [
                 each.key
-                for each, told in zip(old, states, strict=True)
-                if not any(state.holds_value or state.promised > floor for state in told)
+                for each, of_owners in zip(old, states, strict=True)
+                if not any(state.holds_value or state.promised > floor for state in of_owners)
             ]
             if empty:
                 request = AskRemove(document.epoch, partition, row.row_epoch, floor, tuple(empty))
                 await gather_all(self._ask(node, REMOVE, request.encode()) for node in row.nodes)
             missed = [
                 each.key
-                for each, told in zip(old, states, strict=True)
-                if any(state.holds_value for state in told)
+                for each, of_owners in zip(old, states, strict=True)
+                if any(state.holds_value for state in of_owners)
             ]
             await self._settle_all(document, copy, missed)
         except (RingmillError, OSError) as error:
@@ -246,7 +246,7 @@ class RegisterRemoval:
                 if answer.why or len(answer.states) != len(keys):
                     raise Unavailable(f"{node}: {answer.why or 'it did not tell of all registers'}")
             states = list(zip(*(answer.states for answer in answers), strict=True))
-            highest = max(state.promised for told in states for state in told)
+            highest = max(state.promised for of_owners in states for state in of_owners)
             if highest <= floor:
                 return floor, states
             floor = highest

@@ -20,7 +20,7 @@ from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.cluster.versions.own_share import own_share_bytes
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit, Told
+from ringmill.node.storage.engine import Commit, OnDurable
 
 __all__ = [
     "Admit",
@@ -197,7 +197,7 @@ async def wait_durable(commit: Commit | None, durability: Durability) -> None:
         await commit.synced()
 
 
-def on_durable(commit: Commit | None, durability: Durability, callback: Told) -> None:
+def on_durable(commit: Commit | None, durability: Durability, callback: OnDurable) -> None:
     """Call back once an applied write has this durability (rule W2), perhaps before this returns.
 
     The callback gets None, or the Unavailable or DiskFull for which it cannot be made durable.

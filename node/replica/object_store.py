@@ -271,8 +271,8 @@ class ObjectStore(StoredCount):
             await self._commits[-1][0].synced(is_urgent=is_urgent)
 
     async def forget(self, dead: Iterable[tuple[Place, bytes]]) -> int:
-        """Remove objects that are dead at their partition's watermark, if they still are what was read; for
-        good once the engine has merged its tables.  Returns how many (rule P1).  Raises as `apply`."""
+        """Remove objects that are dead at their partition's watermark, if they still are what was read;
+        permanently once the engine has merged its tables.  Returns how many (rule P1).  Raises as `apply`."""
         gone = 0
         for place, read in dead:
             key = place.stored_key

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Epoch, PartitionId
-from ringmill.cluster.os_errors import told
+from ringmill.cluster.os_errors import error_text
 from ringmill.cluster.ring.access.access_changes import without_access
 from ringmill.cluster.wire.stubs.backup_pb2 import (
     BringObjectsRequest,
@@ -73,7 +73,7 @@ class BackupService:
             try:
                 return await answer(request)
             except OSError as error:
-                raise CorruptData(f"{self._card.node} cannot read a table: {told(error)}") from error
+                raise CorruptData(f"{self._card.node} cannot read a table: {error_text(error)}") from error
 
         return unary(kind, answered)
 

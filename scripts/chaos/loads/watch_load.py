@@ -73,7 +73,7 @@ class WatchLoad(Load):
     async def work(self) -> None:
         await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Until all watchers have been told all, or that takes very long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CAUGHT_UP_S):

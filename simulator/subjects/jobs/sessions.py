@@ -137,21 +137,21 @@ class JobSession:
             return
         await asyncio.sleep(plan.pause_after_s)
         record.is_paused = True
-        before = await self._until_it_is_told(record, self._jobs.pause)
+        before = await self._ask_until_answered(record, self._jobs.pause)
         await asyncio.sleep(plan.pause_for_s)
-        after = await self._until_it_is_told(record, self._jobs.status)
+        after = await self._ask_until_answered(record, self._jobs.status)
         if before is not None and after is not None:
             record.in_pauses.append((_attempts(before), _attempts(after)))
         await self._resume(record)
 
     async def _resume(self, record: JobRecord) -> None:
-        if await self._until_it_is_told(record, self._jobs.resume) is not None:
+        if await self._ask_until_answered(record, self._jobs.resume) is not None:
             record.is_paused = False
 
-    async def _until_it_is_told(
+    async def _ask_until_answered(
         self, record: JobRecord, ask: Callable[[str], Awaitable[JobState]]
     ) -> JobState | None:
-        """What is answered in the end; None when nobody answers for long."""
+        """Ask until somebody answers.  Returns None when nobody does for long."""
         for _ in range(_ASKS):
             try:
                 return await ask(record.job)

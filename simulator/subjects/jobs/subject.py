@@ -118,7 +118,7 @@ class JobWorkload:
         while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_REST_S)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """The reader has seen everything.  Each job that was accepted has an end, which any node tells."""
         for record in self._world.history.jobs.jobs:
             if record.is_accepted:

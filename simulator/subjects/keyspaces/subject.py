@@ -109,7 +109,7 @@ class KeyspaceWorkload:
     def _epochs(self) -> dict[str, int]:
         return {node.name: node.node.membership.topology.epoch for node in self._world.living() if node.node}
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [
             PlannedChange(20_000, _LAST, "create", "last", 0.0),
             PlannedChange(20_001, _LAST, "list", "", 0.0),

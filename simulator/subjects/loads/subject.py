@@ -87,7 +87,7 @@ class LoadWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         if self._record.is_accepted:
             process, transport = self._world.client(_LAST)
             entropy = SeededEntropy(self._seed, f"client/{_LAST}/job")

@@ -89,7 +89,7 @@ class MergingWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(MERGING_KEYS)]
         process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
         calls = self._world.history.merging

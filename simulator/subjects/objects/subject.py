@@ -101,8 +101,8 @@ class ObjectWorkload:
     async def wait_idle(self) -> None:
         await self._rest.wait_idle()
 
-    async def look(self) -> None:
-        await self._rest.look()
+    async def read_final_state(self) -> None:
+        await self._rest.read_final_state()
 
     def unrest(self) -> list[Violation]:
         quiet_s = self._world.options.quiet_s

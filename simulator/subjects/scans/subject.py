@@ -79,7 +79,7 @@ class ScanWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         await self._scan(_LAST, [PlannedScan(_LAST, b"", 10, 0.0)], list(self._world.addresses))
 
     def unrest(self) -> list[Violation]:

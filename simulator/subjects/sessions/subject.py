@@ -93,9 +93,9 @@ class TokenWorkload(ObjectWorkload):
             self._tokens[owner] = SessionMemory.decode(token, _CLUSTER, most_keys=most_keys)
         return self._tokens[owner]
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         await asyncio.gather(*map(self._read_again, self._names))
-        await super().look()
+        await super().read_final_state()
 
     async def _read_again(self, name: str) -> None:
         """One read of every key, in another process, as the session goes on."""

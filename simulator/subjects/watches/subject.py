@@ -57,8 +57,8 @@ class WatchWorkload(ObjectWorkload):
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [*super().act(), self._begin_watching()]
 
-    async def look(self) -> None:
-        await super().look()
+    async def read_final_state(self) -> None:
+        await super().read_final_state()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CAUGHT_UP_S):
                 while [*check_watches(self._told, self._world.history, WATCHERS)]:  # noqa: ASYNC110 - virtual time costs nothing

@@ -166,7 +166,7 @@ async def later_writes_replace(world: HealingWorld) -> None:
     assert (await world.inside("n2", world["n2"].requests.change_register(cas))).version == 3
 
 
-def test_one_owner_that_lags_is_no_backup(made: tuple[LossyDisk, BackupManifest]) -> None:
+def test_one_owner_that_lags_is_not_a_backup(made: tuple[LossyDisk, BackupManifest]) -> None:
     """Without the quorum of rule B1: n3 alone has missed acknowledged writes."""
     disk, manifest = made
     alone = [node for node in manifest.nodes if node.node == "n3"]

@@ -13,7 +13,7 @@ import pytest
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_rolling
 from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
@@ -129,6 +129,6 @@ def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_no
     assert [step for step in machine.done if step.startswith("stop")] == ["stop n1", "stop n2", "stop n3"]
 
 
-def test_force_is_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_does_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "restart", "n1", "--force"]) == 2
     assert "--force needs --rolling" in capsys.readouterr().err

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import WrongEpoch
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -71,7 +71,7 @@ def test_a_change_of_a_register_goes_on_with_the_owners_that_have_changed(
         rounds, count = world["n1"].requests._registers._rounds, 0
         ask = rounds.ask
 
-        async def moved_first(*given: Any, **named: Any) -> Phase:
+        async def moved_first(*given: Any, **named: Any) -> RoundTally:
             nonlocal count
             count += 1
             if count == late:

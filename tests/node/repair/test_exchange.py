@@ -322,7 +322,7 @@ def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
         exchange, row = world["n1"].repair.anti_entropy._exchange, world.world.row(KEYS[0])
         root = exchange.root(world.world.partition(KEYS[0]), row)
         assert root is not None
-        asking = asyncio.ensure_future(world.inside("n1", exchange.judge(NodeId("n2"), [root])))
+        asking = asyncio.ensure_future(world.inside("n1", exchange.compare_roots(NodeId("n2"), [root])))
         await asyncio.sleep(2)
         assert not asking.done()
         is_synced.set()

@@ -51,10 +51,10 @@ def _tombstones() -> Patches:
     """What holds only deletes is dropped at once."""
     store = ObjectBatch.store
 
-    def forget(batch: ObjectBatch, key: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
+    def forget(batch: ObjectBatch, key: Any, present: Any, after: Any, **named: Any) -> Any:
         if after.siblings and all(sibling.value is None for sibling in after.siblings):
-            after = StoredObject()
-        return store(batch, key, before, old, after, *rest)
+            after, named = StoredObject(), {**named, "encoded": None}
+        return store(batch, key, present, after, **named)
 
     return (method(ObjectBatch.store, forget),)
 

@@ -180,7 +180,7 @@ class AsyncRing:
         return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
 
     async def _in_its_zone(self, fresh: Member, timeout_s: float) -> Member:
-        """As the node tells it, if it runs already."""
+        """The newcomer with the zone that its node names, if it runs already."""
         try:
             identity = await self._router.directory.link(fresh.address).call(
                 IDENTIFY, IdentifyRequest(), timeout_s

@@ -171,7 +171,7 @@ class Autoscaler:
         """
         if self._change is None and all(node in look.states for node in self.launcher.launched()):
             return False
-        await self.cluster.settle()
+        await self.cluster.wait_for_majority()
         states = (await self.cluster.look()).states
         change, self._change = self._change, None
         if change is not None:

@@ -68,7 +68,7 @@ class ScaledCluster(Protocol):
     async def remove(self, node: str) -> int:
         """Have it decided that `node` leaves; the epoch in which it is."""
 
-    async def settle(self) -> None:
+    async def wait_for_majority(self) -> None:
         """Return once a majority of the voters holds the newest document, when nothing moves."""
 
 
@@ -100,6 +100,6 @@ class ConnectedCluster:
         check_fillable(await self._db.ring.plan(remove=[node]))
         return (await self._db.members.change(remove=[node])).epoch
 
-    async def settle(self) -> None:
+    async def wait_for_majority(self) -> None:
         """Wait for a majority: a node that has left knows it first, so others have to know it, too."""
         await self._db.members.resume_moves()

@@ -50,7 +50,7 @@ class AsyncSessionKeyspace:
         return self._space.name
 
     async def put(self, key: Key, value: Value, **settings: Unpack[PutSettings]) -> Receipt:
-        """Write a value (AsyncKeyspace.put); without a context also over what the session has seen of the key.
+        """Write a value (AsyncKeyspace.put), without a context also over what the session has seen of it.
 
         Raises QuorumNotReached, with outcome "failed", when a context cannot name what it has to replace and
         no owner that answers holds it.

@@ -125,7 +125,7 @@ def estimated(
 
 
 def _spread(splits: Sequence[Split]) -> list[Split]:
-    """At most three, spread evenly over the bytes; of each source one first, while there are so few sources."""
+    """At most three, spread evenly over the bytes; of each source one first, while these are so few."""
     sources = sorted({split.source for split in splits})
     count = min(MOST_SAMPLES, len(splits))
     chosen: dict[int, Split] = {}

@@ -21,7 +21,7 @@ SHARED_FILES = {
     "room.py",  # of every room of a node: how it is opened
 }
 
-# Names of more than one type, from before `class_names` read type aliases: take one out once it has one meaning.
+# More than one type has one of these names, from before `class_names` read type aliases: none is to be added.
 NAMED_TWICE = {
     "Admission", "Block", "Change", "Content", "Done", "Durability", "Ended", "Event", "Handler", "Hint",
     "Instruction", "Item", "Kept", "Kind", "Level", "Load", "Operation", "Outcome", "Pairs", "Place",

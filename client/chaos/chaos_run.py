@@ -119,7 +119,7 @@ class ChaosRun:
         return [*judged, Judged("recovery", looked_at, tuple(self._troubles))]
 
     def witness(self) -> list[dict[str, object]]:
-        """As `ChaosLoad.witness`."""
+        """The history of the keys whose promise was broken."""
         return [] if self._load is None else [dict(line) for line in self._load.witness()]
 
     @property

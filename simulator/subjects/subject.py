@@ -81,8 +81,8 @@ class Subject:
     name: str
     title: str  # of its table of safeguards
     draw: Callable[[int, SimulationOptions], Workload]
-    told: Callable[[Figures], str]  # what was tried, in words
-    fields: Callable[[Figures], Mapping[str, Any]]  # the same for programs
+    describe: Callable[[Figures], str]  # what was tried, in words
+    fields: Callable[[Figures], Mapping[str, Any]]  # what was tried, as fields of a document
     ablations: tuple[Ablation, ...]
     marks: tuple[str, ...]  # in product code, that its runs have to meet now and then
     faults: tuple[FaultKind, ...] = ()  # that only it feels

@@ -36,7 +36,7 @@ def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
     while_it_is_shown = (307, 560, 587)
     results = [run_seed(seed, options) for seed in (*range(1, 13), *while_it_is_shown)]
     assert [result.violations for result in results if not result.is_ok] == []
-    causes = {told.cause for result in results for job in result.history.jobs.jobs for told in job.told}
+    causes = {report.cause for result in results for job in result.history.jobs.jobs for report in job.told}
     assert "CORRUPT_DATA" in causes
 
 

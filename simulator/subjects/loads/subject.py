@@ -160,7 +160,7 @@ class LoadWorkload:
         ]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(
         f"{count:,} {end}" for end, count in sorted(figures.items()) if count and end != "overwritten"
     )
@@ -183,7 +183,7 @@ LOADS: Final = Subject(
     name="loads",
     title="Jobs that load a keyspace",
     draw=LoadWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=LOAD_ABLATIONS,
     marks=LOAD_MARKS,

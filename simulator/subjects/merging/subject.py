@@ -142,7 +142,7 @@ def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedCh
     return PlannedChange(index, session, policy, kind, MERGING_KEYS[policy], 0.0, b"a", 1)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of counters, sets and maps ({ends or 'none'})"
 
@@ -155,7 +155,7 @@ MERGING: Final = Subject(
     name="merging",
     title="Counters, sets and maps",
     draw=MergingWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=MERGING_ABLATIONS,
     marks=MERGING_MARKS,

@@ -251,7 +251,7 @@ class MoveWorkload:
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return (
         f"{figures.get('plans', 0):,} plans moved {figures.get('moved', 0):,} seats, "
         f"{figures.get('aborted', 0):,} plans were given up, {figures.get('come', 0):,} nodes came and "
@@ -267,7 +267,7 @@ MOVES: Final = Subject(
     name="moves",
     title="Moves of partitions",
     draw=MoveWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     tuned=tuned,
     ablations=MOVE_ABLATIONS,

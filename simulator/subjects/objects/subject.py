@@ -166,7 +166,7 @@ class ObjectWorkload:
         return self._hosts[host]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     stale = f", {figures['stale']:,} weak reads stale" if figures["stale"] else ""
     mixes = ", ".join(
         f"{name.removeprefix(_MIX)} {runs}" for name, runs in figures.items() if name.startswith(_MIX)
@@ -183,7 +183,7 @@ OBJECTS: Final = Subject(
     name="objects",
     title="Keys and values",
     draw=ObjectWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=OBJECT_ABLATIONS,
     marks=OBJECT_MARKS,

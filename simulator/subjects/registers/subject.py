@@ -193,7 +193,7 @@ class RegisterWorkload:
         )
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of registers ({ends or 'none'})"
 
@@ -206,7 +206,7 @@ REGISTERS: Final = Subject(
     name="registers",
     title="Registers",
     draw=RegisterWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=(*REGISTER_ABLATIONS, *REMOVAL_ABLATIONS),
     marks=REGISTER_MARKS,

@@ -115,7 +115,7 @@ class TokenWorkload(ObjectWorkload):
         return [*super().check(history), *check_what_is_replaced(history), *check_last_reads(history, _LAST)]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return f"{figures['ops']:,} operations of sessions with tokens ({figures['answered']:,} answered)"
 
 
@@ -127,7 +127,7 @@ SESSIONS: Final = Subject(
     name="sessions",
     title="Sessions",
     draw=TokenWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=SESSION_ABLATIONS,
     marks=SESSION_MARKS,

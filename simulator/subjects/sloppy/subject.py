@@ -207,7 +207,7 @@ def _tuned(seed: int, tunables: Tunables) -> Tunables:
     return replace(tunables, node=replace(node, hints=replace(node.hints, most_bytes=most_bytes)))
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     done = sum(count for name, count in figures.items() if name.endswith(" ok"))
     calls = sum(count for name, count in figures.items() if name != "by fallbacks")
     return (
@@ -224,7 +224,7 @@ SLOPPY: Final = Subject(
     name="sloppy",
     title="Sloppy quorums",
     draw=SloppyWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=SLOPPY_ABLATIONS,
     marks=SLOPPY_MARKS,

@@ -43,7 +43,7 @@ class Rounds:
         value: bytes = b"",
         is_read: bool = False,
     ) -> RoundTally:
-        """The tally of a round, once a majority agrees, none can, or the deadline has passed.  Raises nothing.
+        """The tally of a round, once a majority agrees, none can, or the deadline has come.  Raises nothing.
 
         An owner that is silent is waited for a moment only once another one has refused, as the next round
         will not need it; so it is in a read whose majority does not tell the same.

@@ -146,7 +146,8 @@ class Topology:
             if member.id == node:
                 return member
         names = ", ".join(member.id for member in self.members)
-        raise InvalidArgument(f"{node[:80]!r} is no member of cluster {self.name}", hint=f"members: {names}")
+        why = f"{node[:80]!r} is not a member of cluster {self.name}"
+        raise InvalidArgument(why, hint=f"members: {names}")
 
     def has_member(self, node: NodeId) -> bool:
         return any(member.id == node for member in self.members)
@@ -162,6 +163,11 @@ class Topology:
     def addresses(self) -> dict[NodeId, str]:
         """Where each member listens, in member order."""
         return {member.id: member.address for member in self.members}
+
+    @property
+    def standing(self) -> tuple[NodeId, ...]:
+        """The members whose disks were not given up; the others may go on in the former cluster (rule T9)."""
+        return tuple(member.id for member in self.members if not member.is_given_up)
 
     @property
     def voter_nodes(self) -> tuple[NodeId, ...]:

@@ -40,7 +40,7 @@ class StatesPart:
         self._codec: KeyCodec = job.key_codec
         self._files = files
         self._path = f"{folder}/{part_name(partition)}"
-        self.size, self._crc32c, self._records = self._told(folder)
+        self.size, self._crc32c, self._records = self._in_manifest(folder)
 
     def blocks(
         self, gone: Callable[[int], None]
@@ -79,7 +79,7 @@ class StatesPart:
             )
         return file
 
-    def _told(self, folder: str) -> tuple[int, int, int]:
+    def _in_manifest(self, folder: str) -> tuple[int, int, int]:
         """Size, checksum and records of the part."""
         name = self._path.rpartition("/")[2]
         try:

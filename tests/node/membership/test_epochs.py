@@ -315,7 +315,7 @@ def test_who_was_behind_at_a_vote_catches_up_first() -> None:
     world.run(story())
 
 
-def test_who_is_no_voter_or_does_not_serve_votes_not() -> None:
+def test_who_is_not_a_voter_or_does_not_serve_votes_not() -> None:
     world = World(nodes=4)  # three of them vote
 
     async def refused(work: Coroutine[Any, Any, EpochAnswer], told: str) -> None:

@@ -165,6 +165,11 @@ class Topology:
         return {member.id: member.address for member in self.members}
 
     @property
+    def standing(self) -> tuple[NodeId, ...]:
+        """The members whose disks were not given up; the others may go on in the former cluster (rule T9)."""
+        return tuple(member.id for member in self.members if not member.is_given_up)
+
+    @property
     def voter_nodes(self) -> tuple[NodeId, ...]:
         """Those who decide on the next epoch (rule T2)."""
         return tuple(voter.node for voter in self.voters)

@@ -177,8 +177,7 @@ class ClockWatch:
         topology = self._topology.current
         if topology is None:
             return None
-        standing = (member.id for member in topology.members if not member.is_given_up)
-        return [node for node in standing if node != self._node]
+        return [node for node in topology.standing if node != self._node]
 
     async def _ask(self, node: NodeId, within_s: float) -> float | None:
         """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent, or

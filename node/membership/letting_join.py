@@ -87,12 +87,12 @@ class LettingJoin:
             )
         grant = JoinGrant.decode(encoded)
         token, told_secrets = self._token_of(grant, proof, nonce, newcomer)
-        if grant.cluster != self._topology.topology().cluster:
+        if grant.cluster != self._topology.serving_topology().cluster:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
         asked_s = share_to_ask(within_s)
         former = await self._starts.former_disks([newcomer.disk], asked_s)
-        if not self._topology.topology().has_seat(newcomer.seat):
+        if not self._topology.serving_topology().has_seat(newcomer.seat):
             await self._versions.check_read_by_all(USED_TOKENS_VERSION, asked_s)
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:

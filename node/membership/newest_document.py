@@ -82,8 +82,8 @@ class NewestDocument:
                     if await self._confirm():
                         self._last_confirmed = number
         except TimeoutError:
-            raise _unconfirmed(self._topology.topology(), self._heard, within_s) from None
-        return self._topology.topology()
+            raise _unconfirmed(self._topology.serving_topology(), self._heard, within_s) from None
+        return self._topology.serving_topology()
 
     async def spread(self) -> None:
         """Tell all members of the present document, and give those that answer soon the time to fetch it.
@@ -99,9 +99,9 @@ class NewestDocument:
         if len(incoming.body) != 8:
             raise ProtocolMismatch(f"{KNOW} of {len(incoming.body)} bytes, need the 8 of an epoch")
         epoch = Epoch(int.from_bytes(incoming.body, "big"))
-        if epoch > self._topology.topology().epoch:
+        if epoch > self._topology.serving_topology().epoch:
             await self._topology.know(epoch, ask=incoming.sender)
-        epoch = self._topology.topology().epoch
+        epoch = self._topology.serving_topology().epoch
         return epoch.to_bytes(8, "big") + bytes([self._has_accepted_after(epoch)])
 
     def _has_accepted_after(self, epoch: Epoch) -> bool:
@@ -113,7 +113,7 @@ class NewestDocument:
         Returns whether a majority holds this node's document and none of them a newer one.
         Raises QuorumNotReached when too few voters answer.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         heard = self._heard = _Heard()
         await self._ask(topology.voter_nodes, topology, heard)
         epochs = heard.epochs
@@ -121,7 +121,7 @@ class NewestDocument:
         if newer:
             await self._topology.know(max(epochs[node] for node in newer), ask=newer[0])
             return False
-        if self._topology.topology().epoch > topology.epoch:
+        if self._topology.serving_topology().epoch > topology.epoch:
             return False
         if len(epochs) <= len(topology.voters) // 2:
             raise _unconfirmed(topology, heard, _ASK_TIMEOUT_S)

@@ -90,7 +90,7 @@ class Recovering:
     async def _with_accepted(self, current: Topology, lost: Collection[NodeId]) -> Topology:
         """The newest document that may have been decided: one that a voter that is left has accepted may have
         been answered, by voters that are lost (T3)."""
-        left = [each.id for each in current.members if each.id not in lost and not each.is_given_up]
+        left = [node for node in current.standing if node not in lost]
         others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
         for vote in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
             try:
@@ -121,7 +121,7 @@ class Recovering:
 
     async def _check_gone_over(self, made: Topology) -> None:
         """Raises Unavailable unless all members that are left say that they are of this cluster."""
-        left = [each.id for each in made.members if not each.is_given_up and each.id != self._node]
+        left = [node for node in made.standing if node != self._node]
         have = await gather_all(self._has_gone_over(node, made) for node in left)
         if others := sorted(node for node, has in zip(left, have, strict=True) if not has):
             raise Unavailable(
@@ -148,7 +148,7 @@ class Recovering:
 
         A member that was given up before may be either: a process on its old disk is no member.
         """
-        others = [each.id for each in topology.members if each.id != self._node and not each.is_given_up]
+        others = [node for node in topology.standing if node != self._node]
         answered = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
         answering = {node for node, answers in zip(others, answered, strict=True) if answers}
         if alive := sorted(answering & {*lost}):

@@ -39,13 +39,13 @@ from ringmill.cluster.membership.start_rules import (
 )
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ring.topology import Owner
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["START_KNOWN", "START_TELL", "START_WHO", "Starts", "standing"]
+__all__ = ["START_KNOWN", "START_TELL", "START_WHO", "Starts"]
 
 START_TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
@@ -236,7 +236,7 @@ class Starts:
         """
         topology = self._topology.current
         assert topology is not None, "members were told"
-        enough = max(1, others_needed(standing(topology)))
+        enough = max(1, others_needed(len(topology.standing)))
         return not self._is_confirmed or len(self._refused_by) >= enough
 
     def _confirm_if_enough(self) -> None:
@@ -244,7 +244,7 @@ class Starts:
         if topology is None or self._topology.is_displaced or self._is_refused:
             return
         heard = [node for node in self._others() if node in self._heard_by]
-        if len(heard) >= others_needed(standing(topology)):
+        if len(heard) >= others_needed(len(topology.standing)):
             self._is_confirmed = True
             self._topology.confirm_start()
 
@@ -364,11 +364,6 @@ class Starts:
     def _answer_who(self, incoming: Incoming) -> bytes:
         packed: bytes = msgpack.packb(self._announcement.start)
         return packed
-
-
-def standing(topology: Topology) -> int:
-    """How many members can note a start: those whose disks were not given up (T9)."""
-    return sum(not member.is_given_up for member in topology.members)
 
 
 def _packed(disks: Collection[DiskId]) -> bytes:

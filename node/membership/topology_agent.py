@@ -127,7 +127,7 @@ class TopologyAgent:
             "disk: what is written here is merged with nothing; end this process",
         )
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve."""
         current = self._current
         if current is None or current is not self._proven:
@@ -143,7 +143,7 @@ class TopologyAgent:
         Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than this node's (await
         `know` first); Unavailable when this node serves nothing.
         """
-        topology = self.topology()
+        topology = self.serving_topology()
         row = topology.row(partition)
         if epoch < row.row_epoch:
             raise WrongEpoch(

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
@@ -154,7 +154,7 @@ class OwedCopies:
             try:
                 await self._owing.push(copy, row, node)
             except (RingmillError, OSError) as error:
-                failures[node] = f"{node}: {str(error) or type(error).__name__}"
+                failures[node] = f"{node}: {reason_of(error)}"
         self._owed[copy] += 1
         if not failures or (self._owed[copy] >= ALL_TRIES and len(failures) < len(others)):
             return True

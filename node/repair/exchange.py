@@ -365,7 +365,7 @@ class Exchange:
     async def _object_of(self, other: _Peer, key: bytes) -> tuple[bytes, bytes]:
         """What the peer holds of a key, durable there."""
         place = parse_object_key(other.prefix + key)
-        if self._topology.topology().has_dropped(place.keyspace):  # only a page still shows its keys
+        if self._topology.serving_topology().has_dropped(place.keyspace):  # only a page still shows its keys
             request = ReadPage(self._epoch, place.copy.partition, key, key + b"\0")
             page = Page.decode(await self._ask(other.node, PAGE, request.encode()))
             _check_row(other.node, other.row, page.row_epoch)
@@ -407,7 +407,7 @@ class Exchange:
 
     @property
     def _epoch(self) -> Epoch:
-        return self._topology.topology().epoch
+        return self._topology.serving_topology().epoch
 
     async def _ask(self, peer: NodeId, method: str, request: bytes) -> bytes:
         with self._crossings.within(peer, len(request)) as timeout_s:

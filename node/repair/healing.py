@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import replace
 from typing import Final, Protocol
 
-from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
@@ -295,7 +295,7 @@ class Healing:
                     raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
                 pages[node] = page
             except RingmillError as error:
-                failures[node] = str(error) or type(error).__name__
+                failures[node] = reason_of(error)
                 if isinstance(error, Unavailable | DeadlineExceeded):
                     self._silent.add(node)
 

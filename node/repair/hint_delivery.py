@@ -192,7 +192,7 @@ class HintDelivery:
         if not items:
             return len(keys), 0  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
-        request = Deliver(self._topology.topology().epoch, tuple(item for _, item in items)).encode()
+        request = Deliver(self._topology.serving_topology().epoch, tuple(item for _, item in items)).encode()
         try:
             with self._crossings.within(target, len(request)) as timeout_s:
                 body = await self._transport.call(
@@ -227,7 +227,7 @@ class HintDelivery:
         failure: CorruptData | DiskFull | None = None
         size_bytes = moved = 0
         for key in keys:
-            topology = self._topology.topology()
+            topology = self._topology.serving_topology()
             try:
                 if await self._readdress(key, target):
                     moved += 1
@@ -254,7 +254,7 @@ class HintDelivery:
 
         Returns whether it was given to them.
         """
-        owners = self._topology.topology().row(key.partition).nodes
+        owners = self._topology.serving_topology().row(key.partition).nodes
         if target in owners:
             return False
         await self._hints.readdress(key, target, [node for node in owners if node != self._node])
@@ -263,7 +263,7 @@ class HintDelivery:
     async def _shrink(self, key: HintKey, target: NodeId) -> bool:
         """Merge this node's own copy into a hint that is too large to cross: a later write or delete may have
         made the object small, and the target may have acked that one.  Whether the hint is smaller now."""
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         row = topology.row(key.partition)
         if self._node not in row.nodes:
             return False

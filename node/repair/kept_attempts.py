@@ -126,7 +126,7 @@ class KeptAttempts:
                 row, mark = document.rows[partition], self._watermarks.of(partition)
                 fates = [fates_of[partition].get(one, Fate.SILENT) for one in row.whole if one != self._node]
                 found = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
-                if mark.settle(due[partition], found):
+                if mark.record_fate(due[partition], found):
                     sometimes("an owner finds out what came of a watermark that it has kept")
                     settled[partition] = None
             if len(settled) == len(due):

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ringmill.cluster.errors import Overloaded, RingmillError
+from ringmill.cluster.errors import Overloaded, RingmillError, reason_of
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId, Start
 from ringmill.cluster.membership.claims import MemberState
@@ -214,7 +214,7 @@ class Purging:
                 tokens = await self._compare(attempt, peer, rows, tokens)
             await self._keep(attempt, owners, tokens, document)
         except (RingmillError, OSError) as error:
-            self.held_back.update(dict.fromkeys(partitions, str(error) or type(error).__name__))
+            self.held_back.update(dict.fromkeys(partitions, reason_of(error)))
 
     def _seems_up(self, node: NodeId) -> bool:
         return self._liveness.state(node) is MemberState.UP

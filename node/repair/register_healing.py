@@ -171,7 +171,7 @@ class RegisterHealing:
         Raises what the call raises, WrongEpoch, ProtocolMismatch.
         """
         assert part.partition is not None and part.row is not None
-        request = AskRegisters(self._topology.topology().epoch, part.partition, floor, start)
+        request = AskRegisters(self._topology.serving_topology().epoch, part.partition, floor, start)
         with self._crossings.within(node) as timeout_s:
             body = await self._transport.call(
                 node, REGISTER_PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR

@@ -26,7 +26,7 @@ from ringmill.cluster.consensus.remains import (
     holds_own,
     remains_of,
 )
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import RingmillError, Unavailable, reason_of
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
@@ -67,7 +67,7 @@ _NEVER: Final = 1 << 62
 
 _log = logging.getLogger(__name__)
 
-Settle = Callable[[str, bytes], Awaitable[None]]
+FinishRegister = Callable[[str, bytes], Awaitable[None]]
 """Has all owners that can be reached hold what a register of a keyspace holds.  Raises RingmillError."""
 
 
@@ -91,10 +91,10 @@ class RegisterRemoval:
         hybrid: HybridClock,
         options: PurgeOptions,
         gate: Gate,
-        settle: Settle,
+        finish_register: FinishRegister,
     ) -> None:
         self._node = node
-        self._settle = settle
+        self._finish_register = finish_register
         self._registers = registers
         self._engine = engine
         self._liveness = liveness
@@ -135,7 +135,7 @@ class RegisterRemoval:
             try:
                 self._due[copy] = await self._pass(document, partition, row)
             except (RingmillError, OSError) as error:
-                self.held_back[partition] = self._unread[copy] = str(error) or type(error).__name__
+                self.held_back[partition] = self._unread[copy] = reason_of(error)
         if fresh := [why for copy, why in self._unread.items() if copy not in before]:
             _log.warning("deleted registers of %d partitions are not removed: %s", len(fresh), fresh[0])
 
@@ -222,7 +222,7 @@ class RegisterRemoval:
             ]
             await self._settle_all(document, copy, missed)
         except (RingmillError, OSError) as error:
-            self.held_back[partition] = str(error) or type(error).__name__
+            self.held_back[partition] = reason_of(error)
             return False
         return len(empty) == len(old)
 
@@ -258,7 +258,7 @@ class RegisterRemoval:
             place = parse_object_key(registers_prefix(copy) + key)
             if not document.has_dropped(place.keyspace):
                 sometimes("an owner has missed the delete of a register")
-                await self._settle(document.keyspace(place.keyspace).name, place.key)
+                await self._finish_register(document.keyspace(place.keyspace).name, place.key)
 
     async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
         return await self._transport.call(

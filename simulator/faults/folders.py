@@ -22,7 +22,6 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.node.identity.identity import FolderRefused, read_identity
-from ringmill.node.membership.starts import standing
 from ringmill.node.storage.recovery.log_extent import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
@@ -91,7 +90,7 @@ async def _has_written(node: NodeProcess, ground: Ground) -> bool:
         await asyncio.sleep(_LOOK_EVERY_S)
         if node.node is None or not node.node.membership.topology.serving:
             continue
-        if node.node.membership.topology.topology().epoch > 1:
+        if node.node.membership.topology.serving_topology().epoch > 1:
             return False  # what a start has missed meanwhile it writes at once, and that may be as much
         mark = LogMark(*node.node.replica.engine.synced_log)
         begun = begun or mark
@@ -182,7 +181,7 @@ async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
     against = sum(each is not None and each.start != start for each in known)
     topology = serving.membership.topology.current
     assert topology is not None, "it served"
-    if against < others_needed(standing(topology)):
+    if against < others_needed(len(topology.standing)):
         node.failures.append(EndedByFew(f"{node.name} served and was ended by {against} members"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.settings import NAMES, NODES_OWN
+from ringmill.client.cli.console.settings import NAMES, NODES_OWN
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS

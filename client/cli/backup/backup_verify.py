@@ -10,9 +10,9 @@ import click
 from ringmill.client.cli.backup.local_tables import local_tables
 from ringmill.client.cli.backup.opened_store import backup_bar, opened_store, place_argument
 from ringmill.client.cli.backup.table_program import damages
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.os_errors import error_text, passes
 

@@ -101,7 +101,7 @@ class RegisterCoordinator:
             register, _ = await attempt.go_on()
         return self._result(attempt.route, register)
 
-    async def settle(self, request: RegisterRead) -> None:
+    async def finish(self, request: RegisterRead) -> None:
         """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
         (rule R5).  Raises as `read`."""
         route, deadline = await self._admitted(request)

@@ -80,7 +80,7 @@ class BackupService:
     async def _look(self, request: LookRequest) -> LookResponse:
         holding = await self._pins.holding(list(request.keyspaces))
         pins = self._pins
-        return self._told(self._topology.topology().epoch, pins.removals, pins.is_owing, holding)
+        return self._told(self._topology.serving_topology().epoch, pins.removals, pins.is_owing, holding)
 
     async def _pin(self, request: PinRequest) -> PinResponse:
         pin = await self._pins.pin()

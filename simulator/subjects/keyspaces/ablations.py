@@ -80,7 +80,7 @@ def _changes_held() -> Bends:
     """A node answers by the document that it has, and does not ask whether there is a newer one."""
 
     async def own(newest_document: NewestDocument, within_s: float) -> Topology:
-        return newest_document._topology.topology()
+        return newest_document._topology.serving_topology()
 
     async def nobody(newest_document: NewestDocument) -> None:
         return None
@@ -124,7 +124,7 @@ def _changes_name_ids() -> Bends:
     ) -> keyspaces_pb2.KeyspaceSettings:
         return keyspaces_pb2.KeyspaceSettings()
 
-    return (method(AsyncKeyspaces._named, any_of_that_name), *_changes_name_epochs())
+    return (method(AsyncKeyspaces._find_named, any_of_that_name), *_changes_name_epochs())
 
 
 def _first_document_counts() -> Bends:

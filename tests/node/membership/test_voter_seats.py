@@ -60,7 +60,7 @@ def test_votes_pass_on_one_after_the_other_and_the_cluster_can_change_with_two_v
         world.kill("n2")
         assert (await change(world, "n4", "carts", 20)).was_made  # by n1 and n4
         back = await world.start("n3")
-        assert back.membership.topology.topology().voter_nodes == ("n1", "n2", "n4")
+        assert back.membership.topology.serving_topology().voter_nodes == ("n1", "n2", "n4")
         loops += watched(world, "n3")
         await wait_voters(world, "n1", "n1", "n3", "n4")
         for loop in loops:

@@ -397,7 +397,7 @@ def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_de
 def removal_of_n1(around: Any) -> RegisterRemoval:
     return RegisterRemoval(
         NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
-        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+        transport=around, hybrid=around, options=SOON, gate=around, finish_register=around,
     )  # fmt: skip
 
 

@@ -215,9 +215,14 @@ class TlsFiles:
         self._ending_told_at = now
         path, days = self._paths.cert, math.floor(left_s / _DAY_S)
         if days < 0:
-            _log.error("--tls-cert %r has ended, nobody accepts it: `ringmill ca issue --replace`", path)
+            _log.error(
+                "--tls-cert %r has ended, nobody accepts it: `ringmill ca issue NODE --dir DIR --replace`",
+                path,
+            )
         else:
-            _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, days)
+            _log.warning(
+                "--tls-cert %r ends in %d days: `ringmill ca issue NODE --dir DIR --replace`", path, days
+            )
 
     def _check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
         """Raise PermissionDenied for a certificate on the list of --tls-crl."""
@@ -225,7 +230,7 @@ class TlsFiles:
         if int(serial, 16) in self._current().revoked:
             raise PermissionDenied(
                 f"{whose} shows a certificate that was revoked: serial {serial.lower()}",
-                hint="`ringmill ca issue --replace` makes a new one",
+                hint="`ringmill ca issue NODE --dir DIR --replace` makes a new one",
             )
 
     def _own(self) -> Holder:

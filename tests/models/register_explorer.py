@@ -141,7 +141,7 @@ def _proposals(state: State, rounds: tuple[Round, ...], number: int) -> set[byte
 
 
 def _judged(tally: RoundTally, number: int) -> bytes:
-    asked = coordinator._Asked(Incr(1), OperationId(1, number, HybridTime(1)), 0)
+    asked = coordinator._NamedChange(Incr(1), OperationId(1, number, HybridTime(1)), 0)
     attempt = coordinator._Attempt(_COORDINATOR, cast("Any", None), cast("Any", None), asked)
     register, _, error = attempt._judge(decode_register(tally.value))
     assert error is None

@@ -43,12 +43,12 @@ class Rounds:
         value: bytes = b"",
         is_read: bool = False,
     ) -> RoundTally:
-        """The phase once a majority agrees or none can, or the deadline has passed.  Raises nothing.
+        """The tally once a majority agrees or none can, or the deadline has passed.  Raises nothing.
 
         An owner that is silent is waited for a moment only once another one has refused, as the next round
         will not need it; so it is in a read whose majority does not tell the same.
         """
-        asked = _Asked(RoundTally(route.owners, route.row.majority), is_read)
+        asked = _RoundWatch(RoundTally(route.owners, route.row.majority), is_read)
         request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
         for node in route.owners:
             self._background.start(self._ask_one(asked, method, node, request, route, deadline))
@@ -61,10 +61,10 @@ class Rounds:
                     await asked.over.wait()
         finally:
             asked.over.set()  # what comes later must not change the outcome
-        return asked.phase
+        return asked.tally
 
     async def _ask_one(
-        self, asked: _Asked, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+        self, asked: _RoundWatch, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
     ) -> None:
         """Until it answers, or the round is over: an owner that is down may be back while others are silent.
 
@@ -78,7 +78,7 @@ class Rounds:
                 return
 
     async def _is_answered(
-        self, asked: _Asked, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+        self, asked: _RoundWatch, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
     ) -> bool:
         """Ask once; False when the owner could not be reached."""
         try:
@@ -95,9 +95,11 @@ class Rounds:
         return True
 
 
-class _Asked:
-    def __init__(self, phase: RoundTally, is_read: bool) -> None:
-        self.phase = phase
+class _RoundWatch:
+    """Counts the answers to one question to the owners, and tells when enough have come."""
+
+    def __init__(self, tally: RoundTally, is_read: bool) -> None:
+        self.tally = tally
         self.in_doubt = asyncio.Event()
         """The rest is waited for a moment at most; set also when it is over."""
         self.over = asyncio.Event()
@@ -107,21 +109,21 @@ class _Asked:
         if self.over.is_set():
             return  # the round is over, and its outcome must not change any more
         if answer.refused_counter:
-            self.phase.refuse(node, answer.refused_counter)
+            self.tally.refuse(node, answer.refused_counter)
         else:
-            self.phase.agree(node, answer.accepted, answer.value, answer.remains)
+            self.tally.agree(node, answer.accepted, answer.value, answer.remains)
         self._look()
 
     def failed(self, node: NodeId, error: RingmillError) -> None:
         if not self.over.is_set():
-            self.phase.fail(node, f"{error.code}: {error.message}")
-            self.phase.newer_epoch = max(self.phase.newer_epoch, WrongEpoch.epoch_of(error))
+            self.tally.fail(node, f"{error.code}: {error.message}")
+            self.tally.newer_epoch = max(self.tally.newer_epoch, WrongEpoch.epoch_of(error))
             self._look()
 
     def _look(self) -> None:
-        phase = self.phase
-        is_enough = phase.is_met and (not self._is_read or phase.is_chosen)
-        if is_enough or phase.is_lost or phase.all_answered:
+        tally = self.tally
+        is_enough = tally.is_met and (not self._is_read or tally.is_chosen)
+        if is_enough or tally.is_lost or tally.all_answered:
             self.over.set()
-        if self.over.is_set() or phase.is_met or phase.is_preempted:
+        if self.over.is_set() or tally.is_met or tally.is_preempted:
             self.in_doubt.set()

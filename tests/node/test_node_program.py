@@ -99,7 +99,7 @@ def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--peer-transport", "--client-transport"])
-def test_an_invalid_transport_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
+def test_an_unknown_transport_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
     code, said = refusal("--listen", "127.0.0.1:7991", "--data", str(tmp_path / "data"), option, "udp")
     assert code == 2 and len(said) == 1
     assert f"{option} 'udp': grpc, tcp or unix" in said[0]

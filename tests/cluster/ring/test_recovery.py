@@ -97,11 +97,7 @@ def test_a_second_loss_is_counted_with_the_first_and_need_not_name_it_again() ->
         check_recoverable(once, NAMES[3:5])
 
 
-<<<<<<< HEAD
-def test_who_has_partitions_to_be_filled_yet_is_not_an_owner_that_is_left() -> None:
-=======
 def test_an_owner_with_partitions_yet_to_be_filled_is_not_one_that_is_left() -> None:
->>>>>>> integ
     """n2's disk was replaced an hour ago."""
     topology, lost = formed(5), NAMES[2:5]
     plan = plan_recovery(topology, lost, {NAMES[0]: 256}, {NAMES[0]: 0, NAMES[1]: 200, NAMES[2]: 7})

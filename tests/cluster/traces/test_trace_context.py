@@ -41,11 +41,7 @@ def test_the_example_of_the_standard_is_read() -> None:
         f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
     ],
 )
-<<<<<<< HEAD
-def test_an_invalid_header_is_left_aside(text: str) -> None:
-=======
 def test_an_invalid_header_is_ignored(text: str) -> None:
->>>>>>> integ
     assert TraceContext.parse(text) is None
 
 

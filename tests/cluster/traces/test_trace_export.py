@@ -226,11 +226,7 @@ def test_a_client_does_not_mind_opentelemetry_that_is_half_imported(monkeypatch:
     assert ProgramsTracer()() is None
 
 
-<<<<<<< HEAD
-def test_a_client_that_is_not_a_distribution_traces(monkeypatch: pytest.MonkeyPatch) -> None:
-=======
 def test_a_client_that_is_not_an_installed_distribution_traces(monkeypatch: pytest.MonkeyPatch) -> None:
->>>>>>> integ
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 

@@ -315,11 +315,7 @@ def test_who_was_behind_at_a_vote_catches_up_first() -> None:
     world.run(story())
 
 
-<<<<<<< HEAD
-def test_who_is_not_a_voter_or_does_not_serve_votes_not() -> None:
-=======
 def test_a_node_that_is_not_a_voter_or_does_not_serve_does_not_vote() -> None:
->>>>>>> integ
     world = World(nodes=4)  # three of them vote
 
     async def refused(work: Coroutine[Any, Any, EpochAnswer], told: str) -> None:

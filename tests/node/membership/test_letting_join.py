@@ -160,11 +160,7 @@ def test_of_two_hosts_with_one_token_one_is_given_the_secret(monkeypatch: pytest
         ({"valid_s": 9 * 86_400}, "valid for longer than 7 days"),
     ],
 )
-<<<<<<< HEAD
-def test_a_token_that_is_not_valid_here_adds_nobody(made: Mapping[str, Any], why: str) -> None:
-=======
 def test_an_invalid_token_adds_nobody(made: Mapping[str, Any], why: str) -> None:
->>>>>>> integ
     door = Door()
 
     async def story() -> None:

@@ -55,11 +55,7 @@ def test_a_word_for_one_owner_heals_both() -> None:
     run(story)
 
 
-<<<<<<< HEAD
-def test_an_accepted_loss_of_one_owner_says_nothing_of_another() -> None:
-=======
 def test_a_word_for_one_owner_does_not_hold_for_another() -> None:
->>>>>>> integ
     """n1 is told to heal without n2; n3 is silent, and goes on being waited for, also after a start."""
 
     async def story(world: HealingWorld) -> None:

@@ -239,11 +239,7 @@ def healing_beside(*, engine: Any = None, objects: Any = None, transport: Any = 
     )
 
 
-<<<<<<< HEAD
-async def test_an_owner_that_tells_of_keys_before_those_asked_for_is_not_a_source() -> None:
-=======
 async def test_an_owner_that_answers_with_keys_before_those_asked_for_is_not_a_source() -> None:
->>>>>>> integ
     """What stands here in their place is not looked at, so it would be overwritten."""
     row: Any = SimpleNamespace(whole=[NodeId("a"), NodeId("b")], row_epoch=Epoch(1))
     told = [Page(Epoch(1), ((key, b"v"),), b"").encode() for key in (b"j", b"k")]

@@ -180,11 +180,7 @@ def test_other_registers_of_the_cluster_stay() -> None:
     run(story, purge=SOON)
 
 
-<<<<<<< HEAD
-def test_a_node_of_the_release_before_tells_nothing_and_is_not_a_hindrance() -> None:
-=======
 def test_a_node_of_the_release_before_tells_nothing_and_holds_nothing_up() -> None:
->>>>>>> integ
     async def story(world: HealingWorld) -> None:
         def refuse(incoming: Incoming) -> Awaitable[bytes]:
             raise ProtocolMismatch(f"no method {incoming.method}")

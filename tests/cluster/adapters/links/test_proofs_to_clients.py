@@ -203,11 +203,7 @@ class TestOverGrpc:
     def carrier(self) -> CarrierName:
         return "grpc"
 
-<<<<<<< HEAD
-    async def test_a_proof_that_another_node_has_made_proves_nothing(
-=======
     async def test_a_proof_made_by_another_node_proves_nothing(
->>>>>>> integ
         self, nodes: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who took over the port of n1 asks n2, which is alive, for a proof to what the client has said."""

@@ -278,7 +278,7 @@ def _owed_kept() -> Patches:
 
     return (
         method(OwedCopies._keep, lambda owed, copies: None),
-        method(HintStore._has_room, lambda hints, target, key, size: False),
+        method(HintStore._is_within_bounds, lambda hints, target, key, size: False),
         method(AntiEntropy._round, late_round),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
     )

@@ -281,7 +281,7 @@ class RedisConnection(asyncio.Protocol):
         return self._is_paused and self._unanswered * 2 <= self.door.limits.most_under_way
 
     @property
-    def _has_room(self) -> bool:
+    def _is_within_bounds(self) -> bool:
         """Whether one more command may begin."""
         limits = self.door.limits
         is_within = self._unanswered < limits.most_under_way and self._begun_bytes < limits.most_begun_bytes
@@ -297,7 +297,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            while not self._is_held and not self.lateness.is_full and self._has_room:
+            while not self._is_held and not self.lateness.is_full and self._is_within_bounds:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
                     self._read_on()

@@ -146,7 +146,7 @@ class Recovering:
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
 
-        A member that was given up before may be either: a process on its old disk is no member.
+        A member that was given up before may be either: a process on its old disk is not a member.
         """
         others = [node for node in topology.standing if node != self._node]
         answered = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)

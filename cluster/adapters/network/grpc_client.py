@@ -173,8 +173,8 @@ class ClientLink:
         """One call with one answer.
 
         Raises what the servicer raised; Unavailable, "failed" when no connection could be made or who
-        listens is no node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for an
-        answer that cannot be read.
+        listens is not a node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for
+        an answer that cannot be read.
         """
         connected = self._connected if path in _HARMLESS else self._proved_connection
         channel, remaining_s = await connected(timeout_s)

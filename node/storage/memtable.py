@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from itertools import islice
+from typing import TypeAlias
 
-__all__ = ["Memtable"]
+__all__ = ["Entry", "Memtable"]
 
-Entry = tuple[int, bytes | None]  # sequence and value; None is a deletion
+Entry: TypeAlias = tuple[int, bytes | None]
+"""The sequence of a version and its value; None is a deletion."""
 
 
 class Memtable:

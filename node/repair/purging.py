@@ -208,7 +208,7 @@ class Purging:
         rows = {partition: document.rows[partition] for partition in partitions}
         try:
             tokens = await self._note(attempt, owners, rows, mark, document)
-            tokens = await self._vouched(attempt, owners, rows, tokens, mark, document)
+            tokens = await self._ask_vouched(attempt, owners, rows, tokens, mark, document)
             others = [node for node in owners if node != self._node]
             for peer in (*others, *others[:-1]):
                 tokens = await self._compare(attempt, peer, rows, tokens)
@@ -241,7 +241,7 @@ class Purging:
                     tokens[partition][node] = token
         return tokens
 
-    async def _vouched(
+    async def _ask_vouched(
         self,
         attempt: str,
         owners: Sequence[NodeId],

@@ -400,7 +400,7 @@ class ClientLink:
         if channel is not None:
             if credentials is self._credentials or channel.get_state() is grpc.ChannelConnectivity.READY:
                 return channel
-            retiring = asyncio.create_task(_closed_later(channel), name="client-retiring")
+            retiring = asyncio.create_task(_close_later(channel), name="client-retiring")
             self._former[channel] = retiring
             retiring.add_done_callback(lambda _: self._former.pop(channel, None))
         self._credentials = credentials
@@ -479,7 +479,7 @@ def _of_trace() -> Metadata:
     return ((TRACEPARENT, text),) if text else ()
 
 
-async def _closed_later(channel: grpc.aio.Channel) -> None:
+async def _close_later(channel: grpc.aio.Channel) -> None:
     """Once nobody waits for its connection any more, or uses one that it has got since."""
     await asyncio.sleep(RETIRING_S)
     await channel.close(RETIRING_S)

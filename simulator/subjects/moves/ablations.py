@@ -121,14 +121,14 @@ def _late_when_filled() -> Patches:
 
 
 def _late_when_known() -> Patches:
-    ask = Mover._adopted
+    ask = Mover._ask_adopted
 
     async def ask_and_wait(mover: Mover, topology: Topology) -> Mapping[PartitionId, Epoch]:
         known = await ask(mover, topology)
         await asyncio.sleep(_STEP_S if known else 0)
         return known
 
-    return (method(Mover._adopted, ask_and_wait), *_late_steps())
+    return (method(Mover._ask_adopted, ask_and_wait), *_late_steps())
 
 
 def _rows_compared() -> Patches:

@@ -309,9 +309,9 @@ async def test_only_a_member_of_an_earlier_release_has_accepted_nothing_when_it_
     )
     if isinstance(told, CorruptData):
         with pytest.raises(CorruptData):
-            await recovering._accepted_by(NodeId("n2"))
+            await recovering._ask_accepted(NodeId("n2"))
         return
-    assert await recovering._accepted_by(NodeId("n2")) == EpochAnswer()
+    assert await recovering._ask_accepted(NodeId("n2")) == EpochAnswer()
     assert "what topology epoch n2 has accepted is not known" in caplog.text
 
 

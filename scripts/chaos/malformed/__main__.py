@@ -43,7 +43,8 @@ from chaos.malformed.ways import (  # noqa: E402
     by_sockets,
 )
 from report import machine, percentile  # noqa: E402
-from ringmill.client.connection import connect, open_link  # noqa: E402
+from ringmill.client.connection import connect  # noqa: E402
+from ringmill.client.dialling.node_links import open_link  # noqa: E402
 from ringmill.client.kv import AsyncKeyspace  # noqa: E402
 from ringmill.client.local import local_cluster  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token  # noqa: E402

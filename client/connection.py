@@ -97,7 +97,7 @@ def connect(
 
     `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
     it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
-    its key; nodes check what is shown, and ask for none.
+    its key; nodes check what is shown, and those with `--tls-clients certificate` demand one.
 
     Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
     had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the

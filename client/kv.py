@@ -101,8 +101,8 @@ class AsyncKeyspace:
 
         With the context of a read, the write replaces exactly what was read; with EMPTY it adds a sibling;
         without a context it overwrites what its coordinator knows.  `ttl` and `timeout` are seconds or a
-        timedelta.  Raises QuorumNotReached and DeadlineExceeded (outcome unknown: the write may become
-        visible), Unavailable, Overloaded, InvalidArgument.
+        timedelta.  Raises QuorumNotReached, DeadlineExceeded (their `outcome` is "unknown" when the write may
+        become visible), Unavailable, Overloaded, DiskFull, CorruptData, PermissionDenied, InvalidArgument.
         """
         options = put_options(**settings)
         return await write(self, key, checked_value(value), options)
@@ -209,7 +209,8 @@ class AsyncKeyspace:
         `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
         causal order; several that come close together may be told as one, the newest.  It goes on until it
         is left, whatever node holds it.  Raises InvalidArgument at once, and when the keyspace is dropped;
-        ClientClosed; what the last node raised when none could serve a poll for as long as `patience`.
+        PermissionDenied when a node refuses the token; ClientClosed; what the last node raised when none
+        could serve a poll for as long as `patience`.
         """
         return changes_of(self._router, self.name, key, after, r, patience)
 

@@ -125,8 +125,8 @@ class AsyncRing:
     ) -> TopologyDifference:
         """What changed from epoch `older` to epoch `newer`, by default the newest that a member holds.
 
-        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64 epochs
-        that it has seen; Unavailable when no member answers.
+        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64
+        epochs that it has seen, or as many as take 256 KiB; Unavailable when no member answers.
         """
         epochs = [_epoch(each) for each in (older, newer) if each is not None]
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)

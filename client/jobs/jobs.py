@@ -84,7 +84,7 @@ Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
 
 
 class AsyncJobs:
-    """The jobs of a cluster.  Every call needs the cluster's token (`connect(..., token=)`)."""
+    """The jobs of a cluster.  Every call needs a token with the role `jobs` (`connect(..., token=)`)."""
 
     def __init__(
         self,

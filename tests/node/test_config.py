@@ -116,7 +116,7 @@ def test_without_either_it_stays(without: str, token_file: str) -> None:
     "address", ["0.0.0.0:7101", "[::]:7101", "0:7101", "10.0.0:7101", "10.0.0.7", "a b:1"]
 )
 def test_an_address_that_nobody_can_dial_is_refused(address: str, token_file: str) -> None:
-    with pytest.raises(InvalidArgument, match="is no host:port that nodes and clients can dial"):
+    with pytest.raises(InvalidArgument, match="is not a host:port that nodes and clients can dial"):
         parse_arguments(_line(listen=address, token_file=token_file, **TLS))
 
 

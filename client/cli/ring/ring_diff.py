@@ -30,7 +30,7 @@ _EPOCH: Final = click.IntRange(1, 2**63 - 1)
 def diff_epochs(settings: Settings, older: int, newer: int | None) -> None:
     """Show what changed from epoch E1 of the topology to epoch E2, or to the newest one.
 
-    Nodes remember the documents of the last 64 epochs that they have seen.
+    Nodes remember the documents of the last 64 epochs that they have seen, or as many as take 256 KiB.
     """
     found = asyncio.run(_ask(settings, older, newer))
     if settings.output == "json":

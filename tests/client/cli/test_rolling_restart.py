@@ -129,6 +129,6 @@ def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_no
     assert [step for step in machine.done if step.startswith("stop")] == ["stop n1", "stop n2", "stop n3"]
 
 
-def test_force_is_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_does_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "restart", "n1", "--force"]) == 2
     assert "--force needs --rolling" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
 
 
 @pytest.mark.usefixtures("second_is_paused")
-def test_a_node_paused_just_now_is_not_a_healthy_cluster() -> None:
+def test_a_cluster_with_a_node_paused_just_now_is_not_healthy() -> None:
     shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
     assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
 

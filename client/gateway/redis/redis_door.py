@@ -111,7 +111,7 @@ class RedisDoor:
         for connection in self.connections():
             connection.abort()
         if self._sweeper is not None:
-            await self._sweeper.ended()
+            await self._sweeper.wait_ended()
 
     def connections(self) -> Sequence[RedisConnection]:
         return list(self._connections.values())

@@ -160,7 +160,7 @@ class KeyQueues:
             while not queue.is_empty:
                 turns = await queue.turn()
                 try:
-                    batch = queue.taken()
+                    batch = queue.take_batch()
                     while batch:
                         replies = await self._replies(key, batch)
                         for one, reply in zip(batch, replies, strict=False):
@@ -375,8 +375,8 @@ class _Queue:
                 if turns is not None:
                     turns.forget(place)
 
-    def taken(self) -> list[_Submitted]:
-        """The next ones to be made together; what was dropped before them is answered, and costs nothing
+    def take_batch(self) -> list[_Submitted]:
+        """Take the next ones to be made together; what was dropped before them is answered, and costs nothing
         more."""
         batch: list[_Submitted] = []
         while self._waiting and len(batch) < MOST_AT_ONCE:

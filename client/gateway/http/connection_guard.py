@@ -135,7 +135,7 @@ class _GuardedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
         self._head_came()
-        self._is_read()
+        self._stop_unread_timer()
         if self._taken_timer is not None:
             self._taken_timer.cancel()
         super().connection_lost(exc)
@@ -157,7 +157,7 @@ class _GuardedConnection(web.RequestHandler):
 
     def resume_writing(self) -> None:
         """It takes its answers again."""
-        self._is_read()
+        self._stop_unread_timer()
         super().resume_writing()
 
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
@@ -223,7 +223,7 @@ class _GuardedConnection(web.RequestHandler):
         elif self._is_untaken:
             self._leave()
 
-    def _is_read(self) -> None:
+    def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None

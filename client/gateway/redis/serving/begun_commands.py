@@ -26,7 +26,7 @@ class ConnectionOfCommand(Protocol):
     room: AnswerRoom
     is_gone: bool
 
-    def is_answered(self, one: BegunCommand) -> None:
+    def note_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there."""
         ...
 
@@ -54,7 +54,7 @@ class BegunCommand:
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
         self.changes.clear()  # and with them the arguments, which nobody counts any more
-        self.connection.is_answered(self)
+        self.connection.note_answered(self)
 
     def droppable(self, change: Change) -> Change:
         """The change, which is dropped with this command."""

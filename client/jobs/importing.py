@@ -211,7 +211,7 @@ def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
 
 
 def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:
-    """Those that this program has of the job's files, each with its path."""
+    """The modules that this program has of the job's files, each with its path."""
     present = [(name, sys.modules.get(name), path) for name, path in _paths(sources).items()]
     return {
         name: (module, path)

@@ -81,7 +81,7 @@ class FollowedLog:
         yield from self._read()
 
     def _newer_files(self) -> list[BinaryIO]:
-        """Those that have been begun after the one that is being read, oldest first.
+        """The files that have been begun after the one that is being read, oldest first.
 
         A rotation that is under way moves files on beneath this look: it may meet one twice, or a gap, behind
         which it would miss what comes.  The one that is being read is met in the end, unless it was removed.

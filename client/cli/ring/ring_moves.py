@@ -60,7 +60,7 @@ class FollowedBytes:
         self._read: dict[str, int] = {}
 
     def since(self, figures: Mapping[str, int]) -> dict[str, int]:
-        """By node."""
+        """The bytes that each node has read since then."""
         before = dict(figures) if self._before is None else self._before
         for node, read in figures.items():
             last = before.get(node, 0)

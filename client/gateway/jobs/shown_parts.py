@@ -45,7 +45,7 @@ class ShownParts:
         self._files = files
 
     async def parts(self, state: JobState) -> list[ShownPart]:
-        """In the order of the output.
+        """The parts of an output in its order.
 
         Raises NotFound for a job that has not succeeded, or whose folder this machine does not see, or has
         the output of another job by now; InvalidArgument when its output is not a folder; CorruptData for a

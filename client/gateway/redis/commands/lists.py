@@ -180,7 +180,8 @@ def _lpos(call: KeyCall) -> Reply:
 
 
 def _places(items: list[bytes], wanted: bytes, rank: int, most: int) -> list[int]:
-    """From the `rank`-th one on, backwards when it is negative; `most` items are looked at, 0: all."""
+    """The places from the `rank`-th one on, backwards when it is negative; `most` items are looked at, 0:
+    all."""
     order = range(len(items)) if rank > 0 else range(len(items) - 1, -1, -1)
     looked_at = order[:most] if most else order
     return [place for place in looked_at if items[place] == wanted][abs(rank) - 1 :]

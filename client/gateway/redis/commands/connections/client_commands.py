@@ -41,8 +41,8 @@ async def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Re
 
 
 async def _own_connections(connection: RedisConnection) -> list[RedisConnection]:
-    """Those that show the token of this one, once the cluster has taken it: without that, all that have not
-    shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
+    """The connections that show the token of this one, once the cluster has taken it: without that, all that
+    have not shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
     try:
         await connection.door.databases.check_token(connection.token, connection.address)
     except RedisError as error:

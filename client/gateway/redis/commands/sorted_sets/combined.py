@@ -104,7 +104,8 @@ def _union(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
 
 
 def _intersection(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
-    """As Redis does it, only the first product counts 0 when it is not a number; a sum then is 0."""
+    """The intersection.  As in Redis, only the first product counts 0 when it is not a number; a sum then is
+    0."""
     first, *others = sources
     whole = SortedSet()
     for member in first.scores:

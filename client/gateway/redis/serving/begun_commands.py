@@ -11,7 +11,7 @@ from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom, GatheredParts
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.key_queues import Change, Droppable
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED
 
 __all__ = ["BegunCommand", "ConnectionOfCommand"]
 

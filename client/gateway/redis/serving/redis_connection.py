@@ -38,7 +38,7 @@ from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.turns import Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError

@@ -21,7 +21,7 @@ from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures, remove_expired
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.key_names import kept_name
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED, redis_error_from
 from ringmill.client.gateway.redis.store.turns import Place, Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
@@ -153,7 +153,7 @@ class KeyQueues:
 
     def redis_error_of(self, error: RingmillError) -> RedisError:
         """An error of the cluster as these callers see it."""
-        return told_error(error, self._has_token, self._name)
+        return redis_error_from(error, self._has_token, self._name)
 
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
-from ringmill.client.gateway.redis.store.told_errors import NO_AUTH
+from ringmill.client.gateway.redis.store.redis_errors import NO_AUTH
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection

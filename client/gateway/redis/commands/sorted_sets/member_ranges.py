@@ -16,7 +16,7 @@ from ringmill.client.gateway.redis.commands.command_spec import syntax_error
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.typed_values import SortedSet
 
-__all__ = ["Pair", "RangeWanted", "by_lex", "by_rank", "by_score", "range_wanted", "told_pairs"]
+__all__ = ["Pair", "RangeWanted", "by_lex", "by_rank", "by_score", "range_wanted", "pairs_reply"]
 
 NO_FLOAT: Final = "ERR min or max is not a float"
 NO_LEX: Final = "ERR min or max not valid string range item"
@@ -102,7 +102,7 @@ def range_wanted(
     return RangeWanted(pick, with_scores)
 
 
-def told_pairs(pairs: Sequence[Pair], with_scores: bool, version: int) -> Reply:
+def pairs_reply(pairs: Sequence[Pair], with_scores: bool, version: int) -> Reply:
     """Members, with scores if wanted, in the form of version 2 or 3 of the protocol."""
     if not with_scores:
         return [member for member, _ in pairs]

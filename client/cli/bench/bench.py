@@ -110,7 +110,7 @@ def bench(
     warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
     load = Load(in_flight, measure_s, warm_up_s, rate or 0.0, operations or 0, seed)
     plan = BenchPlan(_workload(workload), keys_by, keys, value_bytes, load)
-    asked = _asked(settings, keyspace, w, r, durability, nodes)
+    asked = _asked_of(settings, keyspace, w, r, durability, nodes)
     levels = {"w": w, "r": r, "durability": durability, "keyspace": keyspace}
     with _cluster(settings, asked.nodes) as there:
         prefix = f"bench-{os.urandom(4).hex()}:"
@@ -119,7 +119,7 @@ def bench(
     return ExitCode.DONE if outcome.measured.all_latencies.count else ExitCode.FAILED
 
 
-def _asked(
+def _asked_of(
     settings: Settings, keyspace: str, w: str | None, r: str | None, durability: str, nodes: int | None
 ) -> Asked:
     if nodes is not None and (given := settings.given & {"cluster", "endpoints"}):

@@ -109,7 +109,8 @@ async def _run_until_end(
     pace_s: tuple[float, float | None],
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
-    from ringmill.client.connection import connect, follow_token, open_link
+    from ringmill.client.connection import connect, follow_token
+    from ringmill.client.dialling.node_links import open_link
     from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
     from ringmill.client.local_token import FollowedToken
     from ringmill.client.scaling.autoscaler import Autoscaler

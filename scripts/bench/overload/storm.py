@@ -26,7 +26,7 @@ from typing import Any
 import msgpack
 import uvloop
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.candidates import coordinators
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.adapters.network.frame_stream import FrameStream

@@ -45,7 +45,8 @@ from chaos.malformed.ways import (  # noqa: E402
 )
 from chaos.opinions.whole_logs import tracebacks_in, whole_log  # noqa: E402
 from report import machine, percentile  # noqa: E402
-from ringmill.client.connection import connect, open_link  # noqa: E402
+from ringmill.client.connection import connect  # noqa: E402
+from ringmill.client.dialling.node_links import open_link  # noqa: E402
 from ringmill.client.kv import AsyncKeyspace  # noqa: E402
 from ringmill.client.local import local_cluster  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402

@@ -61,7 +61,7 @@ async def test_a_step_that_meets_a_full_disk_ends_the_schedule_and_not_the_run()
         patch.object(chaos_run, "apply_step", AsyncMock(side_effect=FULL)),
         patch.object(chaos_run, "put_back", AsyncMock(side_effect=FULL)),
     ):
-        assert not await run._has_done(FaultStep(1.0, "kill", ("n1",), 1.0))
+        assert not await run._carry_out(FaultStep(1.0, "kill", ("n1",), 1.0))
         run._load = await loaded()
         await run._rest(AsyncMock())
     recovery = run.verdicts()[-1]

@@ -177,7 +177,7 @@ async def test_a_part_whose_size_is_known_says_its_length(
         async def asked(_: HttpCall) -> tuple[JobState, ShownParts]:
             return state, shown
 
-        monkeypatch.setattr(part_answers, "_asked", asked)
+        monkeypatch.setattr(part_answers, "_ask", asked)
         async with http_door(node[1]) as caller:
             told = await caller.ask(method, "/v1/jobs/j/output/part-00000")
     assert (told.status, told.headers.get("Content-Length")) == (200, "4")

@@ -16,7 +16,7 @@ from ringmill.client.administration import asking
 from ringmill.client.administration.moves_view import moves_of
 from ringmill.client.administration.node_metrics import ask_metrics
 from ringmill.client.administration.status import ClusterStatus, cluster_status
-from ringmill.client.gateway.http.answers.cluster_answers import READY_S, is_ready
+from ringmill.client.gateway.http.answers.cluster_answers import READY_S, get_ready
 from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.routing.directory import PROBE_EVERY_S, PROBE_TIMEOUT_S, Directory
 from ringmill.cluster.errors import DeadlineExceeded, Unavailable
@@ -206,14 +206,14 @@ async def test_a_gateway_is_ready_while_one_member_hangs_and_takes_its_time_befo
         hung, *others = cluster.nodes.values()
         hung.is_silent = True
         began = loop.time()
-        assert (await is_ready(call)).status == 200
+        assert (await get_ready(call)).status == 200
         assert loop.time() - began <= READY_S
         for node in others:
             node.delay_s = 2.0
-        assert (await is_ready(call)).status == 200
+        assert (await get_ready(call)).status == 200
         cluster._status = lambda name: StatusResponse(node=name, epoch=1, ranges_no_quorum=1)  # type: ignore[method-assign]
         with pytest.raises(HttpRefusal):
-            await is_ready(call)
+            await get_ready(call)
 
 
 @pytest.mark.parametrize(
@@ -235,5 +235,5 @@ async def test_a_gateway_takes_a_short_look_only_before_a_longer_one(
         raise Unavailable("no member has answered")
 
     with pytest.raises(Unavailable):
-        await is_ready(_ready_call(status, **given))
+        await get_ready(_ready_call(status, **given))
     assert asked == wanted

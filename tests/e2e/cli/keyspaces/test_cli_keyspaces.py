@@ -10,7 +10,7 @@ import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.stubs import keyspaces_pb2

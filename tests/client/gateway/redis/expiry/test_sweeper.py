@@ -43,7 +43,7 @@ async def sweeping(
         yield figures
     finally:
         one.stop()
-        await one.ended()
+        await one.wait_ended()
 
 
 async def until(is_so: Callable[[], bool]) -> None:

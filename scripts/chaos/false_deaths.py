@@ -207,13 +207,13 @@ async def _seen_dead(
 
 
 def _idle_share(before: Any, after: Any) -> float:
-    """Of all processors between two readings of their times."""
+    """The idle share of all processors between two readings of their times."""
     spent = [late - early for early, late in zip(before, after, strict=True)]
     return float((after.idle - before.idle) / (sum(spent) or 1.0))
 
 
 def _sizes(cluster: LocalCluster) -> list[int]:
-    """Of the logs of its nodes, in bytes."""
+    """The sizes of the logs of its nodes, in bytes."""
     return [os.path.getsize(cluster.log_path(node)) for node in cluster.nodes]
 
 

@@ -33,7 +33,7 @@ POLL_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class MixedOptions:
-    """Of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
+    """Options of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
     promise of synced writes."""
 
     seed: int = 1

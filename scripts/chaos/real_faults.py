@@ -85,7 +85,7 @@ def draw_rounds(draws: Random, nodes: Sequence[str], rounds: int) -> list[Round]
 
 
 def _drawn(draws: Random, kind: str, order: Sequence[str], at_s: float) -> Fault:
-    """Of this kind, at the first of these nodes."""
+    """A fault of this kind at the first of these nodes."""
     return Fault(
         at_s=at_s,
         kind=kind,

@@ -28,7 +28,7 @@ FORM_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class ChaosOptions:
-    """Of one run.  `operations` ends the load early."""
+    """Options of one run.  `operations` ends the load early."""
 
     seed: int = 1
     seconds: float = 30.0

@@ -60,7 +60,7 @@ async def write(endpoints: str, keys: int, fill: bytes) -> None:
 
 
 def figures(cluster: BenchCluster) -> Mapping[str, int]:
-    """Of all nodes that answer, added up."""
+    """The figures of all nodes that answer, added up."""
     views = cluster.json("repair", "status")
     assert isinstance(views, list)
     total: dict[str, int] = {"owed": 0}
@@ -190,7 +190,7 @@ def measure_equal(cluster: BenchCluster, report: Report) -> None:
 
 
 def held_bytes(cluster: BenchCluster) -> int:
-    """Of keys and objects, on all nodes."""
+    """Bytes of keys and objects on all nodes."""
     return sum(int(node["bytes"] or 0) for node in nodes_of(cluster))
 
 

@@ -125,7 +125,7 @@ def beside_singles(results: Results, case: Case, name: str) -> dict[str, float]:
 
 
 def knees(results: Results, names: Sequence[str]) -> list[str]:
-    """Of each contestant and open case: the last rate before the store falls behind or its p99 shoots up."""
+    """The last rate of each contestant and open case before it falls behind or its p99 shoots up."""
     told = []
     for name in names:
         for case in dict.fromkeys(replace(case, rate_per_s=0.0) for case, _ in results if case.rate_per_s):

@@ -77,7 +77,7 @@ class Redis(Processes):
 
 
 class Floor(Processes):
-    """The same frames over the same carrier with a dict behind them: what nobody can be faster than here."""
+    """A dict behind our frames and carrier: no store can be faster here."""
 
     name = "floor"
 

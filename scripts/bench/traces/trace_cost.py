@@ -115,13 +115,13 @@ async def _all(ask: Callable[[int], Awaitable[None]], count: int) -> None:
 
 
 def _added_us() -> dict[str, float]:
-    """Of a request of a client, and of each call: what looks whether there is a span."""
+    """What the test for a span adds to a request of a client, and to each call."""
     trace._TRACER_PROVIDER = None
     tracing = ProgramsTracer()
     tracer, none = None, ""
 
     def call() -> None:
-        """On both sides: the span is looked for, the trace is kept, and asked for when the frame is made."""
+        """What both sides of a call do: look for a span, keep the trace, and ask for it for the frame."""
         kept = carried_trace()
         _ = kept and none
         _ = tracer is not None

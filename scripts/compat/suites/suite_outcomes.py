@@ -60,7 +60,7 @@ current = CurrentTest()
 
 
 def note_command(*words: Any) -> None:
-    """Of a command that is sent: its name, and the name of its subcommand."""
+    """Count a command that is sent, under its name and the name of its subcommand."""
     texts = [one.decode("latin-1") if isinstance(one, bytes) else str(one) for one in words[:2]]
     if texts:
         current.commands[" ".join(" ".join(texts).upper().split()[:2])] += 1

@@ -45,7 +45,7 @@ class Steps:
         self._votes: dict[tuple[bytes, Ballot], set[NodeId]] = defaultdict(set)
 
     def take(self, store: RegisterStore, key: bytes, ballot: Ballot, step: Step) -> Step:
-        """The same step, judged as the model has it: Prepare or Accept, or neither is allowed."""
+        """The step, wrapped so that the model judges it: Prepare or Accept, or neither is allowed."""
         node = self.nodes[store]
 
         def taken(before: AcceptorState) -> AcceptorState | None:

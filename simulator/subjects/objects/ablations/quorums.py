@@ -49,8 +49,8 @@ def _digests_compared() -> Patches:
         heard_digest(collection, node, digest, row_epoch, mark)
 
     def compare_none(collection: Collection, held: Held) -> None:
-        told, collection._digests = collection._digests or {}, None
-        for node, (_, row_epoch, mark) in told.items():
+        digests, collection._digests = collection._digests or {}, None
+        for node, (_, row_epoch, mark) in digests.items():
             collection.heard(node, held.encoded, row_epoch, mark)
 
     return (

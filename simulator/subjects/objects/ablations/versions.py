@@ -40,9 +40,9 @@ def _honest_receipt() -> Patches:
     receipt = Flight.receipt
 
     def with_context(flight: Flight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
-        told, route = receipt(flight, seal, default_w=default_w), flight.route
+        answer, route = receipt(flight, seal, default_w=default_w), flight.route
         seen = ContextToken(flight.written.applied.stored.context, flight.written.sibling.time)
-        return told._replace(context=seal.token(seen, route.keyspace.id, route.key))
+        return answer._replace(context=seal.token(seen, route.keyspace.id, route.key))
 
     return (method(Flight.receipt, with_context),)
 

@@ -59,5 +59,5 @@ def check_all(history: History) -> list[Violation]:
 
 
 def check_real(history: History) -> list[Violation]:
-    """The same of a run on real processes, but for lateness: there a busy machine is late by itself."""
+    """Check a run on real processes by all checkers but lateness: a busy machine is late by itself."""
     return [each for check in CHECKERS if check is not check_promptness for each in check(history)]

@@ -15,7 +15,10 @@ from typing import Final
 __all__ = ["EVENTS", "NOTICE", "log_as_json", "note_epoch"]
 
 NOTICE: Final = "notice"
-"""Of a text that is made elsewhere: a reason that `cluster status` gives too, or a warning at the start."""
+"""The event of a text that is made elsewhere.
+
+It is a reason that `cluster status` gives too, or a warning at the start.
+"""
 
 EVENTS: Final = {
     "%s": NOTICE,

@@ -21,7 +21,7 @@ SHARED_FILES = {
     "room.py",  # of every room of a node: how it is opened
 }
 
-# More than one type has one of these names, from before `class_names` read type aliases: none is to be added.
+# Names of more than one type.  One that has one meaning again goes out.
 NAMED_TWICE = {
     "Admission", "Block", "Change", "Content", "Done", "Durability", "Ended", "Event", "Handler", "Hint",
     "Instruction", "Item", "Kept", "Kind", "Level", "Load", "Operation", "Outcome", "Pairs", "Place",

@@ -9,7 +9,7 @@ import pytest
 from ringmill.client.administration.hot_view import HotView, combine_heat
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.cli.cluster.hot_table import show_hot
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId
 from ringmill.cluster.ring.plans.topology_plan import loads_of
 from ringmill.cluster.ring.topology import first_topology

@@ -72,7 +72,7 @@ class Names:
         self.moves = f"{node} leaves"
         return 3
 
-    async def settle(self) -> None:
+    async def wait_for_majority(self) -> None:
         assert not self.moves
 
     async def read(self, look: Look) -> Mapping[str, float | None]:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from ringmill.client.administration.moves_view import MovesView
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring import asked_change, ring_moves
 from ringmill.client.cli.ring.asked_change import AskedChange, carry_out, take_away
 from ringmill.cluster.errors import Unavailable

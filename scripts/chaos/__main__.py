@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     async def has_held(home: Path) -> bool:
         result = await run_chaos(options, str(home / "chaos"))
-        told = document(result)
-        print(json.dumps(told) if given.json else "\n".join(lines(told)))
+        result_document = document(result)
+        print(json.dumps(result_document) if given.json else "\n".join(lines(result_document)))
         if result.violations:
             text = "\n".join(result.history.to_lines()) + "\n"
             (home / "history.jsonl").write_text(text, encoding="utf-8")

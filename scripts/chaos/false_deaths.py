@@ -88,11 +88,11 @@ def main() -> int:
     options = Options(given.seconds, given.profile, given.burners, given.seed)
 
     async def has_held(home: Path) -> bool:
-        told = await watch(str(home / "deaths"), options)
-        print("\n".join(lines(told)), flush=True)
+        result = await watch(str(home / "deaths"), options)
+        print("\n".join(lines(result)), flush=True)
         if given.json:
-            _write(given.json, told)
-        return bool(told["verdict"] == "held")
+            _write(given.json, result)
+        return bool(result["verdict"] == "held")
 
     return judged_in_a_home("false-deaths", has_held)
 
@@ -139,22 +139,22 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
     }
 
 
-def lines(told: dict[str, Any]) -> list[str]:
+def lines(run: dict[str, Any]) -> list[str]:
     """The figures in sentences."""
-    settings, seen = told["settings"], told["seen_dead_s"]
+    settings, seen = run["settings"], run["seen_dead_s"]
     each = ", ".join(f"{name} {took:.2f}" for name, took in seen.items())
     late = "" if len(seen) == NODES - 1 else f", not seen by {NODES - 1 - len(seen)} after {PATIENCE_S:g} s"
     return [
-        f"machine       {', '.join(told['machine'].values())}",
+        f"machine       {', '.join(run['machine'].values())}",
         f"settings      {NODES} nodes, profile {settings['profile']}, {settings['burners']} busy processes, "
-        f"watched for {told['watched_s']:,} s",
-        f"busy          {told['busy_s']:,} s of processor time used by the busy processes; "
-        f"the processors idled for {told['idle_share']:.1%} of the time",
-        f"suspicions    {told['suspicions']}, refuted {told['refuted']}; {told['stalls']} stalls of loops",
-        f"false deaths  {told['false_deaths']}",
-        f"killed {told['killed']}     seen dead after {max(seen.values(), default=0):.2f} s by the last "
-        f"({each}){late}; goal {told['goal_s']:g} s",
-        f"verdict       {told['verdict']}",
+        f"watched for {run['watched_s']:,} s",
+        f"busy          {run['busy_s']:,} s of processor time used by the busy processes; "
+        f"the processors idled for {run['idle_share']:.1%} of the time",
+        f"suspicions    {run['suspicions']}, refuted {run['refuted']}; {run['stalls']} stalls of loops",
+        f"false deaths  {run['false_deaths']}",
+        f"killed {run['killed']}     seen dead after {max(seen.values(), default=0):.2f} s by the last "
+        f"({each}){late}; goal {run['goal_s']:g} s",
+        f"verdict       {run['verdict']}",
     ]
 
 
@@ -217,8 +217,8 @@ def _sizes(cluster: LocalCluster) -> list[int]:
     return [os.path.getsize(cluster.log_path(node)) for node in cluster.nodes]
 
 
-def _write(path: str, told: dict[str, Any]) -> None:
-    Path(path).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+def _write(path: str, result: dict[str, Any]) -> None:
+    Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _changes(logs: dict[str, list[str]]) -> list[Change]:

@@ -142,7 +142,7 @@ async def _round(
     files, flips = _flip_everywhere(Path(cluster.data_folder(node)), chance)
     one = Round(number, node.id, "kill -9" if is_kill else "stop", files, flips)
     log = Path(cluster.log_path(node))
-    told = size_of(log)
+    log_bytes = size_of(log)
     try:
         begun = time.monotonic()
         cluster = await start_scrubbing(cluster, node)
@@ -150,7 +150,7 @@ async def _round(
         for key in chance.sample(sorted(cold), min(100, len(cold))):
             if (await db.get(key)).value != cold[key]:
                 one.violation = f"{key} is not what was written"
-        await until_whole(db, node.id, log, told)
+        await until_whole(db, node.id, log, log_bytes)
         one.heal_s = time.monotonic() - begun - one.start_s
     except (RingmillError, TimeoutError) as error:
         one.violation = f"{type(error).__name__}: {error}"

@@ -299,8 +299,8 @@ def has_held(cluster: LocalCluster, seed: int, kills: int, json_path: str) -> bo
         print(f"  {trouble}")
     print(f"seed {seed}: verdict {'BROKEN' if story.troubles else 'held'}")
     if json_path:
-        told = {"seed": seed, "kills": kills, "changes": list(map(asdict, story.outcomes))}
-        Path(json_path).write_text(json.dumps({**told, "troubles": story.troubles}, indent=2) + "\n")
+        result = {"seed": seed, "kills": kills, "changes": list(map(asdict, story.outcomes))}
+        Path(json_path).write_text(json.dumps({**result, "troubles": story.troubles}, indent=2) + "\n")
     return not story.troubles
 
 

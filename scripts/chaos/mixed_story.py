@@ -162,8 +162,8 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
 
 def _named(each: Round) -> str:
     faults = [each.fault] if each.beside is None else [each.fault, each.beside]
-    told = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
-    return f"{told} for {each.fault.lasts_s:.1f} s"
+    faults_text = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
+    return f"{faults_text} for {each.fault.lasts_s:.1f} s"
 
 
 def _asked(history: History) -> int:

@@ -153,14 +153,14 @@ async def _round(
     one = Round(
         path.name, chance.randrange(size) if is_in_data else size - chance.randrange(1, END_BYTES), size
     )
-    told, begun = size_of(log), time.monotonic()
+    log_bytes, begun = size_of(log), time.monotonic()
     watch = asyncio.create_task(_watch(db, node.id, one))
     flip(path, one.at, 1 << chance.randrange(8))
     try:
         for key in chance.sample(sorted(cold), READS_A_ROUND):
             if (await db.get(key)).value != cold[key]:
                 one.violation = f"{key} is not what was written"
-        await until_said(log, told, path.name)
+        await until_said(log, log_bytes, path.name)
         one.found_s = time.monotonic() - begun
         await until_whole(db, node.id, log, size_of(log))
         one.whole_s = time.monotonic() - begun
@@ -169,17 +169,17 @@ async def _round(
     finally:
         watch.cancel()
         await asyncio.wait([watch])
-    one.violation += _not_healed(node, path, log, told, one)
+    one.violation += _not_healed(node, path, log, log_bytes, one)
     return one
 
 
-def _not_healed(node: LocalNode, path: Path, log: Path, told: int, one: Round) -> str:
+def _not_healed(node: LocalNode, path: Path, log: Path, log_bytes: int, one: Round) -> str:
     """What tells that this node has not healed the table by itself; "" when it has."""
     if not processes.is_running(node.pid, node.started):
         return " the node has ended"
     if path.exists():
         return " the damaged table is in force still"
-    if one.most_ranges and HEALED_LINE not in log.read_text(encoding="utf-8")[told:]:
+    if one.most_ranges and HEALED_LINE not in log.read_text(encoding="utf-8")[log_bytes:]:
         return " its log tells of no healing"
     return ""
 

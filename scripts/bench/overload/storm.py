@@ -321,11 +321,11 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         asked = json.loads(line)
-        told = await storm.run(asked["rate"], asked.get("ghosts", 0.0), asked["seconds"])
+        result = await storm.run(asked["rate"], asked.get("ghosts", 0.0), asked["seconds"])
         for half in halves:
             if half.done() and (error := half.exception()) is not None:
-                told["broken"] = error.message if isinstance(error, RingmillError) else repr(error)
-        print(json.dumps(told), flush=True)
+                result["broken"] = error.message if isinstance(error, RingmillError) else repr(error)
+        print(json.dumps(result), flush=True)
     for half in halves:
         half.cancel()
     await asyncio.gather(*halves, return_exceptions=True)

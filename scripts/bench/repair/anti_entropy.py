@@ -172,14 +172,14 @@ def measure_equal(cluster: BenchCluster, report: Report) -> None:
     before, read_before, started = figures(cluster), engine_figures(cluster), time.perf_counter()
     cluster.command("repair", "run")
     took_s = time.perf_counter() - started
-    told = figures(cluster)["wire_bytes"] - before["wire_bytes"]
+    sent = figures(cluster)["wire_bytes"] - before["wire_bytes"]
     after = engine_figures(cluster)
     read = {figure: after[figure] - read_before[figure] for figure in after}
     blocks = read["cache_hits"] + read["cache_misses"]
     report.row(
         "equal owners compare",
         held_bytes=held,
-        sent_bytes=told,
+        sent_bytes=sent,
         scans=read["scans"],
         scanned_bytes=read["scanned_bytes"],
         blocks_got=blocks,

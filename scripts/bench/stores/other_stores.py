@@ -121,5 +121,5 @@ def redis_command(path: Path, port: int, folder: Path) -> list[str]:
 
 
 def program_version(command: Sequence[str]) -> str:
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return " ".join(told.split()[:3]) if told else "version unknown"
+    version = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return " ".join(version.split()[:3]) if version else "version unknown"

@@ -63,11 +63,11 @@ def main() -> None:
 
 
 def _started(stack: ExitStack, one_in: str | None) -> ScratchCluster:
-    told = {"RINGMILL_TRACES": "", "RINGMILL_TRACE_ONE_IN": one_in or "0"}
+    settings = {"RINGMILL_TRACES": "", "RINGMILL_TRACE_ONE_IN": one_in or "0"}
     if one_in is not None:
-        told["RINGMILL_TRACES"] = f"file:{stack.enter_context(tempfile.TemporaryDirectory())}"
-    before = {name: os.environ.pop(name, None) for name in told}
-    os.environ.update({name: text for name, text in told.items() if text})
+        settings["RINGMILL_TRACES"] = f"file:{stack.enter_context(tempfile.TemporaryDirectory())}"
+    before = {name: os.environ.pop(name, None) for name in settings}
+    os.environ.update({name: text for name, text in settings.items() if text})
     try:
         return stack.enter_context(ScratchCluster(nodes=3))
     finally:

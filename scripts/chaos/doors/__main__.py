@@ -59,12 +59,12 @@ def main() -> int:
 
     def has_held(cluster: LocalCluster) -> bool:
         with _gateway(cluster) as place:
-            told = asyncio.run(_attacked(cluster, place, names))
+            result = asyncio.run(_attacked(cluster, place, names))
         if given.json:
-            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        for each in told["broken"]:
+            Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        for each in result["broken"]:
             print(f"BROKEN: {each}")
-        return not told["broken"]
+        return not result["broken"]
 
     return judged_on_a_cluster("doors", nodes=NODES, lowest_port=LOWEST_PORT, has_held=has_held)
 
@@ -108,15 +108,15 @@ async def _made(place: Place, name: str | None) -> dict[str, Any]:
     memory = Memory(place.pid)
     watching = asyncio.create_task(memory.watch())
     honest = asyncio.create_task(beside(place))
-    told: dict[str, int] = {}
+    answers: dict[str, int] = {}
     try:
         if name is None:
             await asyncio.sleep(3.0)
         else:
             async with asyncio.timeout(LONGEST_S):
-                told = dict((await ATTACKS[name](place)).most_common(6))
+                answers = dict((await ATTACKS[name](place)).most_common(6))
     except TimeoutError:
-        told = {f"the attack did not end in {LONGEST_S:g} s": 1}
+        answers = {f"the attack did not end in {LONGEST_S:g} s": 1}
     await asyncio.sleep(CALM_S)
     for task in (watching, honest):
         task.cancel()
@@ -124,7 +124,7 @@ async def _made(place: Place, name: str | None) -> dict[str, Any]:
         await watching
     seen = await honest
     return {
-        "told": told,
+        "told": answers,
         "before_mib": memory.began,
         "peak_mib": memory.peak,
         "after_mib": memory.now(),
@@ -138,8 +138,8 @@ async def _made(place: Place, name: str | None) -> dict[str, Any]:
 def _row(name: str, seen: dict[str, Any]) -> str:
     memory = f"{seen['before_mib']:.0f} → {seen['peak_mib']:.0f} → {seen['after_mib']:.0f} MiB"
     beside_it = f"{seen['requests']} beside, p99 {seen['p99_ms']:.0f} ms, most {seen['max_ms']:.0f} ms"
-    told = "".join(f"\n    {count} x {what}" for what, count in seen["told"].items())
-    return f"{name}: {memory}; {beside_it}, {len(seen['errors'])} failed{told}"
+    answers = "".join(f"\n    {count} x {what}" for what, count in seen["told"].items())
+    return f"{name}: {memory}; {beside_it}, {len(seen['errors'])} failed{answers}"
 
 
 if __name__ == "__main__":

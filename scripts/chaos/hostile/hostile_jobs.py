@@ -69,9 +69,9 @@ class Outcome:
     error: str = ""
 
     def line(self) -> str:
-        told = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
+        faults = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
         return (
-            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {told or 'ok'}"
+            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {faults or 'ok'}"
         )
 
 

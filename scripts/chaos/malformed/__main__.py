@@ -99,11 +99,11 @@ def main() -> int:
     known = recorded(given.seed)
 
     def has_held(cluster: LocalCluster) -> bool:
-        told = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
-        print("\n".join(_lines(told)), flush=True)
+        result = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
+        print("\n".join(_lines(result)), flush=True)
         if given.json:
-            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        return not told["broken"]
+            Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return not result["broken"]
 
     return judged_on_a_cluster(
         "malformed",
@@ -251,21 +251,21 @@ def _raised(senders: Sequence[asyncio.Task[None]]) -> list[str]:
     return [*late[:1], *(f"a sender ended by {error!r}" for error in ended if error)]
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any]) -> list[str]:
     """The figures in sentences."""
-    checked = told["checked"]
+    checked = result["checked"]
     ways = [
         f"{way:12}  " + ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        for way, counts in told["ways"].items()
+        for way, counts in result["ways"].items()
     ]
     return [
-        f"machine       {', '.join(told['machine'].values())}",
-        f"sent          in {told['seconds']} s, to {told['methods']} methods in frames",
+        f"machine       {', '.join(result['machine'].values())}",
+        f"sent          in {result['seconds']} s, to {result['methods']} methods in frames",
         *ways,
         f"beside        {checked['puts']:,} puts and {checked['gets']:,} gets, p99 of a pair "
         f"{checked['p99_ms']} ms, errors {checked['errors'] or 'none'}",
-        f"nodes         grew by {told['grown_mib']} MiB, have {told['log_lines']} lines in their logs",
-        f"verdict       {'; '.join(told['broken'][:9]) or 'held'}",
+        f"nodes         grew by {result['grown_mib']} MiB, have {result['log_lines']} lines in their logs",
+        f"verdict       {'; '.join(result['broken'][:9]) or 'held'}",
     ]
 
 

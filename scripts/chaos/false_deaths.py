@@ -32,7 +32,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.opinions.burners import burning  # noqa: E402
 from chaos.opinions.log_opinions import Change, changes_in, counted, seen_down_by  # noqa: E402
 from report import machine  # noqa: E402
@@ -87,14 +87,14 @@ def main() -> int:
         parser.error(f"--burners {given.burners}: 0 to 64")
     options = Options(given.seconds, given.profile, given.burners, given.seed)
 
-    async def has_held(home: Path) -> bool:
+    async def run_and_judge(home: Path) -> bool:
         result = await watch(str(home / "deaths"), options)
         print("\n".join(lines(result)), flush=True)
         if given.json:
             _write(given.json, result)
         return bool(result["verdict"] == "held")
 
-    return judged_in_a_home("false-deaths", has_held)
+    return judge_in_home("false-deaths", run_and_judge)
 
 
 async def watch(folder: str, options: Options) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_whole  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
@@ -83,12 +83,12 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "flips",
         nodes=3,
         lowest_port=19000,
         partitions=given.partitions,
-        has_held=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
+        run_and_judge=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
     )
 
 

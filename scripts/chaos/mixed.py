@@ -4,8 +4,8 @@
 
 Keys and values, registers, counters, sets, maps, scans and watches; the checkers of the simulator judge what
 was answered, and Porcupine judges the registers, too, where Go is installed.  Each round kills or pauses one
-or two nodes, or kills all at once; in one round of three links are bent beside it.  Exit 0: nothing that was
-acknowledged is lost and no judge objects; 1: one does, and data, logs and histories are kept.
+or two nodes, or kills all at once; in one round of three links are disturbed beside it.  Exit 0: nothing that
+was acknowledged is lost and no judge objects; 1: one does, and data, logs and histories are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from chaos.homes.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.loads.every import LOADS  # noqa: E402
 from chaos.mixed_story import MixedOptions, MixedResult, run_mixed  # noqa: E402
 from judges.register_lines import Verdict, judge_porcupine, write_lines  # noqa: E402
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no load {unknown[0]!r}; there are: {', '.join(LOADS)}")
     options = MixedOptions(given.seed, given.rounds, given.nodes, tuple(loads), given.crowd, given.unsynced)
 
-    async def has_held(home: Path) -> bool:
+    async def run_and_judge(home: Path) -> bool:
         result = await run_mixed(options, str(home / "chaos"), lambda line: print(line, flush=True))
         path = Path(given.registers) if given.registers else home / "registers.jsonl"
         write_lines(result.history.registers, path)
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(result_document))
         return bool(result_document["verdict"] == "ok")
 
-    return judged_in_a_home("mixed", has_held)
+    return judge_in_home("mixed", run_and_judge)
 
 
 def _document(result: MixedResult, porcupine: Verdict | None) -> dict[str, Any]:

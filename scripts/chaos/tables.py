@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_said, until_whole  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
@@ -78,16 +78,16 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.tables <= MOST_TABLES:
         parser.error(f"--tables {given.tables}: 1 to {MOST_TABLES}")
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "tables",
         nodes=3,
         lowest_port=19300,
         partitions=given.partitions,
-        has_held=lambda cluster: asyncio.run(_has_held(cluster, given, random.Random(given.seed))),
+        run_and_judge=lambda cluster: asyncio.run(_run_and_judge(cluster, given, random.Random(given.seed))),
     )
 
 
-async def _has_held(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:
+async def _run_and_judge(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:
     endpoints = [node.address for node in cluster.nodes]
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
         cold = await fill(db, given.tables * KEYS_A_TABLE, chance)

@@ -31,7 +31,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from chaos.doors.attacks import ATTACKS, prepared  # noqa: E402
 from chaos.doors.beside import Memory, Place, beside  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from report import machine, percentile  # noqa: E402
 from ringmill.client.connection import connect  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
@@ -57,7 +57,7 @@ def main() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         with _gateway(cluster) as place:
             result = asyncio.run(_attacked(cluster, place, names))
         if given.json:
@@ -66,7 +66,7 @@ def main() -> int:
             print(f"BROKEN: {each}")
         return not result["broken"]
 
-    return judged_on_a_cluster("doors", nodes=NODES, lowest_port=LOWEST_PORT, has_held=has_held)
+    return judge_on_cluster("doors", nodes=NODES, lowest_port=LOWEST_PORT, run_and_judge=run_and_judge)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.hostile.kinds import KINDS, Kind  # noqa: E402
 from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.hostile.watchdog import marked_processes  # noqa: E402
@@ -163,13 +163,13 @@ def _try_seed(run: Run, kinds: Sequence[Kind]) -> int:
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), str(len(kinds) * 90)]
     )
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         asyncio.run(_submit_all(run, cluster, kinds))
         run.deaths = deaths_told(cluster)
         return run.has_held and not watchdog.poll()
 
     try:
-        return judged_on_a_cluster("hostile", nodes=2, lowest_port=19700, has_held=has_held)
+        return judge_on_cluster("hostile", nodes=2, lowest_port=19700, run_and_judge=run_and_judge)
     finally:
         watchdog.kill()
         if watchdog.wait() == 3:

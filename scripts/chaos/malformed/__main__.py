@@ -32,7 +32,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.malformed.samples import Bodies, recorded  # noqa: E402
 from chaos.malformed.ways import (  # noqa: E402
     Tally,
@@ -98,18 +98,18 @@ def main() -> int:
 
     known = recorded(given.seed)
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         result = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
         print("\n".join(_lines(result)), flush=True)
         if given.json:
             Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         return not result["broken"]
 
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "malformed",
         nodes=NODES,
         lowest_port=LOWEST_PORT,
-        has_held=has_held,
+        run_and_judge=run_and_judge,
         transport=given.carrier,
     )
 

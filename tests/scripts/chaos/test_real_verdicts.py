@@ -22,7 +22,9 @@ def receipts_told(result: ChaosResult | MixedResult, put: Operation) -> list[str
 
 
 @pytest.mark.parametrize("result", [ChaosResult(ChaosOptions()), MixedResult(MixedOptions())])
-def test_a_receipt_that_counts_to_less_than_the_keyspace_is_told(result: ChaosResult | MixedResult) -> None:
+def test_a_receipt_that_counts_to_less_than_the_keyspace_is_reported(
+    result: ChaosResult | MixedResult,
+) -> None:
     one = replace(ONE, level="", w=1)
     assert ["less than the keyspace's 2" in story for story in receipts_told(result, one)] == [True]
 

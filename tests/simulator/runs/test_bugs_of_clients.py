@@ -37,7 +37,7 @@ def test_a_bug_of_a_client_makes_its_run_red(
     assert [each.property for each in found if "a bug" in each.story][:1] == [expected]
 
 
-def test_a_watch_that_ends_is_told() -> None:
+def test_a_watch_that_ends_is_reported() -> None:
     cancelled = asyncio.CancelledError()
     assert list(check_ends({"wa0": cancelled, "wa1": cancelled})) == []
     group = ExceptionGroup("a task", [QuorumNotReached("1 of 2")])

@@ -27,7 +27,7 @@ def holder(world: World, at: str) -> int:
     return len(world.nodes[at].requests._held_watches)
 
 
-def test_what_is_there_already_is_told_at_once_and_then_only_what_is_new() -> None:
+def test_what_is_there_already_is_reported_at_once_and_then_only_what_is_new() -> None:
     world = World()
 
     async def story() -> None:
@@ -77,7 +77,7 @@ def test_an_owner_that_missed_a_write_finds_it_when_it_looks_again() -> None:
     world.run(story())
 
 
-def test_a_delete_is_told_as_one_and_siblings_as_siblings() -> None:
+def test_a_delete_is_reported_as_one_and_siblings_as_siblings() -> None:
     world = World()
 
     async def story() -> None:

@@ -114,7 +114,7 @@ async def _run_and_judge(cluster: LocalCluster, jobs: int, handovers: int, chanc
     async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
         for number in range(jobs):
             one = Round(chance.randrange(FILES))
-            cluster = await _killed(db, cluster, target, texts, home / f"out-{number}", one, chance)
+            cluster = await _run_and_kill(db, cluster, target, texts, home / f"out-{number}", one, chance)
             one.violation = one.violation or _differing(reference, home / f"out-{number}")
             rounds.append(one)
             print(one.line(), flush=True)
@@ -151,7 +151,7 @@ def _written(home: Path, chance: random.Random) -> tuple[str, str]:
     return f"{home}/words.py:counted", f"{folder}/*.txt"
 
 
-async def _killed(
+async def _run_and_kill(
     db: AsyncClient,
     cluster: LocalCluster,
     target: str,

@@ -107,7 +107,7 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
         since = time.time()
         with burning(options.burners, options.seconds + 2 * PATIENCE_S) as burnt_s:
             before = psutil.cpu_times()
-            await _watched(cluster, starts, options.seconds)
+            await _watch_cluster(cluster, starts, options.seconds)
             idle_share = _idle_share(before, psutil.cpu_times())
             busy_s = burnt_s()
             victim = random.Random(options.seed).choice(cluster.nodes)
@@ -180,7 +180,7 @@ def running(cluster: LocalCluster, profile: str) -> Iterator[tuple[LocalCluster,
         local_cluster.stop_nodes([node for node in cluster.nodes if node.pid])
 
 
-async def _watched(cluster: LocalCluster, starts: Sequence[int], seconds: float) -> None:
+async def _watch_cluster(cluster: LocalCluster, starts: Sequence[int], seconds: float) -> None:
     """Wait, and tell now and then what was seen so far.  Raises SystemExit when a node ends by itself."""
     begun = time.time()
     while (left_s := begun + seconds - time.time()) > 0:

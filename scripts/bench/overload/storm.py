@@ -197,10 +197,10 @@ class Storm:
             await asyncio.sleep(TICK_S)
         spent = time.process_time() - spent
         offered = [len(lane.due) - lane.first for lane in self.lanes]
-        await self._drained(until + DRAIN_S)
+        await self._drain(until + DRAIN_S)
         return self._told(began, until, offered, spent, latest_s)
 
-    async def _drained(self, until: float) -> None:
+    async def _drain(self, until: float) -> None:
         for lane in self.lanes:
             while lane.under_way and _now() < until:  # noqa: ASYNC110  an event would cost each answer something
                 await asyncio.sleep(0.01)

@@ -49,7 +49,7 @@ def main() -> None:
         clusters = {case: _started(stack, one_in) for case, one_in in CASES.items()}
         for _ in range(rounds):
             for case, cluster in clusters.items():
-                for verb, us in asyncio.run(_asked(cluster, requests, records=case == "all")).items():
+                for verb, us in asyncio.run(_ask(cluster, requests, records=case == "all")).items():
                     found.setdefault((verb, case), []).append(us)
     added_us = _added_us()
     print("| request | traces | CPU us, client and nodes | of it added while off |\n|---|---|---|---|")
@@ -77,7 +77,7 @@ def _started(stack: ExitStack, one_in: str | None) -> ScratchCluster:
                 os.environ[name] = text
 
 
-async def _asked(cluster: ScratchCluster, requests: int, *, records: bool) -> dict[str, float]:
+async def _ask(cluster: ScratchCluster, requests: int, *, records: bool) -> dict[str, float]:
     """Microseconds of processor time a request, by verb."""
     trace._TRACER_PROVIDER = _recording() if records else None  # it can be set but once in a program
     used = ProcessorTime([node.pid for node in cluster.records])

@@ -59,7 +59,7 @@ def main() -> int:
 
     def run_and_judge(cluster: LocalCluster) -> bool:
         with _gateway(cluster) as place:
-            result = asyncio.run(_attacked(cluster, place, names))
+            result = asyncio.run(_attack_all(cluster, place, names))
         if given.json:
             Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         for each in result["broken"]:
@@ -85,16 +85,16 @@ def _gateway(cluster: LocalCluster) -> Iterator[Place]:
         process.wait(30)
 
 
-async def _attacked(cluster: LocalCluster, place: Place, names: list[str]) -> dict[str, Any]:
+async def _attack_all(cluster: LocalCluster, place: Place, names: list[str]) -> dict[str, Any]:
     async with connect([cluster.nodes[0].address], token=read_token(cluster.folder)) as db:
         await db.keyspaces.create("redis0", kind="registers")
         await db.keyspaces.create("redis0-keys")
     await prepared(place)
     attacks, broken = {}, []
-    quiet = await _made(place, None)
+    quiet = await _attack(place, None)
     print(_row("nothing", quiet), flush=True)
     for name in names:
-        attacks[name] = seen = await _made(place, name)
+        attacks[name] = seen = await _attack(place, name)
         print(_row(name, seen), flush=True)
         if seen["errors"]:
             broken.append(f"{name}: {len(seen['errors'])} requests beside failed: {seen['errors'][0]}")
@@ -103,7 +103,7 @@ async def _attacked(cluster: LocalCluster, place: Place, names: list[str]) -> di
     return {"machine": machine(), "quiet": quiet, "attacks": attacks, "broken": broken}
 
 
-async def _made(place: Place, name: str | None) -> dict[str, Any]:
+async def _attack(place: Place, name: str | None) -> dict[str, Any]:
     """The figures of one attack, or of 3 s without one."""
     memory = Memory(place.pid)
     watching = asyncio.create_task(memory.watch())

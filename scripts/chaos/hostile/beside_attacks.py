@@ -121,7 +121,7 @@ def _run_and_judge(cluster: LocalCluster, names: list[str], seconds: float, json
     (home / "input").write_text("one line\n")
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
     began = time.time()
-    found = asyncio.run(_measured(cluster, names, seconds))
+    found = asyncio.run(_measure(cluster, names, seconds))
     if json_file:
         document = {
             "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
@@ -134,7 +134,7 @@ def _run_and_judge(cluster: LocalCluster, names: list[str], seconds: float, json
     return all(each.has_held for each in found)
 
 
-async def _measured(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
+async def _measure(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
     found: list[Beside] = []
     print(
         f"{'attack':<22} {'rest ms':>8} {'p99 ms':>8} {'times':>6} {'most ms':>8} failed    MiB   dead      s"

@@ -239,7 +239,7 @@ async def _run(
             output=str(home / f"out-{kind.deed}-{number}"),
             params={"deed": kind.deed, "place": json.dumps(place)},
         )
-        state = await _ended(db, job)
+        state = await _wait_ended(db, job)
     except RingmillError as error:
         return error.code, str(error)
     if state.error is None:
@@ -248,7 +248,7 @@ async def _run(
     return str(detail.get("cause", state.state)), str(state.error)
 
 
-async def _ended(db: AsyncClient, job: str) -> JobState:
+async def _wait_ended(db: AsyncClient, job: str) -> JobState:
     """Its last state; one that takes too long is killed."""
     try:
         async with asyncio.timeout(MOST_S):

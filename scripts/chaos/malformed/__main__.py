@@ -99,7 +99,7 @@ def main() -> int:
     known = recorded(given.seed)
 
     def run_and_judge(cluster: LocalCluster) -> bool:
-        result = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
+        result = asyncio.run(_attack(cluster, known, given.messages, given.seed, given.carrier))
         print("\n".join(_lines(result)), flush=True)
         if given.json:
             Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -114,7 +114,7 @@ def main() -> int:
     )
 
 
-async def _attacked(
+async def _attack(
     cluster: LocalCluster, known: dict[str, list[bytes]], messages: int, seed: int, carrier: CarrierName
 ) -> dict[str, Any]:
     """The figures of one run."""
@@ -135,7 +135,7 @@ async def _attacked(
                 node = cluster.nodes[at % NODES]
                 target = Target(node.id, node.address, number, token, carrier)
                 senders.append(asyncio.create_task(WAYS[way](target, Bodies(known, seed + at), tallies[way])))
-            grown = await _watched(cluster, {way: tallies[way] for way in ways}, senders)
+            grown = await _watch_senders(cluster, {way: tallies[way] for way in ways}, senders)
             broken += await _ended(client)
         grown_mib = [round(one + other, 1) for one, other in zip(grown_mib, grown, strict=True)]
         broken += _raised(senders)
@@ -215,7 +215,7 @@ async def _ended(client: asyncio.Task[None]) -> list[str]:
     return [] if client.cancelled() else [f"the client beside ended by {client.exception()!r}"]
 
 
-async def _watched(
+async def _watch_senders(
     cluster: LocalCluster, tallies: dict[str, Tally], senders: Sequence[asyncio.Task[None]]
 ) -> list[float]:
     """Wait for the senders, and tell how it goes.  Returns by how many MiB each node has grown since the

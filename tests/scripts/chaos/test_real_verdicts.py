@@ -36,6 +36,6 @@ def test_a_traceback_is_a_violation() -> None:
 
 async def test_a_run_in_which_nothing_was_answered_has_not_held() -> None:
     nodes = Mock(ports={}, pids={}, crashed={}, tracebacks=lambda: 1)
-    with patch.object(run_real, "RealNodes", lambda *_: nodes), patch.object(run_real, "_story", AsyncMock()):
+    with patch.object(run_real, "RealNodes", lambda *_: nodes), patch.object(run_real, "_drive", AsyncMock()):
         result = await run_chaos(ChaosOptions(), "/nowhere")
     assert [found.property for found in result.violations] == ["bug", "run"]

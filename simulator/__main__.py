@@ -108,11 +108,11 @@ def _say(bar: Bar, line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _interrupted(told: str, hint: str) -> Interrupted:
+def _interrupted(message: str, hint: str) -> Interrupted:
     """A run is dropped as it stands: what its half-done tasks say to that is noise."""
     sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody awaits any more
-    return Interrupted(f"interrupted: {told}", hint=hint)
+    return Interrupted(f"interrupted: {message}", hint=hint)
 
 
 def _print(given: Given, result: SimulationResult) -> None:

@@ -58,7 +58,7 @@ class RealNodes:
 
     @property
     def ports(self) -> dict[str, tuple[int, int]]:
-        """Of each node: the port it listens on, the port for its proxy."""
+        """The port that each node listens on, and the port of its proxy."""
         count = len(self.names)
         return {node.id: (node.port, node.port + count) for node in self._cluster.nodes}
 

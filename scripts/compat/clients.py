@@ -41,8 +41,8 @@ KILLED: Final = "n3"
 LATER_S: Final = 2.0
 PATIENCE_S: Final = 180.0
 
-Told = Mapping[str, Any]
-Run = Callable[[], Told]
+Result = Mapping[str, Any]
+Run = Callable[[], Result]
 
 
 class NotHere(Exception):
@@ -84,27 +84,29 @@ def main() -> int:
             "redis-benchmark": partial(with_redis_benchmark, tools, port, seconds),
         }
         results = [beside_a_kill(cluster, name, run) for name, run in clients.items()]
-    return int(any(told.get("failed") or told.get("wrong") for told in results))
+    return int(any(result.get("failed") or result.get("wrong") for result in results))
 
 
-def beside_a_kill(cluster: ScratchCluster, name: str, run: Run) -> Told:
+def beside_a_kill(cluster: ScratchCluster, name: str, run: Run) -> Result:
     """Run a client while a node is killed, and print a line about it."""
     kill = threading.Timer(LATER_S, cluster.kill, (KILLED,))
     kill.start()
     try:
-        told = run()
+        result = run()
     except NotHere as why:
-        told = {"not here": str(why)}
+        result = {"not here": str(why)}
     except (OSError, subprocess.SubprocessError) as error:
-        told = {"failed": 1, "told": [str(error)[:300], *_stderr_of(error)]}
+        result = {"failed": 1, "told": [str(error)[:300], *_stderr_of(error)]}
     finally:
         kill.join()
         cluster.restart(KILLED)
-    print(f"{name:16}", "  ".join(f"{key} {value}" for key, value in told.items() if value != []), flush=True)
-    return told
+    print(
+        f"{name:16}", "  ".join(f"{key} {value}" for key, value in result.items() if value != []), flush=True
+    )
+    return result
 
 
-def with_curl(url: str, seconds: float) -> Told:
+def with_curl(url: str, seconds: float) -> Result:
     """A process for each request."""
     curl = program("curl")
 
@@ -119,7 +121,7 @@ def with_curl(url: str, seconds: float) -> Told:
     return {"version": version, **round_trips(put, ask, seconds, (subprocess.CalledProcessError,))}
 
 
-def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Told:
+def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Result:
     """A process for each command."""
 
     def ask(*words: str) -> str:
@@ -138,7 +140,7 @@ def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Told:
     )
 
 
-def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) -> Told:
+def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) -> Result:
     """Its own load, of 20 connections; the first error ends it with exit code 1."""
     requests = int(seconds * 150)
     load = ["-c", "20", "-n", str(requests), "-r", "1000", "--csv", "-t", "set,get,incr,lpush,sadd,hset"]
@@ -150,7 +152,7 @@ def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) ->
     return {"asked": requests * len(rows)} | {row[0]: f"{float(row[1]):,.0f}/s" for row in rows}
 
 
-def with_browser(python: str, url: str, token: str) -> Told:
+def with_browser(python: str, url: str, token: str) -> Result:
     """The live page, until it shows the killed node."""
     chromium = program("chromium")
     line = [program("curl"), "-sSf", "-X", "PUT", "-d", "Ada", f"{url}/v1/kv/default/seen-by-browsers"]
@@ -158,14 +160,14 @@ def with_browser(python: str, url: str, token: str) -> Told:
     return called(python, "browser_caller.py", url, chromium, token, KILLED)
 
 
-def called(python: str, caller: str, *arguments: str) -> Told:
+def called(python: str, caller: str, *arguments: str) -> Result:
     """What a caller in the venv has printed."""
     if not python:
         raise NotHere("no packages could be installed")
     line = [python, str(CALLERS / caller), *arguments]
     ended = subprocess.run(line, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
-    told: Told = json.loads(ended.stdout)
-    return told
+    result: Result = json.loads(ended.stdout)
+    return result
 
 
 def program(name: str, environment: Mapping[str, str] | None = None) -> str:
@@ -195,8 +197,8 @@ def venv_python() -> str:
 
 
 def _stderr_of(error: Exception) -> list[str]:
-    told = getattr(error, "stderr", None) or ""
-    return [str(told)[-500:]] if told else []
+    stderr = getattr(error, "stderr", None) or ""
+    return [str(stderr)[-500:]] if stderr else []
 
 
 if __name__ == "__main__":

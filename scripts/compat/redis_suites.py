@@ -118,7 +118,7 @@ def carry_out(run: Run, part: int, python: Path, examples: int, chosen: str) -> 
 
 
 def outcomes() -> dict[str, list[dict[str, Any]]]:
-    """Of all runs that have been carried out, in their order."""
+    """The outcomes of all runs that have been carried out, in their order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for run in RUNS:
         for file in (run.file(part) for part in range(len(run.parts))):

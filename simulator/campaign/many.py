@@ -93,7 +93,7 @@ class Summary:
         return [mark for subject in subjects_named(list(self.figures)) for mark in subject.marks]
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The result as a JSON document."""
         return {
             "verdict": self.verdict,
             "seeds": self.seeds,

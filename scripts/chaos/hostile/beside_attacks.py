@@ -30,7 +30,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.hostile.attacks import ATTACKS, LARGE_KEY  # noqa: E402
 from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.opinions.told_deaths import deaths_told  # noqa: E402
@@ -105,23 +105,23 @@ def main() -> int:
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), "3600"]
     )
     try:
-        return judged_on_a_cluster(
+        return judge_on_cluster(
             "beside",
             nodes=3,
             lowest_port=24_600,
-            has_held=lambda cluster: _has_held(cluster, wanted, given.seconds, given.json),
+            run_and_judge=lambda cluster: _run_and_judge(cluster, wanted, given.seconds, given.json),
         )
     finally:
         watchdog.kill()
         watchdog.wait()
 
 
-def _has_held(cluster: LocalCluster, names: list[str], seconds: float, json_file: str) -> bool:
+def _run_and_judge(cluster: LocalCluster, names: list[str], seconds: float, json_file: str) -> bool:
     home = Path(cluster.folder).parent
     (home / "input").write_text("one line\n")
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
     began = time.time()
-    found = asyncio.run(_measured(cluster, names, seconds))
+    found = asyncio.run(_measure(cluster, names, seconds))
     if json_file:
         document = {
             "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
@@ -134,7 +134,7 @@ def _has_held(cluster: LocalCluster, names: list[str], seconds: float, json_file
     return all(each.has_held for each in found)
 
 
-async def _measured(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
+async def _measure(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
     found: list[Beside] = []
     print(
         f"{'attack':<22} {'rest ms':>8} {'p99 ms':>8} {'times':>6} {'most ms':>8} failed    MiB   dead      s"

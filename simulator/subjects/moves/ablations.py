@@ -215,9 +215,9 @@ def _late_merged() -> Patches:
         return (others[_turn(len(others))],) if len(others) >= w else ()
 
     async def make_long(ingest: Ingest, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        told = await make(ingest, function, *args, **kwargs)
+        made = await make(ingest, function, *args, **kwargs)
         await asyncio.sleep(_TABLE_S)
-        return told
+        return made
 
     return (
         method(TableOfCopy._written_meanwhile, lambda table: []),

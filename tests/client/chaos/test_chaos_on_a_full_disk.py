@@ -30,7 +30,7 @@ def a_run() -> ChaosRun:
     return ChaosRun("/nowhere", ["n1"], options, ChaosLine(5.0), 1)
 
 
-def test_the_verdict_is_told_though_the_history_cannot_be_written(
+def test_the_verdict_is_reported_though_the_history_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "home" / "default"

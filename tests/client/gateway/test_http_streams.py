@@ -232,7 +232,7 @@ def test_an_event_whose_id_fits_into_no_header_has_none() -> None:
     ],
     ids=["no Connection", "version", "key"],
 )
-async def test_a_bad_handshake_is_told_and_fills_no_log(
+async def test_a_bad_handshake_is_reported_and_fills_no_log(
     node: Node, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with http_door(node[1]) as caller:

@@ -177,7 +177,7 @@ def test_a_disk_whose_space_the_system_cannot_tell_is_not_full() -> None:
     assert checked(facts(metrics={"n1": NodeMetrics("n1", 1.0, families)})) == {}
 
 
-def test_what_is_amiss_is_told_with_who_tells_nothing() -> None:
+def test_what_is_amiss_is_reported_with_whoever_tells_nothing() -> None:
     full = {"n1": told("n1", disk_free_bytes=GIB / 2)}
     found = checked(replace(facts(), metrics=full))["disks"]
     assert found.verdict == "wrong" and "free some space" in found.remedy

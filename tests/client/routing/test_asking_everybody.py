@@ -138,7 +138,9 @@ async def test_one_that_is_not_heard_makes_no_other_one_suspect() -> None:
             await cluster_status(directory, 5.0, unheard=[NodeId(f"n{at}") for at in range(1, 6)])
 
 
-async def test_who_hears_of_an_epoch_a_moment_later_is_asked_again_and_who_stays_behind_is_a_reason() -> None:
+async def test_a_member_that_hears_of_an_epoch_late_is_asked_again_and_one_that_never_does_is_a_reason() -> (
+    None
+):
     cluster = ToldCluster()
     async with directory_of(cluster) as directory:
         cluster.grow()

@@ -92,7 +92,9 @@ def _line(pid: int) -> list[str]:
         return []
 
 
-def test_how_long_it_waited_is_told_whatever_kind_of_time_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_it_waited_is_reported_whatever_kind_of_time_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def amiss(_: ScratchCluster) -> str:
         return "n1 is down"
 

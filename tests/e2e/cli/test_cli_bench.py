@@ -48,7 +48,7 @@ def test_a_cluster_of_its_own_is_measured_and_gone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_open_loop_is_told_by_its_rate_and_leaves_no_keys(one_node: Shell) -> None:
+def test_an_open_loop_is_reported_by_its_rate_and_leaves_no_keys(one_node: Shell) -> None:
     ended = one_node.command("bench", *SHORT, "--rate", "50", "--workload", "put")
     assert ended.code == 0, ended.err
     lines = dict(line.split("\t", 1) for line in ended.out.decode().splitlines())

@@ -298,7 +298,7 @@ def test_a_voter_that_knows_more_answers_with_its_newest_document() -> None:
     world.run(story())
 
 
-def test_who_was_behind_at_a_vote_catches_up_first() -> None:
+def test_whoever_was_behind_at_a_vote_catches_up_first() -> None:
     world = World()
 
     async def story() -> None:
@@ -332,7 +332,7 @@ def test_a_node_that_is_not_a_voter_or_does_not_serve_does_not_vote() -> None:
     world.run(story())
 
 
-def test_a_voter_on_another_disk_than_the_named_one_votes_not() -> None:
+def test_a_voter_on_another_disk_than_the_named_one_does_not_vote() -> None:
     """Its node id is the same, and it has forgotten what it promised (I2)."""
     world = World()
     named = world.topology

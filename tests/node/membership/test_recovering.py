@@ -255,7 +255,7 @@ def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> Non
     run(story, nodes=5)
 
 
-async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
+async def test_whoever_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
     """There a member that was given up may have a disk that lives."""
     members = [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at in range(1, 6)]
     first = first_topology("some", members)
@@ -350,7 +350,7 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         run(story, nodes=7)
 
 
-def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
+def test_whoever_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
     """n5 hears last from n4, which has gone over."""
 
     async def untold(offering: Offering, node: NodeId) -> None:

@@ -290,7 +290,7 @@ def shown_at_once(tally: RoundTally) -> tuple[Register, bool]:
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
+def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_permanently_or_not_at_all(
     is_written: bool,
 ) -> None:
     async def story(world: HealingWorld) -> None:

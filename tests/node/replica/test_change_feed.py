@@ -30,7 +30,7 @@ async def ask(feed: ChangeFeed, place: FeedPlace, most: int = 100, within_s: flo
     return await feed.after(place, lambda key: key.startswith(b"k"), most, within_s)
 
 
-async def test_each_key_is_told_once_in_the_order_of_its_last_change() -> None:
+async def test_each_key_is_reported_once_in_the_order_of_its_last_change() -> None:
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     assert not feed.is_on
     begun = await ask(feed, FeedPlace())
@@ -108,7 +108,7 @@ async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
     assert (await ask(feed, place)).is_lost
 
 
-async def test_who_waits_is_told_in_the_order_of_asking() -> None:
+async def test_whoever_waits_is_told_in_the_order_of_asking() -> None:
     """So that a seed gives one run: where events lie in memory differs from one run to the next."""
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     place = (await ask(feed, FeedPlace())).place

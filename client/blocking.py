@@ -342,7 +342,7 @@ class Client(Keyspace):
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same methods for another keyspace.
+        """The methods of this client for another keyspace.
 
         Requests to one that does not exist raise InvalidArgument, which lists those that do.
         """
@@ -368,7 +368,7 @@ class Client(Keyspace):
 
     @property
     def members(self) -> Members:
-        """Gives a member that lost its disk its seat back."""
+        """Adds, removes and replaces members, and goes on without lost ones."""
         return Members(self._subject.members, self._loop, self._timeout_s)
 
     @property

@@ -9,9 +9,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import Interrupted
-from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import Interrupted
+from ringmill.client.cli.console.progress_bar import Bar
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.campaign.many import Summary, has_to_meet_all, run_seeds
@@ -61,7 +61,7 @@ def _run(given: Given, options: SimulationOptions) -> bool:
 
 def _one(given: Given, options: SimulationOptions) -> bool:
     bar = Bar("operations", options.operations)
-    result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
+    result = run_seed(given.seed, options, story=bool(given.trace or given.html), on_progress=bar.show)
     bar.end()
     _write(given.trace, "\n".join(result.story) + "\n")
     if given.html:
@@ -77,7 +77,7 @@ def _one(given: Given, options: SimulationOptions) -> bool:
 def _smaller(failing: SimulationResult) -> SimulationResult:
     print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
     bar = Bar("runs at most", MOST_RUNS)
-    found = shrink(failing, watch=bar.show)
+    found = shrink(failing, on_progress=bar.show)
     bar.end()
     return found.result
 

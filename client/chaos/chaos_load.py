@@ -140,12 +140,12 @@ class ChaosLoad:
             Judged(
                 "registers",
                 _looked_at(registers, changes),
-                (*_told(register_breaches(registers)), *self._nothing(changes)),
+                (*_breach_lines(register_breaches(registers)), *self._nothing(changes)),
             ),
             Judged(
                 "counters",
                 _looked_at(counters, additions),
-                (*_told(merging_breaches(counters)), *self._nothing(additions)),
+                (*_breach_lines(merging_breaches(counters)), *self._nothing(additions)),
             ),
         ]
 
@@ -219,7 +219,7 @@ def _looked_at(calls: list[RegisterCall] | list[MergingCall], changes: int) -> s
     return f"{changes:,} acknowledged changes, {len(calls):,} calls, {len({call.key for call in calls})} keys"
 
 
-def _told(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
+def _breach_lines(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
     return tuple(f"{key!r}: {story}" for key, story in breaches)
 
 

@@ -119,7 +119,7 @@ class ChaosRun:
         return [*judged, Judged("recovery", looked_at, tuple(self._troubles))]
 
     def witness(self) -> list[dict[str, object]]:
-        """As `ChaosLoad.witness`."""
+        """The history of the keys whose promise was broken."""
         return [] if self._load is None else [dict(line) for line in self._load.witness()]
 
     @property
@@ -131,7 +131,7 @@ class ChaosRun:
         """Nodes that have started a moment ago compare what they hold: the run waits for that."""
         if unrest := await _last_unrest(db, HEALTHY_S):
             raise Unavailable(
-                f"the cluster is no place to begin: {unrest}",
+                f"the cluster is not fit to begin a run: {unrest}",
                 hint="`ringmill cluster status --wait healthy` waits until it is healthy",
             )
 

@@ -64,7 +64,7 @@ class LoadTally:
         )
 
     def percentile_ms(self, share: float) -> float:
-        """Of the latencies of the answers so far, in milliseconds; `share` is 0 to 1."""
+        """A percentile of the latencies so far, in milliseconds; `share` is 0 to 1."""
         return self.latencies.percentile_ns(share) / 1e6
 
     def begin(self, now: float) -> None:

@@ -205,7 +205,7 @@ class Directory:
         return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key), turn)
 
     def addresses_of(self, partition: PartitionId, turn: int = 0) -> list[str]:
-        """The same about a partition."""
+        """Addresses to ask about a partition, the best first."""
         if self.topology is None or partition >= self.topology.partitions:
             return self.addresses()
         order = self._orders.get(partition)
@@ -421,7 +421,7 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        """Ask each until it answers; less and less often an endpoint that is no member, as it may be gone."""
+        """Ask each until it answers; an endpoint that is not a member less and less often: it may be gone."""
         due: dict[str, tuple[float, float]] = {}  # of such endpoints: when, and the pause after that
         while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)

@@ -153,7 +153,7 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
         async with asyncio.timeout(LOOK_S):
             result.keys = await look_at_owners(ground)
             for load in loads.values():
-                await load.look()
+                await load.read_final_state()
     except TimeoutError:
         story = "hints are not delivered" if result.converged_s is None else "not everything could be read"
         seconds = loop.time() - healed

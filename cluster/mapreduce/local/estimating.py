@@ -125,7 +125,7 @@ def estimated(
 
 
 def _spread(splits: Sequence[Split]) -> list[Split]:
-    """At most three, spread evenly over the bytes; of each source one first, while these are so few."""
+    """At most three, spread evenly over the bytes; of each source one first, while sources are few."""
     sources = sorted({split.source for split in splits})
     count = min(MOST_SAMPLES, len(splits))
     chosen: dict[int, Split] = {}
@@ -166,7 +166,7 @@ def _map_times(splits: Sequence[Split], chosen: Sequence[Split], maps: Sequence[
     every = _pace(chosen, own)
     of_source = {
         source: _pace([split for split in chosen if split.source == source], own)
-        for source in {split.source for split in chosen}
+        for source in sorted({split.source for split in chosen})
     }
     return [
         TASK_S + own.get(split.index, _bytes_of(split) * of_source.get(split.source, every))

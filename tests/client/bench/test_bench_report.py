@@ -11,14 +11,14 @@ from ringmill.client.bench.load import Load, Measured
 from ringmill.client.bench.plan import BenchPlan, Cleaned
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS
-from ringmill.client.cli.bench.bench_report import Outcome, caveats
+from ringmill.client.cli.bench.bench_report import BenchOutcome, caveats
 
 LEVELS = {"w": None, "r": None, "durability": "synced", "keyspace": "default"}
 PLAN = BenchPlan(WORKLOADS["put"], "uniform", 10, 16, Load(8, 20.0, rate_per_s=100.0))
 
 
 def told(measured: Measured) -> str:
-    return "\n".join(caveats(PLAN, Outcome(measured, Cleaned(10, Counter()), 3, 3, 0), LEVELS))
+    return "\n".join(caveats(PLAN, BenchOutcome(measured, Cleaned(10, Counter()), 3, 3, 0), LEVELS))
 
 
 @pytest.mark.parametrize(("operations", "ended", "is_told"), [(1800, 2000, False), (1700, 1700, True)])

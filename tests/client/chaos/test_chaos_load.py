@@ -16,7 +16,7 @@ from ringmill.client.chaos.load_tally import LoadTally
 from ringmill.client.checked import merging_caller
 from ringmill.client.cli.chaos import cluster_chaos
 from ringmill.client.cli.chaos.chaos_view import ChaosLine
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.checked_load import KeyStep
@@ -84,7 +84,7 @@ def test_the_exit_code_is_the_verdict_and_a_file_has_the_history(
 
     with (
         patch.object(local_cluster, "node_state", lambda _: "running"),
-        patch.object(cluster_chaos, "_carried_out", carried_out),
+        patch.object(cluster_chaos, "_carry_out", carried_out),
     ):
         assert main(["-o", "json", "cluster", "chaos", "--seed", "9", "--for", "5s"]) == code
     out = capsys.readouterr().out

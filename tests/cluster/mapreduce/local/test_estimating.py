@@ -145,7 +145,7 @@ def test_it_is_within_a_quarter_of_what_the_whole_job_takes(
 
 
 def rows_of(folder: Path, sizes: Sequence[int], tmp_path: Path, files: OsFileSystem) -> tuple[Any, float]:
-    """The estimate of a job over csv files of so many rows, each of which is a split; and the truth."""
+    """The estimate of a job over csv files whose splits have these numbers of rows; and the truth."""
     for number, rows in enumerate(sizes):
         (folder / f"{number}.csv").write_text("".join(f"w{row % 99},{row}\n" for row in range(rows)))
 

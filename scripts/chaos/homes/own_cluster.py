@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import LocalCluster, load_cluster
+from ringmill.client.local.processes import end_as_by_ctrl_c
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -27,8 +28,10 @@ def judged_on_a_cluster(
 ) -> int:
     """The exit code of `has_held`, called with a new cluster.  Data and logs are kept when it has not.
 
-    Its nodes talk by `transport`, and offer it to clients.
+    Its nodes talk by `transport`, and offer it to clients.  They end with this, also after SIGTERM and where
+    the terminal is closed.
     """
+    end_as_by_ctrl_c()
     home = tempfile.mkdtemp(prefix=f"ringmill-{name}-")
     folder = f"{home}/{name}"
     is_sound = False

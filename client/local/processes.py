@@ -149,14 +149,14 @@ def signals_held() -> Iterator[None]:
         if (handler := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler, _interrupt)
     }
     for number in former:
-        signal.signal(number, lambda number, _: came.append(number))
+        signal.signal(number, lambda came_now, _: came.append(came_now))
     try:
         yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess.Popen[bytes]:

@@ -17,6 +17,7 @@ from ringmill.client.local import local_cluster, local_state, processes, tcp_por
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.client.local.log_files import tail
+from ringmill.client.local.machine_facts import machine_facts
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 
 
@@ -225,3 +226,16 @@ def test_a_signal_that_comes_while_a_node_starts_comes_when_its_process_is_writt
     saved = local_state.load_cluster(cluster.folder)
     assert saved is not None and saved.nodes[0].pid == spawned[0].pid
     assert local_cluster.node_state(saved.nodes[0]) == "stopped"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_the_doctor_is_told_the_mode_of_a_folder_on_another_disk(is_open: bool, tmp_path: Path) -> None:
+    nodes = LocalNode("n1", "127.0.0.1:7101", ""), LocalNode("n2", "127.0.0.1:7102", "")
+    cluster = LocalCluster("c", str(tmp_path / "c"), 1, 16, nodes)
+    (there := tmp_path / "disk" / "n1").mkdir(parents=True)
+    there.chmod(0o755 if is_open else 0o700)
+    (tmp_path / "c").mkdir(mode=0o700)
+    (tmp_path / "c" / "n1").symlink_to(there)
+    (tmp_path / "c" / "n2").symlink_to(tmp_path / "gone")
+    modes = machine_facts(cluster).modes
+    assert modes == {cluster.folder: 0o700, str(there): 0o755 if is_open else 0o700}

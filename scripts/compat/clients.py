@@ -7,7 +7,7 @@ writes keys and reads them back; meanwhile n3 gets SIGKILL, and it is started ag
 the end each reads all that was acknowledged to it.  httpx, redis-py and Playwright come from the package
 index into a venv of their own under build/; redis-cli and redis-benchmark are taken from PATH, or unpacked
 there from Debian's packages.  What cannot be had is told as "not here".  The exit code is 1 when a read was
-wrong or a request failed.
+wrong, a request failed or the node could not be killed; a client that ended before the kill is told as that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -87,19 +88,39 @@ def main() -> int:
     return int(any(result.get("failed") or result.get("wrong") for result in results))
 
 
+class Killing(threading.Thread):
+    """Kills the node a little later."""
+
+    def __init__(self, cluster: ScratchCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self.has_begun = threading.Event()
+        self.error = ""
+
+    def run(self) -> None:
+        time.sleep(LATER_S)
+        self.has_begun.set()
+        try:
+            self._cluster.kill(KILLED)
+        except Exception as error:  # noqa: BLE001 - whatever it was, this client met no kill
+            self.error = f"{type(error).__name__}: {error}"
+
+
 def beside_a_kill(cluster: ScratchCluster, name: str, run: Run) -> Result:
     """Run a client while a node is killed, and print a line about it."""
-    kill = threading.Timer(LATER_S, cluster.kill, (KILLED,))
-    kill.start()
+    killing = Killing(cluster)
+    killing.start()
     try:
-        result = run()
+        result = {**run(), **({} if killing.has_begun.is_set() else {"kill": "came after its end"})}
     except NotHere as why:
         result = {"not here": str(why)}
     except (OSError, subprocess.SubprocessError) as error:
         result = {"failed": 1, "told": [str(error)[:300], *_stderr_of(error)]}
     finally:
-        kill.join()
+        killing.join()
         cluster.restart(KILLED)
+    if killing.error:
+        result = {**result, "failed": 1, "told": [f"{KILLED} could not be killed: {killing.error}"]}
     print(
         f"{name:16}", "  ".join(f"{key} {value}" for key, value in result.items() if value != []), flush=True
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.processes import end_as_by_ctrl_c
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import InvalidArgument
 
@@ -159,7 +159,7 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
     """The cluster of the settings, or a temporary one."""
     if nodes is None:
         endpoints_of(settings)  # raises before anything is started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up after SIGTERM too
+    end_as_by_ctrl_c()  # keys are deleted, and nodes end, also when the terminal is closed
     if nodes is None:
         yield settings
         return

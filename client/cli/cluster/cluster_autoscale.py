@@ -137,8 +137,9 @@ async def _run_until_end(
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, stopping)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, _stop, stopping)
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import LocalCluster, load_cluster
+from ringmill.client.local.processes import end_as_by_ctrl_c
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.wire.offers import CarrierName
 
@@ -28,7 +29,9 @@ def judge_on_cluster(
     """Start a cluster, run and judge something on it, and stop it.  Returns 0 when it held, else 1.
 
     Data and logs are kept when it has not held.  The nodes talk by `transport`, and offer it to clients.
+    They end with this, also after SIGTERM and where the terminal is closed.
     """
+    end_as_by_ctrl_c()
     home = tempfile.mkdtemp(prefix=f"ringmill-{name}-")
     folder = f"{home}/{name}"
     is_sound = False

@@ -5,8 +5,9 @@
 Three nodes.  An attack is a process that floods the first node from outside (attacks.py), or a hostile job
 (deeds.py).  Before each one puts are measured at rest, on the same machine at the same load.  A put is due
 each 10 ms, answered or not, and takes its time from when it was due.  It held when beside each attack the
-99th percentile of puts stayed under 5 times that at rest, each put that was due took less than a second, none
-has failed, and no node has ended or was seen dead.  Exit 0: it held; 1: not, and data and logs are kept.
+99th percentile of puts stayed under 5 times that at rest, each put that was due took less than a second, or
+than 5 times the longest at rest, none has failed, and no node has ended or was seen dead.  Exit 0: it held;
+1: not, and data and logs are kept.
 
 A watchdog, started before the first job, ends all tasks at more than 300 processes.
 """
@@ -61,6 +62,7 @@ class Beside:
     rest_p99_ms: float
     p99_ms: float
     longest_ms: float
+    rest_longest_ms: float
     puts: int
     failed_puts: int
     seconds: float
@@ -74,7 +76,8 @@ class Beside:
 
     @property
     def has_held(self) -> bool:
-        is_fast = self.puts > 0 and self.times < MOST_TIMES and self.longest_ms < LONGEST_MS
+        longest_ms = max(LONGEST_MS, MOST_TIMES * self.rest_longest_ms)  # others may keep the machine busy
+        is_fast = self.puts > 0 and self.times < MOST_TIMES and self.longest_ms < longest_ms
         return is_fast and not self.failed_puts and not self.deaths
 
     def line(self) -> str:
@@ -175,6 +178,7 @@ async def _beside(
         rest.p99_ms,
         puts.p99_ms,
         puts.longest_ms,
+        rest.longest_ms,
         len(puts.took_ms),
         puts.failed,
         seconds_taken,

@@ -368,7 +368,7 @@ class Client(Keyspace):
 
     @property
     def members(self) -> Members:
-        """Gives a member that lost its disk its seat back."""
+        """Adds, removes and replaces members, and goes on without lost ones."""
         return Members(self._subject.members, self._loop, self._timeout_s)
 
     @property

@@ -108,7 +108,7 @@ def connect(
 
     `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
     it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
-    its key; nodes check what is shown, and ask for none.
+    its key; nodes check what is shown, and those with `--tls-clients certificate` demand one.
 
     Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
     had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the
@@ -209,7 +209,7 @@ class AsyncClient(AsyncKeyspace):
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()
         try:
-            _ = self._dialler.token_source()  # what is wrong with it is no fault of an endpoint
+            _ = self._dialler.token_source()  # what is wrong with it is not a fault of an endpoint
             await self._directory.learn(self._timeout_s)
         except BaseException as error:
             if isinstance(error, RingmillError):
@@ -262,8 +262,8 @@ class AsyncClient(AsyncKeyspace):
         With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
         no token of this cluster, and of an async client Unavailable before it is connected.
         """
-        told = None if token is None else SessionMemory.decode(checked_session_token(token))
-        memory = SessionMemory(self.topology.cluster) if told is None else told
+        earlier = None if token is None else SessionMemory.decode(checked_session_token(token))
+        memory = SessionMemory(self.topology.cluster) if earlier is None else earlier
         memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
 
@@ -401,13 +401,13 @@ class _Dialler:
         """The same, looked for once more by the addresses of all members, which are known now."""
         return self.token_source if self.token_source() or not self.finds_token else self._found_token()
 
-    def _check_node(self, address: str, told: Introduction) -> None:
-        self.directory.check_cluster(told.cluster, address, told.formers)
+    def _check_node(self, address: str, introduction: Introduction) -> None:
+        self.directory.check_cluster(introduction.cluster, address, introduction.formers)
 
     def _found_token(self) -> Callable[[], str]:
         """Tells RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
-        if told := os.environ.get("RINGMILL_TOKEN", ""):
-            return partial(str, checked_token(told))
+        if given := os.environ.get("RINGMILL_TOKEN", ""):
+            return partial(str, checked_token(given))
         home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
         addresses = [one_spelling(each) for each in self.directory.addresses()]
         with _open_files() as files:

@@ -224,13 +224,13 @@ class ReplicaAck:
 
     def to_dict(self) -> dict[str, str]:
         """JSON values; `stands_for` of a fallback only."""
-        told = {
+        document = {
             "node": self.node,
             "role": self.role,
             "durability": self.durability,
             "stands_for": self.stands_for,
         }
-        return {name: text for name, text in told.items() if text}
+        return {name: text for name, text in document.items() if text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class SilenceWatch:
         if self._look_at is None:
             self._look_later(request.begun_at)
 
-    def end(self, name: str, request: Watched, told: object = None) -> None:
+    def end(self, name: str, request: Watched, outcome: object = None) -> None:
         """It has ended, with this answer or error if any; one that was silent may be told of again."""
         requests = self._under_way.get(name)
         if requests is not None:

@@ -1,4 +1,4 @@
-"""Sum up web access logs: requests, errors and bytes of each route, and the lines that are no log lines.
+"""Sum up web access logs: requests, errors and bytes of each route, and the lines that are not log lines.
 
     ringmill job run examples/log_analysis.py:log_analysis --input 'logs/*.log' --output by-route
 

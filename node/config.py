@@ -356,7 +356,7 @@ def _listened(address: str, origin: str, *, is_guarded: bool, is_known: bool) ->
         host = match[1].strip("[]") if match else ""
         if not match or not (_is_dialled(host) or (is_known and match[1] in _ANY_HOST)):
             raise InvalidArgument(
-                f"{origin} {address!r} is no host:port that nodes and clients can dial",
+                f"{origin} {address!r} is not a host:port that nodes and clients can dial",
                 hint="give the address of this machine, such as 10.0.0.7:7101; one that stands for "
                 "all of them needs --advertise",
             )

@@ -46,7 +46,7 @@ class TopologyView(Protocol):
         """Whether this node, with its disk, is a member of a formed cluster."""
         ...
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         """The current document.  Raises Unavailable when this node may not serve."""
         ...
 

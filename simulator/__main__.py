@@ -9,9 +9,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import Interrupted
-from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import Interrupted
+from ringmill.client.cli.console.progress_bar import Bar
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.campaign.many import Summary, has_to_meet_all, run_seeds

@@ -13,9 +13,9 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.global_options import global_options
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.global_options import global_options
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS
 from ringmill.simulator.options import SimulationOptions, usual_options

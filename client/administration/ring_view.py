@@ -125,8 +125,8 @@ class AsyncRing:
     ) -> TopologyDifference:
         """What changed from epoch `older` to epoch `newer`, by default the newest that a member holds.
 
-        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64 epochs
-        that it has seen; Unavailable when no member answers.
+        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64
+        epochs that it has seen, or as many as take 256 KiB; Unavailable when no member answers.
         """
         epochs = [_epoch(each) for each in (older, newer) if each is not None]
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
@@ -139,10 +139,10 @@ class AsyncRing:
             return newest
         addresses = list(newest.addresses().values())
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
-        told = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
-        answers = [each for each in told if not isinstance(each, RingmillError)]
+        replies = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
+        answers = [each for each in replies if not isinstance(each, RingmillError)]
         if not answers:
-            failures = {at: str(each) for at, each in zip(addresses, told, strict=True)}
+            failures = {at: str(each) for at, each in zip(addresses, replies, strict=True)}
             raise none_reachable(addresses, failures)
         document = next((each.document for each in answers if each.document), b"")
         if document:
@@ -169,25 +169,29 @@ class AsyncRing:
         topology = await self._learn(until)
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
         seen = seen or await cluster_status(self._router.directory, left_s, unheard=unheard)
-        told = await gather_all(
+        replies = await gather_all(
             self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
         )
         sizes = {
-            NodeId(each.node): dict(each.bytes) for each in told if each is not None and not each.counting
+            NodeId(each.node): dict(each.bytes) for each in replies if each is not None and not each.counting
         }
-        paces = [_pace(each.moving) for each in told if each is not None]
+        paces = [_pace(each.moving) for each in replies if each is not None]
         rate = measured_rate(paces, MovingRate())
         return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
 
     async def _in_its_zone(self, fresh: Member, timeout_s: float) -> Member:
         """As the node tells it, if it runs already."""
         try:
-            told = await self._router.directory.link(fresh.address).call(
+            identity = await self._router.directory.link(fresh.address).call(
                 IDENTIFY, IdentifyRequest(), timeout_s
             )
         except RingmillError:
             return fresh
-        return dataclass_replace(fresh, zone=told.zone) if told.node == fresh.id and told.zone else fresh
+        return (
+            dataclass_replace(fresh, zone=identity.zone)
+            if identity.node == fresh.id and identity.zone
+            else fresh
+        )
 
     async def _ask_sizes(self, address: str, timeout_s: float) -> SizesResponse | None:
         try:
@@ -215,8 +219,8 @@ def _held(seen: ClusterStatus) -> dict[NodeId, int]:
     return {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
 
 
-def _pace(told: MovingPace) -> MeasuredMoves:
-    return MeasuredMoves(told.bytes, told.copies, told.fill_s, told.epochs, told.epochs_s)
+def _pace(pace: MovingPace) -> MeasuredMoves:
+    return MeasuredMoves(pace.bytes, pace.copies, pace.fill_s, pace.epochs, pace.epochs_s)
 
 
 def _node(node: str) -> NodeId:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from ringmill.client.administration.keyspaces import KeyspaceInfo
 from ringmill.client.arguments import Durability
-from ringmill.client.backups.backup_calls import BackupCalls, DialBackup, asked_again
+from ringmill.client.backups.backup_calls import BackupCalls, DialBackup, ask_again
 from ringmill.client.backups.backup_manifest import BackupManifest
 from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.cluster.errors import (
@@ -313,12 +313,12 @@ class _Bringing:
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Again after what may pass: to bring something twice changes nothing."""
     try:
-        await asked_again(ask, _TRIES, _PASSING)
+        await ask_again(ask, _TRIES, _PASSING)
     except _PASSING as error:
-        raise _told(error) from error
+        raise _restore_error(error) from error
 
 
-def _told(error: RingmillError) -> RingmillError:
+def _restore_error(error: RingmillError) -> RingmillError:
     node = error.detail.get("node", "a node")
     return Unavailable(
         f"{node} does not take what is restored: {error.message}",

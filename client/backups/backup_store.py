@@ -72,7 +72,7 @@ class BackupStore:
         return BackupManifest.decode(path, data)
 
     async def check_free(self, name: str) -> None:
-        """Raises Conflict when there is a backup of this name, InvalidArgument for what is no name."""
+        """Raises Conflict when there is a backup of this name, InvalidArgument for what is not a name."""
         if await self.files.off_loop(self.files.exists, self._manifest_path(name)):
             raise Conflict(f"{self.place} has a backup {name!r} already", hint="choose another name")
 
@@ -181,7 +181,7 @@ class BackupStore:
         except FileNotFoundError:
             return []
         except NotADirectoryError:
-            raise InvalidArgument(f"{self.place} is no folder") from None
+            raise InvalidArgument(f"{self.place} is not a folder") from None
 
     def _create(self, path: str) -> AppendFile:
         if self.is_local:

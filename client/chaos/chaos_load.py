@@ -134,8 +134,8 @@ class ChaosLoad:
                 f"{objects.acknowledged:,} acknowledged writes, {objects.reads:,} reads, {objects.keys} keys",
                 tuple(objects.lost),
             ),
-            Judged("registers", _looked_at(registers), _told(register_breaches(registers))),
-            Judged("counters", _looked_at(counters), _told(merging_breaches(counters))),
+            Judged("registers", _looked_at(registers), _breach_lines(register_breaches(registers))),
+            Judged("counters", _looked_at(counters), _breach_lines(merging_breaches(counters))),
         ]
 
     def witness(self) -> Iterator[Mapping[str, Any]]:
@@ -201,7 +201,7 @@ def _looked_at(calls: list[RegisterCall] | list[MergingCall]) -> str:
     return f"{changes:,} acknowledged changes, {len(calls):,} calls, {len({call.key for call in calls})} keys"
 
 
-def _told(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
+def _breach_lines(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
     return tuple(f"{key!r}: {story}" for key, story in breaches)
 
 

@@ -130,7 +130,7 @@ class ChaosRun:
         """Nodes that have started a moment ago compare what they hold: the run waits for that."""
         if unrest := await _last_unrest(db, HEALTHY_S):
             raise Unavailable(
-                f"the cluster is no place to begin: {unrest}",
+                f"the cluster is not fit to begin a run: {unrest}",
                 hint="`ringmill cluster status --wait healthy` waits until it is healthy",
             )
 

@@ -109,19 +109,21 @@ def certificates(facts: MachineFacts) -> Finding:
 
 def disk(facts: MachineFacts) -> Finding:
     """The disk of the cluster's folder is not nearly full."""
-    told = f"the disk of {facts.folder} is {facts.disk_used:.0%} full"
+    sentence = f"the disk of {facts.folder} is {facts.disk_used:.0%} full"
     if facts.disk_used < FULL_WARNS:
-        return well("disk", told)
-    return Finding("disk", "wrong" if facts.disk_used >= FULL_WRONG else "warning", told, "free some space")
+        return well("disk", sentence)
+    return Finding(
+        "disk", "wrong" if facts.disk_used >= FULL_WRONG else "warning", sentence, "free some space"
+    )
 
 
 def file_limit(facts: MachineFacts) -> Finding:
     """A node can open enough files and connections."""
-    told = f"a process may open {facts.open_files:,} files"
+    sentence = f"a process may open {facts.open_files:,} files"
     if facts.open_files >= FEW_FILES:
-        return well("file limit", told)
+        return well("file limit", sentence)
     return warn(
-        "file limit", told, f"raise the hard limit to {FEW_FILES} or more: `ulimit -Hn`, LimitNOFILE="
+        "file limit", sentence, f"raise the hard limit to {FEW_FILES} or more: `ulimit -Hn`, LimitNOFILE="
     )
 
 

@@ -131,7 +131,7 @@ def _values_of(blocks: Iterator[list[list[Any]]], path: str) -> list[tuple[bytes
         return None if rows is None else [(key, value) for key, _, (value,) in rows]
     except (TaskFailed, TypeError, ValueError) as error:
         why = f": {error.message}" if isinstance(error, TaskFailed) else ""
-        raise InvalidArgument(f"{path} is no output of a job with KvOutput{why}") from error
+        raise InvalidArgument(f"{path} is not an output of a job with KvOutput{why}") from error
 
 
 def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
@@ -163,7 +163,7 @@ def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, 
                 yield record
             case _:
                 raise InvalidArgument(
-                    f"{shown(record, 100)} is no record of a keyspace",
+                    f"{shown(record, 100)} is not a record of a keyspace",
                     hint="(b'key', [b'value']): values newest first; or an int, or a set or dict of bytes",
                 )
 

@@ -48,7 +48,7 @@ class LocalLauncher:
         if why:
             raise PermissionDenied(f"{self._path} is not trusted: {why}")
         if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
-            raise self._unreadable("it is no list of nodes of this release")
+            raise self._unreadable("it is not a list of nodes of this release")
         return nodes
 
     async def start(self) -> LocalNode:

@@ -90,9 +90,11 @@ class SecretRotation:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.within_s
         while True:
-            told = await asyncio.gather(*(self._knows(at, secret) for at in self.members.values()))
+            answers = await asyncio.gather(*(self._knows(at, secret) for at in self.members.values()))
             found = [
-                reason for name, knows in zip(self.members, told, strict=True) if (reason := why(name, knows))
+                reason
+                for name, knows in zip(self.members, answers, strict=True)
+                if (reason := why(name, knows))
             ]
             if not found:
                 return

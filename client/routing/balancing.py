@@ -152,7 +152,7 @@ class LeastLatency:
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)
-        if not is_done:  # a fast refusal is no fast answer
+        if not is_done:  # a fast refusal is not a fast answer
             others = (
                 each
                 for name, each in self._answer_s.items()

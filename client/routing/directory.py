@@ -421,7 +421,7 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        """Ask each until it answers; less and less often an endpoint that is no member, as it may be gone."""
+        """Ask each until it answers; an endpoint that is not a member less and less often: it may be gone."""
         due: dict[str, tuple[float, float]] = {}  # of such endpoints: when, and the pause after that
         while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)

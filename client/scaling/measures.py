@@ -66,9 +66,9 @@ class ProcessorShare:
         pids = {node.id: node.pid for node in look.status.nodes}
         used = {pid: used_s(pid) for pid in pids.values() if pid}
         now = asyncio.get_running_loop().time()
-        told = {node: self._share(pid, used[pid], now) if pid else None for node, pid in pids.items()}
+        shares = {node: self._share(pid, used[pid], now) if pid else None for node, pid in pids.items()}
         self._before = {pid: (now, seconds) for pid, seconds in used.items()}
-        return told
+        return shares
 
     async def aclose(self) -> None:
         """As Measure: it holds nothing."""

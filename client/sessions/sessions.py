@@ -126,6 +126,6 @@ class AsyncSession(AsyncSessionKeyspace):
     def token(self) -> bytes:
         """What this session has seen until now: `db.session(token=…)` goes on with it, in any process.
 
-        At most about 256 KiB; it names the keys only by hashes, and is no secret.
+        At most about 256 KiB; it names the keys only by hashes, and is not secret.
         """
         return self._memory.encode()

@@ -72,13 +72,13 @@ class Polling:
         if self._tried:
             sometimes("a watch goes on at another node")
         directory.clear(address)
-        told = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
-        directory.hear_epoch(getattr(told, "epoch", 0), address)
+        found = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
+        directory.hear_epoch(getattr(found, "epoch", 0), address)
         self._tried.clear()
         return answer
 
-    async def insisted(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Again after what passes, until the patience is over."""
+    async def insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it, and again after errors that pass, until the patience is over."""
         while True:
             try:
                 done = await work()
@@ -90,8 +90,8 @@ class Polling:
                 self._failures, self._failing_since = 0, None
                 return done
 
-    async def attempted(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Once; None after what passes."""
+    async def attempt(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do it once; None after an error that passes."""
         try:
             return await work()
         except _PASSING:

@@ -164,13 +164,13 @@ def pack_document(document: Document) -> bytes:
 
 
 def unpack_document(data: bytes) -> Document:
-    """Raises InvalidArgument for bytes that are no document, ProtocolMismatch for a later version."""
+    """Raises InvalidArgument for bytes that are not a document, ProtocolMismatch for a later version."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"topology document of {len(data)} bytes, the limit is {MAX_DOCUMENT_BYTES}")
     try:
         fields = msgpack.unpackb(data, use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
+        raise InvalidArgument(f"{len(data)} bytes are not a topology document: {error}") from error
     if not isinstance(fields, tuple) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
     if fields[0] not in range(_FIRST_VERSION, FORMAT_VERSION + 1):

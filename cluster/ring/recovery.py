@@ -189,5 +189,5 @@ def _number_of(lost: Collection[NodeId]) -> int:
 
 def _nobodys_disk(topology: Topology, node: NodeId) -> DiskId:
     """An id that no disk has, and that everybody makes alike."""
-    told = f"{topology.cluster} {topology.epoch} {node}".encode()
-    return DiskId(GIVEN_UP + blake2b(told, digest_size=8).hexdigest())
+    named = f"{topology.cluster} {topology.epoch} {node}".encode()
+    return DiskId(GIVEN_UP + blake2b(named, digest_size=8).hexdigest())

@@ -146,7 +146,8 @@ class Topology:
             if member.id == node:
                 return member
         names = ", ".join(member.id for member in self.members)
-        raise InvalidArgument(f"{node[:80]!r} is no member of cluster {self.name}", hint=f"members: {names}")
+        why = f"{node[:80]!r} is not a member of cluster {self.name}"
+        raise InvalidArgument(why, hint=f"members: {names}")
 
     def has_member(self, node: NodeId) -> bool:
         return any(member.id == node for member in self.members)

@@ -122,7 +122,7 @@ class Member:
 
     @property
     def host(self) -> str:
-        """Of its address."""
+        """The host part of the address."""
         return self.address.rpartition(":")[0]
 
     @property
@@ -176,9 +176,9 @@ class Row:
     leaver: Owner | None = None
     wanted: tuple[Owner, ...] = ()
     nodes: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
-    """Of the owners and the joiner: all who take writes."""
+    """The nodes of the owners and of the joiner: all who take writes."""
     whole: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
-    """Of the owners: those who coordinate, and who are sources."""
+    """The nodes of the owners: those who coordinate, and who are sources."""
     readers: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
     """Whom reads ask: the joiner only once it is filled."""
     named: tuple[Owner, ...] = field(init=False, repr=False, compare=False)
@@ -226,7 +226,7 @@ class Row:
         return self.whole, tuple(seat.node for seat in self.following)
 
     def copy_epoch_of(self, node: NodeId) -> Epoch:
-        """Of a node's copy; NO_COPY when it has none."""
+        """The epoch of a node's copy; NO_COPY when it has none."""
         return self._copies.get(node, NO_COPY)
 
     @property
@@ -236,8 +236,10 @@ class Row:
 
     @property
     def majority(self) -> int:
-        """Of those who take writes, a majority in each set of owners: of the owners there are, which may be
-        fewer than the document's `n`, and in a joint one more."""
+        """How many of those who take writes are a majority in each set of owners.
+
+        It counts the owners there are: they may be fewer than the document's `n`, and in a joint one more.
+        """
         return self.writers_for(len(self.owners) // 2 + 1)
 
     def level(self, wanted: int) -> int:
@@ -287,7 +289,8 @@ def check_name(what: str, name: str) -> None:
     """Raise InvalidArgument unless `name` is 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit."""
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"{what} {name[:80]!r} is no name: need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
+            f"{what} {name[:80]!r} is not a valid name: "
+            "need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
         )
 
 

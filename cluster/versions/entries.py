@@ -31,10 +31,10 @@ def entry_bytes(name: bytes, data: bytes) -> bytes:
 
 
 def entry_name(entry: bytes) -> bytes:
-    """Of a map's entry.  Raises CorruptData."""
+    """The name of a map's entry.  Raises CorruptData."""
     end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
     if len(entry) < max(end, _LENGTH_BYTES + 1):
-        raise CorruptData(f"a value of {len(entry)} bytes is no entry of a map")
+        raise CorruptData(f"a value of {len(entry)} bytes is not an entry of a map")
     return entry[_LENGTH_BYTES:end]
 
 

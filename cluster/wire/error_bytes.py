@@ -52,7 +52,7 @@ def decode_error(packed: bytes) -> RingmillError:
     try:
         fields = msgpack.unpackb(packed)
     except (ValueError, msgpack.UnpackException) as cause:
-        raise ProtocolMismatch(f"an error of {len(packed)} bytes is no msgpack: {cause}") from cause
+        raise ProtocolMismatch(f"an error of {len(packed)} bytes is not msgpack: {cause}") from cause
     match fields:
         case [str(), str(), dict(), str(), str(), *_]:
             return from_wire(fields)

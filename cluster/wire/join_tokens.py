@@ -135,8 +135,8 @@ class JoinToken:
             raise Unavailable("who answered did not prove to be a member of the cluster of the join token")
         return _covered(covered, self._stream(nonce, salt)).decode()
 
-    def _proof(self, *told: Any) -> bytes:
-        return hmac.digest(self.key, _LABEL + msgpack.packb(told), _HASH)
+    def _proof(self, *parts: Any) -> bytes:
+        return hmac.digest(self.key, _LABEL + msgpack.packb(parts), _HASH)
 
     def _stream(self, nonce: bytes, salt: bytes) -> bytes:
         """A key for one answer, from which its pad is made."""

@@ -76,10 +76,10 @@ class Bringing:
                 f"{self._routes.node} does not own partition {partition}, or it moves",
                 hint="wait until `ringmill cluster moves` shows none",
             )
-        mark = self._watermarks.of(partition)
-        if mark.kept.attempt:
+        watermark = self._watermarks.of(partition)
+        if watermark.kept.attempt:
             raise Unavailable(f"a watermark of partition {partition} is being settled", hint="try again")
-        mark.voids("")
+        watermark.void("")
 
     async def _merge(self, route: Route, brought: StoredObject) -> None:
         place, objects = route.place, self._objects
@@ -111,4 +111,4 @@ def _object(encoded: bytes) -> StoredObject:
     try:
         return decode_object(encoded)
     except CorruptData as error:
-        raise InvalidArgument(f"what is no object: {error.message}") from error
+        raise InvalidArgument(f"not an object: {error.message}") from error

@@ -128,7 +128,7 @@ class Pins:
                 f"{self._node} keeps its tables for {MOST_PINS} backups already",
                 hint=f"wait for them; what a killed one has left ends after {UNUSED_S:g} s",
             )
-        topology, removals = self._topology.topology(), self.removals  # no await from here to the pin
+        topology, removals = self._topology.serving_topology(), self.removals  # no await from here to the pin
         is_owing = self.is_owing
         self._begun += 1
         name = f"{self._boot}.{self._begun}"
@@ -172,7 +172,7 @@ class Pins:
         """
         kept = self._found(name)
         if not any(meta.file_id == file_id for meta in kept.pin.tables.tables):
-            raise InvalidArgument(f"table {file_id} is none of pin {name[:80]}")
+            raise InvalidArgument(f"table {file_id} does not belong to pin {name[:80]}")
         kept.users += 1
         try:
             return await kept.pin.tables.read(file_id, PIECE_BYTES, offset)
@@ -193,7 +193,7 @@ class Pins:
 
         The cluster's own registers do not count.  Raises CorruptData, OSError.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         found = []
         for name in keyspaces:
             if not topology.has_keyspace(name):

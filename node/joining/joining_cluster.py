@@ -68,7 +68,7 @@ async def secret_by_token(
 async def _asked_in_turn(
     token: JoinToken, newcomer: Member, links: Mapping[str, SeedLink], entropy: Entropy
 ) -> str:
-    told: dict[str, str] = {}
+    logged: dict[str, str] = {}
     while True:
         refusals: list[RingmillError] = []
         for address, link in links.items():
@@ -77,8 +77,8 @@ async def _asked_in_turn(
             except RingmillError as error:
                 if isinstance(error, PermissionDenied | InvalidArgument):
                     refusals.append(error)
-                if told.get(address) != error.message:
-                    told[address] = error.message
+                if logged.get(address) != error.message:
+                    logged[address] = error.message
                     _log.info("seed %s has not let %s join: %s", address, newcomer.id, error.message)
                 continue
             _log.info("%s joined the cluster by %s", newcomer.id, address)

@@ -92,9 +92,9 @@ class Recovering:
         been answered, by voters that are lost (T3)."""
         left = [node for node in current.standing if node not in lost]
         others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
-        for told in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
+        for vote in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
             try:
-                accepted = Topology.decode(told.document)
+                accepted = Topology.decode(vote.document)
                 check_next(current, accepted)
                 check_recoverable(accepted, lost)
             except RingmillError as error:  # none, or one that is decided long since
@@ -134,8 +134,8 @@ class Recovering:
 
     async def _has_gone_over(self, node: NodeId, made: Topology) -> bool:
         try:
-            told = await self._pulled(node)
-            return bool(told) and Topology.decode(told).cluster == made.cluster
+            document = await self._pulled(node)
+            return bool(document) and Topology.decode(document).cluster == made.cluster
         except RingmillError:
             return False
 
@@ -149,8 +149,8 @@ class Recovering:
         A member that was given up before may be either: a process on its old disk is no member.
         """
         others = [node for node in topology.standing if node != self._node]
-        told = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
-        answering = {node for node, answers in zip(others, told, strict=True) if answers}
+        answered = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
+        answering = {node for node, answers in zip(others, answered, strict=True) if answers}
         if alive := sorted(answering & {*lost}):
             raise InvalidArgument(
                 f"{', '.join(alive)} answers: it is not lost",
@@ -177,12 +177,12 @@ class Recovering:
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
         try:
-            told = await self._pulled(node, timeout_s)
+            document = await self._pulled(node, timeout_s)
         except RingmillError as error:
             return error.was_told
         try:
-            if told:
-                await self._topology.be_given(told)
+            if document:
+                await self._topology.be_given(document)
         except InvalidArgument as error:
             if not is_lost:
                 raise Unavailable(

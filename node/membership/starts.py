@@ -39,7 +39,7 @@ from ringmill.cluster.membership.start_rules import (
 )
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ring.topology import Owner
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
@@ -134,8 +134,8 @@ class Starts:
         One alone may have forgotten: it was cut off when they started, or is on a new disk itself.
         """
         asked = self._others() if disks else []
-        told = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
-        return frozenset(self._former(disks)).union(*told) & {*disks}
+        remembered = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
+        return frozenset(self._former(disks)).union(*remembered) & {*disks}
 
     async def answers(self, seat: Owner) -> bool:
         """Whether the newest start of this disk that this node knows of answers it."""
@@ -258,28 +258,31 @@ class Starts:
 
     async def _answer_tell(self, incoming: Incoming) -> bytes:
         """Answer an announcement.  Raises Unavailable when this node cannot record it."""
-        told = Announcement.decode(incoming.body)
-        self._check_membership(told)
-        known = self._remembered.get(told.disk)
-        if known is not None and known.start != told.start and await self._is_alive(told.node, known.start):
+        announced = Announcement.decode(incoming.body)
+        self._check_membership(announced)
+        known = self._remembered.get(announced.disk)
+        is_other = known is not None and known.start != announced.start
+        if known is not None and is_other and await self._is_alive(announced.node, known.start):
             return StartAnswer(StartVerdict.RUNS_ALREADY, known.start).encode()
         async with self._writing:
             check_in_time(incoming, self._clock)
-            known = self._remembered.get(told.disk)
-            verdict = judge(known, told)
+            known = self._remembered.get(announced.disk)
+            verdict = judge(known, announced)
             if verdict is not StartVerdict.NOTED:
                 assert known is not None
                 _log.warning(
-                    "start %d of %s on an old copy of its data is refused", told.start.number, told.node
+                    "start %d of %s on an old copy of its data is refused",
+                    announced.start.number,
+                    announced.node,
                 )
                 return StartAnswer(verdict, known.start).encode()
-            news = noted(known, told)
-            if known is None or known.start != told.start:
-                await self._remember({**self._remembered, told.disk: news})
+            news = noted(known, announced)
+            if known is None or known.start != announced.start:
+                await self._remember({**self._remembered, announced.disk: news})
             elif news != known:
-                self._remembered[told.disk] = news
+                self._remembered[announced.disk] = news
                 self._has_news.set()
-        return StartAnswer(StartVerdict.NOTED, told.start).encode()
+        return StartAnswer(StartVerdict.NOTED, announced.start).encode()
 
     async def _keep_marks(self) -> None:
         """Write new log marks to the disk, those of all members together and not too often."""
@@ -317,14 +320,16 @@ class Starts:
         named = {member.disk for member in topology.members}
         return {disk for disk in disks if disk not in named}
 
-    def _check_membership(self, told: Announcement) -> None:
+    def _check_membership(self, announced: Announcement) -> None:
         topology = self._topology.current
         if topology is None or self._topology.is_displaced:
             raise Unavailable(
-                f"{self._announcement.node} is no member of a cluster, so it remembers no starts"
+                f"{self._announcement.node} is not a member of a cluster, so it remembers no starts"
             )
-        if not topology.has_seat(Owner(told.node, told.disk)):
-            raise Unavailable(f"{told.node} with disk {told.disk} is no member of cluster {topology.name}")
+        if not topology.has_seat(Owner(announced.node, announced.disk)):
+            raise Unavailable(
+                f"{announced.node} with disk {announced.disk} is not a member of cluster {topology.name}"
+            )
 
     async def _is_alive(self, node: NodeId, start: Start) -> bool:
         """Whether this very start still answers at the node's address."""
@@ -366,12 +371,12 @@ def _packed(disks: Collection[DiskId]) -> bytes:
     return packed
 
 
-def _disks(told: bytes) -> list[DiskId]:
+def _disks(packed: bytes) -> list[DiskId]:
     """Raises ProtocolMismatch."""
     try:
-        disks = msgpack.unpackb(told)
+        disks = msgpack.unpackb(packed)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"{len(told)} bytes name no disks: {error}") from error
+        raise ProtocolMismatch(f"{len(packed)} bytes name no disks: {error}") from error
     if (
         not isinstance(disks, list)
         or len(disks) > _MOST_DISKS

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import replace
 from typing import Final, Protocol
 
-from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
@@ -106,7 +106,7 @@ class Healing:
 
     @property
     def unfilled(self) -> int:
-        """Of how many partitions something is still to be filled from other owners.
+        """How many partitions still need something from other owners.
 
         A node that does not serve tells it, too: where most are lost, operators go by it (rule T9)."""
         marks, layout = self._engine.corrupt_ranges(), self._layout_by_document()
@@ -224,7 +224,7 @@ class Healing:
                 self._tell_of_former(part)
 
     def _tell_of_former(self, part: Part) -> None:
-        """Of what is given up of former copies that are still stored, as far as these are counted."""
+        """Log what is given up of former copies that are still stored, as far as these are counted."""
         for copy in self._objects.copies():
             prefix = copy_prefix(copy)
             if part.start < prefix_end(prefix) and (part.end is None or prefix < part.end):
@@ -295,7 +295,7 @@ class Healing:
                     raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
                 pages[node] = page
             except RingmillError as error:
-                failures[node] = str(error) or type(error).__name__
+                failures[node] = reason_of(error)
                 if isinstance(error, Unavailable | DeadlineExceeded):
                     self._silent.add(node)
 

@@ -153,14 +153,14 @@ class HintStore:
         waiting = (key for key in self._by_target.get(target, {}) if key.partition in former)
         return list(islice(waiting, limit))
 
-    def vouch(self, partition: PartitionId, mark: HybridTime) -> None:
+    def vouch(self, partition: PartitionId, watermark: HybridTime) -> None:
         """Somebody is told that no hint of the partition waits here, as a watermark is to be proven.
 
-        From now on an object with nothing newer than `mark` cannot count here (rule P2): its coordinator
+        From now on an object with nothing newer than `watermark` cannot count here (rule P2): its coordinator
         sent it before that, and holds it, or its delete.  A start forgets this; what was sent before it has
         passed its deadline by then (rule D2), as a watermark is farther back than a request waits.
         """
-        self._vouched[partition] = HybridTime(max(mark, self._vouched.get(partition, ZERO)))
+        self._vouched[partition] = HybridTime(max(watermark, self._vouched.get(partition, ZERO)))
 
     async def wait_synced(self) -> None:
         """Return once all that was kept or struck off until now is on the disk.

@@ -35,7 +35,7 @@ from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.comparing.stored_count import StoredCount
-from ringmill.node.replica.object_batch import Admission, Applied, Kept, ObjectBatch, decoded
+from ringmill.node.replica.object_batch import Admit, Applied, Growth, ObjectBatch, TouchedValue, decoded
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
@@ -73,7 +73,7 @@ class Intent(NamedTuple):
     is_retry: bool = False
     needed: Needed | None = None  # what its session has seen, or a context that may be cut (rule V12)
     update: Update | None = None
-    kept: Kept | None = None  # of a touch, which finds its value
+    touched_value: TouchedValue | None = None  # set for a touch, which keeps the present value
 
 
 class NotCaughtUp(Exception):
@@ -118,8 +118,8 @@ class ObjectStore(StoredCount):
         self.waiters = Waiters()
         self.feed = feed
 
-    def proven(self, place: Place) -> HybridTime:
-        """At or below this what was deleted may have been forgotten here."""
+    def watermark_of(self, place: Place) -> HybridTime:
+        """At or below this time, what was deleted may have been forgotten here."""
         return self._watermarks.proven(place.copy.partition)
 
     async def read(self, place: Place) -> StoredObject:
@@ -256,7 +256,7 @@ class ObjectStore(StoredCount):
         if not batch.changes:
             return None
         commit = self._engine.apply(batch.for_engine())
-        batch.committed(commit)
+        batch.note_commit(commit)
         self._commits.append((commit, list(batch.changes)))
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
@@ -310,7 +310,7 @@ class ObjectStore(StoredCount):
         """
         self.sums.forget(start)
         self.heals += 1
-        self._watermarks.voids_all([parse_copy(start).partition])
+        self._watermarks.void_all([parse_copy(start).partition])
         with self.written.noted() as touched:
             survivors, stale = await self._survivors(start, end, found, knows_deletes=knows_deletes)
             for number, (key, copies) in enumerate(found.items(), 1):
@@ -370,7 +370,7 @@ class ObjectStore(StoredCount):
         batch.store(key, present, survivor, merge(present, incoming))
         self.commit(batch)
 
-    def write_into(self, batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
+    def write_into(self, batch: ObjectBatch, place: Place, intent: Intent, admit: Admit) -> Written:
         """As `write`, as part of a batch.  Raises NotCached when the disk is needed, too."""
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
@@ -387,7 +387,7 @@ class ObjectStore(StoredCount):
             return Written(batch.unchanged(pending), known, is_repeat=True)
         return self._write(batch, place, key, pending.stored, pending.encoded, intent, admit)
 
-    async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
+    async def write(self, place: Place, intent: Intent, admit: Admit) -> Written:
         """Coordinate a client's write: it gets a new dot and stamp and replaces what its context covers (V1).
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
@@ -414,7 +414,7 @@ class ObjectStore(StoredCount):
         present: StoredObject,
         encoded: bytes | None,
         intent: Intent,
-        admit: Admission,
+        admit: Admit,
     ) -> Written:
         known = present.find(intent.operation)
         if known is not None:
@@ -439,8 +439,8 @@ class ObjectStore(StoredCount):
             return Written(applied, written, is_repeat=False)
         context = _known(present, intent)
         self._actors.admit(place.copy, present.context, context.vector)
-        if intent.kept is not None:
-            intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
+        if intent.touched_value is not None:
+            intent = intent._replace(value=intent.touched_value(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)
         stored = supersede(present, context.vector, sibling)
         if context.time > sibling.time:  # what it replaces may be forgotten only behind that (rule P1)
@@ -456,13 +456,13 @@ class ObjectStore(StoredCount):
         present: LoneValue | None,
         encoded: bytes | None,
         intent: Intent,
-        admit: Admission,
+        admit: Admit,
     ) -> Written:
         """As `_write`, in the usual case: a value without a context in the place of one value, or of none."""
         sibling = self._sibling(place, intent, ZERO if present is None else present.time)
         changed = overwritten(present, sibling)
         told = encode_object(changed)
-        admit(encoded is not None, 1, 0, len(told))
+        admit(Growth(int(encoded is not None), 1, 0, len(told)))
         applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 

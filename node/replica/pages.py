@@ -15,7 +15,7 @@ import msgpack
 
 from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
-from ringmill.cluster.os_errors import Meaning, meaning_of, told
+from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.node.replica.object_store import ObjectStore
@@ -156,7 +156,7 @@ class PageServing:
         except OSError as error:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
-            raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
+            raise kind(f"partition {request.partition} cannot be read: {error_text(error)}") from error
         await self._objects.wait_synced(is_urgent=incoming.priority < Priority.REPAIR)
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return page

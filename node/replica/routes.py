@@ -85,7 +85,7 @@ class Routes:
 
     def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
         """The same by what this node knows; None when it has to catch up first."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         if epoch > topology.epoch or not topology.has_keyspace(keyspace or "default"):
             return None
         return self._route(topology, _objects(topology, keyspace), key, epoch)
@@ -99,13 +99,13 @@ class Routes:
 
     def by_id_now(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route | None:
         """The same by what this node knows; None when it has to catch up first."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
     def of_message(self, keyspace: KeyspaceId, epoch: Epoch) -> Callable[[bytes], Route] | None:
         """The same for a message about many keys of a keyspace: what finds the route of each, until the next
         await.  Raises InvalidArgument for an unknown keyspace; the finder WrongEpoch."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         if epoch > topology.epoch:
             return None
         named = topology.keyspace(keyspace)
@@ -135,11 +135,11 @@ class Routes:
 
     def fallbacks(self, route: Route) -> tuple[NodeId, ...]:
         """Who may stand in for owners of a key, in the order of the ring; nobody in a strict keyspace."""
-        return self._view.topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
+        return self._view.serving_topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
 
     def stays(self, node: NodeId) -> bool:
         """Whether a member is neither on its way in, which may be given up, nor on its way out."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         return topology.has_member(node) and topology.member(node).state == "up"
 
     async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
@@ -167,7 +167,7 @@ class Routes:
 
     def check_partitions(self, partitions: Iterable[PartitionId]) -> None:
         """Raise InvalidArgument for one that the topology does not have, Unavailable when there is none."""
-        document = self._view.current or self._view.topology()
+        document = self._view.current or self._view.serving_topology()
         for partition in partitions:
             document.row(partition)
 
@@ -182,7 +182,7 @@ class Routes:
         """The row of a peer's message about a whole partition.  Raises as `by_id`."""
         row = await self.row_at(partition, epoch, sender=sender)
         if self.node not in row.nodes:
-            raise _not_an_owner(self.node, partition, self._view.topology().epoch)
+            raise _not_an_owner(self.node, partition, self._view.serving_topology().epoch)
         return row
 
     async def row_at(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
@@ -192,7 +192,7 @@ class Routes:
 
     def is_sloppy_after(self, epoch: Epoch) -> bool:
         """Whether this node knows of a newer document than that of `epoch`, with a sloppy keyspace."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         return topology.epoch > epoch and any(each.is_sloppy for each in topology.keyspaces)
 
     async def _holding(self, keyspace: str, epoch: Epoch, within_s: float) -> Topology:
@@ -212,11 +212,11 @@ class Routes:
             ) from error
 
     async def _at(self, epoch: Epoch, ask: NodeId | None) -> Topology:
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         if epoch <= topology.epoch:
             return topology
         await self._view.know(epoch, ask=ask)
-        return self._view.topology()
+        return self._view.serving_topology()
 
     def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:
         return self._checked(self._route(topology, topology.keyspace(keyspace), key, epoch))

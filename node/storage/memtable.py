@@ -54,8 +54,7 @@ class Memtable:
     async def sort(self, run_keys: int) -> None:
         """Make `slices` cover all present keys; after each `run_keys` of them other tasks have their turn.
 
-        Who comes during a pause sorts on from there, and so does who comes after one that was cancelled
-        (rule E13).
+        A caller that comes during a pause, or after a cancelled sort, continues where it stopped (rule E13).
         """
         values = self.values
         goal = len(values)

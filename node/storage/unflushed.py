@@ -24,7 +24,7 @@ class SealedMemtable:
 
     @property
     def last_sequence(self) -> int:
-        """Of the memtable, once its last log is closed."""
+        """The sequence of the memtable's last batch, once its last log is closed."""
         return self.last_log.written_sequence
 
     async def closed_logs(self) -> tuple[int, ...]:

@@ -90,7 +90,7 @@ async def _has_written(node: NodeProcess, ground: Ground) -> bool:
         await asyncio.sleep(_LOOK_EVERY_S)
         if node.node is None or not node.node.membership.topology.serving:
             continue
-        if node.node.membership.topology.topology().epoch > 1:
+        if node.node.membership.topology.serving_topology().epoch > 1:
             return False  # what a start has missed meanwhile it writes at once, and that may be as much
         mark = LogMark(*node.node.replica.engine.synced_log)
         begun = begun or mark

@@ -20,7 +20,7 @@ from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.leaving import leave_service
-from ringmill.node.replica.object_batch import Admission, ObjectBatch
+from ringmill.node.replica.object_batch import Admit, ObjectBatch
 from ringmill.node.replica.object_store import Intent, Written
 from ringmill.node.replica.stored_key import Place, parse_object_key
 from ringmill.node.service_tables import service_tables
@@ -330,15 +330,17 @@ class NodeProcess:
             if not written.is_repeat:
                 at, dot = self._world.loop.time(), str(written.sibling.dot)
                 self._world.coordinated.append(
-                    Coordinated(at, self.name, key, written.sibling.value, dot, intent.kept is not None)
+                    Coordinated(
+                        at, self.name, key, written.sibling.value, dot, intent.touched_value is not None
+                    )
                 )
 
-        async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
+        async def noted(place: Place, intent: Intent, admit: Admit) -> Written:
             written = await write(place, intent, admit)  # nothing is awaited between the log and here
             note(place.key, intent, written)
             return written
 
-        def gathered(batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
+        def gathered(batch: ObjectBatch, place: Place, intent: Intent, admit: Admit) -> Written:
             written = write_into(batch, place, intent, admit)
             waiting.append((place.key, intent, written))
             return written

@@ -141,7 +141,7 @@ def test_a_thousand_keys_take_less_than_a_hundred_kilobytes() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 5, 20, -1])
-def test_what_is_no_token_is_refused(cut: int) -> None:
+def test_what_is_not_a_token_is_refused(cut: int) -> None:
     memory = SessionMemory(CLUSTER)
     read(memory, b"k", n1=1)
     whole = memory.encode()

@@ -51,7 +51,9 @@ async def write_on_full_disks(world: World) -> None:
     requests = (await node.up()).requests
     for number in range(40):
         try:
-            await node.inside(requests.put(WriteRequest("", b"key %d" % number, bytes(1000), WriteOptions())))
+            await node.inside(
+                requests.write(WriteRequest("", b"key %d" % number, bytes(1000), WriteOptions()))
+            )
         except RingmillError:
             return
     pytest.fail("40 writes found room on disks that are full")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.forward import Forwarder

@@ -24,12 +24,12 @@ from ringmill.client.bench.load import Load
 from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_keys
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS, Workload
-from ringmill.client.cli.bench.bench_report import Outcome, report
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.progress_bar import Bar
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.bench.bench_report import BenchOutcome, report
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import endpoints_of, open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.progress_bar import Bar
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
@@ -174,11 +174,11 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outcome:
+def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> BenchOutcome:
     """Write the keys, run the load, delete the keys."""
     pids = _pids(settings)
 
-    async def visit() -> Outcome:
+    async def visit() -> BenchOutcome:
         async with open_client(settings, session=True) as db:
             space: AsyncKeyspace = db if asked.keyspace == "default" else db.keyspace(asked.keyspace)
             store = KeyspaceStore(space, w=asked.w, r=asked.r, durability=asked.durability)
@@ -195,7 +195,7 @@ def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outc
                 with _bar("deleting", "keys", keys.count) as show:
                     cleaned = await delete_keys(store, keys, show)
             topology = db.topology
-            return Outcome(measured, cleaned, len(topology.members), topology.n, len(pids))
+            return BenchOutcome(measured, cleaned, len(topology.members), topology.n, len(pids))
 
     return uvloop.run(visit())
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from ringmill.client.bench.load import Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
-__all__ = ["Outcome", "caveats", "report"]
+__all__ = ["BenchOutcome", "caveats", "report"]
 
 SHORT_S = 10.0
 FEW = 100  # operations above a percentile, below which it is chance
@@ -21,7 +21,7 @@ BUSY_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BenchOutcome:
     """The result of a benchmark.  `local_nodes` is the number of node processes found on this machine."""
 
     measured: Measured
@@ -36,20 +36,22 @@ class Outcome:
         return 0 < self.local_nodes == self.nodes
 
 
-def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> None:
+def report(
+    settings: Settings, plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> None:
     """Print the report."""
-    told = list(caveats(plan, outcome, levels))
+    notes = list(caveats(plan, outcome, levels))
     if settings.output == "json":
-        output.show(settings, _document(plan, outcome, levels, told), (), ())
+        output.show(settings, _document(plan, outcome, levels, notes), (), ())
         return
     output.fields(settings, {}, list(_facts(plan, outcome, levels)))
     rows = [_row(verb, histogram) for verb, histogram in _histograms(outcome.measured).items()]
     output.show(settings, {}, ("LATENCY ms", *PERCENTILES, "max", "count"), rows)
-    for text in told:
+    for text in notes:
         output.note(f"note: {text}")
 
 
-def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[str]:
+def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]) -> Iterator[str]:
     """What limits the meaning of the figures."""
     measured, load = outcome.measured, plan.load
     if outcome.is_local:
@@ -82,7 +84,7 @@ def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None])
 
 
 def _document(
-    plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None], told: list[str]
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None], notes: list[str]
 ) -> dict[str, Any]:
     measured, load = outcome.measured, plan.load
     return {
@@ -115,11 +117,13 @@ def _document(
             "nodes": round(measured.nodes_us, 1) if outcome.is_local else None,
         },
         "cleaned": {"deleted": outcome.cleaned.deleted, "errors": dict(outcome.cleaned.errors)},
-        "notes": told,
+        "notes": notes,
     }
 
 
-def _facts(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def _facts(
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> Iterator[tuple[str, str]]:
     measured, load = outcome.measured, plan.load
     mix = ", ".join(f"{share:.0%} {verb}" for verb, share in plan.workload.mix.items())
     yield "workload", f"{plan.workload.name}: {mix}"
@@ -149,8 +153,8 @@ def _histograms(measured: Measured) -> dict[str, Histogram]:
 
 
 def _row(verb: str, histogram: Histogram) -> tuple[object, ...]:
-    told = histogram.percentiles_ms().values()
-    return (verb, *(_digits(one) for one in told), _digits(histogram.max_ns / 1e6), histogram.count)
+    percentiles = histogram.percentiles_ms().values()
+    return (verb, *(_digits(one) for one in percentiles), _digits(histogram.max_ns / 1e6), histogram.count)
 
 
 def _digits(value_ms: float) -> float:

@@ -13,10 +13,10 @@ import click
 
 from ringmill.client.cli.cluster.autoscale_view import ScalingLines
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.amounts import amount_of
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.amounts import amount_of
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_launcher import LocalLauncher
 from ringmill.client.local.local_state import read_token
@@ -92,13 +92,15 @@ def autoscale(
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             file = held.enter_context(os.fdopen(open_private(log_path, flags), "a", encoding="utf-8"))
         lines = ScalingLines(settings, file, is_dry=is_dry)
-        is_interrupted = asyncio.run(_ran(settings, launcher, target, rules, lines, (every_s, for_s)))
+        is_interrupted = asyncio.run(
+            _run_until_end(settings, launcher, target, rules, lines, (every_s, for_s))
+        )
     if is_interrupted:
         raise KeyboardInterrupt
     return ExitCode.DONE
 
 
-async def _ran(
+async def _run_until_end(
     settings: Settings,
     launcher: LocalLauncher,
     target: tuple[str, float],

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import cluster_token, tls_of_settings
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import cluster_token, tls_of_settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import DEFAULT_REPLICAS
 from ringmill.cluster.errors import InvalidArgument

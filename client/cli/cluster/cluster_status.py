@@ -13,10 +13,10 @@ import click
 from ringmill.client.cli.cluster.hot_table import show_hot
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
-from ringmill.client.cli.frame import failure_text, output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import failure_text, output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
@@ -78,7 +78,7 @@ def list_clusters(settings: Settings) -> ExitCode:
         try:
             one = load_cluster(os.path.join(settings.home_folder, name))
         except (RingmillError, OSError) as error:
-            damaged.append(failure_text.as_told(error))
+            damaged.append(failure_text.shown_error(error))
             document.append({"cluster": name, "error": str(damaged[-1])})
             continue
         if one:
@@ -155,13 +155,13 @@ class _Progress:
     def __init__(self, timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
         self._next = 0.0
-        self._told = ""
+        self._noted = ""
 
     def __call__(self, amiss: str) -> None:
         now = time.monotonic()
-        if amiss == self._told and now < self._next:
+        if amiss == self._noted and now < self._next:
             return
-        self._told, self._next = amiss, now + TELL_EVERY_S
+        self._noted, self._next = amiss, now + TELL_EVERY_S
         output.note(f"waiting, {output.span(self._until - now)} left: {amiss}")
 
 

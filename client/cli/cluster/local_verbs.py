@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["pass_local"]

@@ -14,10 +14,10 @@ import tempfile
 
 import click
 
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.demo.demo_story import Story
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, load_cluster, read_token
 from ringmill.client.local.log_files import tail

@@ -32,7 +32,7 @@ def checked_jobs_folder(folder: str | None) -> str:
         return ""
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidArgument(
-            f"--jobs-folder {folder[:200]!r} is no folder that this user can write",
+            f"--jobs-folder {folder[:200]!r} is not a folder that this user can write",
             hint="make a folder that all nodes see at the same path",
         )
     if any(is_within(each, os.path.realpath(folder)) for each in software_folders()):

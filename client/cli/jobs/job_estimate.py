@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 import click
 
-from ringmill.client.cli.frame import output as forms
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output as forms
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job
 from ringmill.client.jobs.job_modules import load_job_module

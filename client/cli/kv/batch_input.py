@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
 from ringmill.client.arguments import checked_key, checked_value
-from ringmill.client.cli.frame.failure_text import FileFailed
+from ringmill.client.cli.console.failure_text import FileFailed
 from ringmill.client.cli.kv.fields import bytes_of
 from ringmill.client.cli.kv.kv_arguments import key_of
 from ringmill.cluster.errors import InvalidArgument
@@ -80,27 +80,29 @@ async def read_aside(batches: Iterator[T]) -> AsyncIterator[T]:
     """
     loop = asyncio.get_running_loop()
     while True:
-        told: asyncio.Future[T | None] = loop.create_future()
+        outcome: asyncio.Future[T | None] = loop.create_future()
 
-        def settle(found: T | None, failure: Exception | None, told: asyncio.Future[T | None] = told) -> None:
-            if told.done():  # cancelled
+        def resolve(
+            found: T | None, failure: Exception | None, outcome: asyncio.Future[T | None] = outcome
+        ) -> None:
+            if outcome.done():  # cancelled
                 return
             if failure is not None:
-                told.set_exception(failure)
+                outcome.set_exception(failure)
             else:
-                told.set_result(found)
+                outcome.set_result(found)
 
-        def read(settle: Callable[[T | None, Exception | None], None] = settle) -> None:
+        def read(resolve: Callable[[T | None, Exception | None], None] = resolve) -> None:
             found, failure = None, None
             try:
                 found = next(batches, None)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                 failure = error
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, found, failure)
+                loop.call_soon_threadsafe(resolve, found, failure)
 
         threading.Thread(target=read, name="stdin", daemon=True).start()
-        batch = await told
+        batch = await outcome
         if batch is None:
             return
         yield batch

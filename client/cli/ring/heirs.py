@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.newcomers import next_node

@@ -191,8 +191,8 @@ def _names(accepted: str, media_type: str) -> bool:
     return any(name == media_type and weight > 0 for name, weight in ranges)
 
 
-def _media_range(told: str) -> tuple[str, float]:
-    name, *parameters = (each.strip().lower() for each in told.split(";"))
+def _media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (each.strip().lower() for each in text.split(";"))
     for each in parameters:
         if each.startswith("q="):
             try:

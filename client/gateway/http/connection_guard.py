@@ -181,9 +181,9 @@ class _GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP, or too long."""
-        told = (message or "").partition("\n")[0][:200] or "not HTTP"
-        refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", told)
+        """What is not HTTP, or too long."""
+        text = (message or "").partition("\n")[0][:200] or "not HTTP"
+        refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", text)
         answer = problem_answer(refusal, "")
         answer.force_close()
         return answer
@@ -234,9 +234,9 @@ class _GuardedConnection(web.RequestHandler):
             self._line.abort()  # else what is buffered would wait for the caller
 
 
-def _last_answer(status: int, code: str, told: str) -> bytes:
+def _last_answer(status: int, code: str, text: str) -> bytes:
     """Told before there is a request, so that there is no id of one."""
-    body = json.dumps(problem_document(HttpRefusal(status, code, told))) + "\n"
+    body = json.dumps(problem_document(HttpRefusal(status, code, text))) + "\n"
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
     return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 

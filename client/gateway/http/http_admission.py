@@ -134,5 +134,5 @@ class Slot:
 
 
 def _busy(why: str) -> HttpRefusal:
-    told = f"this gateway {why}, and takes no more"
-    return HttpRefusal(503, "BUSY", told, headers={"Retry-After": "1"})
+    text = f"this gateway {why}, and takes no more"
+    return HttpRefusal(503, "BUSY", text, headers={"Retry-After": "1"})

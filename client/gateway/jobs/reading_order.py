@@ -72,8 +72,8 @@ def answer_of_job(bundle: bytes, module: str, spec: bytes) -> bytes:
 
 def answer_of_error(message: str, hint: str) -> bytes:
     """Why the job cannot be submitted."""
-    told = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
-    data: bytes = msgpack.packb(told, unicode_errors="replace")
+    record = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
+    data: bytes = msgpack.packb(record, unicode_errors="replace")
     return data
 
 

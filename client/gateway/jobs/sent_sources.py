@@ -67,7 +67,7 @@ def _unpacked(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                 with archive.open(entry) as packed:  # what its head says of its size need not be so
                     yield entry.filename, packed.read(MOST_SOURCE_BYTES + 1)
     except UNREADABLE_ZIP as error:
-        raise InvalidArgument(f"{name[:100]!r} is no zip file that can be read: {error}") from error
+        raise InvalidArgument(f"{name[:100]!r} is not a zip file that can be read: {error}") from error
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -48,7 +48,7 @@ class ShownParts:
         """In the order of the output.
 
         Raises NotFound for a job that has not succeeded, or whose folder this machine does not see, or has
-        the output of another job by now; InvalidArgument when its output is no folder; CorruptData for a
+        the output of another job by now; InvalidArgument when its output is not a folder; CorruptData for a
         manifest that is none.
         """
         folder = _folder_of(state)
@@ -99,7 +99,7 @@ class ShownParts:
             rows = json.loads(data)["parts"]
             return [_part_of(row) for row in rows]
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise CorruptData(f"{folder}/{_MANIFEST} is no manifest") from error
+            raise CorruptData(f"{folder}/{_MANIFEST} is not a manifest") from error
 
 
 def _part_of(row: Any) -> ShownPart:

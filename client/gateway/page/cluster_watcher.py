@@ -132,7 +132,7 @@ class ClusterWatcher:
         return known
 
     def _told_events(self) -> list[dict[str, Any]]:
-        return [asdict(event) for event in self._timeline.told()]
+        return [asdict(event) for event in self._timeline.events()]
 
     async def _look_on(self) -> None:
         loop, looks = asyncio.get_running_loop(), 0
@@ -153,13 +153,13 @@ class ClusterWatcher:
 
     async def _look(self, *, is_hot: bool) -> None:
         db = self._client
-        told = await asyncio.gather(
+        answers = await asyncio.gather(
             _outcome(db.status(timeout=ASK_S)),
             _outcome(db.metrics(timeout=ASK_S)),
             _outcome(db.members.moves(timeout=ASK_S)),
             _outcome(db.jobs.list()),
         )
-        seen, metrics, moves, jobs = told
+        seen, metrics, moves, jobs = answers
         if isinstance(seen, RingmillError):
             raise seen
         at_s = self._now_s()

@@ -39,7 +39,7 @@ class Timeline:
         self._states: dict[str, str] = {}  # of the nodes, when somebody looked last
         self._is_moving = False
 
-    def told(self) -> list[Event]:
+    def events(self) -> list[Event]:
         """The newest changes, oldest first; before them the state that each node had then."""
         return [*self._before.values(), *self._events]
 
@@ -73,7 +73,7 @@ class Timeline:
                 yield "state", node.id, node.state, f"{node.id} is {node.state}"
             yield from _of_node(known.get(node.id), node)
         for gone in sorted(self._states.keys() - {node.id for node in seen.nodes}):
-            yield "state", gone, "gone", f"{gone} is no member any more"
+            yield "state", gone, "gone", f"{gone} is not a member any more"
         if before is None:
             return
         if before.health != seen.health:

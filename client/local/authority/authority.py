@@ -310,7 +310,7 @@ def _host(address: str) -> str:
     except ValueError:
         is_host = _HOST.fullmatch(host) is not None and not re.fullmatch(r"[\d.]+", host)
     if not is_host or not 0 < int(port) < 65_536:
-        raise InvalidArgument(f"--address {address[:80]!r} is no host, host:port or IP address")
+        raise InvalidArgument(f"--address {address[:80]!r} is not a host, host:port or IP address")
     return host
 
 

@@ -75,7 +75,7 @@ class _Call:
     def is_over(self) -> bool:
         return self._ended is None
 
-    def end(self, told: bytes | RingmillError) -> None:
+    def end(self, outcome: bytes | RingmillError) -> None:
         """Tell how it ended, the first time only."""
         ended = self._ended
         if ended is not None:
@@ -83,7 +83,7 @@ class _Call:
             self.body = b""
             if self._bucket is not None:
                 self._bucket.take_out(self)
-            call_guarded(ended, told)
+            call_guarded(ended, outcome)
 
     def forget(self) -> None:
         """Nobody waits any more."""
@@ -93,7 +93,7 @@ class _Call:
             self._bucket.take_out(self)
 
     def abandon(self) -> None:
-        """The same, for a call that may have been sent."""
+        """Forget a call that may have been sent: nobody waits for its answer any more."""
         self.forget()
         self._link.drop(self)
 
@@ -162,7 +162,7 @@ class FrameLink:
     def send(
         self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended
     ) -> Callable[[], None]:
-        """The same without waiting: `ended` is told what `call` returns or raises.
+        """Send one call without waiting: `ended` is told what `call` would return or raise.
 
         Calling what is returned says that nobody waits any more.
         """
@@ -356,15 +356,15 @@ def nothing() -> None:
     """To abandon what was never begun."""
 
 
-def _tell(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
+def _tell(waiting: asyncio.Future[bytes], outcome: bytes | RingmillError) -> None:
     if waiting.done():
         return
-    if isinstance(told, RingmillError):
-        waiting.set_exception(told)
+    if isinstance(outcome, RingmillError):
+        waiting.set_exception(outcome)
     else:
-        waiting.set_result(told)
+        waiting.set_result(outcome)
 
 
 def _again(error: RingmillError, outcome: str) -> RingmillError:
-    """The same error for one more call: an exception object belongs to one traceback."""
+    """A copy of the error for one more call: an exception object belongs to one traceback."""
     return type(error)(error.message, detail=error.detail, hint=error.hint, outcome=outcome)

@@ -59,7 +59,7 @@ class Explainer:
             epoch=route.epoch,
             row_epoch=route.row.row_epoch,
             r=level,
-            fallbacks=self._topology.topology().fallbacks(route.partition),
+            fallbacks=self._topology.serving_topology().fallbacks(route.partition),
         )
         trace = ReadTrace(self._clock)
         try:
@@ -110,13 +110,13 @@ class Explainer:
         return explained
 
 
-def _fill(explained: ExplainedOwner, told: OwnerTrace) -> None:
-    explained.asked, explained.silent, explained.error = True, told.was_silent, told.error
-    explained.asked_us = _us(told.asked_s)
-    if told.told_s is not None:
-        explained.took_us = _us(told.told_s - told.asked_s)
-    if told.encoded is not None:
-        explained.answered, explained.bytes = True, len(told.encoded)
+def _fill(explained: ExplainedOwner, asked: OwnerTrace) -> None:
+    explained.asked, explained.silent, explained.error = True, asked.was_silent, asked.error
+    explained.asked_us = _us(asked.asked_s)
+    if asked.answered_s is not None:
+        explained.took_us = _us(asked.answered_s - asked.asked_s)
+    if asked.encoded is not None:
+        explained.answered, explained.bytes = True, len(asked.encoded)
 
 
 def _us(seconds: float) -> int:

@@ -58,7 +58,7 @@ class JobSnapshots:
         try:
             up = self._up()
             told = dict(zip(up, await gather_all(self._held_by(node, body) for node in up), strict=True))
-            self._check_enough(self._topology.topology(), keyspace, told)
+            self._check_enough(self._topology.serving_topology(), keyspace, told)
         except BaseException:
             await self.release(name)
             raise

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import is_own, with_remains
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
@@ -101,7 +101,7 @@ class RegisterCoordinator:
             register, _ = await attempt.go_on()
         return self._result(attempt.route, register)
 
-    async def settle(self, request: RegisterRead) -> None:
+    async def finish(self, request: RegisterRead) -> None:
         """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
         (rule R5).  Raises as `read`."""
         route, deadline = await self._admitted(request)
@@ -182,7 +182,7 @@ class RegisterCoordinator:
         self._counter += 1
         return Ballot(self._counter, self._node, self._start.number, self._start.boot)
 
-    def _see(self, phase: Phase) -> None:
+    def _see(self, phase: RoundTally) -> None:
         self._counter = max(self._counter, phase.highest_counter)
 
     def _result(self, route: Route, register: Register) -> RegisterResult:
@@ -251,7 +251,7 @@ class _Attempt:
                     return register, applied
             preempted = await self._again(phase, preempted)
 
-    async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> Phase:
+    async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> RoundTally:
         coordinator, began_s = self._coordinator, self._coordinator._clock.boottime()
         phase = await coordinator._rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
         self._asked_s = coordinator._clock.boottime() - began_s
@@ -301,7 +301,7 @@ class _Attempt:
             return True
         return request.attempt > 0 and 0 < present.forgotten >= request.operation.birth
 
-    async def _again(self, phase: Phase, preempted: int) -> int:
+    async def _again(self, phase: RoundTally, preempted: int) -> int:
         """Pause before another round.  Raises QuorumNotReached, DeadlineExceeded when there can be none."""
         deadline = self._deadline
         if not phase.is_preempted and await self._goes_over(Epoch(phase.newer_epoch)):
@@ -344,7 +344,7 @@ class _Attempt:
         return True
 
 
-def _told(phase: Phase) -> tuple[Register, bool]:
+def _told(phase: RoundTally) -> tuple[Register, bool]:
     """What a majority tells of a register, and whether that stands without another round (rule R3).
 
     A version that comes from remains does not: a round that was promised its ballot before they were kept

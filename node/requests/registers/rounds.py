@@ -1,7 +1,7 @@
 """One round trip to all owners of a register: a majority prepares, accepts or is read.
 
 All owners are asked at once, and those that are slow are not waited for once a majority has agreed; what was
-sent to them stands.  cluster/consensus/proposer.py counts.  Rules R1 and R3: docs/protocol/registers.md;
+sent to them stands.  cluster/consensus/round_tally.py counts.  Rules R1 and R3: docs/protocol/registers.md;
 M1, for a register whose partition moves: docs/protocol/moves.md.
 """
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
-from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Priority, Transport
@@ -42,13 +42,13 @@ class Rounds:
         ballot: Ballot = NO_BALLOT,
         value: bytes = b"",
         is_read: bool = False,
-    ) -> Phase:
+    ) -> RoundTally:
         """The phase once a majority agrees or none can, or the deadline has passed.  Raises nothing.
 
         An owner that is silent is waited for a moment only once another one has refused, as the next round
         will not need it; so it is in a read whose majority does not tell the same.
         """
-        asked = _Asked(Phase(route.owners, route.row.majority), is_read)
+        asked = _Asked(RoundTally(route.owners, route.row.majority), is_read)
         request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
         for node in route.owners:
             self._background.start(self._ask_one(asked, method, node, request, route, deadline))
@@ -96,7 +96,7 @@ class Rounds:
 
 
 class _Asked:
-    def __init__(self, phase: Phase, is_read: bool) -> None:
+    def __init__(self, phase: RoundTally, is_read: bool) -> None:
         self.phase = phase
         self.in_doubt = asyncio.Event()
         """The rest is waited for a moment at most; set also when it is over."""

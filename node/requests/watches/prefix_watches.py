@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError, reason_of
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.limits import MAX_KEY_BYTES
 from ringmill.cluster.ports import Clock, Priority, Transport
@@ -165,7 +165,7 @@ class PrefixWatches:
                 )
                 answer = FeedAnswer.decode(body)
             except RingmillError as error:
-                heard.failures[node] = str(error) or type(error).__name__
+                heard.failures[node] = reason_of(error)
                 await asyncio.sleep(_AGAIN_S)
                 continue
             if not wait_s:

@@ -39,7 +39,7 @@ SLOW_S: Final = 5.0
 """Before that no connection gives way to another."""
 _SLOWEST: Final = 128 << 10
 _OVERSHOOT: Final = 4
-"""So many times its share a connection may have, as how long answers will be is a guess."""
+"""As many times its share may wait for a connection, as how long answers will be is a guess."""
 _FIRST_GUESS_BYTES: Final = 512 << 10
 _ANSWERS_MEANT: Final = 8
 """Over which the length of an answer is averaged."""

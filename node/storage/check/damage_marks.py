@@ -61,7 +61,7 @@ class DamageMarks:
         self._one_at_a_time = asyncio.Lock()
         self.found = asyncio.Event()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Look for new marks; call it when the version may have changed."""
         marks = set(self._tables.version.marks)
         if not marks <= self._known | self._remaining:
@@ -110,7 +110,7 @@ class DamageMarks:
             return await find_salvaged(view.salvaged, key, drops, sight.report)
 
     async def survivors(self, start: bytes, end: bytes | None) -> AsyncGenerator[Pair, None]:
-        """The same for a range, in key order."""
+        """The newest readable pairs of [start, end), in key order; ignores marks, skips damaged blocks."""
         sight = self._sight
         drops, sequence = tuple(sight.drops()), sight.sequence()
         span = Range(start, end, sequence, False, drops, sight.report)

@@ -39,6 +39,7 @@ def find(
     hashed = hash_key(key)
     mask = PAIRS[hashed & 4095] | PAIRS[hashed >> 12 & 4095] | PAIRS[hashed >> 24 & 4095]
     word = hashed >> WORD_SHIFT
+    # The Bloom filter of each table is tested inline (filter.py): a call would cost as much as the test.
     for table in view.newest:
         words = table.words
         if words[word % len(words)] & mask == mask and table.smallest <= key <= table.largest:
@@ -85,7 +86,10 @@ def _load(table: Table, cache: BlockCache, number: int, loaded: dict[int, Block]
 async def find_off_loop(
     view: View, cache: BlockCache, key: bytes, sequence: int
 ) -> tuple[int, bytes | None] | None:
-    """Like `find`, but waits for the disk where it must.  The view has to be pinned."""
+    """The newest version of `key` at or below `sequence`, as from `find`; waits for the disk if needed.
+
+    The view has to be pinned.  Raises CorruptBlock, OSError.
+    """
     loaded: dict[int, Block] = {}
     while True:
         try:

@@ -126,15 +126,15 @@ class Reading:
                 self._report(error)
                 raise
 
-    def look(self, *, is_failed: bool) -> None:
-        """The version, the memtables or the health changed."""
+    def refresh(self, *, is_failed: bool) -> None:
+        """Take up the present drops and marks: the version, the memtables or the health changed."""
         drops = self.drops()
         if drops != self._drops:
             self._drops, self._index = drops, DropIndex(drops)
         self.is_plain = not (is_failed or self._tables.version.marks or self._index)
 
     def drops(self) -> list[Drop]:
-        """Those in force, of memory and of tables."""
+        """The drops in force, of memory and of tables."""
         fresh = [Drop(*drop) for memtable in self._unflushed.memtables() for drop in memtable.drops]
         return [*fresh, *self._tables.version.drops]
 

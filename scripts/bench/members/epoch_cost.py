@@ -199,7 +199,7 @@ def pure(stages: Stages, told: list[bytes], seats: list[Owner]) -> None:
 async def vote_and_adopt(stages: Stages, node: Node, transport: LoneTransport, told: list[bytes]) -> None:
     agent = node.membership.topology
     for number, encoded in enumerate(told, 2):
-        cluster = agent.topology().cluster
+        cluster = agent.serving_topology().cluster
         ballot = Ballot(number, NodeId("n6"), 1, "boot")
         for stage, method, body in (("promise", EPOCH_PREPARE, b""), ("accept", EPOCH_ACCEPT, encoded)):
             request = EpochRequest(cluster, Epoch(number), ballot, bytes(bytearray(body))).encode()

@@ -9,7 +9,7 @@ import ringmill.node.membership.letting_join
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ring.access.used_token_changes import used_up
 from ringmill.cluster.ring.access.used_tokens import UsedToken
@@ -20,7 +20,7 @@ from ringmill.cluster.wire.stubs import keyspaces_pb2
 from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.forming import Forming
-from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.membership.voter_seats import VoterSeats
 from ringmill.simulator.bending import Ablation, Bends, method, use
@@ -36,7 +36,7 @@ def _of(*faults: str, nodes: int = 3) -> SimulationOptions:
 
 
 def _votes_of_a_majority() -> Bends:
-    return (method(Phase.majority, property(lambda phase: len(phase._owners) // 2)),)
+    return (method(RoundTally.majority, property(lambda tally: len(tally._asked) // 2)),)
 
 
 def _promises_of_voters() -> Bends:
@@ -49,16 +49,16 @@ def _promises_of_voters() -> Bends:
 def _accepted_goes_on() -> Bends:
     """A proposer proposes its own document whatever others have accepted."""
 
-    agree_on_all = Phase.agree
+    agree_on_all = RoundTally.agree
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, *of_register: Any) -> None:
+    def agree(tally: RoundTally, node: NodeId, accepted: Ballot, value: bytes, *of_register: Any) -> None:
         if of_register:
-            agree_on_all(phase, node, accepted, value, *of_register)
+            agree_on_all(tally, node, accepted, value, *of_register)
             return
-        phase._agreed[node] = accepted
-        phase.note(accepted.counter)
+        tally._agreed[node] = accepted
+        tally.note(accepted.counter)
 
-    return (method(Phase.agree, agree),)
+    return (method(RoundTally.agree, agree),)
 
 
 def _ballots_of_starts() -> Bends:
@@ -79,13 +79,13 @@ def _ballots_of_starts() -> Bends:
 def _changes_held() -> Bends:
     """A node answers by the document that it has, and does not ask whether there is a newer one."""
 
-    async def own(settling: Settling, within_s: float) -> Topology:
-        return settling._topology.topology()
+    async def own(newest_document: NewestDocument, within_s: float) -> Topology:
+        return newest_document._topology.serving_topology()
 
-    async def nobody(settling: Settling) -> None:
+    async def nobody(newest_document: NewestDocument) -> None:
         return None
 
-    return (method(Settling.newest, own), method(Settling.spread, nobody))
+    return (method(NewestDocument.confirm, own), method(NewestDocument.spread, nobody))
 
 
 def _documents_synced() -> Bends:
@@ -124,7 +124,7 @@ def _changes_name_ids() -> Bends:
     ) -> keyspaces_pb2.KeyspaceSettings:
         return keyspaces_pb2.KeyspaceSettings()
 
-    return (method(AsyncKeyspaces._named, any_of_that_name), *_changes_name_epochs())
+    return (method(AsyncKeyspaces._find_named, any_of_that_name), *_changes_name_epochs())
 
 
 def _first_document_counts() -> Bends:

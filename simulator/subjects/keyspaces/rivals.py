@@ -81,5 +81,5 @@ async def _look(nodes: list[NodeProcess], served: dict[str, str]) -> None:
     while True:
         for process in nodes:
             if process.serves and process.node is not None:
-                served[process.name] = process.node.membership.topology.topology().name
+                served[process.name] = process.node.membership.topology.serving_topology().name
         await asyncio.sleep(_LOOK_EVERY_S)

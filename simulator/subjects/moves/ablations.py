@@ -38,7 +38,7 @@ from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy
-from ringmill.node.requests.flights import Flights
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
 from ringmill.node.storage.ingest import Ingest
 from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -138,10 +138,10 @@ def _rows_compared() -> Bends:
     heard, fill = TopologyAgent.heard_of, Mover._fill
 
     async def route_at(routes: Routes, epoch: Epoch, ask: NodeId | None) -> Topology:
-        return routes._view.topology()
+        return routes._view.serving_topology()
 
     def row_of(agent: TopologyAgent, partition: PartitionId, epoch: Epoch) -> Row:
-        return agent.topology().row(partition)
+        return agent.serving_topology().row(partition)
 
     def count_answer(tally: ReadTally, node: NodeId, row_epoch: Epoch) -> bool:
         return answered(tally, node, tally.row_epoch)
@@ -209,9 +209,9 @@ def _late_merged() -> Bends:
         return addresses(directory, partition, _turn(3))
 
     def one_left_out(
-        flights: Flights, owners: Sequence[NodeId], w: int, *, is_sloppy: bool
+        dispatcher: WriteDispatcher, owners: Sequence[NodeId], w: int, *, is_sloppy: bool
     ) -> tuple[NodeId, ...]:
-        others = [node for node in owners if node != flights._node]
+        others = [node for node in owners if node != dispatcher._node]
         return (others[_turn(len(others))],) if len(others) >= w else ()
 
     async def make_long(ingest: Ingest, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -223,7 +223,7 @@ def _late_merged() -> Bends:
         method(TableOfCopy._written_meanwhile, lambda table: []),
         method(Ingest.make, make_long),
         method(Directory.addresses_of, in_turn),
-        method(Flights._deferred, one_left_out),
+        method(WriteDispatcher._deferred, one_left_out),
         constant(ringmill.simulator.subjects.moves.tunables, "LEAST_BYTES", (1,)),
         constant(ringmill.simulator.subjects.moves.tunables, "TABLE_BYTES", (MoveOptions().table_bytes,)),
         constant(ringmill.node.repair.hint_delivery, "ROUND_S", 15.0),

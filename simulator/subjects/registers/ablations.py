@@ -11,8 +11,8 @@ import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.lease import LeaseWatch, held_until
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import NodeId
 from ringmill.node.membership.room import fence_copies
 from ringmill.node.repair import register_healing
@@ -34,7 +34,7 @@ def _of(*faults: str) -> SimulationOptions:
 
 
 def _majorities() -> Bends:
-    return (method(Phase.majority, property(lambda phase: len(phase._owners) // 2)),)
+    return (method(RoundTally.majority, property(lambda tally: len(tally._asked) // 2)),)
 
 
 def _promises_kept() -> Bends:
@@ -47,14 +47,14 @@ def _promises_kept() -> Bends:
 def _newest_goes_on() -> Bends:
     """A round goes on from the value that it was told of last, and not from that of the highest ballot."""
 
-    agree_on_newest = Phase.agree
+    agree_on_newest = RoundTally.agree
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, remains: Any = None) -> None:
-        former = phase.value
-        agree_on_newest(phase, node, accepted, value, remains)
-        phase.value = value or former
+    def agree(tally: RoundTally, node: NodeId, accepted: Ballot, value: bytes, remains: Any = None) -> None:
+        former = tally.value
+        agree_on_newest(tally, node, accepted, value, remains)
+        tally.value = value or former
 
-    return (method(Phase.agree, agree),)
+    return (method(RoundTally.agree, agree),)
 
 
 def _acceptors_synced() -> Bends:
@@ -81,7 +81,7 @@ def _distinct_ballots() -> Bends:
 
 def _chosen_is_read() -> Bends:
     """A read is content with the newest value that a majority tells of, whoever has accepted it."""
-    return (method(Phase.is_chosen, property(lambda phase: phase.is_met)),)
+    return (method(RoundTally.is_chosen, property(lambda tally: tally.is_met)),)
 
 
 def _sources_of_registers() -> Bends:

@@ -10,7 +10,7 @@ import ringmill.node.requests.read
 import ringmill.node.requests.write
 from ringmill.client.session_memory import SessionMemory
 from ringmill.cluster.versions.seen import Forgotten, Needed
-from ringmill.node.requests.owners.collection import Collection
+from ringmill.node.requests.owners.read_in_flight import ReadInFlight
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import usual_options
@@ -24,7 +24,7 @@ _CUT: Final = replace(
 
 
 def _asked_on() -> Bends:
-    return (method(Collection._covers_session, lambda collection: True),)
+    return (method(ReadInFlight._covers_session, lambda read: True),)
 
 
 def _session_replaced() -> Bends:

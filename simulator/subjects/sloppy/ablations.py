@@ -10,7 +10,7 @@ from ringmill.cluster.quorum.tally import SloppyTally
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.requests import flight
+from ringmill.node.requests import write_in_flight
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks, Search
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
@@ -93,7 +93,7 @@ def _weak_told() -> Bends:
     def strong(*fields: Any, **rest: Any) -> QuorumReceipt:
         return QuorumReceipt(*fields, **rest)._replace(is_weak=False)
 
-    return (use(flight, QuorumReceipt, strong),)
+    return (use(write_in_flight, QuorumReceipt, strong),)
 
 
 SLOPPY_ABLATIONS: Final = (

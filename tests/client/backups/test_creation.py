@@ -231,7 +231,7 @@ def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None
 def test_one_member_that_keeps_an_old_topology_is_left_out() -> None:
     async def story(world: HealingWorld) -> None:
         backed = BackedWorld(world, LossyDisk())
-        old = world["n3"].membership.topology.topology()
+        old = world["n3"].membership.topology.serving_topology()
         await backed.create_keyspace(NewKeyspace("notes"))
         await asyncio.sleep(1)
         world["n3"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
@@ -249,7 +249,7 @@ class OldView:
     def __init__(self, topology: Topology) -> None:
         self.current = topology
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         return self.current
 
 

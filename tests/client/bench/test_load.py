@@ -117,7 +117,7 @@ async def test_an_open_loop_counts_the_wait_for_a_free_worker(standing: Standing
     assert measured.lateness.percentile_ns(1.0) > 1_400_000_000
 
 
-async def test_failures_are_counted_by_kind_and_are_no_operations(standing: StandingTime) -> None:
+async def test_failures_are_counted_by_kind_and_are_not_operations(standing: StandingTime) -> None:
     store = SteadyStore(answer_s=0.001, is_away=True)
     measured = await run(store, Load(in_flight=1, seconds=1.0))
     assert measured.operations == 0

@@ -11,7 +11,7 @@ import pytest
 
 from ringmill.client.chaos.chaos_run import ChaosRun
 from ringmill.client.cli.chaos import cluster_chaos
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
@@ -67,7 +67,7 @@ def test_the_exit_code_is_the_verdict_and_a_file_has_the_history(
 
     with (
         patch.object(local_cluster, "node_state", lambda _: "running"),
-        patch.object(cluster_chaos, "_carried_out", carried_out),
+        patch.object(cluster_chaos, "_carry_out", carried_out),
     ):
         assert main(["-o", "json", "cluster", "chaos", "--seed", "9", "--for", "5s"]) == code
     out = capsys.readouterr().out

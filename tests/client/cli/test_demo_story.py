@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.demo.demo_story import Story
-from ringmill.client.cli.frame.settings import Settings
 
 
 @pytest.mark.parametrize(

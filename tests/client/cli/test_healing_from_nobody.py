@@ -12,7 +12,7 @@ import pytest
 from ringmill.client.administration import healing_view
 from ringmill.client.administration.healing_view import HealingView, ask_healing
 from ringmill.client.cli import repair_heal
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology

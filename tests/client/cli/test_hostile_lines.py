@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
 
@@ -133,7 +133,7 @@ def test_a_token_that_cannot_travel_is_refused_before_grpc_sees_it(token: str) -
     three_lines(ended.stderr.decode())
 
 
-def test_a_closed_stdin_is_no_empty_value() -> None:
+def test_a_closed_stdin_is_not_an_empty_value() -> None:
     ended = typed(*NOWHERE, "put", "k", "-", shell="<&-")
     assert ended.returncode == ExitCode.USAGE and b"stdin is closed" in ended.stderr
     three_lines(ended.stderr.decode())

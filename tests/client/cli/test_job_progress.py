@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_document import stage_counts
 from ringmill.client.cli.jobs.job_progress import bar_text, shown_progress
 from ringmill.client.jobs.job_values import JobState, job_state

@@ -13,7 +13,7 @@ import pytest
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_rolling
 from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode

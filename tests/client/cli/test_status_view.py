@@ -9,8 +9,8 @@ import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_status, status_view
-from ringmill.client.cli.frame.output import span
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import span
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
@@ -43,7 +43,7 @@ def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
 
 
 @pytest.mark.usefixtures("second_is_paused")
-def test_a_node_paused_just_now_is_no_healthy_cluster() -> None:
+def test_a_node_paused_just_now_is_not_a_healthy_cluster() -> None:
     shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
     assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
 

@@ -14,8 +14,8 @@ import pytest
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.cli.observing import doctor_verb
 from ringmill.client.connection import AsyncClient

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_launcher
 from ringmill.client.local.local_launcher import LocalLauncher

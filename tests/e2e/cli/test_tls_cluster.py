@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
 import ringmill
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import PermissionDenied, Unavailable

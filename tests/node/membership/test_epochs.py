@@ -39,7 +39,7 @@ async def change(world: World, node: str, name: str, within_s: float = 5.0) -> T
 
 
 def known(world: World, node: str) -> Topology:
-    return world.nodes[node].membership.topology.topology()
+    return world.nodes[node].membership.topology.serving_topology()
 
 
 def names(topology: Topology) -> set[str]:

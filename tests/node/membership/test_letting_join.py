@@ -68,7 +68,7 @@ class Door:
         return token.open((await self.world.on(at, asked)).sealed, nonce)
 
     def member(self) -> Member | None:
-        known = self.nodes["n1"].membership.topology.topology()
+        known = self.nodes["n1"].membership.topology.serving_topology()
         return next((each for each in known.members if each.id == N4), None)
 
 

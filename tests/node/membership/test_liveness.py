@@ -326,7 +326,7 @@ def test_of_two_formings_at_once_at_most_one_cluster_serves(seed: int) -> None:
                     tasks.create_task(form(run, offer))
         await cluster.until(lambda: any(run.agent.serving for run in cluster.runs.values()), within_s=10)
         await asyncio.sleep(5)
-        serving = {run.agent.topology().cluster for run in cluster.runs.values() if run.agent.serving}
+        serving = {run.agent.serving_topology().cluster for run in cluster.runs.values() if run.agent.serving}
         assert len(serving) == 1
 
     Cluster(seed, is_new=True).tell(story)

@@ -70,7 +70,7 @@ def test_who_is_no_member_any_more_is_told_nothing() -> None:
         assert offering._untold == {"n5"}
         await change(world, "n1", aborted)
         await asyncio.sleep(30)
-        assert not agent(world, "n1").topology().has_member(NodeId("n5"))
+        assert not agent(world, "n1").serving_topology().has_member(NodeId("n5"))
         assert offering._untold == set()
 
     run(story, nodes=4)

@@ -44,7 +44,7 @@ async def lose(world: HealingWorld, name: str) -> DiskId:
 
 
 async def replace(world: HealingWorld, by: str, name: str, disk: DiskId) -> TopologyChanged:
-    former = world[by].membership.topology.topology().member(NodeId(name)).disk
+    former = world[by].membership.topology.serving_topology().member(NodeId(name)).disk
 
     def change(topology: Topology, _: bool) -> Topology | None:
         return replaced(topology, NodeId(name), former, disk)
@@ -251,7 +251,7 @@ def test_a_former_disk_is_refused_also_by_a_member_that_has_forgotten_it() -> No
     """n4 has lost its own disk since, and with it what it remembered."""
 
     async def story(world: HealingWorld) -> None:
-        topology = world["n1"].membership.topology.topology()
+        topology = world["n1"].membership.topology.serving_topology()
         former = {name: topology.member(NodeId(name)).disk for name in ("n1", "n4")}
         for name in ("n1", "n4"):
             disk = await lose(world, name)

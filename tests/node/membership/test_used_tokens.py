@@ -46,7 +46,7 @@ class Cluster:
         self.world = World(token=SECRET)
 
     def topology(self, node: str = "n1") -> Topology:
-        return self.world.nodes[node].membership.topology.topology()
+        return self.world.nodes[node].membership.topology.serving_topology()
 
     def token(self, salt: bytes = b"salt", *, valid_s: float = HOUR_S) -> JoinToken:
         now_s = self.world.nodes["n1"].core.clock.wall()

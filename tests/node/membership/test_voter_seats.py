@@ -13,7 +13,7 @@ from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, create
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.voters import with_vote_passed_on
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochRequest
-from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.node_options import MembershipOptions, NodeOptions
 from ringmill.simulator.bending import bent, method
 from tests.node.membership.test_epochs import change, known, send
@@ -60,7 +60,7 @@ def test_votes_pass_on_one_after_the_other_and_the_cluster_can_change_with_two_v
         world.kill("n2")
         assert (await change(world, "n4", "carts", 20)).was_made  # by n1 and n4
         back = await world.start("n3")
-        assert back.membership.topology.topology().voter_nodes == ("n1", "n2", "n4")
+        assert back.membership.topology.serving_topology().voter_nodes == ("n1", "n2", "n4")
         loops += watched(world, "n3")
         await wait_voters(world, "n1", "n1", "n3", "n4")
         for loop in loops:
@@ -111,7 +111,7 @@ def test_without_word_of_what_was_accepted_an_old_document_is_taken_for_the_newe
     async def story() -> None:
         assert (await behind_a_split(world)).epoch == 1
 
-    with bent(method(Settling._has_accepted_after, lambda settling, epoch: False)):
+    with bent(method(NewestDocument._has_accepted_after, lambda newest_document, epoch: False)):
         world.run(story())
 
 

@@ -157,7 +157,9 @@ def test_no_watermark_passes_what_is_still_to_be_brought(
     async def story(world: HealingWorld) -> None:
         seats = await leave(world)
         stay = (*seats.stay, seats.joiner)
-        await until(lambda: not any(world[node].membership.topology.topology().is_moving for node in stay))
+        await until(
+            lambda: not any(world[node].membership.topology.serving_topology().is_moving for node in stay)
+        )
         first = min(stay)
         keys = (b"other%d" % number for number in range(1000))
         other = next(key for key in keys if world.world.partition(key) == seats.partition)

@@ -57,11 +57,11 @@ class HealingWorld:
 
     async def put(self, name: str, key: bytes, value: bytes, level: str = "") -> None:
         request = WriteRequest("", key, value, WriteOptions(level))
-        await self.inside(name, self[name].requests.put(request))
+        await self.inside(name, self[name].requests.write(request))
 
     async def delete(self, name: str, key: bytes, level: str = "") -> None:
         request = WriteRequest("", key, None, WriteOptions(level))
-        await self.inside(name, self[name].requests.delete(request))
+        await self.inside(name, self[name].requests.write(request))
 
     async def get(self, name: str, key: bytes, level: str = "") -> list[bytes | None]:
         found = await self.inside(name, self[name].requests.get(ReadRequest("", key, ReadOptions(level))))

@@ -162,14 +162,14 @@ def test_a_comparison_that_somebody_asks_for_tells_of_nothing_missing() -> None:
     run(story)
 
 
-@pytest.mark.parametrize("fault", ["a judge that always raises", "a peer that is down", "damaged sums"])
+@pytest.mark.parametrize("fault", ["a comparison that always raises", "a peer that is down", "damaged sums"])
 def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, root = Exchange.judge, Exchange.root
+    compare_roots, root = Exchange.compare_roots, Exchange.root
 
-    async def no_judge(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
+    async def no_answer(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
         if peer == "n3":
             raise Unavailable("n3 is as good as silent")
-        return await judge(self, peer, roots)
+        return await compare_roots(self, peer, roots)
 
     async def story(world: HealingWorld) -> None:
         anti_entropy = world["n1"].repair.anti_entropy
@@ -187,7 +187,7 @@ def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: 
             elif fault == "damaged sums":
                 patch.setattr(Exchange, "root", lambda self, at, row: root(self, at, row) if at else None)
             else:
-                patch.setattr(Exchange, "judge", no_judge)
+                patch.setattr(Exchange, "compare_roots", no_answer)
             assert await passed_s_ago() > 2.5 * every_s
             assert await passed_s_ago() > 5.5 * every_s
         if fault == "a peer that is down":

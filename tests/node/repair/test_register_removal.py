@@ -15,10 +15,10 @@ import ringmill.node.replica.registers.register_store
 import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import Conflict, DeadlineExceeded
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId, keyspace_bytes
 from ringmill.cluster.ports import Priority
@@ -284,9 +284,9 @@ def test_a_change_that_a_removed_register_may_have_remembered_is_not_applied_aga
         run(story, purge=SOON)
 
 
-def shown_at_once(phase: Phase) -> tuple[Register, bool]:
+def shown_at_once(tally: RoundTally) -> tuple[Register, bool]:
     """What remains is shown, and not written first."""
-    return with_remains(decode_register(phase.value), phase.remains), phase.is_chosen
+    return with_remains(decode_register(tally.value), tally.remains), tally.is_chosen
 
 
 @pytest.mark.parametrize("is_written", [True, False])
@@ -397,7 +397,7 @@ def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_de
 def removal_of_n1(around: Any) -> RegisterRemoval:
     return RegisterRemoval(
         NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
-        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+        transport=around, hybrid=around, options=SOON, gate=around, finish_register=around,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ async def touch(
     request = write_request(
         keyspace, b"key", b"", is_touch=True, ttl_ms=60_000, level="1", seen=seen, timeout_s=timeout_s
     )
-    return await world.on(at, world.nodes[at].requests.touch(request))
+    return await world.on(at, world.nodes[at].requests.write(request))
 
 
 def test_a_weak_read_asks_on_until_it_shows_what_the_session_wrote() -> None:

@@ -27,7 +27,7 @@ class RawHttp2:
         self._ends: dict[int, asyncio.Event] = {}
 
     async def open(self, address: str, window: int = 65535) -> Self:
-        """Connect, and hear the other side's settings.  Each answer may have so many bytes until `read`."""
+        """Connect, and hear the other side's settings.  Each answer has this window until `read`."""
         host, _, port = address.rpartition(":")
         self._reader, self._writer = await asyncio.open_connection(host, int(port))
         self._writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _window(window))
@@ -67,7 +67,7 @@ class RawHttp2:
         await asyncio.wait([self._listening])
 
     def read(self, window: int) -> None:
-        """Take up to so many bytes of each answer."""
+        """Take this much of each answer."""
         self._writer.write(_window(window) + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
 
     async def _listen(self) -> None:

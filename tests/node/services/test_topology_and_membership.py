@@ -165,7 +165,7 @@ async def test_another_cluster_and_rubbish_are_refused_with_the_reason(link: Cli
     other = first_topology("other", [Member(N1, DISK, "127.0.0.1:7101")], r=1, w=1)
     with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
         await init(link, other.encode())
-    with pytest.raises(InvalidArgument, match="are no topology document"):
+    with pytest.raises(InvalidArgument, match="are not a topology document"):
         await init(link, b"\xc1\xc1")
     with pytest.raises(InvalidArgument, match="does not name n1"):
         await init(link, first_topology("x", [replace(document().members[1])], r=1, w=1).encode())

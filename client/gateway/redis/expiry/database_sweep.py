@@ -104,12 +104,12 @@ class DatabaseSweep:
         so of all of them.
         """
         began_s = self._clock.monotonic()
-        told = await gather_all(self._look(name) for name in names)
-        failures = [each for each in told if isinstance(each, RingmillError)]
+        results = await gather_all(self._look(name) for name in names)
+        failures = [each for each in results if isinstance(each, RingmillError)]
         self._figures.sweep_failures += len(failures)
-        if failures and len(failures) == len(told):
+        if failures and len(failures) == len(results):
             raise failures[0]
-        looks = {name: each for name, each in zip(names, told, strict=True) if isinstance(each, _Look)}
+        looks = {name: each for name, each in zip(names, results, strict=True) if isinstance(each, _Look)}
         gone = [name for name, each in looks.items() if each.is_gone]
         expired = [name for name, each in looks.items() if each.has_expired]
         forgotten = await self._index.remove_old(gone)

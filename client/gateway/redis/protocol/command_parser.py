@@ -31,7 +31,7 @@ _FEW: Final = {b"*%d" % count: count for count in range(1, 64)}
 
 
 class ProtocolFault(Exception):
-    """What a caller sent is no command; nothing that follows on its connection can be read."""
+    """What a caller sent is not a command; nothing that follows on its connection can be read."""
 
 
 class ForeignProtocol(ProtocolFault):
@@ -210,7 +210,7 @@ class CommandParser:
         if words is None:
             raise ProtocolFault("Protocol error: unbalanced quotes in request")
         if words and is_foreign(words):
-            raise ForeignProtocol("Protocol error: this is no HTTP server")
+            raise ForeignProtocol("Protocol error: this is not an HTTP server")
         return words
 
     def _drop_taken(self, at_least: int) -> None:

@@ -153,7 +153,7 @@ class RedisConnection(asyncio.Protocol):
         self._database = chosen
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self.address = _shown(transport.get_extra_info("peername"))
         self.local_address = _shown(transport.get_extra_info("sockname"))
         if refusal := self.door.opened(self):
@@ -418,7 +418,7 @@ class RedisConnection(asyncio.Protocol):
         except RedisError as error:
             reply = error
         except RingmillError as error:
-            reply = self.database.keys.told(error)
+            reply = self.database.keys.redis_error_of(error)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
             reply = GATEWAY_FAILED

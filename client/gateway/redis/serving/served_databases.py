@@ -70,7 +70,7 @@ class ServedDatabases:
 
     async def existing(self, token: str) -> list[Database]:
         """Those whose keyspaces exist.  Raises RingmillError."""
-        async with self._clients.lent(token) as client:
+        async with self._clients.lend(token) as client:
             present = {info.name for info in await client.keyspaces.list()}
         return [self.database(token, number) for number, name in self._names.items() if name in present]
 
@@ -80,7 +80,7 @@ class ServedDatabases:
         Raises RedisError when it does not, RingmillError when it cannot be asked.
         """
         try:
-            async with self._clients.lent(token, f"address {address.rpartition(':')[0]}") as client:
+            async with self._clients.lend(token, f"address {address.rpartition(':')[0]}") as client:
                 await client.registers.get(_ANY_KEY)
         except PermissionDenied as error:
             raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error

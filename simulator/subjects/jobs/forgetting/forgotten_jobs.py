@@ -134,7 +134,7 @@ async def _note_left(world: World, told: ForgottenJournals, process: NodeProcess
 
 
 async def _held(node: Node, told: ForgottenJournals) -> list[bytes]:
-    document, found = node.membership.topology.topology(), list[bytes]()
+    document, found = node.membership.topology.serving_topology(), list[bytes]()
     (space,) = [each.id for each in document.keyspaces if holds_own(each)]
     for number, row in enumerate(document.rows):
         if node.core.node not in row.nodes:

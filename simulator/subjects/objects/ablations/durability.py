@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.flights
+import ringmill.node.requests.write_dispatcher
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.replica.object_batch import hold, tell_held
-from ringmill.node.storage.engine import Engine, Told
+from ringmill.node.replica.object_batch import on_durable, wait_durable
+from ringmill.node.storage.engine import Engine, OnDurable
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
@@ -27,17 +27,17 @@ from ringmill.simulator.world.node_process import NodeProcess
 __all__ = ["DURABILITY"]
 
 
-async def _hold_nothing(commit: object, durability: object) -> None:
+async def _wait_for_nothing(commit: object, durability: object) -> None:
     return
 
 
 def _sync_before_ack() -> Bends:
-    def tell_at_once(commit: object, durability: object, told: Told) -> None:
-        told(None)
+    def call_at_once(commit: object, durability: object, callback: OnDurable) -> None:
+        callback(None)
 
-    modules = (ringmill.node.replica.serving, ringmill.node.requests.flights)
-    held = [use(module, hold, _hold_nothing) for module in modules]
-    return (*held, *(use(module, tell_held, tell_at_once) for module in modules))
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.write_dispatcher)
+    held = [use(module, wait_durable, _wait_for_nothing) for module in modules]
+    return (*held, *(use(module, on_durable, call_at_once) for module in modules))
 
 
 def _folder_sync() -> Bends:

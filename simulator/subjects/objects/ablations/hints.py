@@ -8,7 +8,7 @@ from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.replica.hinted.hint_codec import decode_hint
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.serving import ReplicaServing
-from ringmill.node.requests.flights import Flights
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
 from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
@@ -17,10 +17,10 @@ __all__ = ["HINTS"]
 
 
 def _hints_kept() -> Bends:
-    async def keep_none(flights: Flights, flight: Any, target: Any) -> str:
+    async def keep_none(dispatcher: WriteDispatcher, write: Any, target: Any) -> str:
         return ""
 
-    return (method(Flights._keep_hint, keep_none), *without_comparing())
+    return (method(WriteDispatcher._keep_hint, keep_none), *without_comparing())
 
 
 def _refused_hints_kept() -> Bends:

@@ -10,7 +10,7 @@ import ringmill.node.identity.identity
 import ringmill.node.membership.starts
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.replicas
+import ringmill.node.requests.owner_calls
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening

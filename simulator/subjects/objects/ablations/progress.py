@@ -10,9 +10,9 @@ import ringmill.node.membership.starts
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.quorum.tally import WriteTally
-from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.owners.handed_over import OneOwner
 from ringmill.node.requests.owners.proofs import Proofs
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -60,13 +60,13 @@ def _silent_forwards_go_on() -> Bends:
 def _silence_passed() -> Bends:
     """An owner seen down is asked only once all others have failed."""
 
-    async def wait(flight: Flight, patience_s: float) -> bool:
-        if not flight._is_first_round_over():
-            flight._first_round_over = flight._first_round_over or asyncio.Event()
-            await flight._first_round_over.wait()
-        return not flight._tally.is_met
+    async def wait(write: WriteInFlight, patience_s: float) -> bool:
+        if not write._is_first_round_over():
+            write._first_round_over = write._first_round_over or asyncio.Event()
+            await write._first_round_over.wait()
+        return not write._tally.is_met
 
-    return (method(Flight.needs_deferred, wait),)
+    return (method(WriteInFlight.needs_deferred, wait),)
 
 
 _CORE: Final = SimulationOptions(core=1.0)

@@ -18,10 +18,10 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.replaced import remember, union
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.operations.write_retries import WriteRetries
-from ringmill.node.requests.owners.collection import Collection, Held
+from ringmill.node.requests.owners.read_in_flight import OwnerObject, ReadInFlight
 from ringmill.node.requests.read import Reader, strict_level
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
 
@@ -38,24 +38,24 @@ def _r_answers() -> Bends:
 
 def _digests_compared() -> Bends:
     """Any digest counts as that of the first object that was told."""
-    heard_digest = Collection.heard_digest
+    record_digest = ReadInFlight.record_digest
 
     def take_any(
-        collection: Collection, node: NodeId, digest: bytes, row_epoch: Epoch, mark: HybridTime = ZERO
+        read: ReadInFlight, node: NodeId, digest: bytes, row_epoch: Epoch, watermark: HybridTime = ZERO
     ) -> None:
-        for held in list(collection._answers.values()):
-            collection.heard(node, held.encoded, row_epoch, mark)
+        for held in list(read._answers.values()):
+            read.record_answer(node, held.encoded, row_epoch, watermark)
             return
-        heard_digest(collection, node, digest, row_epoch, mark)
+        record_digest(read, node, digest, row_epoch, watermark)
 
-    def compare_none(collection: Collection, held: Held) -> None:
-        told, collection._digests = collection._digests or {}, None
-        for node, (_, row_epoch, mark) in told.items():
-            collection.heard(node, held.encoded, row_epoch, mark)
+    def compare_none(read: ReadInFlight, held: OwnerObject) -> None:
+        told, read._digests = read._digests or {}, None
+        for node, (_, row_epoch, watermark) in told.items():
+            read.record_answer(node, held.encoded, row_epoch, watermark)
 
     return (
-        method(Collection.heard_digest, take_any),
-        method(Collection._compare_digests, compare_none),
+        method(ReadInFlight.record_digest, take_any),
+        method(ReadInFlight._compare_digests, compare_none),
     )
 
 
@@ -100,14 +100,14 @@ def _known_operation() -> Bends:
 
 
 def _unknown_is_told() -> Bends:
-    lost = Flight.lost
+    lost = WriteInFlight.lost
 
-    def lost_for_certain(flight: Flight, verb: str) -> QuorumNotReached:
-        error = lost(flight, verb)
+    def lost_for_certain(write: WriteInFlight, verb: str) -> QuorumNotReached:
+        error = lost(write, verb)
         error.outcome = "failed"
         return error
 
-    return (method(Flight.lost, lost_for_certain),)
+    return (method(WriteInFlight.lost, lost_for_certain),)
 
 
 def _no_blind_retry() -> Bends:

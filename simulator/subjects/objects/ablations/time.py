@@ -56,7 +56,7 @@ def _touch_observes() -> Bends:
     observe = Writer._observe
 
     async def trust_own(writer: Writer, route: Route, r: int, intent: Intent, *rest: Any) -> None:
-        if intent.kept is None:
+        if intent.touched_value is None:
             await observe(writer, route, r, intent, *rest)
 
     return (method(Writer._observe, trust_own),)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.replicas
+import ringmill.node.requests.owner_calls
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
@@ -14,7 +14,7 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.replica.object_batch import ObjectBatch
-from ringmill.node.requests.flight import Flight
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from ringmill.simulator.bending import Ablation, Bends, method, use
 
 __all__ = ["VERSIONS"]
@@ -37,14 +37,14 @@ def _merge() -> Bends:
 
 
 def _honest_receipt() -> Bends:
-    receipt = Flight.receipt
+    receipt = WriteInFlight.receipt
 
-    def with_context(flight: Flight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
-        told, route = receipt(flight, seal, default_w=default_w), flight.route
-        seen = ContextToken(flight.written.applied.stored.context, flight.written.sibling.time)
+    def with_context(write: WriteInFlight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
+        told, route = receipt(write, seal, default_w=default_w), write.route
+        seen = ContextToken(write.written.applied.stored.context, write.written.sibling.time)
         return told._replace(context=seal.token(seen, route.keyspace.id, route.key))
 
-    return (method(Flight.receipt, with_context),)
+    return (method(WriteInFlight.receipt, with_context),)
 
 
 def _tombstones() -> Bends:

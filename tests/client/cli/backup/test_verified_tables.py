@@ -99,7 +99,7 @@ async def test_what_a_program_that_dies_did_not_look_through_is_told(monkeypatch
         yield program
         await program.wait()
 
-    monkeypatch.setattr(table_program, "_started", dying)
+    monkeypatch.setattr(table_program, "_open_program", dying)
     found = await table_program.damages([(1, "a"), (2, "b"), (3, "c")])
     assert [(each["path"], each["offset"]) for each in found] == [("a", 7), ("b", 0), ("c", 0)]
     assert all("was not checked" in each["why"] for each in found[1:])

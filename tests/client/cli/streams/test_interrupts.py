@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.local.processes import our_environment
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]

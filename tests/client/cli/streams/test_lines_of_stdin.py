@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.kv.batch_input import BATCH_ITEMS
 from ringmill.client.local.processes import our_environment
 from tests.client.one_node import OneNode

@@ -69,10 +69,10 @@ async def test_what_is_not_as_it_was_written_is_told(tmp_path: Path, shown: Show
     with pytest.raises(CorruptData, match="part-00000 has 3 bytes, and 4 were written"):
         await content(shown, state_of(output), part)
     (output / "_SUCCESS").write_text("[]")
-    with pytest.raises(CorruptData, match="is no manifest"):
+    with pytest.raises(CorruptData, match="is not a manifest"):
         await shown.parts(state_of(output))
     (output / "_SUCCESS").write_text('{"parts": [{"name": "part-00000", "size": 1e999, "records": 1}]}')
-    with pytest.raises(CorruptData, match="is no manifest"):
+    with pytest.raises(CorruptData, match="is not a manifest"):
         await shown.parts(state_of(output))
 
 

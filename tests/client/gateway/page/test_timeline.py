@@ -44,7 +44,7 @@ def test_each_change_of_a_node_is_told_once() -> None:
     assert told(having(pid=1, uptime_s=60.0), having(pid=1, uptime_s=61.0)) == []
     assert told(WHOLE, having(pid=None)) == []
     assert told(WHOLE, having(healing="a to b")) == ["n1 heals a to b"]
-    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is no member any more"]
+    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is not a member any more"]
 
 
 def test_what_is_of_the_cluster_is_told() -> None:
@@ -64,9 +64,9 @@ def test_only_the_newest_events_are_kept() -> None:
     for at in range(MOST_EVENTS):
         timeline.look(float(at), having(state="down" if at % 2 else "up"), None)
         timeline.look(float(at), having(state="up" if at % 2 else "down"), None)
-    assert len(timeline.told()) == MOST_EVENTS + 1, "and the state of the node before them"
-    assert timeline.told()[-1].at_s == MOST_EVENTS - 1
-    assert sorted(timeline.told(), key=lambda event: event.at_s) == timeline.told()
+    assert len(timeline.events()) == MOST_EVENTS + 1, "and the state of the node before them"
+    assert timeline.events()[-1].at_s == MOST_EVENTS - 1
+    assert sorted(timeline.events(), key=lambda event: event.at_s) == timeline.events()
 
 
 def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
@@ -76,10 +76,10 @@ def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
     timeline.look(0.0, two, None)
     for epoch in range(1, 2 * MOST_EVENTS):
         timeline.look(float(epoch), replace(two, epoch=epoch), None)
-    assert [each.text for each in timeline.told()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
+    assert [each.text for each in timeline.events()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
     for epoch in range(2 * MOST_EVENTS, 4 * MOST_EVENTS):
         timeline.look(float(epoch), replace(WHOLE, epoch=epoch), None)
-    assert [each.text for each in timeline.told() if each.kind == "state"] == ["n1 is up"], "n2 has left"
+    assert [each.text for each in timeline.events() if each.kind == "state"] == ["n1 is up"], "n2 has left"
 
 
 def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> None:
@@ -88,4 +88,4 @@ def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> No
     timeline.pause()
     later = replace(WHOLE, epoch=7, nodes=(replace(UP, pid=8), replace(UP, id="n2", state="down")))
     found = [each.text for each in timeline.look(9000.0, later, None)]
-    assert found == ["n2 is down", "n3 is no member any more"]
+    assert found == ["n2 is down", "n3 is not a member any more"]

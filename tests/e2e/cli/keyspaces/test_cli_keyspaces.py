@@ -55,7 +55,7 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
     ("line", "says"),
     [
         (("create", "x", "--policy", "newest"), "keyspace policy is 'newest'"),
-        (("create", "no spaces"), "is no name"),
+        (("create", "no spaces"), "is not a valid name"),
         (("create", "x", "-w", "4"), "keyspace w is 4"),
         (("alter", "default", "-w", "3"), "cannot be changed"),
         (("drop", "default"), "cannot be dropped"),

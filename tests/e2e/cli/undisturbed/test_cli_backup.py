@@ -119,7 +119,7 @@ def test_a_damaged_manifest_is_named_beside_the_others(shell: Shell, store: str,
     ("line", "says"),
     [
         (("create", "memory://x"), "memory of this command"),
-        (("create", "STORE", "no spaces"), "is no name"),
+        (("create", "STORE", "no spaces"), "is not a valid name"),
         (("create", "STORE", "--rate", "fast"), "--rate: 'fast' is not a size"),
         (("create", "nosuch://x"), "cannot be read"),
         (("verify", "STORE", "nosuch"), "no backup 'nosuch'"),

@@ -27,7 +27,7 @@ SHORT_PAGES = NodeOptions(replica=ReplicaOptions(page_items=3))
 async def write(world: World, key: bytes, value: bytes | None, at: str = "n1", **given: Any) -> None:
     request = write_request("", key, value, **given)
     requests = world.nodes[at].requests
-    await world.on(at, requests.delete(request) if value is None else requests.put(request))
+    await world.on(at, requests.write(request))
 
 
 async def page(world: World, at: str = "n1", **given: Any) -> ScanResult:

@@ -34,7 +34,7 @@ SPACES = [
 
 async def touch(world: World, at: str, *, keyspace: str = "", **given: Any) -> QuorumReceipt:
     request: WriteRequest = write_request(keyspace, b"key", b"", is_touch=True, **given)
-    return await world.on(at, world.nodes[at].requests.touch(request))
+    return await world.on(at, world.nodes[at].requests.write(request))
 
 
 def test_a_touch_gives_the_value_another_expiry_and_none() -> None:
@@ -173,7 +173,7 @@ def test_a_touch_suits_single_values_only() -> None:
 
     async def story() -> None:
         requests = world.nodes["n1"].requests
-        await world.on("n1", requests.put(write_request("cache", b"key", b"v")))
+        await world.on("n1", requests.write(write_request("cache", b"key", b"v")))
         await touch(world, "n1", keyspace="cache", ttl_ms=1000)
         with pytest.raises(InvalidArgument, match="keeps sets"):
             await touch(world, "n1", keyspace="lists", ttl_ms=1000)

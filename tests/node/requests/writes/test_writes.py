@@ -134,7 +134,7 @@ def test_a_context_of_another_key_is_refused() -> None:
         receipt = await put(world, "n1", b"v")
         request = write_request("", b"other", b"v", context=receipt.context)
         with pytest.raises(InvalidArgument, match="another key"):
-            await world.on("n1", world.nodes["n1"].requests.put(request))
+            await world.on("n1", world.nodes["n1"].requests.write(request))
 
     world.run(story())
 
@@ -356,7 +356,7 @@ def test_what_a_client_may_not_ask_is_refused_by_name_and_changes_nothing(
 
     async def story() -> None:
         with pytest.raises(InvalidArgument, match=why):
-            await world.on("n1", world.nodes["n1"].requests.put(request_))
+            await world.on("n1", world.nodes["n1"].requests.write(request_))
         assert world.nodes["n1"].objects.keys == 0
 
     world.run(story())

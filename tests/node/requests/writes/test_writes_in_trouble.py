@@ -97,7 +97,7 @@ def test_a_put_whose_client_leaves_half_way_reaches_every_owner_all_the_same() -
         node = world.nodes["n1"]
         node.engine.can_sync.clear()  # nothing is acked here yet
         request = write_request("", b"key", b"v", level="all")
-        asked = world.loop.spawn(node.process, node.requests.put(request))
+        asked = world.loop.spawn(node.process, node.requests.write(request))
         await world.until(lambda: node.objects.keys == 1)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -22,7 +22,7 @@ _NO_ID: Final = "ERR client-id should be greater than 0"
 @for_connection("CLIENT|INFO", 2)
 def _client_info(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """This connection, as fields."""
-    return _told(connection) + b"\n"
+    return _line_of(connection) + b"\n"
 
 
 @waiting_command("CLIENT|LIST", -2)
@@ -37,7 +37,7 @@ async def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Re
         else:
             raise syntax_error()
     own = await _own_connections(connection)
-    return b"".join(_told(one) + b"\n" for one in own if wanted is None or one.id in wanted)
+    return b"".join(_line_of(one) + b"\n" for one in own if wanted is None or one.id in wanted)
 
 
 async def _own_connections(connection: RedisConnection) -> list[RedisConnection]:
@@ -50,7 +50,7 @@ async def _own_connections(connection: RedisConnection) -> list[RedisConnection]
     return [one for one in connection.door.connections() if one.token == connection.token]
 
 
-def _told(connection: RedisConnection) -> bytes:
+def _line_of(connection: RedisConnection) -> bytes:
     now_s, queued = connection.door.monotonic(), connection.queued
     flags = "" if queued is None else "x"
     fields: dict[str, object] = {

@@ -13,7 +13,7 @@ from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
     counted_keys,
     counted_keys_with_limit,
     read_one_by_one,
-    stored,
+    store_value,
 )
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float
 from ringmill.client.gateway.redis.commands.command_spec import (
@@ -144,7 +144,7 @@ def _register(name: str, combine: Combine, about: str) -> None:
     async def store(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         wanted = _wanted(args[1:], f"{name.lower()}store", is_difference=is_difference, stores=True)
         async with read_one_by_one(connection, wanted.keys, _read) as replies:
-            return await stored(connection, args[0], _combined(replies, wanted, combine))
+            return await store_value(connection, args[0], _combined(replies, wanted, combine))
 
     run.__doc__ = f"{about}, each set read by itself."
     store.__doc__ = f"Set a key to what {name} gives, in a second step."

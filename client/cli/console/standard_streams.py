@@ -14,7 +14,7 @@ import select
 import sys
 from typing import IO, TYPE_CHECKING, Final, TextIO, cast
 
-from ringmill.client.cli.frame.failure_text import FileFailed
+from ringmill.client.cli.console.failure_text import FileFailed
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

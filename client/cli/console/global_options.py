@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ringmill.client.cli.frame.settings import FORMS, LONGEST_TIMEOUT_S, Settings, seconds
+from ringmill.client.cli.console.settings import FORMS, LONGEST_TIMEOUT_S, Settings, seconds
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["DURATION", "check_given", "global_options"]
@@ -75,8 +75,8 @@ def global_options(refused: Collection[str] = (), hidden: Collection[str] = ()) 
             help="file with the cluster's token or one of a client's own, which nodes have to know",
         ),
         *(
-            _stored(f"--tls-{name}", type=click.Path(), metavar="PATH", help=told)
-            for name, told in _TLS.items()
+            _stored(f"--tls-{name}", type=click.Path(), metavar="PATH", help=help_text)
+            for name, help_text in _TLS.items()
         ),
         _stored("-o", "output", type=click.Choice(FORMS), help="output format  [table]"),
         _stored("--timeout", type=DURATION, metavar="TIME", help="give up after this time  [5s]"),

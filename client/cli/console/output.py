@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.cluster.printable import printable
 
 __all__ = [

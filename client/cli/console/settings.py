@@ -1,7 +1,7 @@
 """The settings that all verbs share: cluster, endpoints, output format, timeout.
 
 In order of precedence: flags, RINGMILL_* variables, ./ringmill.toml, ~/.config/ringmill/config.toml,
-defaults. client/cli/frame/global_options.py declares the flags.
+defaults. client/cli/console/global_options.py declares the flags.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TOKEN = re.compile(r"[!-~]{0,1024}(\n(next|former) [!-~]{1,1024})?")  # cluster
 
 @dataclass(slots=True)
 class Settings:
-    """The settings of one command.  `output` "table" means tab-separated rows when stdout is no terminal.
+    """The settings of one command.  `output` "table" means tab-separated rows when stdout is not a terminal.
 
     `given` names the settings that a flag of this command line set, `origins` says where each comes from that
     is not a default.  `left_out` are those of the environment and of files that a flag made meaningless.

@@ -2,7 +2,7 @@
 
 Error hints everywhere say "ringmill cluster status".  A user who typed ".venv/bin/ringmill --cluster nc …"
 sees ".venv/bin/ringmill --cluster nc cluster status".  Flags that mean nothing to a verb are not given to it:
-which ones do is in the tables of verbs, which client/cli/main.py makes known here.
+which ones do is in the tables of verbs, which client/cli/main.py sets here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeAlias
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 
-__all__ = ["TO_A_CLUSTER", "Refused", "as_typed", "know_verbs", "program_name", "typed_key"]
+__all__ = ["TO_A_CLUSTER", "Refused", "as_typed", "set_verb_table", "program_name", "typed_key"]
 
 TO_A_CLUSTER: Final = ("cluster", "endpoints", "token_file", "tls_ca", "tls_cert", "tls_key")
 """Settings by which a command finds its cluster, and is let in."""
@@ -30,15 +30,15 @@ _ENDS: Final = ".,:)'\""
 
 
 def _no_tables(words: Sequence[str]) -> Collection[str] | None:
-    """Of a program that is not `ringmill`, as the simulator: it suggests verbs that ask no cluster."""
+    """The table of a program that is not `ringmill`, such as the simulator: its verbs ask no cluster."""
     return TO_A_CLUSTER
 
 
 _tables: Final[list[Refused]] = [_no_tables]
 
 
-def know_verbs(refused: Refused) -> None:
-    """Have commands be known by the tables of the program."""
+def set_verb_table(refused: Refused) -> None:
+    """Set the table by which verbs of suggested commands are known, once for the program."""
     _tables[:] = [refused]
 
 
@@ -46,8 +46,8 @@ def as_typed(text: str, settings: Settings) -> str:
     """`text` with its commands as this user has to type them."""
 
     def typed(found: re.Match[str]) -> str:
-        told = _REST.match(text, found.end())
-        rest = told[0] if told else ""
+        match = _REST.match(text, found.end())
+        rest = match[0] if match else ""
         words = [word.rstrip(_ENDS) for word in rest.split()]
         refused = TO_A_CLUSTER if rest.startswith("-") else _tables[0](words)
         if refused is None:

@@ -23,7 +23,7 @@ from ringmill.cluster.ports import Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.contracts import ControlState, TopologyView
 
-__all__ = ["KNOW", "Finish", "Settling", "voters_missing"]
+__all__ = ["KNOW", "Finish", "NewestDocument", "voters_missing"]
 
 KNOW: Final = "topology.know"
 """Peer method: 8 bytes of an epoch, big-endian.  The node catches up with it first, and answers the epoch
@@ -47,7 +47,7 @@ class _Heard:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-class Settling:
+class NewestDocument:
     """One round of questions at a time; who waits for one joins it only if it begins later."""
 
     def __init__(
@@ -60,15 +60,15 @@ class Settling:
         self._transport = transport
         self._round = asyncio.Lock()
         self._begun = 0
-        self._last_settled = 0
+        self._last_confirmed = 0
         self._heard = _Heard()  # in the round that began last
 
     def finish_by(self, finish: Finish) -> None:
         """Who can finish a decision that others have begun."""
         self._finish = finish
 
-    async def newest(self, within_s: float) -> Topology:
-        """The newest document of which a client can know, held by a majority of its voters.
+    async def confirm(self, within_s: float) -> Topology:
+        """Get and return the newest document of which a client can know, held by a majority of its voters.
 
         Raises Unavailable when this node does not serve, QuorumNotReached when no majority of the voters
         answers in time.
@@ -76,14 +76,14 @@ class Settling:
         before = self._begun
         try:
             async with asyncio.timeout(within_s), self._round:
-                while self._last_settled <= before:
+                while self._last_confirmed <= before:
                     self._begun += 1
                     number = self._begun
-                    if await self._is_settled():
-                        self._last_settled = number
+                    if await self._confirm():
+                        self._last_confirmed = number
         except TimeoutError:
-            raise _unsettled(self._topology.topology(), self._heard, within_s) from None
-        return self._topology.topology()
+            raise _unconfirmed(self._topology.serving_topology(), self._heard, within_s) from None
+        return self._topology.serving_topology()
 
     async def spread(self) -> None:
         """Tell all members of the present document, and give those that answer soon the time to fetch it.
@@ -99,20 +99,21 @@ class Settling:
         if len(incoming.body) != 8:
             raise ProtocolMismatch(f"{KNOW} of {len(incoming.body)} bytes, need the 8 of an epoch")
         epoch = Epoch(int.from_bytes(incoming.body, "big"))
-        if epoch > self._topology.topology().epoch:
+        if epoch > self._topology.serving_topology().epoch:
             await self._topology.know(epoch, ask=incoming.sender)
-        epoch = self._topology.topology().epoch
+        epoch = self._topology.serving_topology().epoch
         return epoch.to_bytes(8, "big") + bytes([self._has_accepted_after(epoch)])
 
     def _has_accepted_after(self, epoch: Epoch) -> bool:
         return decode_vote(self._store.get(STORED_AS)).has_accepted(Epoch(epoch + 1))
 
-    async def _is_settled(self) -> bool:
-        """Whether a majority of the voters holds this node's document, and none of them a newer one.
+    async def _confirm(self) -> bool:
+        """Ask a majority of the voters for what they know; adopt a newer document, or finish a decision.
 
-        A newer one is adopted.  Raises QuorumNotReached when too few voters answer.
+        Returns whether a majority holds this node's document and none of them a newer one.
+        Raises QuorumNotReached when too few voters answer.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         heard = self._heard = _Heard()
         await self._ask(topology.voter_nodes, topology, heard)
         epochs = heard.epochs
@@ -120,15 +121,15 @@ class Settling:
         if newer:
             await self._topology.know(max(epochs[node] for node in newer), ask=newer[0])
             return False
-        if self._topology.topology().epoch > topology.epoch:
+        if self._topology.serving_topology().epoch > topology.epoch:
             return False
         if len(epochs) <= len(topology.voters) // 2:
-            raise _unsettled(topology, heard, _ASK_TIMEOUT_S)
+            raise _unconfirmed(topology, heard, _ASK_TIMEOUT_S)
         if heard.undecided and self._finish is not None:
             try:
                 return not await self._finish(topology)
             except DeadlineExceeded:  # others propose meanwhile
-                raise _unsettled(topology, heard, _ASK_TIMEOUT_S) from None
+                raise _unconfirmed(topology, heard, _ASK_TIMEOUT_S) from None
         return True
 
     async def _ask(
@@ -180,6 +181,6 @@ def voters_missing(
     )
 
 
-def _unsettled(topology: Topology, heard: _Heard, within_s: float) -> QuorumNotReached:
+def _unconfirmed(topology: Topology, heard: _Heard, within_s: float) -> QuorumNotReached:
     verb = f"to know the newest topology within {within_s:.2g} s"
     return voters_missing(verb, topology, heard.epochs, heard.failures, outcome="failed")

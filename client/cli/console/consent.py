@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["ask_to_type"]

@@ -11,14 +11,14 @@ import re
 import sys
 from typing import Any, ClassVar
 
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.output import to_json
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.output import to_json
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.cluster.errors import NotFound, QuorumNotReached, RingmillError
 from ringmill.cluster.printable import printable
 
-__all__ = ["FileFailed", "Interrupted", "as_told", "tell"]
+__all__ = ["FileFailed", "Interrupted", "shown_error", "tell"]
 
 _DEFAULT_HINTS = {
     "INVALID_ARGUMENT": "change the argument that the first line names; `ringmill help` lists the verbs",
@@ -55,8 +55,8 @@ class Interrupted(RingmillError):
     exit_code: ClassVar[int] = 130
 
 
-def as_told(error: RingmillError | OSError) -> RingmillError:
-    """The error that is told: of a file that failed, a FileFailed."""
+def shown_error(error: RingmillError | OSError) -> RingmillError:
+    """The error as it is shown: an OSError becomes a FileFailed."""
     return error if isinstance(error, RingmillError) else FileFailed.of(error)
 
 

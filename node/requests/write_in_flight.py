@@ -1,11 +1,11 @@
 """One write on its way to its owners.
 
-It outlives the request: the client is answered when the level is met, and the flight continues until every
+It outlives the request: the client is answered when the level is met, and the write goes on until every
 owner has acked or has a hint.  It is never undone (rule W1), and an outcome that is not certainly "failed" is
 "unknown" (rule W3).
 
-A flight counts answers and never waits.  Its crew acts: it answers the client when that is due, and keeps
-hints for owners that missed the write (node/requests/flights.py).
+It counts answers and never waits.  Its handler acts: it answers the client when that is due, and keeps hints
+for owners that missed the write (node/requests/write_dispatcher.py).
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Search
 from ringmill.node.storage.engine import Commit
 
-__all__ = ["Crew", "Flight", "WriteEnded"]
+__all__ = ["OnWriteDone", "WriteHandler", "WriteInFlight"]
 
-WriteEnded: TypeAlias = Callable[[QuorumReceipt | RingmillError], None]
-"""Told once how a write ended for its client."""
+OnWriteDone: TypeAlias = Callable[[QuorumReceipt | RingmillError], None]
+"""Called once, with what the client of a write is answered."""
 
 
-class Crew(Protocol):
-    """What a flight calls upon."""
+class WriteHandler(Protocol):
+    """Acts for a write in flight (node/requests/write_dispatcher.py)."""
 
-    def answer_due(self, flight: Flight) -> None:
-        """The client has to be told: the level is met, or nobody is left who could answer, or time is up."""
+    def answer_due(self, write: WriteInFlight) -> None:
+        """Answer the client: the level is met, or nobody is left who could answer, or time is up."""
         ...
 
-    def landed(self, flight: Flight) -> None:
-        """Every owner has acked or failed."""
+    def done(self, write: WriteInFlight) -> None:
+        """Forget the write: every owner has acked or failed."""
         ...
 
-    def abandon(self, flight: Flight) -> Coroutine[Any, Any, None]:
-        """The node stops: leave hints for the owners that have not answered."""
+    def abandon(self, write: WriteInFlight) -> Coroutine[Any, Any, None]:
+        """Leave hints for the owners that have not answered, as the node stops."""
         ...
 
 
-class Flight:
+class WriteInFlight:
     __slots__ = (
-        "_bucket", "_crew", "_ended", "_first_round_over", "_hints", "_tally", "deadline", "deferred",
+        "_bucket", "_first_round_over", "_handler", "_hints", "_on_done", "_tally", "deadline", "deferred",
         "durability", "route", "search", "verb", "written",
     )  # fmt: skip
 
     def __init__(
         self,
-        crew: Crew,
+        handler: WriteHandler,
         route: Route,
         written: Written,
         *,
@@ -65,7 +65,7 @@ class Flight:
         durability: Durability,
         deadline: Deadline,
         verb: str,
-        ended: WriteEnded,
+        on_done: OnWriteDone,
     ) -> None:
         self.route = route
         self.written = written
@@ -73,8 +73,8 @@ class Flight:
         self.deadline = deadline
         self.verb = verb
         self.deferred: tuple[NodeId, ...] = ()  # owners to be asked only if the level cannot be met without
-        self._crew = crew
-        self._ended: WriteEnded | None = ended
+        self._handler = handler
+        self._on_done: OnWriteDone | None = on_done
         self._bucket: Bucket | None = None
         is_sloppy = route.keyspace.is_sloppy
         self.search = Search() if is_sloppy else None
@@ -84,31 +84,31 @@ class Flight:
 
     def expire_on(self, wheel: DeadlineWheel) -> None:
         """Have the client answered at the deadline, whoever has acked by then."""
-        if self._ended is not None:
+        if self._on_done is not None:
             self._bucket = wheel.add(self, self.deadline.left_s)
 
-    def acked(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
+    def record_ack(self, node: NodeId, durability: Durability, row_epoch: Epoch) -> None:
         self._tally.record_ack(node, durability, row_epoch)
-        self._look()
+        self._check_progress()
 
-    def failed(self, node: NodeId, why: str) -> None:
+    def record_failure(self, node: NodeId, why: str) -> None:
         self._tally.record_failure(node, why)
-        self._look()
+        self._check_progress()
 
     def note_epoch(self, epoch: int) -> None:
         """An owner has refused by a newer topology, of this epoch; 0: it has not."""
         self._tally.newer_epoch = max(self._tally.newer_epoch, epoch)
 
-    def stood_in(self, owner: NodeId, fallback: NodeId) -> None:
+    def record_stand_in(self, owner: NodeId, fallback: NodeId) -> None:
         """Another member holds the write for an owner, on its disk (rule W7)."""
         assert isinstance(self._tally, SloppyTally), "only owners count in a strict keyspace"
         self._tally.record_stand_in(owner, fallback)
-        self._look()
+        self._check_progress()
 
     def has_stand_in(self, owner: NodeId) -> bool:
         return owner in self._tally.stand_ins
 
-    def hinted(self, node: NodeId, commit: Commit) -> None:
+    def record_hint(self, node: NodeId, commit: Commit) -> None:
         self._hints[node] = commit
 
     def hint_of(self, node: NodeId) -> Commit | None:
@@ -130,7 +130,7 @@ class Flight:
         """At least `w` owners have acked."""
         return self._tally.is_met
 
-    def counts(self, node: NodeId) -> bool:
+    def has_acked(self, node: NodeId) -> bool:
         """Whether this owner's ack was counted."""
         return node in self._tally.acks
 
@@ -150,23 +150,21 @@ class Flight:
         """The deadline has passed.  A lost level does not end the wait before: the error is to name all who
         acked."""
         self._bucket = None
-        self._tell_due()
+        self._request_answer()
 
-    def end(self, told: QuorumReceipt | RingmillError) -> None:
-        """Tell the client."""
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended(told)
+    def answer(self, outcome: QuorumReceipt | RingmillError) -> None:
+        """Answer the client; a second answer is dropped."""
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            on_done(outcome)
 
     def abandon(self) -> Coroutine[Any, Any, None]:
-        return self._crew.abandon(self)
+        return self._handler.abandon(self)
 
     def receipt(self, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
         """The receipt: which nodes hold the write now, and how durably (rule W2).
 
-        Call it once the level is met.
-
-        It has no context if the value has siblings (rule V7).
+        Call it once the level is met.  It has no context if the value has siblings (rule V7).
         """
         assert self._tally.is_met, "a receipt before the level is met"
         route, stored, sibling = self.route, self.written.applied.stored, self.written.sibling
@@ -206,30 +204,30 @@ class Flight:
         """
         silent = f"no ack within {self.deadline.allowed_s:.2f} s"
         failed = self._tally.reasons(silent)
-        acked = [node for node in self.route.owners if self.counts(node)]
+        acked = [node for node in self.route.owners if self.has_acked(node)]
         acked += [node for owner, node in sorted(self._tally.stand_ins.items()) if owner not in acked]
         tally = self._tally
         return QuorumNotReached.of(
             verb, tally.w, acked, failed, outcome="unknown", newer_epoch=tally.newer_epoch
         )
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         tally = self._tally
         is_over = tally.is_over
         if self._first_round_over is not None and self._is_first_round_over():
             self._first_round_over.set()
         if is_over or tally.is_met:
-            self._tell_due()
+            self._request_answer()
         if is_over:
-            self._crew.landed(self)
+            self._handler.done(self)
 
     def _is_first_round_over(self) -> bool:
         hoped_for = [node for node in self.outstanding if node not in self.deferred]
         return self._tally.is_met or len(self._tally.acks) + len(hoped_for) < self._tally.w
 
-    def _tell_due(self) -> None:
+    def _request_answer(self) -> None:
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None
-        if self._ended is not None:
-            self._crew.answer_due(self)
+        if self._on_done is not None:
+            self._handler.answer_due(self)

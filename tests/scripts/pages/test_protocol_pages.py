@@ -9,7 +9,7 @@ import pytest
 
 from ringmill.simulator.subjects.every import SUBJECTS
 
-PAGES = Path(__file__).resolve().parents[2] / "docs" / "protocol"
+PAGES = Path(__file__).resolve().parents[3] / "docs" / "protocol"
 NAMES = [ablation.name for subject in SUBJECTS for ablation in subject.ablations]
 
 

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local.local_state import load_cluster, read_token
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 

@@ -116,6 +116,7 @@ class _PrefixPolls:
         self._options = read_options(r=level)
         self._polling = Polling(router, patience_s)
         self._memory = SessionMemory(ClusterId(""))
+        self._order = router.entropy.random_bytes("client.watch.order", 8)  # in which it asks the members
         self._delivered: dict[bytes, bytes] = {}  # the context of what was told last, by key
 
     async def changes(

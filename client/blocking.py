@@ -342,7 +342,7 @@ class Client(Keyspace):
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same methods for another keyspace.
+        """The methods of this client for another keyspace.
 
         Requests to one that does not exist raise InvalidArgument, which lists those that do.
         """

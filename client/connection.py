@@ -154,7 +154,7 @@ def links_of(client: AsyncClient) -> Callable[[str], Link]:
 
 
 def token_links_of(client: AsyncClient) -> Dial:
-    """The same, on connections of their own and with the cluster's token in each call."""
+    """Opens links to members on connections of their own, with the cluster's token in each call."""
     _ = client.jobs  # it finds the token
     assert client._token_dial is not None
     return client._token_dial
@@ -193,7 +193,7 @@ class AsyncClient(AsyncKeyspace):
         finds_token: bool = True,
         balance: BalanceName = "hash",
     ) -> None:
-        """As `connect`; without `finds_token` it has the token that is given, and looks for no other."""
+        """Takes the arguments of `connect`, checked; without `finds_token` it looks for no other token."""
         self._entropy = OsEntropy()
         balancer = balancer_named(balance, self._entropy.random_bytes("client.balance", 16))
         self._dialler = _Dialler(token, session, transport, tls, finds_token)
@@ -248,7 +248,7 @@ class AsyncClient(AsyncKeyspace):
         return self._directory.topology
 
     def keyspace(self, name: str) -> AsyncKeyspace:
-        """The same methods for another keyspace.
+        """The methods of this client for another keyspace.
 
         Requests to one that does not exist raise InvalidArgument, which lists those that do.
         """
@@ -398,7 +398,7 @@ class _Dialler:
         return partial(str, self.token) if is_given else self._found_token()
 
     def job_token_source(self) -> Callable[[], str]:
-        """The same, looked for once more by the addresses of all members, which are known now."""
+        """Tells the token for jobs: one not found before is looked for by the addresses of all members."""
         return self.token_source if self.token_source() or not self.finds_token else self._found_token()
 
     def _check_node(self, address: str, introduction: Introduction) -> None:

@@ -256,7 +256,7 @@ def _time(newest: object) -> int:
 
 
 def _bytes(value: object, size: int | None = None) -> bytes:
-    """As it is: of a number Python would make as many bytes."""
+    """The bytes as they are, checked: of a number Python would make as many bytes."""
     if not isinstance(value, bytes) or size not in {None, len(value)}:
         raise ValueError("no name or context")
     return value

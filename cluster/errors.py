@@ -184,7 +184,7 @@ class DeadlineExceeded(RingmillError, TimeoutError):
 
     @classmethod
     def on_arrival(cls, message: str) -> Self:
-        """Of what was late already when it came: nothing was done."""
+        """The error for a request that was late already when it came: nothing was done."""
         return cls(message, detail={"came": "late"}, outcome="failed")
 
     @property

@@ -39,7 +39,7 @@ def checked_request_of(offset: int, line: str, ctx: Context) -> Iterator[tuple[s
 
 
 def summed(route: str, sums: Iterable[Sums]) -> Iterator[tuple[str, Sums]]:
-    """The same for some sums of a route as for all of them, so it combines as well as it reduces."""
+    """Add up sums of a route: some of them or all, so it combines as well as it reduces."""
     requests = errors = size = 0
     kept: list[str] = []
     for one in sums:

@@ -61,7 +61,7 @@ def _run(given: Given, options: SimulationOptions) -> bool:
 
 def _one(given: Given, options: SimulationOptions) -> bool:
     bar = Bar("operations", options.operations)
-    result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
+    result = run_seed(given.seed, options, story=bool(given.trace or given.html), on_progress=bar.show)
     bar.end()
     _write(given.trace, "\n".join(result.story) + "\n")
     if given.html:
@@ -77,7 +77,7 @@ def _one(given: Given, options: SimulationOptions) -> bool:
 def _smaller(failing: SimulationResult) -> SimulationResult:
     print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
     bar = Bar("runs at most", MOST_RUNS)
-    found = shrink(failing, watch=bar.show)
+    found = shrink(failing, on_progress=bar.show)
     bar.end()
     return found.result
 

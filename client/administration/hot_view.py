@@ -52,7 +52,7 @@ class HotKey:
     advice: str
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON values; a key that is not UTF-8 has its other bytes as \\xNN."""
+        """JSON values; a key that is not UTF-8 has its other bytes as \\xNN."""
         return {**asdict(self), "key": self.key.decode("utf-8", "backslashreplace")}
 
 

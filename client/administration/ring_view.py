@@ -79,7 +79,7 @@ class AsyncRing:
 
         Raises Unavailable when no member answers.
         """
-        topology, seen, sizes, _ = await self._look(timeout, checked_status(status))
+        topology, seen, sizes, _ = await self._ask_cluster(timeout, checked_status(status))
         loads = loads_of(topology, held=_held(seen), sizes=sizes)
         return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
@@ -113,7 +113,7 @@ class AsyncRing:
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
         gone = [_node(node) for node in dead]
-        topology, seen, sizes, rate = await self._look(timeout, None, gone)
+        topology, seen, sizes, rate = await self._ask_cluster(timeout, None, gone)
         await check_dead(self._router.directory, topology, gone, ask_s)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
@@ -162,7 +162,7 @@ class AsyncRing:
         except RingmillError as error:
             return error
 
-    async def _look(
+    async def _ask_cluster(
         self, timeout: Seconds | None, seen: ClusterStatus | None = None, unheard: Collection[NodeId] = ()
     ) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
@@ -180,7 +180,7 @@ class AsyncRing:
         return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
 
     async def _in_its_zone(self, fresh: Member, timeout_s: float) -> Member:
-        """As the node tells it, if it runs already."""
+        """The newcomer with the zone that its node names, if it runs already."""
         try:
             identity = await self._router.directory.link(fresh.address).call(
                 IDENTIFY, IdentifyRequest(), timeout_s

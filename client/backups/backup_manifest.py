@@ -120,7 +120,7 @@ class BackupManifest:
 
 
 def _checksum(body: object) -> str:
-    """Of the fields, whatever the white space between them."""
+    """The checksum of the fields, whatever the white space between them."""
     return sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

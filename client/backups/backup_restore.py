@@ -37,7 +37,7 @@ __all__ = ["BackupRow", "KeyspaceMaker", "restore_backup", "restored_levels", "w
 PARTITION_BYTES: Final = 256 << 10
 """Brought to the owners of a partition at a time."""
 REGISTERS: Final = 200
-"""The same of registers, each of which takes a round of its owners."""
+"""The most registers in one request; each takes a round of its owners."""
 HELD_BYTES: Final = 32 << 20
 """Held in all, of partitions that are not full yet."""
 _AT_ONCE: Final = 4
@@ -311,7 +311,7 @@ class _Bringing:
 
 
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Again after what may pass: to bring something twice changes nothing."""
+    """Ask again after errors that may pass: to bring something twice changes nothing."""
     try:
         await ask_again(ask, _TRIES, _PASSING)
     except _PASSING as error:

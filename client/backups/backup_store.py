@@ -55,7 +55,7 @@ class BackupStore:
     # Manifests
 
     async def names(self) -> list[str]:
-        """Of the backups that exist, sorted.  Raises OSError."""
+        """The names of the backups that exist, sorted.  Raises OSError."""
         found = await self.files.off_loop(self._list, "backups")
         return [name.removesuffix(_MANIFEST) for name in found if name.endswith(_MANIFEST)]
 

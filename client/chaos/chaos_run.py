@@ -112,13 +112,14 @@ class ChaosRun:
     def verdicts(self) -> list[Judged]:
         """What each checker says of what was seen so far; without any load, of nothing."""
         judged = [] if self._load is None else self._load.judged()
+        judged.append(Judged("answers", f"{self.tally.requests:,} requests", self.tally.breaches))
         rest = "not reached" if self.rest_s is None else f"all hints delivered after {self.rest_s:.1f} s"
         served = sum(outage.start_s is not None for outage in self.outages)
         looked_at = f"{served} starts of nodes, {rest}"
         return [*judged, Judged("recovery", looked_at, tuple(self._troubles))]
 
     def witness(self) -> list[dict[str, object]]:
-        """As `ChaosLoad.witness`."""
+        """The history of the keys whose promise was broken."""
         return [] if self._load is None else [dict(line) for line in self._load.witness()]
 
     @property

@@ -51,7 +51,7 @@ def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ..
     """
     if names and not accepts_loss:
         raise InvalidArgument("--without gives up what these owners have", hint="add --accept-data-loss")
-    view = asyncio.run(_look(settings, node))
+    view = asyncio.run(_ask_healing(settings, node))
     if not accepts_loss or not view.waiting:
         _show(settings, view)
         return ExitCode.DONE
@@ -63,7 +63,7 @@ def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ..
     return ExitCode.TIMED_OUT_WAITING if view.unfilled else ExitCode.DONE
 
 
-async def _look(settings: Settings, node: str) -> HealingView:
+async def _ask_healing(settings: Settings, node: str) -> HealingView:
     async with open_client(settings) as db:
         return await db.members.healing(node)
 

@@ -81,12 +81,12 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
     In JSON each pair of owners of each partition is listed.
     """
 
-    async def look() -> RepairViews:
+    async def ask() -> RepairViews:
         async with open_client(settings) as db:
             _check_partitions(db.topology, partitions)
             return await repair_views(db.topology, links_of(db), settings.timeout_s)
 
-    _show(settings, asyncio.run(look()), partitions)
+    _show(settings, asyncio.run(ask()), partitions)
 
 
 @click.command()

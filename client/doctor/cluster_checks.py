@@ -35,8 +35,10 @@ def check_cluster(facts: ClusterFacts, now_s: float) -> Iterator[Finding]:
 
 
 def _with_untold(found: Finding, facts: ClusterFacts) -> Finding:
-    """The same of a check that goes by figures.  Nothing is well of members that answer and tell none; those
-    that do not answer are named by `nodes`."""
+    """The finding of a check that goes by figures, with the members that answer and tell none.
+
+    Nothing is well of these.  Members that do not answer are named by `nodes`.
+    """
     untold = [node.id for node in facts.status.nodes if node.uptime_s is not None]
     untold = [node for node in untold if node not in facts.metrics]
     if not untold:

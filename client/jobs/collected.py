@@ -35,7 +35,7 @@ def collected_by(target: Runnable, given: object, *, overwrite: bool) -> Collect
 
 
 async def collect_records(job: Runnable, folder: str, files: FileSystem) -> tuple[tuple[Any, Any], ...]:
-    """As `take_collected`, on a thread; a cancellation while they are read leaves the folder."""
+    """Take what a job collected, on a thread; a cancellation meanwhile leaves the folder."""
     taken = await files.off_loop(_read, job, folder, files)
     await files.off_loop(_remove, folder, files)
     return taken

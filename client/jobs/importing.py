@@ -53,7 +53,7 @@ class Sources:
 
     @property
     def own(self) -> bytes:
-        """Of the job's module."""
+        """The source of the job's module."""
         return self.contents[posixpath.relpath(self.path, self.root)]
 
 

@@ -449,7 +449,7 @@ class AsyncJobs:
         raise refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
-        """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
+        """Find a job that was accepted: so no error says that nothing was changed."""
         try:
             return await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:

@@ -154,7 +154,7 @@ def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
-    """The same.  Raises InvalidArgument for one that no keyspace holds."""
+    """The records, checked.  Raises InvalidArgument for one that no keyspace holds."""
     for record in records:
         match record:
             case (bytes(), int() | Set() | Mapping() | list([_, *_]) | tuple([_, *_]) as held) if _is_bytes(

@@ -35,7 +35,10 @@ class LocalLauncher:
         self._start_timeout_s = start_timeout_s
 
     def launched(self) -> Sequence[str]:
-        """As Launcher.  Raises CorruptData; PermissionDenied for a file that others may have written."""
+        """The nodes started and not stopped since, oldest first.
+
+        Raises CorruptData; PermissionDenied for a file that others may have written.
+        """
         try:
             why = distrust(self._path)
             with os.fdopen(open_private(self._path, os.O_RDONLY), encoding="utf-8") as file:
@@ -52,11 +55,11 @@ class LocalLauncher:
         return nodes
 
     async def start(self) -> LocalNode:
-        """As Launcher.  Raises PortTaken, Unavailable."""
+        """Start a node on this machine.  Raises PortTaken, Unavailable."""
         return await asyncio.to_thread(self._start)
 
     async def stop(self, node: str) -> None:
-        """As Launcher; the folder of the node stays."""
+        """Stop a node that it has started; its folder stays."""
         await asyncio.to_thread(self._stop, node)
 
     @contextlib.contextmanager

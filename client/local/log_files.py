@@ -87,16 +87,16 @@ class FollowedLog:
         which it would miss what comes.  The one that is being read is met in the end, unless it was removed.
         """
         for _ in range(_LOOKS):
-            newer, is_whole = self._look()
+            newer, is_whole = self._open_newer()
             if is_whole:
                 break
             for file in newer:
                 file.close()
         else:
-            newer, _ = self._look()
+            newer, _ = self._open_newer()
         return newer[::-1]
 
-    def _look(self) -> tuple[list[BinaryIO], bool]:
+    def _open_newer(self) -> tuple[list[BinaryIO], bool]:
         """Newer files, newest first, and whether they are all."""
         newer: list[BinaryIO] = []
         for path in _newest_first(self._path):

@@ -20,7 +20,7 @@ _SOFTWARE = ("ringmill", "grpcio", "protobuf", "uvloop")
 
 
 def machine_facts(cluster: LocalCluster) -> MachineFacts:
-    """As it is now."""
+    """The machine and its folder as they are now."""
     states = {node.id: node_state(node) for node in cluster.nodes}
     takers = {
         node.id: owner_of(node.port)

@@ -215,7 +215,7 @@ class AsyncRegisters:
 
 
 def registers_under_name(registers: AsyncRegisters, name: OperationName) -> AsyncRegisters:
-    """The same registers, whose next change has this name: sent once more it is the same change (rule V4)."""
+    """The registers, with this name for the next change: sent once more it is the same change (rule V4)."""
     return AsyncRegisters(
         registers._router,
         registers._operations.named(name),

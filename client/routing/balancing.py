@@ -27,7 +27,7 @@ class Balancer(Protocol):
     def order(
         self, addresses: list[str], owners: int, weight_of: Callable[[str], int], now: float
     ) -> list[str]:
-        """The same addresses, the best first; the first `owners` of them own the key."""
+        """The addresses, the best first; the first `owners` of them own the key."""
         ...
 
     def began(self, address: str) -> None:

@@ -206,7 +206,7 @@ class Directory:
         return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key), turn)
 
     def addresses_of(self, partition: PartitionId, turn: int = 0) -> list[str]:
-        """The same about a partition."""
+        """Addresses to ask about a partition, the best first."""
         if self.topology is None or partition >= self.topology.partitions:
             return self.addresses()
         order = self._orders.get(partition)

@@ -160,8 +160,7 @@ class Router:
         attempts: Attempts,
         error: RingmillError | None,
     ) -> Answer:
-        """The same as `ask` for a request whose first attempt was made elsewhere, and has failed or is
-        silent.
+        """Go on with a request whose first attempt was made elsewhere, and has failed or is silent.
 
         `error` is why nothing could be sent; None when something was, and `attempts` hear of it.
         """

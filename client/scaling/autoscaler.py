@@ -26,13 +26,13 @@ _FAILED: Final = "failed"
 
 
 class ScalingLog(Protocol):
-    """Is told what is decided and done."""
+    """Takes what is decided and done."""
 
     def decided(self, seen: Observation, figures: Figures, decision: Decision) -> None:
         """Called at each look; `figures` are in the unit of the measure."""
 
     def did(self, what: str, node: str, text: str) -> None:
-        """`what` is started, joins, leaves, joined, left, stopped, or failed; `told` is for people."""
+        """`what` is started, joins, leaves, joined, left, stopped, or failed; `text` is for people."""
 
 
 @dataclass(slots=True)
@@ -171,7 +171,7 @@ class Autoscaler:
         """
         if self._change is None and all(node in look.states for node in self.launcher.launched()):
             return False
-        await self.cluster.settle()
+        await self.cluster.wait_for_majority()
         states = (await self.cluster.look()).states
         change, self._change = self._change, None
         if change is not None:

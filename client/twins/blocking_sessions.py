@@ -25,7 +25,7 @@ class SessionKeyspace:
 
     @property
     def name(self) -> str:
-        """Of the keyspace."""
+        """The name of the keyspace."""
         return self._subject.name
 
     put = timed(AsyncSessionKeyspace.put)

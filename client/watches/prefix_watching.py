@@ -87,8 +87,11 @@ def prefix_changes_of(
 
 @dataclass(slots=True)
 class _Look:
-    """At all keys: the cursor that counts once it is over, the same for the time until then, and when to ask
-    for changes next.  `is_owed`: it has to begin once more."""
+    """One look at all keys of the prefix.
+
+    `cursor` counts once it is over, `owed` until then; `due_at` is when to ask for changes next.  `is_owed`:
+    it has to begin once more.
+    """
 
     cursor: bytes
     owed: bytes

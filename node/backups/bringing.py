@@ -23,7 +23,7 @@ from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
-from ringmill.node.replica.object_batch import ObjectBatch, decoded
+from ringmill.node.replica.object_batch import ObjectBatch, Present
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.routes import Route, Routes
@@ -97,11 +97,11 @@ class Bringing:
 
         def step(encoded: bytes | None) -> None:
             self._routes.check_same(route)
-            present = decoded(encoded)
-            merged = merge(present, brought)
-            if merged != present:
+            present = Present(encoded)
+            merged = merge(present.stored, brought)
+            if merged != present.stored:
                 batch = ObjectBatch()
-                batch.store(place.stored_key, present, encoded, merged)
+                batch.store(place.stored_key, present, merged)
                 objects.commit(batch)
 
         await change(self._engine, place.stored_key, step)

@@ -86,7 +86,7 @@ class HintStore:
         self._last: Commit | None = None  # of the newest change; those before it are synced with it
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
         self.dropped = 0  # over the bound, since the start
-        self.delivered = 0  # to all their targets, likewise
+        self.delivered = 0  # to all their targets, since the start
         self.on_dropped: Callable[[PartitionId, NodeId], bool] = self._lose_dropped
         """Told before a hint is dropped, and says whether it may be; until somebody listens, it counts as
         lost."""
@@ -187,7 +187,7 @@ class HintStore:
         return None if value is None else decode_hint(value)
 
     async def get_synced(self, key: HintKey) -> Hint | None:
-        """The same, once this node cannot forget it."""
+        """The present hint, once this node cannot forget it.  Raises CorruptData, and what syncing raises."""
         hint = await self.get(key)
         await self.wait_synced()
         return hint

@@ -28,8 +28,8 @@ __all__ = [
     "Change",
     "Growth",
     "ObjectBatch",
+    "Present",
     "TouchedValue",
-    "decoded",
     "on_durable",
     "peers_object",
     "wait_durable",
@@ -55,9 +55,27 @@ TouchedValue = Callable[[StoredObject, int], bytes]
 """Finds the value that a touch keeps of the present object, at a time in ms since 1970 (rule V11)."""
 
 
+class Present:
+    """What stands under a key: `encoded` are the bytes of the object, None when there is none.  It is decoded
+    when somebody asks for it."""
+
+    __slots__ = ("_stored", "encoded")
+
+    def __init__(self, encoded: bytes | None, stored: StoredObject | None = None) -> None:
+        self.encoded = encoded
+        self._stored = stored
+
+    @property
+    def stored(self) -> StoredObject:
+        stored = self._stored
+        if stored is None:
+            stored = self._stored = ABSENT if self.encoded is None else decode_object(self.encoded)
+        return stored
+
+
 class Applied:
     """An object as it stands once its batch is committed; `commit` None means that it is on the disk
-    already.  `stored` None: it is decoded when somebody asks for it."""
+    already.  It is decoded when somebody asks for it."""
 
     __slots__ = ("_stored", "commit", "encoded")
 
@@ -107,24 +125,26 @@ class ObjectBatch:
     def store(
         self,
         key: bytes,
-        before: StoredObject,
-        old: bytes | None,
+        present: Present,
         after: StoredObject,
+        *,
         admit: Admit | None = None,
         encoded: bytes | None = None,
         writer: Actor | None = None,
     ) -> Applied:
-        """Put `after` in the place of `before`, whose bytes are `old`.  `encoded` are the bytes of `after`
-        where they are known, `writer` is who writes.  Raises what `admit` raises."""
+        """Put `after` in the place of the present object.  `encoded` are the bytes of `after` where they are
+        known, `writer` is who writes.  Raises what `admit` raises."""
         if encoded is None:
             encoded = encode_object(after)
+        before = present.stored
         if admit is not None:
             is_large = len(encoded) > MAX_OBJECT_BYTES
             own_bytes = own_share_bytes(after, writer) if is_large and writer is not None else 0
             admit(Growth(len(before.visible()), len(after.visible()), own_bytes, len(encoded)))
         if len(after.siblings) > 1:
             sometimes("siblings stand beside each other")
-        return self.put(key, old, Applied(after, encoded), _has_value(after) - _has_value(before))
+        new_values = _has_value(after) - _has_value(before)
+        return self.put(key, present.encoded, Applied(after, encoded), new_values)
 
     def put(self, key: bytes, old: bytes | None, applied: Applied, new_values: int) -> Applied:
         """Put in an object that is known to be admitted, in the place of the one whose bytes are `old`;
@@ -155,11 +175,6 @@ class ObjectBatch:
             change.applied.commit = commit
         for applied in self._followers:
             applied.commit = commit
-
-
-def decoded(encoded: bytes | None) -> StoredObject:
-    """The object with these bytes; ABSENT when there are none."""
-    return ABSENT if encoded is None else decode_object(encoded)
 
 
 def _has_value(stored: StoredObject) -> bool:

@@ -189,13 +189,13 @@ async def ask_page_body(
     timeout_s: float,
     priority: Priority = Priority.REPAIR,
 ) -> PageBody:
-    """The same, without unpacking it."""
+    """The next page of a copy, which is not unpacked.  Raises what `ask_page` raises."""
     answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
     return checked_page(answer, node, request, row)
 
 
 def checked_page(answer: bytes, node: NodeId, request: ReadPage, row: Row) -> PageBody:
-    """A page that a node has answered with.  Raises as `ask_page`."""
+    """Check a page that a node has answered with.  Raises what `ask_page` raises."""
     page = PageBody.of(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")

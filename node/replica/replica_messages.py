@@ -25,12 +25,12 @@ __all__ = [
 
 APPLY: Final = "replica.apply"
 APPLY_MANY: Final = "replica.apply_many"
-"""APPLY for many objects, as far as that can be done at once."""
+"""APPLY for many objects; what has to wait for something is to be sent alone."""
 READ: Final = "replica.read"
 DIGEST: Final = "replica.digest"
-"""As READ, but a large object is told by its digest."""
+"""Asks for an object; a large one is answered by its digest."""
 READ_MANY: Final = "replica.read_many"
-"""DIGEST for many keys, as far as that can be told at once."""
+"""READ for many keys; what is large or has to wait for something is to be asked for alone."""
 MOST_TOGETHER: Final = 16
 """Keys of a READ_MANY or APPLY_MANY: more would save little, and make a frame of them a long turn."""
 DELIVER: Final = "hint.deliver"

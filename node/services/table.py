@@ -92,7 +92,7 @@ def unary(
 def upload(
     kind: type[RequestT], answer: Callable[[AsyncIterator[RequestT], Call], Awaitable[Message]]
 ) -> Upload:
-    """Like `unary`, for a method that takes many requests."""
+    """The method that decodes a stream of requests of this kind and encodes its one answer."""
 
     async def run(bodies: AsyncIterator[bytes], call: Call) -> bytes:
         return serialized(await answer(requests(bodies), call))
@@ -105,7 +105,7 @@ def upload(
 
 
 def stream(kind: type[RequestT], answers: Callable[[RequestT, Call], AsyncIterator[Message]]) -> Stream:
-    """Like `unary`, for a method that gives many answers."""
+    """The method that decodes a request of this kind and encodes each of its answers."""
 
     async def run(body: bytes, call: Call) -> AsyncIterator[bytes]:
         async for message in answers(parsed(kind, body), call):
@@ -119,10 +119,10 @@ def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | Non
 
     Frames carry no metadata, so the caller of this function supplies it.
     """
-    told = metadata or {}
+    known = metadata or {}
 
     def answer(incoming: Incoming) -> Awaitable[bytes]:
         body = incoming.body
-        return method.run(body, Call(incoming.deadline - clock.boottime(), told, body, incoming.sender))
+        return method.run(body, Call(incoming.deadline - clock.boottime(), known, body, incoming.sender))
 
     return answer

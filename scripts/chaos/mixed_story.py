@@ -14,7 +14,7 @@ from chaos.loads.load import Load
 from chaos.loads.rest import QUIET_S, hints_delivered, look_at_owners
 from chaos.network.links import Links
 from chaos.real_faults import RealInjector, Round, draw_rounds
-from chaos.real_nodes import REPLICAS, RealNodes
+from chaos.real_nodes import QUORUM, REPLICAS, RealNodes, traceback_violations
 from ringmill.cluster.errors import RingmillError
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
@@ -49,7 +49,7 @@ class MixedResult:
     """What came of a run; times in seconds."""
 
     options: MixedOptions
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=lambda: History(default_w=QUORUM))
     rounds: int = 0  # that are over
     load_s: float = 0.0
     faults: Mapping[str, int] = field(default_factory=dict)
@@ -77,6 +77,7 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
     finally:
         nodes.stop()
     result.tracebacks = nodes.tracebacks()
+    result.violations += traceback_violations(result.tracebacks)
     return result
 
 
@@ -152,7 +153,7 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
         async with asyncio.timeout(LOOK_S):
             result.keys = await look_at_owners(ground)
             for load in loads.values():
-                await load.look()
+                await load.read_final_state()
     except TimeoutError:
         story = "hints are not delivered" if result.converged_s is None else "not everything could be read"
         seconds = loop.time() - healed

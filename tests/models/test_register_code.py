@@ -1,4 +1,4 @@
-"""The code of registers in every order of a few rounds: nothing is lost, and a broken rule is missed."""
+"""The code of registers in every order of a few rounds: nothing is lost, and a broken rule is found."""
 
 from __future__ import annotations
 

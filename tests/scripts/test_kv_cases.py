@@ -59,7 +59,7 @@ def test_latency_that_shoots_up_is_a_knee_too() -> None:
     assert told((100, 100, 2.0), (400, 400, 11.0)) == "100/s, p99 2 ms; at 400/s p99 is 11 ms"
 
 
-def test_chance_is_no_knee() -> None:
+def test_chance_is_not_a_knee() -> None:
     assert told((100, 96, 2.0), (400, 392, 2.0)) == "not reached at 400/s, p99 2 ms"
 
 

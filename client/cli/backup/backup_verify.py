@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _BYTES_AT_ONCE: Final = 256 << 20
-"""Of tables that are checked by one program: of a URL, so much is copied to this machine."""
+"""The most bytes of tables that one program checks; those of a URL are copied to this machine."""
 
 
 @click.command()

@@ -73,7 +73,7 @@ async def rows_in_tables(
 
 
 async def damages(tables: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
-    """Of tables, given by their numbers and paths: path, offset and why, of each damaged block, and of each
+    """The damages of tables, given by numbers and paths: path, offset and why, of each damaged block and each
     table that was not looked through, as the program has died before."""
     asked = [list(each) for each in tables]
     async with _open_program("check", {"tables": asked}) as program:

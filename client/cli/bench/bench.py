@@ -6,6 +6,7 @@ and removes it afterwards.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -103,6 +104,8 @@ def bench(
 
     The load writes keys with a random prefix and deletes them at the end.
     """
+    if rate is not None and math.isnan(rate):  # which is in every range
+        raise InvalidArgument("--rate nan is not a number of operations", hint="--rate 2000")
     measure_s = _span_s(span)
     warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
     load = Load(in_flight, measure_s, warm_up_s, rate or 0.0, operations or 0, seed)
@@ -113,7 +116,7 @@ def bench(
         prefix = f"bench-{os.urandom(4).hex()}:"
         outcome = _run(there, plan, asked, prefix)
     report(settings, plan, outcome, levels)
-    return ExitCode.DONE if outcome.measured.operations else ExitCode.FAILED
+    return ExitCode.DONE if outcome.measured.all_latencies.count else ExitCode.FAILED
 
 
 def _asked(

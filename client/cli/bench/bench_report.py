@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.client.bench.load import Measured, is_behind
+from ringmill.client.bench.load import DRAIN_S, Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
 from ringmill.client.cli.console import output
 from ringmill.client.cli.console.settings import Settings
@@ -58,10 +58,16 @@ def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | N
         yield f"client and nodes share this machine ({_cores()} cores): the rate is limited by both"
     if measured.client_s > BUSY_SHARE * measured.seconds:
         yield "the client used a whole core, so it may be the limit; run several clients"
-    if load.rate_per_s and is_behind(measured.operations, load.rate_per_s, measured.seconds):
+    if load.rate_per_s and is_behind(measured.ended, load.rate_per_s, measured.seconds):
+        ended_per_s = measured.ended / measured.seconds
         yield (
-            f"{measured.per_s:,.0f} of {load.rate_per_s:,.0f} operations per second were done: "
+            f"{ended_per_s:,.0f} of {load.rate_per_s:,.0f} operations per second ended: "
             "the latencies grow with the length of the run"
+        )
+    if measured.unsent:
+        yield (
+            f"{measured.unsent:,} operations were due and could not be sent within {DRAIN_S:g} s of the end: "
+            "they count with the time that they waited"
         )
     if not load.rate_per_s:
         yield "a closed loop sends less to a slow cluster; --rate shows the latency at a fixed rate"
@@ -104,6 +110,7 @@ def _document(
         "warm_up_s": load.warm_up_s,
         "seconds": round(measured.seconds, 3),
         "operations": measured.operations,
+        "unsent": measured.unsent,
         "per_s": round(measured.per_s, 1),
         "latency_ms": {
             verb: {**one.percentiles_ms(), "max": one.max_ns / 1e6, "count": one.count}

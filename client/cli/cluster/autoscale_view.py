@@ -27,7 +27,7 @@ class ScalingLines:
         self.is_dry = is_dry
 
     def decided(self, seen: Observation, figures: Mapping[str, float | None], decision: Decision) -> None:
-        """As ScalingLog."""
+        """Write what was decided at a look."""
         document = {
             "event": "decision",
             "decision": decision.verb,
@@ -48,7 +48,7 @@ class ScalingLines:
         self._write(document, (verb, len(figures) or None, mean, decision.reason))
 
     def did(self, what: str, node: str, text: str) -> None:
-        """As ScalingLog."""
+        """Write what was done."""
         document = {"event": what, "node": node or None, "told": text}
         self._write(document, (f"{what} {node}".strip(), None, None, text))
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from ringmill.client.cli.cluster.cluster_status import POLL_S, look
+from ringmill.client.cli.cluster.cluster_status import POLL_S, ask_status
 from ringmill.client.cli.console import output
 from ringmill.client.cli.console.failure_text import shown_error
 from ringmill.client.cli.console.settings import Settings
@@ -34,7 +34,7 @@ async def restart_rolling(settings: Settings, names: Sequence[str], *, is_forced
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     chosen: Sequence[str] = [node.id for node in cluster.chosen(names)]
     try:
-        seen = await look(settings, LOOK_S)
+        seen = await ask_status(settings, LOOK_S)
     except (Unavailable, DeadlineExceeded):
         if not is_forced:
             raise
@@ -66,7 +66,7 @@ async def _wait_caught_up(settings: Settings, name: str, timeout_s: float) -> No
     until = time.monotonic() + timeout_s
     while True:
         try:
-            why = why_behind(await look(settings, LOOK_S), name)
+            why = why_behind(await ask_status(settings, LOOK_S), name)
         except (Unavailable, DeadlineExceeded) as error:
             why = f"is not known to have caught up: {error.message}"
         if not why:

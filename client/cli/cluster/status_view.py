@@ -21,7 +21,7 @@ COLUMNS = ("NODE", "STATE", "ADDRESS", "PID", "OWNS", "KEYS", "BYTES", "HINTS", 
 
 
 def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterStatus:
-    """The same status, with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
+    """The status, with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
 
     Their peers can only call them suspect or down; the remedy is `resume`, not `restart`.
     """

@@ -32,7 +32,7 @@ _DEFAULT_HINTS = {
 }
 _ANY_HINT = "--debug shows a trace; `ringmill cluster logs` shows the logs of the nodes"
 _HINTS_ELSEWHERE = {"CORRUPT_DATA": "the logs of the nodes name the damaged file"}
-"""Of nodes that --endpoints names: `cluster logs` is about local ones."""
+"""The hint about nodes that --endpoints names: `cluster logs` is about local ones."""
 _ANY_HINT_ELSEWHERE = "--debug shows a trace; the logs of the nodes may tell more"
 _WITH_NAMES = re.compile(r"(.* answered) \(.*", re.DOTALL)
 

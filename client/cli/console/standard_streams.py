@@ -95,7 +95,7 @@ def mend() -> None:
 
 
 def _lasting(stream: TextIO) -> TextIO:
-    """The same output, over a `_Lasting`; other kinds of streams, as of tests, stay as they are."""
+    """The output over a `_Lasting`; other kinds of streams, as of tests, stay as they are."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     is_buffered = isinstance(stream.buffer, io.BufferedWriter)  # not with PYTHONUNBUFFERED

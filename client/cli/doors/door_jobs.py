@@ -66,5 +66,5 @@ def door_jobs(folder: str, secrets: Iterable[str]) -> GatewayJobs:
 
 
 def _new_folder() -> str:
-    """Of this user alone; whoever asks for it removes it."""
+    """A new folder of this user alone; whoever asks for it removes it."""
     return tempfile.mkdtemp(prefix="ringmill-module-")

@@ -74,7 +74,7 @@ def in_batches(items: Iterator[T], size_of: Callable[[T], int]) -> Iterator[list
 
 
 async def read_aside(batches: Iterator[T]) -> AsyncIterator[T]:
-    """The same, each read by a thread of its own, so that Ctrl-C ends who waits for stdin.
+    """The batches, each read by a thread of its own, so that Ctrl-C ends who waits for stdin.
 
     The thread that waits then is left behind; it does not keep the process alive.
     """
@@ -196,7 +196,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _member(document: dict[str, Any], name: str, is_hex: bool) -> bytes:
-    """As `-o json` writes bytes: text under its name, else base64 under NAME_b64."""
+    """Bytes in the form of `-o json`: text under its name, or base64 under NAME_b64."""
     text, coded = document.get(name), document.get(f"{name}_b64")
     if isinstance(text, str) and coded is None:
         return key_of(text, is_hex)

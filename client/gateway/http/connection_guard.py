@@ -214,9 +214,9 @@ class _GuardedConnection(web.RequestHandler):
         """What is too little to pause the transport is told by nobody, and closing would wait for it."""
         if self._taken_timer is None and self._is_untaken:
             loop = asyncio.get_running_loop()
-            self._taken_timer = loop.call_later(ANSWER_S, self._look, self._answered)
+            self._taken_timer = loop.call_later(ANSWER_S, self._check_taken, self._answered)
 
-    def _look(self, answered: int) -> None:
+    def _check_taken(self, answered: int) -> None:
         self._taken_timer = None
         if answered != self._answered:
             self._expect_taken()  # it may be of a later answer

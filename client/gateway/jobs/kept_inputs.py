@@ -18,7 +18,7 @@ from ringmill.cluster.ports import AppendFile, Entropy, FileSystem
 __all__ = ["KeptInputs", "WrittenInput"]
 
 MOST_BYTES: Final = 256 << 20
-"""Of one input."""
+"""The most bytes of one input."""
 _BLOCK_BYTES: Final = 1 << 20
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 P = ParamSpec("P")
@@ -159,7 +159,7 @@ class KeptInputs:
 
 
 async def _blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in blocks for which a thread is worth its while."""
+    """The bytes, in blocks for which a thread is worth its while."""
     block = bytearray()
     async for piece in pieces:
         block += piece

@@ -49,13 +49,13 @@ class ReadingOrder:
     secrets: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """As msgpack."""
+        """The order in msgpack."""
         data: bytes = msgpack.packb(asdict(self), unicode_errors="surrogateescape")
         return data
 
     @classmethod
     def decode(cls, data: bytes) -> ReadingOrder:
-        """Of bytes that the gateway made."""
+        """The order in bytes that the gateway made."""
         fields: dict[str, Any] = msgpack.unpackb(data, unicode_errors="surrogateescape")
         request = fields["request"]
         options = JobOptions(**request.pop("options"))

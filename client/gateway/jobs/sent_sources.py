@@ -17,7 +17,7 @@ from ringmill.cluster.mapreduce.api.bundle import MAX_FILES, UNREADABLE_ZIP
 __all__ = ["MOST_SOURCE_BYTES", "plain_sources"]
 
 MOST_SOURCE_BYTES: Final = 8 << 20
-"""Of all sources of a job, packed and unpacked."""
+"""The most bytes of all sources of a job, packed and unpacked."""
 _PACKED: Final = ".zip"
 _LONGEST_NAME: Final = 255  # bytes, of file systems
 

@@ -49,7 +49,7 @@ class Timeline:
         """
         self._seen, self._is_moving = None, False
 
-    def look(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
+    def observe(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
         """What has changed since the last look; at the first one, the state of each node."""
         found = [Event(at_s, *each) for each in self._changes(seen, moves)]
         self._seen, self._states = seen, {node.id: node.state for node in seen.nodes}

@@ -142,7 +142,7 @@ class ReadCache:
 
 
 def _length(name: Hashable) -> int:
-    """Of all texts and bytes in it."""
+    """The length of all texts and bytes in it."""
     if isinstance(name, tuple):
         return sum(map(_length, name))
     return len(name) if isinstance(name, str | bytes) else 0

@@ -80,7 +80,7 @@ class RedisDoor:
         self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> str:
-        """As `Door.open`: "redis://127.0.0.1:6379"."""
+        """Listen; what a caller is to connect to, such as "redis://127.0.0.1:6379"."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(lambda: RedisConnection(self), self._host, self._port)
@@ -96,7 +96,7 @@ class RedisDoor:
         return f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
 
     async def close(self, grace_s: float) -> None:
-        """As `Door.close`."""
+        """Take no connection any more, and end those that are open."""
         if self._server is None or self._looking is None:
             return
         self._server.close()
@@ -140,12 +140,12 @@ class RedisDoor:
             self._is_empty.set()
 
     def has_ended(self, connection: RedisConnection) -> None:
-        """As `DoorOfConnection.has_ended`."""
+        """A connection has ended."""
         if self._gone.pop(connection.id, None) is not None:
             self._told_bytes -= connection.told_bytes
 
     def has_grown(self, by: int) -> None:
-        """As `DoorOfConnection.has_grown`: those that have gone make room for the others, what holds most
+        """A connection holds more: those that have gone make room for the others, what holds most
         before what holds less, and then the connection that holds most."""
         self._told_bytes += by
         self._most_bytes = max(self._most_bytes, self._told_bytes)

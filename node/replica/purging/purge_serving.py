@@ -40,8 +40,8 @@ from ringmill.node.storage.engine import Engine
 __all__ = ["PurgeServing", "clock_complaint"]
 
 BEHIND: Final = 0.8
-"""Of the age of what is forgotten: a watermark that is less far behind an owner's own clock is refused, so
-that no clock, however far ahead, has fresh writes of another node taken for old ones."""
+"""A watermark has to be behind an owner's own clock by this share of the age of what is forgotten, so that no
+clock, however far ahead, has fresh writes of another node taken for old ones."""
 OWED: Final = "a former copy there may hold what the owners lack"
 
 
@@ -173,8 +173,8 @@ class PurgeServing:
         return token
 
     async def vouch(self, incoming: Incoming) -> bytes:
-        """Of a member that is no owner: no hint waits here that has counted in a write at or below the
-        watermark, and none will (rule W7); nor is a former copy still to be brought (rule M6)."""
+        """Vouch as a member that does not own a partition: no hint waits here that has counted in a write at
+        or below the watermark, and none will (rule W7); nor is a former copy still to be brought (M6)."""
         asked = AskNote.decode(incoming.body)
         rows = [
             await self._row(partition, asked.epoch, incoming.sender, is_owner=False)
@@ -222,10 +222,10 @@ class PurgeServing:
         return KeepAnswer(tuple(refusals)).encode()
 
     async def settle(self, incoming: Incoming) -> bytes:
-        told = Settle.decode(incoming.body)
-        self._routes.check_partitions(told.partitions)
-        watermarks = [self._watermarks.of(partition) for partition in told.partitions]
-        changed = [watermark.record_fate(told.attempt, told.fate) for watermark in watermarks]
+        outcome = Settle.decode(incoming.body)
+        self._routes.check_partitions(outcome.partitions)
+        watermarks = [self._watermarks.of(partition) for partition in outcome.partitions]
+        changed = [watermark.record_fate(outcome.attempt, outcome.fate) for watermark in watermarks]
         if any(changed):
             await self._watermarks.store()
         return b""

@@ -72,9 +72,9 @@ class Explainer:
             explained.values, explained.weak = len(result.siblings), result.is_weak
         explained.took_us = _us(trace.spent_s)
         held = {
-            node: decode_object(told.encoded) if told.encoded else ABSENT
-            for node, told in trace.owners.items()
-            if told.encoded is not None
+            node: decode_object(asked.encoded) if asked.encoded else ABSENT
+            for node, asked in trace.owners.items()
+            if asked.encoded is not None
         }
         merged = merge_all(held.values())
         standing_in = [node for node in trace.owners if node not in route.owners]
@@ -95,15 +95,15 @@ class Explainer:
     def _owner(
         self, node: NodeId, trace: ReadTrace, held: StoredObject | None, merged: StoredObject
     ) -> ExplainedOwner:
-        told = trace.owners.get(node)
+        asked = trace.owners.get(node)
         explained = ExplainedOwner(
             node=node,
             state=self._liveness.state(node),
             written_back=trace.written_back.get(node) == "",
             write_back_error=trace.written_back.get(node, ""),
         )
-        if told is not None:
-            _fill(explained, told)
+        if asked is not None:
+            _fill(explained, asked)
         if held is not None:
             explained.dots.extend(str(each.dot) for each in held.siblings)
             explained.same = held == merged

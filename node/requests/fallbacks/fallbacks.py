@@ -84,8 +84,8 @@ class Fallbacks:
         answer = await self._transport.call(
             node, READ_HINT, body, timeout_s=timeout_s, priority=Priority.READ
         )
-        told = ReadAnswer.decode(answer)
-        return told.encoded, told.row_epoch
+        decoded = ReadAnswer.decode(answer)
+        return decoded.encoded, decoded.row_epoch
 
     async def _look(
         self, search: Search, route: Route, owner: NodeId, encoded: bytes, deadline: Deadline
@@ -110,6 +110,6 @@ class Fallbacks:
         answer = await self._transport.call(
             node, KEEP_HINT, body, timeout_s=timeout_s, priority=Priority.WRITE
         )
-        told = KeepHintAnswer.decode(answer)
-        self._hybrid.observe(told.time)
-        return told.row_epoch
+        decoded = KeepHintAnswer.decode(answer)
+        self._hybrid.observe(decoded.time)
+        return decoded.row_epoch

@@ -278,7 +278,7 @@ class _Attempt:
             return present, None, unknown
         try:
             time = self._coordinator._hybrid.stamp(above=request.operation.birth)
-            told = changed(
+            outcome = changed(
                 present,
                 request.change,
                 request.operation,
@@ -288,9 +288,9 @@ class _Attempt:
             )
         except RingmillError as error:
             return present, None, error
-        if isinstance(told, Refused):
+        if isinstance(outcome, Refused):
             return present, None, _conflict(present)
-        register, applied = told
+        register, applied = outcome
         self.has_proposed = True
         self._made_version = min(self._made_version or applied.version, applied.version)
         return register, applied, None

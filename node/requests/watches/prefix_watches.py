@@ -224,9 +224,9 @@ def _check_heard(topology: Topology, keyspace: KeyspaceEntry, heard: _Heard) -> 
     """Raises QuorumNotReached unless one of any w owners of each partition was heard."""
     for row in {row.whole: row for row in topology.rows}.values():
         needed = row.size - row.level(keyspace.w) + 1
-        told = [node for node in row.whole if node in heard.quiet]
-        if len(told) < needed:
+        answered = [node for node in row.whole if node in heard.quiet]
+        if len(answered) < needed:
             failed: dict[str, str] = {
-                node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in told
+                node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in answered
             }
-            raise QuorumNotReached.of("watch", needed, told, failed, outcome="failed")
+            raise QuorumNotReached.of("watch", needed, answered, failed, outcome="failed")

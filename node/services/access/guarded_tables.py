@@ -20,7 +20,7 @@ CallerOf: TypeAlias = Callable[[Mapping[str, str], str], Caller]
 
 
 def guarded(tables: Iterable[Service], control: AccessControl, caller_of: CallerOf) -> tuple[Service, ...]:
-    """The same services, whose methods raise PermissionDenied as well, with nothing done."""
+    """Services whose methods first check the caller: they raise PermissionDenied with nothing done."""
     return tuple(
         Service(
             service.name,

@@ -73,8 +73,8 @@ class _Beginning:
         self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
     ) -> Call:
         """The call of the method, whose answer has begun."""
-        told = context.invocation_metadata() or ()
-        metadata = {key: value for key, value in reversed(told) if isinstance(value, str)}
+        pairs = context.invocation_metadata() or ()
+        metadata = {key: value for key, value in reversed(pairs) if isinstance(value, str)}
         call = Call(seconds_left(context, self._clock), metadata, body, context.peer())
         first = dict(self._prove(metadata, f"/{name}"))
         if tells_clock:

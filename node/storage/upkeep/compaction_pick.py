@@ -29,7 +29,7 @@ from ringmill.node.storage.version.version import LEVELS, Drop, Version
 __all__ = [
     "CompactionPick",
     "RangePicks",
-    "NeededSpace",
+    "SpaceRule",
     "Situation",
     "level_below_all",
     "may_hold",
@@ -51,7 +51,7 @@ table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured
 """
 
 
-class NeededSpace(Enum):
+class SpaceRule(Enum):
     """What has to be free before tables are merged (rule E12)."""
 
     SPARE = auto()  # as much as the input has, beside the space of logs and control state
@@ -69,7 +69,7 @@ class CompactionPick:
     why: str = ""
     cuts: tuple[bytes, ...] = ()  # a table of the output ends before each of these keys
     can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
-    space: NeededSpace = NeededSpace.SPARE
+    space: SpaceRule = SpaceRule.SPARE
     is_least: bool = False  # writers wait for it, and no smaller one could help them
 
     @property
@@ -299,7 +299,7 @@ def _down_from_level0(version: Version) -> Iterator[CompactionPick]:
 
 
 def _in_need(pick: CompactionPick) -> CompactionPick:
-    return replace(pick, space=NeededSpace.ANY if pick.is_least else NeededSpace.BARE)
+    return replace(pick, space=SpaceRule.ANY if pick.is_least else SpaceRule.BARE)
 
 
 def _cost(next_level: Sequence[TableMeta], meta: TableMeta) -> tuple[float, float, int]:

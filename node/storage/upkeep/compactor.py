@@ -20,9 +20,9 @@ from ringmill.node.storage.table.unreadable import Place
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, CompactionResult, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
     CompactionPick,
-    NeededSpace,
     RangePicks,
     Situation,
+    SpaceRule,
     may_hold,
     older_ranges,
     pick_compaction,
@@ -274,6 +274,6 @@ def _ids(tables: list[TableMeta]) -> tuple[int, ...]:
 
 def _has_space(pick: CompactionPick, spare: int, bare: int) -> bool:
     """Rule E12."""
-    if pick.is_move or pick.space is NeededSpace.ANY:
+    if pick.is_move or pick.space is SpaceRule.ANY:
         return True
-    return pick.input_bytes <= (spare if pick.space is NeededSpace.SPARE else bare)
+    return pick.input_bytes <= (spare if pick.space is SpaceRule.SPARE else bare)

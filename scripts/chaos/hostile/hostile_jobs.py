@@ -6,7 +6,8 @@ Each seed has a cluster of two nodes and draws the order of the kinds (kinds.py)
 A job does one deed (deeds.py): it crashes, forks without end, reads the token, signals a node.  It has to end
 as the kind says, within a minute; nothing may be left of it a few seconds later, neither processes nor files,
 and no file of the cluster may have changed.  No node may be seen dead by the other one.  Exit 0 when at least
-95 % of the jobs were right, none has escaped and no node was seen dead, else 1; data and logs are kept then.
+95 % of the jobs were right, none has escaped, no node was seen dead and no put beside them failed, else 1;
+data and logs are kept then.
 
 Root may run all of it as another user, by --as-uid.  A watchdog, started before the first job, ends all tasks
 at more than 300 processes.  Times are told, and nothing is judged by them.
@@ -94,7 +95,8 @@ class Run:
 
     @property
     def has_held(self) -> bool:
-        return self.right >= RIGHT_SHARE * len(self.jobs) and not self.escaped and not self.deaths
+        is_right = self.right >= RIGHT_SHARE * len(self.jobs) and not self.escaped
+        return is_right and not self.deaths and not self.failed_puts
 
 
 def main() -> int:
@@ -181,21 +183,24 @@ async def _submit_all(run: Run, cluster: LocalCluster, kinds: Sequence[Kind]) ->
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
     async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
         prober = Prober(db)
-        probing = asyncio.create_task(prober.run())
-        await asyncio.sleep(QUIET_S)
-        run.quiet_p99_ms = prober.p99_ms()
-        print(
-            f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  "
-            f"(seed {run.seed}, quiet: p99 {run.quiet_p99_ms:.1f} ms)",
-            flush=True,
-        )
-        for number, kind in enumerate(kinds):
-            outcome = await _outcome(db, cluster, home, kind, number)
-            outcome.put_p99_ms = prober.p99_ms()
-            run.jobs.append(outcome)
-            print(outcome.line(), flush=True)
-        probing.cancel()
-    run.failed_puts = prober.failures
+        async with asyncio.TaskGroup() as group:
+            probing = group.create_task(prober.run())
+            await asyncio.sleep(QUIET_S)
+            quiet = await prober.since_last()
+            run.quiet_p99_ms, run.failed_puts = quiet.p99_ms, quiet.failed
+            print(
+                f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  "
+                f"(seed {run.seed}, quiet: p99 {run.quiet_p99_ms:.1f} ms)",
+                flush=True,
+            )
+            for number, kind in enumerate(kinds):
+                outcome = await _outcome(db, cluster, home, kind, number)
+                puts = await prober.since_last()
+                outcome.put_p99_ms = puts.p99_ms
+                run.failed_puts += puts.failed
+                run.jobs.append(outcome)
+                print(outcome.line(), flush=True)
+            probing.cancel()
 
 
 async def _outcome(db: AsyncClient, cluster: LocalCluster, home: Path, kind: Kind, number: int) -> Outcome:

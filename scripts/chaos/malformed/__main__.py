@@ -3,8 +3,9 @@
     python scripts/chaos/malformed --messages 1000000 [--seed 7] [--carrier grpc|tcp] [--json PATH]
 
 Three nodes get them by five ways (scripts/chaos/malformed/ways.py), while a client puts and gets keys of its
-own and checks every answer.  It held when no node has ended, no answer was wrong, no log has a traceback or
-grows with the messages, and no node's memory does.  Requests that a busy node refuses are no wrong answers.
+own and checks every answer.  It held when no node has ended, answers came and none was wrong, no log has a
+traceback or grows with the messages, and no node's memory does.  Requests that a busy node refuses are no
+wrong answers.
 
 Some messages are only changed and not broken, and whoever may change keyspaces does.  So the client has a
 keyspace whose name no message has.  The peer that knows the secret comes last.  It may tell owners what was
@@ -42,11 +43,12 @@ from chaos.malformed.ways import (  # noqa: E402
     by_sessions,
     by_sockets,
 )
+from chaos.opinions.whole_logs import tracebacks_in, whole_log  # noqa: E402
 from report import machine, percentile  # noqa: E402
 from ringmill.client.connection import connect, open_link  # noqa: E402
 from ringmill.client.kv import AsyncKeyspace  # noqa: E402
 from ringmill.client.local import local_cluster  # noqa: E402
-from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
 from ringmill.client.routing.links import IDENTIFY  # noqa: E402
 from ringmill.cluster.errors import RingmillError  # noqa: E402
 from ringmill.cluster.ids import ClusterId  # noqa: E402
@@ -134,18 +136,19 @@ async def _attacked(
                 target = Target(node.id, node.address, number, token, carrier)
                 senders.append(asyncio.create_task(WAYS[way](target, Bodies(known, seed + at), tallies[way])))
             grown = await _watched(cluster, {way: tallies[way] for way in ways}, senders)
-            client.cancel()
-            await asyncio.wait([client])
+            broken += await _ended(client)
         grown_mib = [round(one + other, 1) for one, other in zip(grown_mib, grown, strict=True)]
         broken += _raised(senders)
     seconds = time.monotonic() - began
-    logs = [_log_of(cluster, node) for node in cluster.nodes]
+    logs = [whole_log(cluster.log_path(node)) for node in cluster.nodes]
     broken += checked.wrong
+    if not checked.gets:
+        broken.append(f"no get beside the messages was answered: {dict(checked.errors) or 'none ended'}")
     for node, log, mib in zip(cluster.nodes, logs, grown_mib, strict=True):
         lines = log.count("\n")
         if local_cluster.node_state(node) == "stopped":
             broken.append(f"{node.id} has ended")
-        if "Traceback" in log:
+        if tracebacks_in(log):
             broken.append(f"the log of {node.id} has a traceback")
         if lines > LINES_A_MINUTE * (1 + seconds / 60):
             broken.append(f"the log of {node.id} has {lines:,} lines")
@@ -175,10 +178,6 @@ def _told(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _log_of(cluster: LocalCluster, node: LocalNode) -> str:
-    return Path(cluster.log_path(node)).read_text("utf-8", "replace")
-
-
 async def _number_of(cluster: LocalCluster, token: str) -> ClusterId:
     link = open_link(cluster.nodes[0].address, token=token)
     try:
@@ -197,16 +196,23 @@ async def _check(db: AsyncKeyspace, checked: Checked) -> None:
             await db.put(f"checked-{at}", b"%d" % number)
             checked.puts += 1
             acked[at] = number
-            shown = int((await db.get(f"checked-{at}")).value)
+            shown = (await db.get(f"checked-{at}")).value
             checked.gets += 1
-            if shown != number:
-                checked.wrong.append(f"checked-{at} shows {shown}, {number} was acknowledged")
+            if shown != b"%d" % number:
+                checked.wrong.append(f"checked-{at} shows {shown!r:.80}, {number} was acknowledged")
         except RingmillError as error:
             checked.errors[error.code] += 1
             if error.code == "NOT_FOUND":
                 checked.wrong.append(f"checked-{at} is gone, {acked[at]} was acknowledged")
         checked.took_ms.append((time.monotonic() - began) * 1000)
         await asyncio.sleep(PAUSE_S)
+
+
+async def _ended(client: asyncio.Task[None]) -> list[str]:
+    """End the client beside.  Tells when it had ended by itself, and nobody has checked since."""
+    client.cancel()
+    await asyncio.wait([client])
+    return [] if client.cancelled() else [f"the client beside ended by {client.exception()!r}"]
 
 
 async def _watched(

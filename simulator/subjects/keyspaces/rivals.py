@@ -45,12 +45,12 @@ async def _operate(world: World, name: str, document: Topology) -> None:
     draws = stream(world.seed, f"keyspaces/rivals/{name}")
     for node in draws.sample(_RIVALS, len(_RIVALS)):
         await asyncio.sleep(draws.random() * _GAP_S)
-        while not await _is_told(world.guests[node], document.encode()):  # noqa: ASYNC110 - nothing tells
+        while not await _offer(world.guests[node], document.encode()):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _is_told(process: NodeProcess, document: bytes) -> bool:
-    """Whether the node has said what it does with the document: one that is killed never does."""
+async def _offer(process: NodeProcess, document: bytes) -> bool:
+    """Offer the document.  Returns whether the node took or refused it: one that is killed does neither."""
     try:
         agent = (await process.up()).membership.topology
         taking = process.inside(agent.take_first(document))

@@ -89,7 +89,7 @@ class MergingWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(MERGING_KEYS)]
         process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
         calls = self._world.history.merging
@@ -142,7 +142,7 @@ def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedCh
     return PlannedChange(index, session, policy, kind, MERGING_KEYS[policy], 0.0, b"a", 1)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of counters, sets and maps ({ends or 'none'})"
 
@@ -155,7 +155,7 @@ MERGING: Final = Subject(
     name="merging",
     title="Counters, sets and maps",
     draw=MergingWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=MERGING_ABLATIONS,
     marks=MERGING_MARKS,

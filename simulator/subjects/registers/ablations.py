@@ -21,8 +21,8 @@ from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["REGISTER_ABLATIONS"]
 
@@ -33,18 +33,18 @@ def _of(*faults: str) -> SimulationOptions:
     return SimulationOptions(_REGISTERS, faults=faults or None)
 
 
-def _majorities() -> Bends:
+def _majorities() -> Patches:
     return (method(RoundTally.majority, property(lambda tally: len(tally._asked) // 2)),)
 
 
-def _promises_kept() -> Bends:
+def _promises_kept() -> Patches:
     def accept_all(state: AcceptorState, ballot: Ballot, value: bytes, floor: int = 0) -> AcceptorState:
         return AcceptorState(ballot, ballot, value)
 
-    return (use(ringmill.node.replica.registers.register_store, accept, accept_all),)
+    return (function(ringmill.node.replica.registers.register_store, accept, accept_all),)
 
 
-def _newest_goes_on() -> Bends:
+def _newest_goes_on() -> Patches:
     """A round goes on from the value that it was told of last, and not from that of the highest ballot."""
 
     agree_on_newest = RoundTally.agree
@@ -57,14 +57,14 @@ def _newest_goes_on() -> Bends:
     return (method(RoundTally.agree, agree),)
 
 
-def _acceptors_synced() -> Bends:
+def _acceptors_synced() -> Patches:
     async def answer_at_once(store: RegisterStore) -> None:
         return None
 
     return (method(RegisterStore.wait_synced, answer_at_once),)
 
 
-def _distinct_ballots() -> Bends:
+def _distinct_ballots() -> Patches:
     next_ballot = RegisterCoordinator._next_ballot
 
     def without_node(coordinator: RegisterCoordinator) -> Ballot:
@@ -75,45 +75,47 @@ def _distinct_ballots() -> Bends:
 
     return (
         method(RegisterCoordinator._next_ballot, without_node),
-        use(ringmill.node.replica.registers.register_store, prepare, prepare_again),
+        function(ringmill.node.replica.registers.register_store, prepare, prepare_again),
     )
 
 
-def _chosen_is_read() -> Bends:
+def _chosen_is_read() -> Patches:
     """A read is content with the newest value that a majority tells of, whoever has accepted it."""
     return (method(RoundTally.is_chosen, property(lambda tally: tally.is_met)),)
 
 
-def _sources_of_registers() -> Bends:
-    return (use(register_healing, sources_needed, lambda row: 0),)
+def _sources_of_registers() -> Patches:
+    return (function(register_healing, sources_needed, lambda row: 0),)
 
 
-def _seated_abstains() -> Bends:
+def _seated_abstains() -> Patches:
     """A disk that takes the place of a lost one agrees to changes of registers that it has not got."""
 
     async def fence_objects(replica: Replica) -> None:
         await replica.engine.fence(kind_prefix(Kind.OBJECT), kind_prefix(Kind.REGISTER))
 
-    return (use(ringmill.node.membership.room, fence_copies, fence_objects),)
+    return (function(ringmill.node.membership.room, fence_copies, fence_objects),)
 
 
-def _operations_known() -> Bends:
+def _operations_known() -> Patches:
     return (method(Register.find, lambda register, operation: None),)
 
 
-def _forgotten_is_told() -> Bends:
+def _forgotten_is_told() -> Patches:
     attempt = ringmill.node.requests.registers.coordinator._Attempt
     return (method(attempt._may_be_forgotten, lambda each, present, request: False),)
 
 
-def _lease_waited_out() -> Bends:
+def _lease_waited_out() -> Patches:
     left_s = LeaseWatch.left_s
     return (method(LeaseWatch.left_s, lambda watch, now: max(0.0, left_s(watch, now) - 1.0)),)
 
 
-def _lease_given_up() -> Bends:
+def _lease_given_up() -> Patches:
     """A holder goes on until somebody tells it that the lease is another's."""
-    return (use(ringmill.cluster.consensus.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),)
+    return (
+        function(ringmill.cluster.consensus.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),
+    )
 
 
 REGISTER_ABLATIONS: Final = (

@@ -118,7 +118,7 @@ class RegisterWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [
             PlannedCall(20_000 + at, _LAST, "get", key, 0.0, 0, by_version=False, deletes=False)
             for at, key in enumerate(REGISTER_KEYS)
@@ -193,7 +193,7 @@ class RegisterWorkload:
         )
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of registers ({ends or 'none'})"
 
@@ -206,7 +206,7 @@ REGISTERS: Final = Subject(
     name="registers",
     title="Registers",
     draw=RegisterWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=(*REGISTER_ABLATIONS, *REMOVAL_ABLATIONS),
     marks=REGISTER_MARKS,

@@ -139,7 +139,7 @@ def test_a_closed_stdin_is_not_an_empty_value() -> None:
     three_lines(ended.stderr.decode())
 
 
-def test_a_closed_stdout_or_stderr_is_no_trace_and_no_error_among_the_answers() -> None:
+def test_a_closed_stdout_or_stderr_prints_no_traceback_and_no_error_among_the_answers() -> None:
     silent = typed("version", shell=">&-")
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")
     ended = typed("fly", shell="2>&-")

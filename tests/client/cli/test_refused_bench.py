@@ -13,6 +13,7 @@ REFUSED = {
     "an unknown workload": (["--workload", "z"], "no workload 'z'"),
     "nothing in flight": (["--in-flight", "0"], "--in-flight"),
     "too much in flight": (["--in-flight", "513"], "--in-flight"),
+    "a rate that is no number": (["--rate", "nan"], "--rate nan"),
     "a rate of nothing": (["--rate", "0"], "--rate"),
     "no time": (["--seconds", "0s"], "--seconds 0s"),
     "too much time": (["--seconds", "2h"], "--seconds 2h"),

@@ -235,7 +235,7 @@ def test_a_typed_cluster_is_what_a_verb_on_processes_acts_on(
     assert shown == {"value": "", "origin": "RINGMILL_ENDPOINTS, left out because of --cluster"}
 
 
-def test_the_name_of_a_new_cluster_is_not_a_choice_of_one(
+def test_the_name_of_a_new_cluster_does_not_choose_one(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RINGMILL_ENDPOINTS", "h:1,h:1")

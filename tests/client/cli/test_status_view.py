@@ -43,7 +43,7 @@ def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
 
 
 @pytest.mark.usefixtures("second_is_paused")
-def test_a_node_paused_just_now_is_not_a_healthy_cluster() -> None:
+def test_a_cluster_with_a_node_paused_just_now_is_not_healthy() -> None:
     shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
     assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
 
@@ -58,7 +58,7 @@ def test_moves_are_waited_for_by_settled_alone(
     async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
         return left.pop(0)
 
-    monkeypatch.setattr(cluster_status, "look", look)
+    monkeypatch.setattr(cluster_status, "ask_status", look)
     monkeypatch.setattr(cluster_status, "POLL_S", 0.0)
     assert main(["cluster", "status", "--wait", target, "--endpoints", "127.0.0.1:7101"]) == 0
     assert len(left) == 2 - looks

@@ -102,7 +102,7 @@ def _waiters(folder: str) -> bool:
     "line",
     ["cluster stop n1", "cluster restart n1", "cluster restart --rolling", "auth rotate-secret"],
 )
-def test_a_cluster_that_there_is_not_leaves_no_folder(
+def test_a_cluster_that_does_not_exist_leaves_no_folder(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -103,7 +103,7 @@ async def test_a_client_that_only_looks_learns_of_a_new_member() -> None:
         assert "n6" in await ask_metrics(directory, 5.0)
 
 
-async def test_a_member_that_left_is_asked_no_more_and_is_no_reason() -> None:
+async def test_a_member_that_left_is_not_asked_again_and_is_not_a_reason() -> None:
     cluster = ToldCluster()
     cluster.grow()
     async with directory_of(cluster) as directory:

@@ -389,7 +389,7 @@ async def test_a_newer_topology_is_pulled_from_the_node_that_refused() -> None:
     assert [write.epoch for write in cluster.writes] == [2]
 
 
-async def test_a_quorum_that_was_missed_is_told_at_once() -> None:
+async def test_a_quorum_that_was_missed_is_raised_at_once() -> None:
     cluster = FakeCluster()
     async with client_of(cluster) as db:
         owner = cluster.owners(KEY)[0]

@@ -113,7 +113,7 @@ def owned_by(cluster: FakeCluster, node: FakeNode) -> list[str]:
     return [key for key in KEYS if cluster.owners(key.encode())[0] is node]
 
 
-async def test_outcomes_come_in_the_order_of_the_input_and_an_absent_key_is_none() -> None:
+async def test_outcomes_come_in_the_order_of_the_input_with_none_for_an_absent_key() -> None:
     async with client_of(SendingCluster()) as db:
         receipts = await db.mput(pairs())
         assert len(receipts) == len(KEYS) and all(isinstance(each, Receipt) for each in receipts)

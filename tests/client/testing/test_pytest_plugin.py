@@ -77,7 +77,7 @@ def test_a_shared_cluster_shows_its_logs_too_also_when_a_fixture_fails(pytester:
     assert ended.stdout.str().count("ringmill n1, running") == 2
 
 
-def test_a_number_that_is_none_is_one_clear_error(pytester: pytest.Pytester) -> None:
+def test_an_invalid_number_is_one_clear_error(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nringmill_nodes = three\n")
     pytester.makepyfile("def test_it(ringmill_cluster):\n    pass\n")
     ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")

@@ -361,7 +361,7 @@ def test_a_release_waits_no_longer_than_the_lease_was_held(world: World) -> None
 
 
 @pytest.mark.parametrize("wrong", ["1", True, -1, float("nan"), float("inf"), timedelta(days=-1)])
-def test_a_time_to_wait_that_is_none_is_refused(world: World, wrong: Any) -> None:
+def test_an_invalid_time_to_wait_is_refused(world: World, wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout_s is"):
         world.loop.run_until_complete(world.lease().acquire(wrong))
     assert world.register.seen == Seen(None, 0)

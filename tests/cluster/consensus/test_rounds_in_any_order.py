@@ -1,7 +1,7 @@
 """Proposers that count on three acceptors, their messages in any order, late, lost and doubled.
 
 Every round that a majority has accepted adds one to what the round before it left: so nothing that was chosen
-is lost, and nothing is chosen beside it.  Each safeguard of rule R1 is switched off in turn and then missed.
+is lost, and nothing is chosen beside it.  Without either safeguard of rule R1 some run breaks that.
 """
 
 from __future__ import annotations
@@ -139,5 +139,5 @@ def promise_anything(state: AcceptorState, ballot: Ballot) -> AcceptorState | No
     [(acceptor.prepare, accept_anything), (promise_anything, acceptor.accept)],
     ids=["an accept below the promise", "a promise below the promise"],
 )
-def test_a_rule_that_is_switched_off_is_missed(prepare: Step, accept: Accept) -> None:
+def test_without_this_safeguard_some_run_is_no_longer_one_chain(prepare: Step, accept: Accept) -> None:
     assert not all(chains(prepare, accept))

@@ -148,7 +148,7 @@ def test_an_error_too_long_for_metadata_loses_its_largest_detail_first() -> None
     assert decode_error(packed).detail == {"current": "(100005 bytes left out)", "key": "a"}
 
 
-def test_an_error_with_a_path_that_is_no_utf8_crosses() -> None:
+def test_an_error_with_a_path_that_is_not_utf8_crosses() -> None:
     path = "/tmp/caf\udce9"
     error = InvalidArgument(f"output {path} exists", detail={path: [path], "file": Path(path)}, hint=path)
     received = decode_error(encode_error(error))

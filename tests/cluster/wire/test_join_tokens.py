@@ -36,7 +36,7 @@ def test_a_token_is_read_as_it_was_made_and_shows_no_key() -> None:
         "rj1_é.A",
     ],
 )
-def test_a_text_that_was_cut_or_changed_is_no_token(text: str) -> None:
+def test_a_text_that_was_cut_or_changed_is_not_a_token(text: str) -> None:
     with pytest.raises(InvalidArgument):
         JoinToken.parse(text)
     with pytest.raises(InvalidArgument):

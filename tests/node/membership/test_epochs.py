@@ -26,7 +26,7 @@ from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
 from ringmill.node.membership.epoch_proposer import TopologyChanged
 from ringmill.node.membership.epoch_voter import EpochVoter
-from ringmill.simulator.bending import Bend, bent, method
+from ringmill.simulator.patching import Patch, method, patched
 from tests.node.small_world import World
 
 
@@ -128,7 +128,7 @@ def test_changes_that_are_made_at_once_are_all_made(seed: int) -> None:
     world.run(story())
 
 
-def slow_votes(seconds: float) -> Bend:
+def slow_votes(seconds: float) -> Patch:
     """Each vote takes a while, as on disks that take long to sync."""
     keep = EpochVoter._keep
 
@@ -160,7 +160,7 @@ def test_a_question_that_waits_past_its_deadline_takes_no_vote() -> None:
         await asyncio.sleep(30.0)
         assert kept == [1]
 
-    with bent(method(EpochVoter._keep, keep_slowly)):
+    with patched(method(EpochVoter._keep, keep_slowly)):
         world.run(story())
 
 
@@ -174,7 +174,7 @@ def test_changes_at_once_are_made_on_slow_disks_too() -> None:
             changes = [change(world, f"n{number}", f"k{number}", 60) for number in range(1, 6)]
             assert all(each.was_made for each in await asyncio.gather(*changes))
 
-        with bent(slow_votes(0.8)):
+        with patched(slow_votes(0.8)):
             world.run(story())
         return world.loop.time()
 
@@ -263,7 +263,7 @@ def test_without_the_sync_before_the_answer_the_promise_is_forgotten() -> None:
     async def story() -> None:
         assert (await promised_over_a_power_cut(world)).refused_counter == 0
 
-    with bent(method(EpochVoter._keep, in_memory)):
+    with patched(method(EpochVoter._keep, in_memory)):
         world.run(story())
 
 
@@ -315,7 +315,7 @@ def test_who_was_behind_at_a_vote_catches_up_first() -> None:
     world.run(story())
 
 
-def test_who_is_no_voter_or_does_not_serve_votes_not() -> None:
+def test_a_node_that_is_not_a_voter_or_does_not_serve_does_not_vote() -> None:
     world = World(nodes=4)  # three of them vote
 
     async def refused(work: Coroutine[Any, Any, EpochAnswer], told: str) -> None:

@@ -160,7 +160,7 @@ def test_of_two_hosts_with_one_token_one_is_given_the_secret(monkeypatch: pytest
         ({"valid_s": 9 * 86_400}, "valid for longer than 7 days"),
     ],
 )
-def test_a_token_that_is_none_here_adds_nobody(made: Mapping[str, Any], why: str) -> None:
+def test_an_invalid_token_adds_nobody(made: Mapping[str, Any], why: str) -> None:
     door = Door()
 
     async def story() -> None:

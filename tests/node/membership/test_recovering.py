@@ -22,8 +22,8 @@ from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_ACCEPTED
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
 from ringmill.node.moves import mover
-from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.patching import function, method, patched
 from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, told, until
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -154,7 +154,7 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
         with pytest.raises(RingmillError):
             await world.put("n1", KEYS[0], b"later", "2")
 
-    with bent(*(() if is_foreign else (use(recovery, recovery._nobodys_disk, named_disk),))):
+    with patched(*(() if is_foreign else (function(recovery, recovery._nobodys_disk, named_disk),))):
         run(story)
 
 
@@ -182,7 +182,7 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
         assert world["n2"].membership.topology.is_displaced
         assert not world["n3"].membership.topology.serving
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story)
 
 
@@ -346,7 +346,7 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         with pytest.raises(InvalidArgument, match="n7 answers: it is not lost"):
             await go_on(world, "n4", *gone, "n7")
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story, nodes=7)
 
 
@@ -366,7 +366,7 @@ def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_g
             await go_on(world, "n5", *lost)
         assert world["n5"].membership.topology.current == made
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story, nodes=7)
 
 
@@ -427,7 +427,7 @@ def test_what_a_filled_joiner_has_survives_the_owners_that_it_was_to_join() -> N
         assert await world.get(joiner, key, "2") == [b"acknowledged"]
         assert await world.get(third, key, "1") == [b"acknowledged"], "the read has repaired it"
 
-    with bent(use(mover, advanced, stays_joint)):
+    with patched(function(mover, advanced, stays_joint)):
         run(story, nodes=5)
 
 

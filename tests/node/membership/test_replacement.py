@@ -27,8 +27,8 @@ from ringmill.node.requests.registers.register_values import ChangeRequest, Regi
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.members_service import MembersService
 from ringmill.node.services.table import Call
-from ringmill.simulator.bending import bent, use
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.patching import function, patched
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key %d" % number for number in range(60)]
@@ -220,7 +220,7 @@ def test_an_acknowledged_write_is_never_missed_for_a_disk_that_is_not_filled(is_
         else:
             assert await world.get(a, key, "2") == []
 
-    with bent(*(() if is_fenced else (use(room, fence_copies, fence_nothing),))):
+    with patched(*(() if is_fenced else (function(room, fence_copies, fence_nothing),))):
         run(story, nodes=5)
 
 
@@ -243,7 +243,7 @@ def test_a_change_is_never_lost_for_an_acceptor_that_is_not_filled(abstains: boo
         else:
             assert await incr(world, a, key, 2) == 1, "the first one is lost"
 
-    with bent(*(() if abstains else (use(room, fence_copies, fence_objects),))):
+    with patched(*(() if abstains else (function(room, fence_copies, fence_objects),))):
         run(story, nodes=5)
 
 

@@ -15,7 +15,7 @@ from ringmill.cluster.ring.voters import with_vote_passed_on
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochRequest
 from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.node_options import MembershipOptions, NodeOptions
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.membership.test_epochs import change, known, send
 from tests.node.small_world import World
 
@@ -111,7 +111,7 @@ def test_without_word_of_what_was_accepted_an_old_document_is_taken_for_the_newe
     async def story() -> None:
         assert (await behind_a_split(world)).epoch == 1
 
-    with bent(method(NewestDocument._has_accepted_after, lambda newest_document, epoch: False)):
+    with patched(method(NewestDocument._has_accepted_after, lambda newest_document, epoch: False)):
         world.run(story())
 
 

@@ -62,7 +62,7 @@ def test_both_formats_parse_and_say_the_same() -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
 @pytest.mark.parametrize("version", ["x", "1..0", "=", "²"])
-def test_a_version_that_is_no_number_is_answered_with_plain_text(kind: str, version: str) -> None:
+def test_a_version_that_is_not_a_number_is_answered_with_plain_text(kind: str, version: str) -> None:
     text, content_type = Exposition(families).text(f"{kind};version={version}")
     assert b"ringmill_puts_total 3.0" in text and content_type.startswith("text/plain; version=0.0.4")
 

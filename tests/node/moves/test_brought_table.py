@@ -117,7 +117,7 @@ async def test_a_table_counts_as_what_is_merged_in_does() -> None:
         await check_counted(objects)
 
 
-async def test_what_is_no_single_value_is_merged_in() -> None:
+async def test_what_is_not_a_single_value_is_merged_in() -> None:
     both = merge(written(BEFORE, 1), written(AFTER, 1))
     objects_there = {
         b"both": both,

@@ -115,7 +115,7 @@ def test_a_start_after_a_kill_finds_the_copy_owed_still(monkeypatch: pytest.Monk
     run(story, nodes=4)
 
 
-def test_a_stop_that_leaves_an_owed_copy_behind_is_no_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_that_leaves_an_owed_copy_behind_is_not_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     Pushes(monkeypatch)
 
     async def story(world: HealingWorld) -> None:

@@ -55,7 +55,7 @@ def test_a_word_for_one_owner_heals_both() -> None:
     run(story)
 
 
-def test_a_word_for_one_owner_is_none_for_another() -> None:
+def test_a_word_for_one_owner_does_not_hold_for_another() -> None:
     """n1 is told to heal without n2; n3 is silent, and goes on being waited for, also after a start."""
 
     async def story(world: HealingWorld) -> None:

@@ -163,7 +163,9 @@ def test_a_comparison_that_somebody_asks_for_tells_of_nothing_missing() -> None:
 
 
 @pytest.mark.parametrize("fault", ["a comparison that always raises", "a peer that is down", "damaged sums"])
-def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_could_not_compare_a_pair_does_not_count(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compare_roots, root = Exchange.compare_roots, Exchange.root
 
     async def no_answer(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:

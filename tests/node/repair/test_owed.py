@@ -42,7 +42,7 @@ def test_a_comparison_does_not_settle_what_was_owed_after_it_began() -> None:
     assert not owed
 
 
-def test_owners_that_are_none_any_more_are_forgotten() -> None:
+def test_former_owners_are_forgotten() -> None:
     owed = Owed()
     owed.owe_all(P, OTHERS)
     owed.keep_only(P, (A, B))

@@ -234,7 +234,7 @@ def test_a_copy_is_told_to_each_later_round_and_does_not_hide_what_was_accepted(
     assert tally.is_chosen, "three have accepted it themselves"
 
 
-def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_no_newer() -> None:
+def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_not_newer() -> None:
     async def story(world: HealingWorld) -> None:
         await incr(world, "n1", KEYS[0])
         topology = world.world.topology

@@ -174,7 +174,7 @@ def test_a_read_is_repaired_by_others_when_the_stale_owner_cannot_take_it() -> N
     world.run(story())
 
 
-def test_a_read_that_cannot_be_made_safe_is_no_answer() -> None:
+def test_a_read_that_cannot_be_made_safe_is_not_answered() -> None:
     world = World()
 
     async def story() -> None:

@@ -25,7 +25,7 @@ async def compared(world: HealingWorld, name: str, partition: int) -> int:
     return RepairRunResponse.FromString(await world.inside(name, answered())).partitions
 
 
-def test_a_partition_of_others_is_no_wrong_argument_as_it_may_have_moved() -> None:
+def test_a_partition_of_others_is_not_a_wrong_argument_as_it_may_have_moved() -> None:
     async def story(world: HealingWorld) -> None:
         topology = world["n1"].membership.topology.serving_topology()
         row = topology.rows[0]

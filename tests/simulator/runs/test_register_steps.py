@@ -24,8 +24,8 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_serving import RemovalServing
-from ringmill.simulator.bending import bent, method
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import method, patched
 from ringmill.simulator.run import run_seed
 
 FAULTS = ("crash", "crash_all", "pause", "split_one", "split_halves", "loss", "duplicate", "disk_slow")
@@ -135,8 +135,8 @@ def steps_of(seed: int, *off: str) -> Steps:
 
         return handle
 
-    bends = [method(handler, named(handler)) for handler in handlers]
-    with bent(*bends, method(RegisterStore._step, _step), method(RegisterStore.remove, remove)):
+    patches = [method(handler, named(handler)) for handler in handlers]
+    with patched(*patches, method(RegisterStore._step, _step), method(RegisterStore.remove, remove)):
         run_seed(seed, SimulationOptions(("registers",), faults=FAULTS, safeguards_off=off))
     steps.wrong += steps.disagreements()
     return steps

@@ -50,7 +50,7 @@ def explanation_page(explanation: JobExplanation, title: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """As HTML, without control characters and lone surrogates."""
+    """Text as HTML, without control characters and lone surrogates."""
     return escape(printable(text, keep="\n").encode("utf-8", "backslashreplace").decode())
 
 

@@ -29,7 +29,7 @@ _MEMBERS: Final = {
     "delete": frozenset({"op", "key", "key_b64", "context"}),
 }
 READ_BYTES: Final = 4 << 20
-"""Of values in one answer."""
+"""The most bytes of values in one answer."""
 AT_FIRST: Final = 8
 """Operations under way, so that few values are read for which there is no room.  Each that has brought little
 lets one more in."""

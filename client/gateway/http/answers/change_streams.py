@@ -57,7 +57,7 @@ async def key_changes(call: HttpCall) -> web.StreamResponse:
 
 
 async def prefix_changes(call: HttpCall) -> web.StreamResponse:
-    """The same of all keys that begin with the prefix."""
+    """What the keys that begin with the prefix hold now, and each change from then on."""
     _refuse(call, "start", "end", "limit", "keys_only", "cursor", "timeout")
     goes_on = _LAST_EVENT_ID in call.request.headers  # an EventSource repeats the path of its beginning
     options = call.options("r") if goes_on else call.options("r", "from_now")

@@ -29,7 +29,7 @@ _MOST_SETTINGS_BYTES: Final = 1 << 20
 _MOST_PARTS: Final = 2200  # all sources and inputs, and the settings
 MOST_INPUTS: Final = 100
 MOST_INPUT_BYTES: Final = 1 << 30
-"""Of all inputs of one form."""
+"""The most bytes of all inputs of one form."""
 _BODY_S: Final = 300.0
 """For how long a caller may take to send a form, in seconds: it may have inputs."""
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -139,7 +139,7 @@ def _settings(data: bytes) -> dict[str, Any]:
 
 
 def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The same.  Raises InvalidArgument, RecursionError."""
+    """The settings, checked.  Raises InvalidArgument, RecursionError."""
     for name, value in settings.items():
         if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
             kinds = " or ".join(_KINDS[each] for each in _TYPES[name])
@@ -163,7 +163,7 @@ def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _job_request(settings: Mapping[str, Any], sources: Mapping[str, bytes]) -> JobRequest:
-    """Of settings that were checked.  Raises InvalidArgument."""
+    """The request of a job with these settings, which were checked.  Raises InvalidArgument."""
     if not sources:
         raise InvalidArgument(
             "the request has no sources", hint="sources has the text of each file by its path"

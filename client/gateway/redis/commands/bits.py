@@ -34,7 +34,7 @@ _OPERATIONS: Final[dict[bytes, Callable[[int, int], int]]] = {
     b"XOR": operator.xor,
 }
 MOST_OFFSET: Final = (1 << 32) - 1
-"""Of a bit that Redis takes; those behind the longest string are 0 here."""
+"""The largest place of a bit that Redis takes; bits behind the longest string are 0 here."""
 NO_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 
 

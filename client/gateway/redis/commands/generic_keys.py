@@ -42,7 +42,7 @@ def _del(args: Sequence[bytes], _version: int) -> Parts:
 
 @each_key("UNLINK", -2, "write fast")
 def _unlink(args: Sequence[bytes], _version: int) -> Parts:
-    """The same as DEL."""
+    """Remove keys as DEL does, and not in the background."""
     return Parts([(key, _removed) for key in args], sum)
 
 
@@ -54,7 +54,7 @@ def _exists(args: Sequence[bytes], _version: int) -> Parts:
 
 @each_key("TOUCH", -2, "readonly fast")
 def _touch(args: Sequence[bytes], _version: int) -> Parts:
-    """The same as EXISTS: nothing is evicted, so a use leaves no trace."""
+    """How many of the keys exist: nothing is evicted, so a use leaves no trace."""
     return Parts([(key, _present) for key in args], sum)
 
 

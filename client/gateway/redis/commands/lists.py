@@ -40,13 +40,13 @@ def _rpush(call: KeyCall) -> Reply:
 
 @one_key("LPUSHX", -3, "write denyoom fast")
 def _lpushx(call: KeyCall) -> Reply:
-    """The same as LPUSH, if the list exists."""
+    """Push values to the left end of a list that exists."""
     return _pushed(call, at_head=True, only_present=True)
 
 
 @one_key("RPUSHX", -3, "write denyoom fast")
 def _rpushx(call: KeyCall) -> Reply:
-    """The same as RPUSH, if the list exists."""
+    """Push values to the right end of a list that exists."""
     return _pushed(call, at_head=False, only_present=True)
 
 

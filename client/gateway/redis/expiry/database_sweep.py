@@ -104,7 +104,7 @@ class DatabaseSweep:
         so of all of them.
         """
         began_s = self._clock.monotonic()
-        results = await gather_all(self._look(name) for name in names)
+        results = await gather_all(self._read_key(name) for name in names)
         failures = [each for each in results if isinstance(each, RingmillError)]
         self._figures.sweep_failures += len(failures)
         if failures and len(failures) == len(results):
@@ -121,7 +121,7 @@ class DatabaseSweep:
             took_s=self._clock.monotonic() - began_s,
         )
 
-    async def _look(self, name: NamedKey) -> _Look | RingmillError:
+    async def _read_key(self, name: NamedKey) -> _Look | RingmillError:
         key = kept_name(name.key)
         try:
             found = await self._registers.get(key, timeout=self._timeout_s)

@@ -230,7 +230,7 @@ def command_size(command: Sequence[bytes]) -> int:
 
 
 def _bulk_length(line: bytes) -> int:
-    """Of "$100".  Raises ProtocolFault."""
+    """The length in a line such as "$100".  Raises ProtocolFault."""
     if line[:1] != b"$":
         got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
         raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")

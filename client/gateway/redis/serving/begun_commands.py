@@ -57,7 +57,7 @@ class BegunCommand:
         self.connection.is_answered(self)
 
     def droppable(self, change: Change) -> Change:
-        """The same change; it is dropped with this command."""
+        """The change, which is dropped with this command."""
         self.changes.append(Droppable(change))
         return self.changes[-1]
 

@@ -13,7 +13,7 @@ __all__ = ["Lateness", "untaken_bytes"]
 
 
 class Lateness:
-    """Of one connection.  Times are seconds of its door's clock."""
+    """How late one connection's answers are.  Times are seconds of its door's clock."""
 
     __slots__ = ("_full_since_s", "_limits", "_read_on_s", "_untaken", "active_s", "is_full")
 

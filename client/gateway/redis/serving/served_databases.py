@@ -16,7 +16,7 @@ from ringmill.cluster.ports import Clock, Entropy
 __all__ = ["DATABASES", "ServedDatabases"]
 
 DATABASES: Final = 16
-"""As many as a Redis has unless it is told otherwise; number n is keyspace `redis<n>`."""
+"""The number of databases, as a Redis has by default; number n is keyspace `redis<n>`."""
 
 _ANY_KEY: Final = b"redis/token"
 
@@ -45,11 +45,11 @@ class ServedDatabases:
 
     @property
     def keyspaces(self) -> Collection[str]:
-        """Of all numbers, whether they exist or not."""
+        """The keyspaces of all numbers, whether they exist or not."""
         return self._names.values()
 
     def database(self, token: str, number: int) -> Database:
-        """The same object for the same token and number, while it is used.  Raises RedisError."""
+        """The database; one object for a token and number, while it is used.  Raises RedisError."""
         if number not in self._names:
             raise RedisError("ERR DB index is out of range")
         place = (token, number)

@@ -25,8 +25,8 @@ __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
 _CURSORS: Final = 1 << 20
-"""Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not
-exact in JavaScript."""
+"""How many numbers of cursors a database has in one start; which ones is drawn.  They are below 2^53,
+as larger numbers are not exact in JavaScript."""
 _EXPIRED: Final = "has expired"
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
@@ -104,7 +104,7 @@ class Database:
         count: int,
         type_wanted: bytes | None,
     ) -> tuple[str, list[bytes]]:
-        """As `scan`, from a place to a place."""
+        """One page of a scan, from a place to a place."""
         found: list[bytes] = []
         prefix = literal_prefix(pattern or b"")[:MAX_KEY_BYTES]
         try:

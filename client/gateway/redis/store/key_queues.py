@@ -33,7 +33,7 @@ __all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "reply_o
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
-"""Of replies that are made at once; the changes behind them are made when these have been taken."""
+"""Bytes of replies that are made at once; the changes behind them are made when these have been taken."""
 ENOUGH_S: Final = 0.01
 """For changes that are made at once; other callers get their turn before those behind them are made."""
 MOST_ASKED: Final = 200

@@ -82,7 +82,7 @@ async def test_each_table_that_cannot_be_read_is_named(
     assert looked == [paths[1], paths[3]], "the others are looked through"
 
 
-async def test_a_full_disk_of_this_machine_is_no_damage(tmp_path: Path) -> None:
+async def test_a_full_disk_of_this_machine_is_not_damage(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         await checked(tmp_path, errno.ENOSPC)
 

@@ -67,7 +67,7 @@ def test_moves_with_many_short_gaps_are_followed_to_their_end(members: Members) 
     assert members.answers == 0
 
 
-def test_a_decided_change_that_is_not_followed_to_its_end_is_not_a_change_that_was_not_made(
+def test_a_decided_change_counts_as_made_though_it_is_not_followed_to_its_end(
     members: Members,
 ) -> None:
     members.answers = 0

@@ -40,7 +40,7 @@ def run(node: tuple[OneNode, str], *line: str, stdin: bytes) -> subprocess.Compl
     ],
     ids=["no pair", "no key", "long value", "long key"],
 )
-def test_what_came_before_a_line_that_is_none_is_written_and_told(
+def test_what_came_before_an_invalid_line_is_written_and_reported(
     node: tuple[OneNode, str], wrong: bytes, why: str
 ) -> None:
     lines = [b"k%d\tv" % number for number in range(1500)]

@@ -133,7 +133,7 @@ def test_nobody_who_answers_is_shown_until_somebody_does(tmp_path: Path) -> None
     ]
 
 
-def test_a_stream_that_stays_open_and_tells_nothing_is_not_an_answer_until_it_tells_something(
+def test_a_stream_that_stays_open_is_not_an_answer_until_it_says_something(
     tmp_path: Path,
 ) -> None:
     healthy, lost = ["healthy", "healthy · c · Ringmill"], ["no answer", "no answer · c · Ringmill"]

@@ -203,7 +203,7 @@ class TestOverGrpc:
     def carrier(self) -> CarrierName:
         return "grpc"
 
-    async def test_a_proof_that_another_node_has_made_is_none(
+    async def test_a_proof_made_by_another_node_proves_nothing(
         self, nodes: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who took over the port of n1 asks n2, which is alive, for a proof to what the client has said."""
@@ -272,7 +272,7 @@ class TestOverGrpc:
         assert before.of == ["Identify", "Put"] and set(asked.of) == {"Identify"}
 
     @pytest.mark.parametrize("method", [*METHODS, "WatchNothing", "Fail"])
-    async def test_an_answer_without_a_proof_is_none_whatever_was_proved_before(
+    async def test_an_answer_without_a_proof_is_refused_whatever_was_proved_before(
         self, nodes: Any, monkeypatch: pytest.MonkeyPatch, method: str
     ) -> None:
         """The connection was lost, and a stranger took the next one, just when the call went out."""

@@ -169,7 +169,7 @@ async def talk(over_tcp: Nodes, certificates: Certificates) -> None:
         ("none", "shows no certificate"),
     ],
 )
-async def test_a_bad_certificate_is_no_node(
+async def test_a_bad_certificate_is_not_a_node(
     who: str, told: str, over_tcp: Nodes, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1", crl=True))

@@ -28,7 +28,7 @@ async def echo(incoming: Incoming) -> bytes:
     return incoming.body
 
 
-async def test_what_is_no_frame_is_refused_and_not_logged_with_a_trace(
+async def test_what_is_not_a_frame_is_refused_and_not_logged_with_a_traceback(
     over_grpc: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await over_grpc.start("n1")
@@ -42,7 +42,7 @@ async def test_what_is_no_frame_is_refused_and_not_logged_with_a_trace(
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
 
 
-async def test_what_is_no_frame_ends_the_stream_of_who_dialled_and_nothing_else(
+async def test_what_is_not_a_frame_ends_the_stream_of_its_dialler_and_nothing_else(
     over_grpc: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """gRPC hands such a message over as None, and does not raise."""

@@ -146,7 +146,7 @@ async def test_who_hangs_up_within_its_greeting_leaves_nothing(caller: Caller) -
     assert await caller.hear() is not None
 
 
-async def test_a_frame_that_is_none_ends_its_connection_with_the_reason(caller: Caller) -> None:
+async def test_an_invalid_frame_ends_its_connection_with_the_reason(caller: Caller) -> None:
     caller.writer.write(HELLO)
     caller.send_frame(b"no frame at all")
     told = await caller.hear()

@@ -219,5 +219,5 @@ def test_an_offer_is_read_as_it_was_made(place: Place) -> None:
     ["", "tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:-1", "tcp:٣", "tcp:99999999999", "unix:", "unix:relative",
      "unix:/a%00b", "quic:1"],
 )  # fmt: skip
-def test_an_offer_that_is_none_is_not_taken(text: str) -> None:
+def test_an_invalid_offer_is_not_taken(text: str) -> None:
     assert [offered(text, name) for name in CARRIERS] == [None, None, None]

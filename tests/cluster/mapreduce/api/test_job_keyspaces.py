@@ -153,7 +153,7 @@ def test_records_stand_for_a_keyspace_in_a_local_run(tmp_path: Path, processes: 
     "record",
     [(b"a", b"x"), ("a", [b"x"]), (b"a", ["x"]), (b"a", []), b"ab", (b"a", {b"n": "v"}), (b"a", True), 3],
 )
-def test_what_no_keyspace_holds_is_no_record(tmp_path: Path, record: Any) -> None:
+def test_what_no_keyspace_can_hold_is_not_a_record(tmp_path: Path, record: Any) -> None:
     with pytest.raises(InvalidArgument, match="is not a record of a keyspace"):
         run_local(BOTH, output=f"{tmp_path}/out", records=[(b"b", [b"1"]), record])
     assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ def test_more_than_the_bound_fails_the_job_early(tmp_path: Path, text: str) -> N
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4097, True, "1", None, 1.5])
-def test_a_bound_that_is_none_is_refused(wrong: Any) -> None:
+def test_an_invalid_bound_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="max_mib must be 1 to 4096"):
         CollectOutput(wrong)
 

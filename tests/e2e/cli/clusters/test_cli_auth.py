@@ -190,7 +190,7 @@ def told_by_redis(place: str, token: str) -> str:
     ],
     ids=["unknown", "damaged", "wrong secret"],
 )
-def test_a_token_that_is_none_is_told_what_is_wrong(
+def test_an_invalid_token_is_refused_with_what_is_wrong(
     shell: Shell, address: str, tokens: dict[str, str], change: object, code: str, why: str
 ) -> None:
     assert callable(change)

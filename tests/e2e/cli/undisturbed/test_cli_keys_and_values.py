@@ -141,7 +141,7 @@ def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
     assert shell.ok("cluster", "status", "--check").code == 0
 
 
-def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(shell: Shell) -> None:
     process = shell.start("--help")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()

@@ -15,7 +15,7 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.small_world import World
 
 
@@ -69,7 +69,7 @@ def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_mor
         assert not taken
 
     slow = method(RegisterStore.raise_ceiling, raise_slowly), method(RegisterStore._put, note_and_put)
-    with bent(*slow):
+    with patched(*slow):
         world.run(story())
 
 

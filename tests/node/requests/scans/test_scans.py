@@ -212,7 +212,7 @@ def test_a_page_ends_where_nobody_answers_and_the_next_one_says_why() -> None:
     run(story)
 
 
-def test_damage_of_one_owner_is_no_absence() -> None:
+def test_damage_at_one_owner_is_not_absence() -> None:
     async def story(world: World) -> None:
         for name in NAMES:
             await write(world, name, b"v")

@@ -126,7 +126,7 @@ def test_a_touch_that_nobody_knows_is_not_done_again(*, is_replaced: bool) -> No
     world.run(story())
 
 
-def test_a_node_that_is_no_owner_hands_a_touch_on() -> None:
+def test_a_node_that_is_not_an_owner_forwards_a_touch() -> None:
     world = World(5)
 
     async def story() -> None:

@@ -139,7 +139,7 @@ def test_a_context_of_another_key_is_refused() -> None:
     world.run(story())
 
 
-def test_a_node_that_is_no_owner_forwards_once_to_one_that_can_be_reached() -> None:
+def test_a_node_that_is_not_an_owner_forwards_once_to_one_that_can_be_reached() -> None:
     world = World(5)
 
     async def story() -> None:

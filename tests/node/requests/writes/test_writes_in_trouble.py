@@ -202,7 +202,7 @@ def test_a_write_no_quorum_answers_ends_at_its_deadline_with_hints_for_the_silen
     world.run(story())
 
 
-def test_a_failing_disk_is_no_ack_but_the_other_owners_are() -> None:
+def test_a_failing_disk_acks_nothing_but_the_other_owners_do() -> None:
     world = World()
 
     async def story() -> None:

@@ -73,7 +73,7 @@ class QueuedCommands(SteppedChange):
 
     @property
     def held_bytes(self) -> int:
-        """Of the commands, and of their answers once they are done."""
+        """The bytes of the commands, and of their answers once they are done."""
         return self._command_bytes + self._answer_bytes
 
     def grow(self, command: Sequence[bytes]) -> None:
@@ -93,7 +93,7 @@ class QueuedCommands(SteppedChange):
         self._changes.append((change, only_reads))
 
     def add_parts(self, parts: Parts, *, only_reads: bool = False) -> None:
-        """The same of a command that names its key several times.
+        """Queue a command that names its key several times.
 
         Raises RedisError when it names others, or its own too often.
         """

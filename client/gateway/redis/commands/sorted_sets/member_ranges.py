@@ -103,7 +103,7 @@ def range_wanted(
 
 
 def told_pairs(pairs: Sequence[Pair], with_scores: bool, version: int) -> Reply:
-    """As version 2 and 3 of the protocol have them."""
+    """Members, with scores if wanted, in the form of version 2 or 3 of the protocol."""
     if not with_scores:
         return [member for member, _ in pairs]
     if version == 3:

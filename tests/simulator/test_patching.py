@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 
 
 class Box:
@@ -14,17 +14,17 @@ class Box:
         return value
 
 
-def test_a_method_is_bent_inside_the_block_alone() -> None:
+def test_a_method_is_patched_inside_the_block_alone() -> None:
     def put(box: Box, key: str, value: int = 0, **how: Any) -> int:
         return value + 1
 
-    with bent(method(Box.put, put)):
+    with patched(method(Box.put, put)):
         assert Box().put("a", 1, twice=True) == 2
     assert Box().put("a", 1) == 1
 
 
-def test_a_bend_that_would_fail_when_it_is_called_fails_before() -> None:
-    """Its error would be taken for a safeguard that is missed."""
+def test_a_patch_that_could_not_be_called_fails_before_it_is_applied() -> None:
+    """Its error would turn a run red, as if the run had needed the safeguard."""
 
     def too_few(box: Box, key: str) -> int:
         return 0
@@ -36,5 +36,5 @@ def test_a_bend_that_would_fail_when_it_is_called_fails_before() -> None:
         return 0
 
     for value in (too_few, no_keyword, too_needy):
-        with pytest.raises(TypeError, match=r"what bends Box\.put cannot be called as it is"):
+        with pytest.raises(TypeError, match=r"the patch of Box\.put cannot be called as the original is"):
             method(Box.put, value)

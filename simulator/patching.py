@@ -1,8 +1,8 @@
 """Switches off a safeguard: replaces an attribute of production code for a while.
 
-A bend names its target by reference and not by a string, so that a rename reaches it.  A bend without a
-target fails when the ablations are imported, and so does one that cannot take what its target takes: a call
-that fails would be taken for a safeguard that is missed.
+A patch names its target by reference and not by a string, so that a rename reaches it.  A patch without a
+target fails when the ablations are imported, and so does one that cannot take the arguments of its target:
+else the failing call would turn the run red, and the safeguard would seem to have been needed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from types import FunctionType, ModuleType
 
 from ringmill.simulator.options import SimulationOptions
 
-__all__ = ["Ablation", "Bend", "Bends", "bent", "constant", "method", "use"]
+__all__ = ["Ablation", "Patch", "Patches", "constant", "function", "method", "patched"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bend:
-    """An attribute of a module or a class, and what stands there while it is bent."""
+class Patch:
+    """An attribute of a module or a class, and the value that it has while the patch is applied."""
 
     owner: object
     name: str
     value: object
 
 
-Bends = tuple[Bend, ...]
+Patches = tuple[Patch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +42,33 @@ class Ablation:
 
     name: str
     safeguard: str
-    bends: Bends
+    patches: Patches
     under: SimulationOptions | None = None
     rules: tuple[str, ...] = field(kw_only=True)
 
     def off(self) -> AbstractContextManager[None]:
         """Inside this block the safeguard is switched off."""
-        return bent(*self.bends)
+        return patched(*self.patches)
 
 
-def method(reference: Callable[..., object] | property, value: object) -> Bend:
-    """Bend a method or a property of a class, whoever uses it.
+def method(reference: Callable[..., object] | property, value: object) -> Patch:
+    """Patch a method or a property of a class, for all its callers.
 
     Raises TypeError for anything else, and for a value that cannot be called as the method is.
     """
-    function = reference.fget if isinstance(reference, property) else reference
-    if not isinstance(function, FunctionType):
-        raise TypeError(f"{reference!r} is no method of a class")
-    *path, name = function.__qualname__.split(".")
-    owner: object = reduce(getattr, path, sys.modules[function.__module__])
+    original = reference.fget if isinstance(reference, property) else reference
+    if not isinstance(original, FunctionType):
+        raise TypeError(f"{reference!r} is not a method of a class")
+    *path, name = original.__qualname__.split(".")
+    owner: object = reduce(getattr, path, sys.modules[original.__module__])
     if not path or getattr_static(owner, name) is not reference:
-        raise TypeError(f"{function.__qualname__} is not what {owner!r} has under that name")
-    _check_call(function, value.fget if isinstance(value, property) else value)
-    return Bend(owner, name, value)
+        raise TypeError(f"{original.__qualname__} is not what {owner!r} has under that name")
+    _check_call(original, value.fget if isinstance(value, property) else value)
+    return Patch(owner, name, value)
 
 
-def use(module: ModuleType, reference: Callable[..., object], value: object) -> Bend:
-    """Bend what one module calls by a name of its own.
+def function(module: ModuleType, reference: Callable[..., object], value: object) -> Patch:
+    """Patch a function that one module defines or imports, for the calls of that module.
 
     Raises TypeError when it has no such name, and for a value that cannot be called in its place.
     """
@@ -76,13 +76,13 @@ def use(module: ModuleType, reference: Callable[..., object], value: object) -> 
     if getattr(module, name, None) is not reference:
         raise TypeError(f"{module.__name__} does not use {reference.__module__}.{name}")
     _check_call(reference, value)
-    return Bend(module, name, value)
+    return Patch(module, name, value)
 
 
-def constant(module: ModuleType, name: str, value: object) -> Bend:
-    """Bend a number of a module.  Raises AttributeError when it has none of that name."""
+def constant(module: ModuleType, name: str, value: object) -> Patch:
+    """Patch a constant of a module.  Raises AttributeError when it has none of that name."""
     getattr(module, name)
-    return Bend(module, name, value)
+    return Patch(module, name, value)
 
 
 def _check_call(reference: Callable[..., object], value: object) -> None:
@@ -96,7 +96,9 @@ def _check_call(reference: Callable[..., object], value: object) -> None:
             names = {each.name: None for each in parameters if each.kind is Parameter.KEYWORD_ONLY}
             given.bind(*places, **names)
     except TypeError as error:
-        raise TypeError(f"what bends {reference.__qualname__} cannot be called as it is: {error}") from None
+        raise TypeError(
+            f"the patch of {reference.__qualname__} cannot be called as the original is: {error}"
+        ) from None
 
 
 def _all_of(wanted: Signature) -> list[Parameter]:
@@ -109,13 +111,13 @@ def _needed_of(wanted: Signature) -> list[Parameter]:
 
 
 @contextmanager
-def bent(*bends: Bend) -> Iterator[None]:
-    """While inside, everything named has the other value."""
-    former = [(bend.owner, bend.name, getattr_static(bend.owner, bend.name)) for bend in bends]
-    for bend in bends:
-        setattr(bend.owner, bend.name, bend.value)
+def patched(*patches: Patch) -> Iterator[None]:
+    """Inside this block each target has the value of its patch."""
+    former = [(patch.owner, patch.name, getattr_static(patch.owner, patch.name)) for patch in patches]
+    for patch in patches:
+        setattr(patch.owner, patch.name, patch.value)
     try:
         yield
     finally:
-        for owner, name, original in former:
-            setattr(owner, name, original)
+        for owner, name, value in former:
+            setattr(owner, name, value)

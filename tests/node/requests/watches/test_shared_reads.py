@@ -17,7 +17,7 @@ class Reading:
         self.begun: list[asyncio.Future[int]] = []
 
     async def make(self) -> int:
-        end = asyncio.get_running_loop().create_future()
+        end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.begun.append(end)
         return await end
 

@@ -25,6 +25,7 @@ from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.in_thread import in_thread
 from ringmill.cluster.adapters.memory_limit import memory_limit
+from ringmill.cluster.adapters.network.closed_connections import close_connections
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -72,6 +73,7 @@ from ringmill.node.node_options import (
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.unread_answers import UnreadAnswers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -133,7 +135,7 @@ async def run_node(config: NodeConfig) -> None:
                 process = await _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
-                tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
+                tables = grpc_handlers(services_of_node, clock, transport.prove, admit, _answers(config))
                 services = Services(GrpcAcceptor(transport, tls=tls), tables)
                 credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -158,6 +160,10 @@ async def run_node(config: NodeConfig) -> None:
                     await end_service(node, transport, server, limit_s=stop.left_s)
     finally:
         await spawner.close()
+
+
+def _answers(config: NodeConfig) -> UnreadAnswers:
+    return UnreadAnswers(partial(close_connections, int(config.bound.rpartition(":")[2])))
 
 
 def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None:

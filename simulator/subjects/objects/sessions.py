@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -119,8 +119,8 @@ def wandering(draws: Random) -> type[Directory]:
 class Within(Directory):
     """For a client that reaches only the addresses it was given, whatever the topology names."""
 
-    def addresses(self) -> list[str]:
-        return [address for address in super().addresses() if address in self._endpoints]
+    def addresses(self, order: Callable[[str], Any] | None = None) -> list[str]:
+        return [address for address in super().addresses(order) if address in self._endpoints]
 
     def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
         found = super().addresses_for(keyspace, key, turn)

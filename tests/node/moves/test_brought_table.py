@@ -216,7 +216,7 @@ async def test_whoever_follows_the_changes_of_the_node_looks_for_what_came_once_
     async with joiner() as (engine, objects, clock):
 
         async def told(place: FeedPlace) -> FeedNews:
-            return await objects.feed.after(place, lambda _: True, 1000, 0.0)
+            return await objects.feed.after(place, b"", 1000, 0.0)
 
         begun = await told(FeedPlace())
         if is_cancelled:

@@ -10,7 +10,7 @@ import pytest
 from ringmill.cluster.errors import InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.node_options import NodeOptions, RequestOptions
-from ringmill.node.requests.request_values import ReadResult, WatchRequest
+from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from tests.node.one_key import put, values
 from tests.node.small_world import World
 
@@ -167,5 +167,40 @@ def test_a_context_of_another_key_is_refused() -> None:
     async def story() -> None:
         with pytest.raises(InvalidArgument):
             await watch(world, "n1", b"no context")
+
+    world.run(story())
+
+
+def test_all_who_have_seen_the_same_are_told_of_a_change_by_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    reads = 0
+
+    async def story() -> None:
+        nonlocal reads
+        first = await put(world, "n1", b"1", level="3")
+        seen = await watch(world, "n1", first.context, timeout_s=0.5)
+        assert seen is None
+        watches = world.nodes["n1"].requests._watches
+        read = watches._reader.read
+
+        async def count(request: ReadRequest) -> ReadResult:
+            nonlocal reads
+            reads += 1
+            return await read(request)
+
+        monkeypatch.setattr(watches._reader, "read", count)
+        held = [asyncio.ensure_future(watch(world, "n1", first.context)) for _ in range(100)]
+        await world.until(lambda: holder(world, "n1") == 100)
+        await asyncio.sleep(0.5)
+        assert reads <= 3, "as they begin"
+        reads = 0
+        await put(world, "n2", b"2", level="3")
+        told = await asyncio.gather(*held)
+        assert reads <= 3
+        assert [values(each) for each in told if each is not None] == [[b"2"]] * 100
+        assert len({each.context for each in told if each is not None}) == 1
+        again = [watch(world, "n1", told[0].context, timeout_s=0.5) for each in told if told[0] is not None]
+        assert await asyncio.gather(*again) == [None] * 100
+        assert not watches._reads._next and not watches._reads._under_way
 
     world.run(story())

@@ -31,7 +31,7 @@ __all__ = ["Found", "Round", "Rules", "explore"]
 NODES: Final = tuple(NodeId(f"n{number}") for number in range(3))
 MAJORITY: Final = 2
 _STAMP: Final = SimpleNamespace(stamp=lambda above: HybridTime(above + 1))
-_COORDINATOR: Final = cast("Any", SimpleNamespace(_hybrid=_STAMP, _kept_operations=16))
+_TOOLS: Final = cast("Any", SimpleNamespace(hybrid=_STAMP, kept_operations=16))
 
 Told = tuple[Ballot, bytes]
 
@@ -141,8 +141,8 @@ def _proposals(state: State, rounds: tuple[Round, ...], number: int) -> set[byte
 
 
 def _judged(tally: RoundTally, number: int) -> bytes:
-    asked = coordinator._Asked(Incr(1), OperationId(1, number, HybridTime(1)), 0)
-    attempt = coordinator._Attempt(_COORDINATOR, cast("Any", None), cast("Any", None), asked)
+    asked = coordinator._NamedChange(Incr(1), OperationId(1, number, HybridTime(1)), 0)
+    attempt = coordinator._Attempt(_TOOLS, cast("Any", None), cast("Any", None), asked)
     register, _, error = attempt._judge(decode_register(tally.value))
     assert error is None
     return encode_register(register)

@@ -20,7 +20,7 @@ from typing import Final
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
-from ringmill.cluster.callbacks import call_guarded, report_failed
+from ringmill.cluster.callbacks import call_guarded, report_failed, resolve
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
@@ -153,7 +153,7 @@ class FrameLink:
         too much waits to be sent; InvalidArgument for a body over the frame limit.
         """
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        call = self._begin(method, body, timeout_s, priority, partial(_tell, waiting))
+        call = self._begin(method, body, timeout_s, priority, partial(resolve, waiting))
         try:
             return await waiting
         finally:
@@ -354,15 +354,6 @@ class FrameLink:
 
 def nothing() -> None:
     """To abandon what was never begun."""
-
-
-def _tell(waiting: asyncio.Future[bytes], outcome: bytes | RingmillError) -> None:
-    if waiting.done():
-        return
-    if isinstance(outcome, RingmillError):
-        waiting.set_exception(outcome)
-    else:
-        waiting.set_result(outcome)
 
 
 def _again(error: RingmillError, outcome: str) -> RingmillError:

@@ -70,7 +70,7 @@ class Fallbacks:
         known = search.found[owner] = asyncio.get_running_loop().create_future()
         found: NodeId | None = None
         try:
-            found = await self._look(search, route, owner, encoded, deadline)
+            found = await self._search(search, route, owner, encoded, deadline)
         finally:
             known.set_result(found)
         return found
@@ -87,7 +87,7 @@ class Fallbacks:
         decoded = ReadAnswer.decode(answer)
         return decoded.encoded, decoded.row_epoch
 
-    async def _look(
+    async def _search(
         self, search: Search, route: Route, owner: NodeId, encoded: bytes, deadline: Deadline
     ) -> NodeId | None:
         body = KeepHint(route.epoch, route.keyspace.id, route.key, owner, encoded).encode()

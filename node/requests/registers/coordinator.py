@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
@@ -68,18 +69,15 @@ class RegisterCoordinator:
         kept_operations: int,
         forgotten: ForgottenStore,
     ) -> None:
-        self._node = node
-        self._start = start
         self._routes = routes
         self._rounds = rounds
         self._timekeeper = timekeeper
         self._operations = operations
         self._hybrid = hybrid
         self._clock = clock
-        self._entropy = entropy
-        self._kept_operations = kept_operations
         self.forgotten = forgotten
-        self._counter = 0
+        self._ballots = _Ballots(node, start)
+        self._tools = _RegisterTools(self._ballots, routes, rounds, hybrid, clock, entropy, kept_operations)
         self._turns: dict[tuple[str, bytes], tuple[asyncio.Lock, list[None]]] = {}
 
     async def read(self, request: RegisterRead) -> RegisterResult:
@@ -95,23 +93,23 @@ class RegisterCoordinator:
             if stands:
                 return self._result(route, present)
         sometimes("a read of a register has to finish a change")
-        self._see(phase)
-        attempt = _Attempt(self, route, deadline, None)
+        self._ballots.note(phase)
+        attempt = _Attempt(self._tools, route, deadline, None)
         async with self._turn(request, deadline):
             register, _ = await attempt.go_on()
         return self._result(attempt.route, register)
 
     async def finish(self, request: RegisterRead) -> None:
         """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
-        (rule R5).  Raises as `read`."""
+        (rule R5).  Raises what `read` raises."""
         route, deadline = await self._admitted(request)
         async with self._turn(request, deadline):
-            await _Attempt(self, route, deadline, None, is_for_all=True).go_on()
+            await _Attempt(self._tools, route, deadline, None, is_for_all=True).go_on()
 
     async def bring(self, request: RegisterRead, encoded: bytes) -> None:
         """Set a register to the version that a backup holds of it, unless it has a later one (rule B4).
 
-        Raises InvalidArgument for what is no register, else as `read`.
+        Raises InvalidArgument for what is not a register, else what `read` raises.
         """
         try:
             brought = decode_register(encoded)
@@ -119,7 +117,7 @@ class RegisterCoordinator:
             raise InvalidArgument(f"what is no register: {error.message}") from error
         route, deadline = await self._admitted(request)
         async with self._turn(request, deadline):
-            await _Attempt(self, route, deadline, None, is_for_all=True, brought=brought).go_on()
+            await _Attempt(self._tools, route, deadline, None, is_for_all=True, brought=brought).go_on()
 
     async def change(self, request: ChangeRequest) -> RegisterResult:
         """Apply a change once, whatever was sent of it before (rule R4).
@@ -133,8 +131,8 @@ class RegisterCoordinator:
         if isinstance(change := request.change, Cas):
             check_value(change.value)
             check_value(change.expect if isinstance(change.expect, bytes) else None)
-        asked = _Asked(change, request.operation or self._operations.next(), request.attempt)
-        attempt = _Attempt(self, route, deadline, asked)
+        asked = _NamedChange(change, request.operation or self._operations.next(), request.attempt)
+        attempt = _Attempt(self._tools, route, deadline, asked)
         await self._timekeeper.wait_judged(deadline.left_s)
         try:
             async with self._turn(request.where, deadline):
@@ -178,19 +176,42 @@ class RegisterCoordinator:
             if not waiting:
                 del self._turns[key]
 
-    def _next_ballot(self) -> Ballot:
-        self._counter += 1
-        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
-
-    def _see(self, phase: RoundTally) -> None:
-        self._counter = max(self._counter, phase.highest_counter)
-
     def _result(self, route: Route, register: Register) -> RegisterResult:
         return RegisterResult(register.version, register.value, route.epoch, self._hybrid.now())
 
 
-class _Asked(NamedTuple):
-    """A change with its name.  Of `attempt`: ChangeRequest."""
+class _Ballots:
+    """The ballots of this start of the node: each is higher than all that it has seen."""
+
+    def __init__(self, node: NodeId, start: Start) -> None:
+        self._node = node
+        self._start = start
+        self._counter = 0
+
+    def next(self) -> Ballot:
+        self._counter += 1
+        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
+
+    def note(self, phase: RoundTally) -> None:
+        """Note the ballots that owners have named in a round."""
+        self._counter = max(self._counter, phase.highest_counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _RegisterTools:
+    """What every attempt at a register uses."""
+
+    ballots: _Ballots
+    routes: Routes
+    rounds: Rounds
+    hybrid: HybridClock
+    clock: Clock
+    entropy: Entropy
+    kept_operations: int
+
+
+class _NamedChange(NamedTuple):
+    """A change with the name of its operation; `attempt` counts the sends of it before this one."""
 
     change: Change
     operation: OperationId
@@ -202,15 +223,15 @@ class _Attempt:
 
     def __init__(
         self,
-        coordinator: RegisterCoordinator,
+        tools: _RegisterTools,
         route: Route,
         deadline: Deadline,
-        request: _Asked | None,
+        request: _NamedChange | None,
         *,
         is_for_all: bool = False,
         brought: Register | None = None,
     ) -> None:
-        self._coordinator = coordinator
+        self._tools = tools
         self.route = route
         self._deadline = deadline
         self._request = request
@@ -234,7 +255,7 @@ class _Attempt:
         while True:
             if self._deadline.left_s <= 0:
                 raise DeadlineExceeded(_NO_TURN, outcome="failed")
-            ballot = self._coordinator._next_ballot()
+            ballot = self._tools.ballots.next()
             phase = await self._ask(PREPARE, ballot)
             if phase.is_met:
                 present, stands = _told(phase)
@@ -252,10 +273,10 @@ class _Attempt:
             preempted = await self._again(phase, preempted)
 
     async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> RoundTally:
-        coordinator, began_s = self._coordinator, self._coordinator._clock.boottime()
-        phase = await coordinator._rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
-        self._asked_s = coordinator._clock.boottime() - began_s
-        coordinator._see(phase)
+        tools, began_s = self._tools, self._tools.clock.boottime()
+        phase = await tools.rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
+        self._asked_s = tools.clock.boottime() - began_s
+        tools.ballots.note(phase)
         return phase
 
     def _judge(self, present: Register) -> tuple[Register, AppliedChange | None, RingmillError | None]:
@@ -277,14 +298,14 @@ class _Attempt:
             )
             return present, None, unknown
         try:
-            time = self._coordinator._hybrid.stamp(above=request.operation.birth)
+            time = self._tools.hybrid.stamp(above=request.operation.birth)
             outcome = changed(
                 present,
                 request.change,
                 request.operation,
                 time,
                 is_retry=request.attempt > 0,
-                kept=self._coordinator._kept_operations,
+                kept=self._tools.kept_operations,
             )
         except RingmillError as error:
             return present, None, error
@@ -295,7 +316,7 @@ class _Attempt:
         self._made_version = min(self._made_version or applied.version, applied.version)
         return register, applied, None
 
-    def _may_be_forgotten(self, present: Register, request: _Asked) -> bool:
+    def _may_be_forgotten(self, present: Register, request: _NamedChange) -> bool:
         """Whether the operation may have been applied, though the register does not remember it."""
         if self.has_proposed and present.forgotten_version >= self._made_version:
             return True
@@ -324,7 +345,7 @@ class _Attempt:
         sometimes("a round of a register is preempted")
         longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._asked_s)
         bound_s = max(_FIRST_PAUSE_S, self._asked_s) * float(2**preempted)
-        share = self._coordinator._entropy.uniform("register.pause")
+        share = self._tools.entropy.uniform("register.pause")
         await asyncio.sleep(min(bound_s, longest_s, deadline.left_s) * share)
         return min(preempted + 1, 10)
 
@@ -338,7 +359,7 @@ class _Attempt:
         if epoch <= self.route.epoch or left_s <= 0 or self._is_for_all:
             return False
         try:
-            self.route = await self._coordinator._routes.of_register_again(self.route, epoch, left_s)
+            self.route = await self._tools.routes.of_register_again(self.route, epoch, left_s)
         except RingmillError:
             return False
         return True

@@ -20,7 +20,6 @@ from ringmill.node.repair.register_healing import sources_needed
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
-from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.patching import Ablation, Patches, function, method
 
@@ -65,16 +64,17 @@ def _acceptors_synced() -> Patches:
 
 
 def _distinct_ballots() -> Patches:
-    next_ballot = RegisterCoordinator._next_ballot
+    ballots = ringmill.node.requests.registers.coordinator._Ballots
+    next_ballot = ballots.next
 
-    def without_node(coordinator: RegisterCoordinator) -> Ballot:
-        return next_ballot(coordinator)._replace(node=NodeId("n"), start=1, boot="")
+    def without_node(each: Any) -> Ballot:
+        return next_ballot(each)._replace(node=NodeId("n"), start=1, boot="")
 
     def prepare_again(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
         return state._replace(promised=ballot) if ballot >= state.promised else None
 
     return (
-        method(RegisterCoordinator._next_ballot, without_node),
+        method(ballots.next, without_node),
         function(ringmill.node.replica.registers.register_store, prepare, prepare_again),
     )
 

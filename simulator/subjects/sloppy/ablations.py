@@ -68,10 +68,10 @@ def _one_owner_each() -> Patches:
 
     async def ask_anybody(fallbacks: Fallbacks, search: Search, *rest: Any) -> Any:
         search.asked.clear()
-        return await look(fallbacks, search, *rest)
+        return await search_on(fallbacks, search, *rest)
 
-    look = Fallbacks._look
-    return (method(Fallbacks._look, ask_anybody),)
+    search_on = Fallbacks._search
+    return (method(Fallbacks._search, ask_anybody),)
 
 
 def _counted_delivered() -> Patches:

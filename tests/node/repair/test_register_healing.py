@@ -323,7 +323,7 @@ async def test_an_owner_that_hangs_is_waited_for_once_a_round() -> None:
         raise DeadlineExceeded("no answer")
 
     of_no_use: Any = SimpleNamespace()
-    topology: Any = SimpleNamespace(topology=lambda: SimpleNamespace(epoch=Epoch(1)))
+    topology: Any = SimpleNamespace(serving_topology=lambda: SimpleNamespace(epoch=Epoch(1)))
     healing = RegisterHealing(
         NodeId("n1"), registers=cast("Any", SimpleNamespace(ceiling=0)), remains=of_no_use,
         forgotten=of_no_use, engine=of_no_use, topology=topology,

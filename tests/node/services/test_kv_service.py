@@ -112,9 +112,9 @@ def test_rubbish_and_unknown_settings_are_refused_and_the_node_goes_on() -> None
 
     async def story() -> None:
         client = Client(world)
-        with pytest.raises(ProtocolMismatch, match="no PutRequest"):
+        with pytest.raises(ProtocolMismatch, match="not a PutRequest"):
             await client.ask("kv.put", b"\xff\xff\xff", kv_pb2.WriteReceipt)
-        with pytest.raises(InvalidArgument, match="no durability"):
+        with pytest.raises(InvalidArgument, match="not a durability"):
             await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", durability="hope"), kv_pb2.WriteReceipt)
         with pytest.raises(InvalidArgument, match="no keyspace 'nope'"):
             await client.ask("kv.get", kv_pb2.GetRequest(key=b"k", keyspace="nope"), kv_pb2.GetResponse)

@@ -12,9 +12,9 @@ from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_pick import (
-    SpaceRule,
     RangePicks,
     Situation,
+    SpaceRule,
     _around,
     _overlapping,
     may_hold,

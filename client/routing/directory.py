@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.balancing import Balancer
@@ -182,9 +182,10 @@ class Directory:
             self._senders[address] = link if isinstance(link, SendingLink) else None
         return self._senders[address]
 
-    def addresses(self) -> list[str]:
-        """Every known address, members first, silent ones last."""
-        return self._suspects.last(dict.fromkeys([*self._members(), *self._endpoints]))
+    def addresses(self, order: Callable[[str], Any] | None = None) -> list[str]:
+        """Every known address, members first, by `order` if it is given, silent ones last."""
+        members = self._members() if order is None else sorted(self._members(), key=order)
+        return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
 
     def _members(self) -> list[str]:
         return list(self.topology.addresses().values()) if self.topology else []

@@ -50,6 +50,8 @@ class Polling:
         self._tried: list[str] = []  # since a poll was answered last
         self._failures = 0
         self._failing_since: float | None = None
+        self.found = ""
+        """The node that answered last after another one had not."""
 
     async def poll(
         self, addresses: Sequence[str], method: Method[AnswerT], request: Callable[[int], Message]
@@ -71,6 +73,7 @@ class Polling:
             raise
         if self._tried:
             sometimes("a watch goes on at another node")
+            self.found = address
         directory.clear(address)
         found = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
         directory.hear_epoch(getattr(found, "epoch", 0), address)

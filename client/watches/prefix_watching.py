@@ -2,7 +2,8 @@
 
 A poll is held by a node until a key has changed on any member.  What it holds is read from its owners, under
 a memory of what this watch was told before, so that no key goes back.  Where changes may have been missed,
-all keys of the prefix are read again, and what is as it was told is not told again.  Rules N3 and N4:
+all keys of the prefix are read again, and what is as it was told is not told again.  Any member can hold a
+poll, so each watch begins at another one, and stays where it was answered after a refusal.  Rules N3 and N4:
 docs/protocol/watches.md.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import Message
@@ -117,12 +119,13 @@ class _PrefixPolls:
         self._options = read_options(r=level)
         self._polling = Polling(router, patience_s)
         self._memory = SessionMemory(ClusterId(""))
+        self._order = router.entropy.random_bytes("client.watch.order", 8)  # in which it asks the members
         self._delivered: dict[bytes, bytes] = {}  # the context of what was told last, by key
 
     async def changes(
         self, cursor: bytes, *, shows_present: bool, opened: Callable[[str], None] | None
     ) -> AsyncIterator[PrefixChange]:
-        """From the cursor on; without one all keys with a value first, if `shows_present`."""
+        """The changes from the cursor on; without one all keys with a value first, if `shows_present`."""
         is_first = not cursor
         while True:
             answer = await self._polling.insist(partial(self._poll, cursor))
@@ -193,7 +196,12 @@ class _PrefixPolls:
                 timeout_ms=round(timeout_s * 1000),
             )
 
-        return await self._polling.poll(self._router.directory.addresses(), WATCH_PREFIX, request)
+        addresses = self._router.directory.addresses(self._place_of)
+        return await self._polling.poll(addresses, WATCH_PREFIX, request)
+
+    def _place_of(self, address: str) -> tuple[bool, bytes]:
+        """Of a member in the order in which they are asked."""
+        return address != self._polling.found, sha256(self._order + address.encode()).digest()
 
     async def _pages(self, *, is_first: bool, shows_present: bool) -> AsyncIterator[Sequence[bytes]]:
         """All keys of the prefix, but for the first time those without a value too."""

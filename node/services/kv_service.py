@@ -86,9 +86,10 @@ def _method(
     answer: Callable[[RequestT, Call], Awaitable[Message]],
     *,
     tells_clock: bool = True,
+    holds: bool = False,
 ) -> Unary:
     """A unary method, with the limit on a message that a frame of a session has."""
-    return unary(kind, answer, tells_clock=tells_clock, most_bytes=MAX_CLIENT_MESSAGE_BYTES)
+    return unary(kind, answer, tells_clock=tells_clock, most_bytes=MAX_CLIENT_MESSAGE_BYTES, holds=holds)
 
 
 class KvService:
@@ -107,8 +108,8 @@ class KvService:
             "Delete": write(DELETE, DeleteRequest),
             "Touch": write(TOUCH, TouchRequest),
             "Get": behind_gate(core, GET, _method(GetRequest, self._get), Priority.READ),
-            "Watch": _method(WatchKeyRequest, self._watch),
-            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix),
+            "Watch": _method(WatchKeyRequest, self._watch, holds=True),
+            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix, holds=True),
             "Locate": _method(LocateRequest, self._locate, tells_clock=False),
         }
 

@@ -36,11 +36,13 @@ class Call:
 class Unary:
     """One request, one answer.
 
-    With `tells_clock` the answer begins with this node's clock, if the carrier does not send it anyway.
+    With `tells_clock` the answer begins with this node's clock, if the carrier does not send it anyway.  One
+    that `holds` answers when something happens, which may be never.
     """
 
     run: Callable[[bytes, Call], Awaitable[bytes]]
     tells_clock: bool = False
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def unary(
     *,
     tells_clock: bool = False,
     most_bytes: int | None = None,
+    holds: bool = False,
 ) -> Unary:
     """The method that decodes a request of this kind and encodes its answer; one above `most_bytes` is
     refused."""
@@ -83,7 +86,7 @@ def unary(
             raise InvalidArgument(f"a message of {len(body)} bytes is over the limit of {most_bytes}")
         return serialized(await answer(parsed(kind, body), call))
 
-    return Unary(run, tells_clock)
+    return Unary(run, tells_clock, holds)
 
 
 def upload(

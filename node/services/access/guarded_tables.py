@@ -6,6 +6,7 @@ Rule F8: docs/protocol/requests.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from ringmill.cluster.access.callers import Caller
@@ -53,7 +54,7 @@ def _unary(method: Unary, check: Callable[[Call], None]) -> Unary:
         check(call)
         return await method.run(body, call)
 
-    return Unary(run, method.tells_clock)
+    return replace(method, run=run)
 
 
 def _upload(method: Upload, check: Callable[[Call], None]) -> Upload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -129,6 +129,10 @@ class UnaryCall:
 
     left_s: float | None = None
     told: tuple[tuple[str, str], ...] = ()
+    on_end: list[Callable[[object], None]] = field(default_factory=list)
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        self.on_end.append(callback)
 
     def time_remaining(self) -> float | None:
         return self.left_s
@@ -153,7 +157,13 @@ def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
     handlers = grpc_handlers([node.service.service()], node.clock)["ringmill.v1.Kv"]
 
     async def ask(method: str, request: Message, answer: type[Message]) -> Any:
-        return answer.FromString(await handlers[method].unary_unary(request.SerializeToString(), call))
+        of_its_own = replace(call, on_end=[])
+        try:
+            answered = await handlers[method].unary_unary(request.SerializeToString(), of_its_own)
+        finally:
+            for each in of_its_own.on_end:
+                each(of_its_own)
+        return answer.FromString(answered)
 
     return ask
 

@@ -144,7 +144,7 @@ BatchHandler = Callable[[Sequence[Arrival]], None]
 It raises nothing."""
 
 Ended = Callable[[bytes | RingmillError], None]
-"""Told once how a call ended: the answer, or what `Transport.call` would raise."""
+"""Called once with how a call ended: the answer, or what `Transport.call` would raise."""
 
 
 class Transport(Protocol):
@@ -313,7 +313,7 @@ class FileSystem(Protocol):
     def unlink(self, path: str) -> None: ...
 
     def remove_tree(self, path: str) -> None:
-        """Delete a folder and all in it; a missing one is no error."""
+        """Delete a folder and all in it; a missing one is not an error."""
         ...
 
     def list(self, path: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 A process that was stopped keeps its connections: they look well, and nothing comes.  So one timer looks at
 all nodes with requests under way.  A node from which nothing has come for `ASK_AFTER_S` is asked a small
-question, because a slow request alone is no silence.  After `SILENT_AFTER_S` it counts as silent, and each
+question, because a slow request alone is not silence.  After `SILENT_AFTER_S` it counts as silent, and each
 request there is told: it may be sent again elsewhere, as a further attempt.  When this process itself was
 held up, the time counts from then on.  Clients watch the addresses that they ask, and nodes the owners that
 they forward to.  Rules W4 and W5: docs/protocol/writes.md.
@@ -28,7 +28,7 @@ class Watched(Protocol):
     begun_at: float
 
     def silent(self, error: RingmillError) -> None:
-        """Told at most once, and not after its end: its node is silent; outcome unknown."""
+        """Its node is silent, outcome unknown.  Called at most once, and not after the end of the request."""
         ...
 
 

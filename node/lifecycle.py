@@ -109,7 +109,7 @@ async def run_node(config: NodeConfig) -> None:
     tls = _tls(config)
     claim_folder(config.data)
     if config.join is not None:
-        joined = await _joined(config, config.join, entropy, stop, tls)
+        joined = await _join(config, config.join, entropy, stop, tls)
         if joined is None:
             return
         config = joined
@@ -180,7 +180,7 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     node.membership.topology.on_change(partial(_tell_other_address, config))
 
 
-async def _joined(
+async def _join(
     config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event, tls: TlsFiles | None
 ) -> NodeConfig | None:
     """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.

@@ -15,6 +15,8 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
@@ -75,11 +77,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def search(names: Sequence[str], most: int, minutes: float, processes: int) -> dict[str, Found]:
     """Search for a red seed without each safeguard; report each result as it comes."""
     found: dict[str, Found] = {}
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        for each in pool.imap_unordered(_search_one, [(name, most, minutes) for name in names]):
+    with ThreadPoolExecutor(processes) as threads:
+        searches = [threads.submit(_in_own_process, (name, most, minutes)) for name in names]
+        for ended in as_completed(searches):
+            each = ended.result()
             found[each.name] = each
             print(f"[{len(found)}/{len(names)}] {each.name}: {_outcome(each)}", file=sys.stderr, flush=True)
     return {name: found[name] for name in names}
+
+
+def _in_own_process(work: tuple[str, int, float]) -> Found:
+    """In a new one, which leaves no safeguard off for the next, and which is missed when it is killed."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own:
+        try:
+            return own.submit(_search_one, work).result()
+        except BrokenProcessPool:
+            return Found(work[0], 0, error="its process was ended from outside")
 
 
 def _search_one(work: tuple[str, int, float]) -> Found:

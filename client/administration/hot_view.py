@@ -121,7 +121,7 @@ def combine_heat(view: RingView, answers: Sequence[HotResponse]) -> HotView:
 
 
 def _keys(view: RingView, answers: Sequence[HotResponse]) -> list[HotKey]:
-    """Those of which more is known than may be an error."""
+    """The hot keys whose counts are larger than their possible error."""
     found: dict[tuple[str, bytes], dict[str, Any]] = {}
     for answer in answers:
         for each in answer.keys:

@@ -100,7 +100,7 @@ class AsyncMembers:
         member = topology.member(NodeId(checked_name("node", node)))
         identity = await self._identify(topology, member.id, until)
         if identity.disk == member.disk:
-            return self._made(topology, member.id)
+            return self._plan_for(topology, member.id)
         if identity.cluster:
             raise InvalidArgument(
                 f"{node} runs on disk {identity.disk}, which has been in a cluster and may be an old copy",
@@ -352,7 +352,7 @@ class AsyncMembers:
         assert directory.topology is not None, "it was learned"
         return directory.topology
 
-    def _made(self, topology: Topology, node: NodeId) -> ReplacementPlan:
+    def _plan_for(self, topology: Topology, node: NodeId) -> ReplacementPlan:
         disk = topology.member(node).disk
         whole = topology.addresses().keys()
         return plan_replacement(topology, node, disk, whole=whole, sizes={}, counts={})

@@ -181,7 +181,7 @@ async def _keep(calls: BackupCalls, pin: PinResponse) -> None:
 
 
 def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
-    """Who was pinned under another topology than the newest, and what that is."""
+    """The members pinned under another topology than the newest, and what that is."""
     newest = max((each.pin for each in pinned), key=lambda pin: pin.node.epoch)
     return {
         each.calls.member.id: f"has topology epoch {each.pin.node.epoch}, others {newest.node.epoch}"
@@ -199,7 +199,8 @@ def _owing(pinned: Sequence[_Pinned]) -> list[NodeId]:
 
 
 def _untold(pinned: Sequence[_Pinned]) -> tuple[str, ...]:
-    """Who runs a release that tells neither how long it runs nor whether it keeps a former copy."""
+    """The members that run a release that tells neither how long it runs nor whether it keeps a former
+    copy."""
     return tuple(each.calls.member.id for each in pinned if not each.pin.node.up_ms)
 
 

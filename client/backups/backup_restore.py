@@ -66,7 +66,7 @@ class KeyspaceMaker(Protocol):
 
 
 def wanted_keyspaces(manifest: BackupManifest, names: Collection[str]) -> list[KeyspaceEntry]:
-    """Those of the backup, or the named ones.  Raises InvalidArgument for one that is not in it."""
+    """The keyspaces of the backup, or the named ones.  Raises InvalidArgument for one that is not in it."""
     document = manifest.topology
     return [document.keyspace_named(name) for name in dict.fromkeys(names)] or list(document.keyspaces)
 

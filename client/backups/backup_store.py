@@ -82,7 +82,7 @@ class BackupStore:
         await self.files.off_loop(self._write_whole, path, manifest.encode())
 
     async def delete(self, name: str) -> None:
-        """Its tables stay until `prune`.  Raises NotFound, OSError."""
+        """Delete a backup; its tables stay until `prune`.  Raises NotFound, OSError."""
         path = self._manifest_path(name)
 
         def delete() -> None:

@@ -7,8 +7,8 @@ so it includes the wait for a free worker.  Source: Schroeder et al., "Open
 Versus Closed: A Cautionary Tale" (NSDI 2006); Tene, "How NOT to Measure Latency".
 
 The warm-up is not counted.  Rate and processor time cover the measured time: an operation counts when it ends
-in it, also one that was sent before.  Latencies cover the operations that were sent in it, in an open loop
-those that were due in it; the last ones are awaited.  What an open loop has not sent by then is sent, for
+in it, also one that was sent before.  Latencies cover the operations that were sent in it; in an open loop
+those that were due in it.  The last ones are awaited.  What an open loop has not sent by then is sent, for
 some seconds; what is left then counts with the time that it has waited, and as `unsent`.
 """
 

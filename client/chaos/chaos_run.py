@@ -163,12 +163,12 @@ class ChaosRun:
                 self.skipped += 1
                 continue
             await asyncio.sleep(self.began + step.at_s - loop.time())
-            if not await self._has_done(step):
+            if not await self._carry_out(step):
                 return
         await asyncio.sleep(self.began + options.for_s - loop.time())
 
-    async def _has_done(self, step: FaultStep) -> bool:
-        """Whether all of its nodes came back."""
+    async def _carry_out(self, step: FaultStep) -> bool:
+        """Carry out one step of the schedule.  Returns whether all of its nodes came back."""
         self._doing = str(step)
         self.done.append(step)
         if len(step.nodes) > self.spare:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 __all__ = ["Finding", "Verdict", "bad", "is_wrong", "unwell", "warn", "well"]
 
 Verdict: TypeAlias = Literal["ok", "warning", "wrong"]
-_MOST_TOLD: Final = 4
+_MOST_SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ def unwell(check: str, verdict: Verdict, found: Iterable[str], remedy: str, othe
     complaints = [each for each in found if each]
     if not complaints:
         return well(check, otherwise)
-    more = len(complaints) - _MOST_TOLD
-    sentence = "; ".join(complaints[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    more = len(complaints) - _MOST_SHOWN
+    sentence = "; ".join(complaints[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
     return Finding(check, verdict, sentence, remedy)
 
 

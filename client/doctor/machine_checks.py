@@ -78,12 +78,13 @@ def ports(facts: MachineFacts) -> Finding:
 
 def folder_modes(facts: MachineFacts) -> Finding:
     """Only the nodes' user can read their data, logs and token."""
-    open_ones = [f"{path} has mode {mode:04o}" for path, mode in facts.modes.items() if mode & 0o077]
+    open_modes = {path: mode for path, mode in facts.modes.items() if mode & 0o077}
+    elsewhere = [path for path in open_modes if not f"{path}/".startswith(f"{facts.folder}/")]
     return unwell(
         "folders",
         "wrong",
-        open_ones,
-        f"chmod -R go-rwx {facts.folder}",
+        [f"{path} has mode {mode:04o}" for path, mode in open_modes.items()],
+        f"chmod -R go-rwx {shlex.join([facts.folder, *elsewhere])}",
         "only you can read data, logs and token",
     )
 

@@ -142,7 +142,7 @@ class ClientsByToken:
         self._close_unused()
 
     def _close_unused(self) -> None:
-        """Oldest first, when there are too many."""
+        """Close unused clients, the oldest first, when there are too many."""
         too_many = len(self._clients) - self._most
         if too_many <= 0:
             return

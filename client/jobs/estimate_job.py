@@ -102,6 +102,6 @@ def estimate_job(
 
 
 def own_cores() -> int:
-    """Those that this process may use: in a container or under taskset they are fewer than there are."""
+    """The cores that this process may use: in a container or under taskset they are fewer than there are."""
     has_set = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if has_set else os.cpu_count() or 1

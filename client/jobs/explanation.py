@@ -122,7 +122,7 @@ class JobExplanation:
 
     @classmethod
     def of(cls, state: JobState, attempts: Sequence[AttemptSummary]) -> JobExplanation:
-        """From the state of a job and all its attempts."""
+        """An explanation from the state of a job and all its attempts."""
         now_s = max((state.seconds, *(each.began_s for each in attempts)))
         rows = slot_rows(attempts)
         wasted = [each for each in attempts if not each.counts and each.ended_s is not None]

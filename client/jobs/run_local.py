@@ -105,7 +105,7 @@ def run_local(
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
-            return run(_written(records, folder, files), has_records=True)
+            return run(_write_records(records, folder, files), has_records=True)
         finally:
             files.remove_tree(folder)
 
@@ -175,8 +175,8 @@ def _is_bytes(held: Content) -> bool:
     return all(isinstance(part, bytes) for part in parts)
 
 
-def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
-    """The path of a file with these records."""
+def _write_records(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
+    """Write a file with these records; its path."""
     files.mkdir(folder)
     file = files.create(f"{folder}/kv:records")
     file.append(encode_records(_checked(records)))

@@ -65,7 +65,7 @@ def bring_up(
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
-            cluster, started = _formed(cluster, started, timeout_s or UP_TIMEOUT_S, tell)
+            cluster, started = _form_members(cluster, started, timeout_s or UP_TIMEOUT_S, tell)
         except BaseException as error:
             if isinstance(error, Conflict) and "other_disks" in error.detail:  # an operator has to say a word
                 names = " ".join(one.node.id for one in started)
@@ -124,11 +124,10 @@ def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
     return cluster
 
 
-def _formed(
+def _form_members(
     cluster: LocalCluster, started: Sequence[Started], timeout_s: float, tell: Callable[[str], None]
 ) -> tuple[LocalCluster, list[Started]]:
-    """Form it without nodes that are not members, as those that left, and those whose `cluster add` was
-    refused.
+    """Form the cluster without nodes that are not members: they left, or their `cluster add` was refused.
 
     Those that were started here are stopped and forgotten; the others run on.
     """
@@ -210,10 +209,10 @@ def _check_formed(cluster: LocalCluster, timeout_s: float, tell: Callable[[str],
     """
     tell = cache(tell)  # not again when it is formed again
     try:
-        _formed(cluster, (), CHECK_S, tell)
+        _form_members(cluster, (), CHECK_S, tell)
     except DeadlineExceeded:
         if _are_unformed(cluster):
-            _formed(cluster, (), timeout_s, tell)
+            _form_members(cluster, (), timeout_s, tell)
 
 
 def _are_unformed(cluster: LocalCluster) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import TOPOLOGY
 from ringmill.cluster.access.cluster_secret import ClusterSecret, cluster_secret
 from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private

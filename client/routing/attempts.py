@@ -44,13 +44,13 @@ class RequestAttempt:
         """Ends it as far as this process goes; set once it is sent."""
 
     def ended(self, result: AttemptResult) -> None:
-        """Its node has answered, or never will."""
+        """Note that its node has answered, or never will."""
         self.abandon = None
         self._watch.end(self.address, self, result)
         self._attempts._end(self, result)
 
     def silent(self, error: RingmillError) -> None:
-        """Its node is silent; it stays under way."""
+        """Note that its node is silent; it stays under way."""
         self.is_silent = True
         self._attempts._report(self, error)
 

@@ -35,7 +35,7 @@ class Balancer(Protocol):
         ...
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
-        """It has ended; not `is_done` when the node has refused or failed what another one may do."""
+        """A request has ended; not `is_done` when the node has refused or failed what another one may do."""
         ...
 
 

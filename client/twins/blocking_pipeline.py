@@ -155,7 +155,7 @@ class Pipeline:
     flush.__doc__ = AsyncPipeline.flush.__doc__
 
     def loop_ended(self) -> None:
-        """Told once the loop can run nothing any more: no future stays open."""
+        """Called once the loop can run nothing any more: no future stays open."""
         for future in list(self._futures):
             self._resolve(future, closed("unknown"))
 

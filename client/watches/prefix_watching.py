@@ -125,7 +125,7 @@ class _PrefixPolls:
     async def changes(
         self, cursor: bytes, *, shows_present: bool, opened: Callable[[str], None] | None
     ) -> AsyncIterator[PrefixChange]:
-        """From the cursor on; without one all keys with a value first, if `shows_present`."""
+        """The changes from the cursor on; without one all keys with a value first, if `shows_present`."""
         is_first = not cursor
         while True:
             answer = await self._polling.insist(partial(self._poll, cursor))

@@ -88,7 +88,7 @@ def with_remains(register: Register, remains: Remains) -> Register:
 
 
 def empty_register(state: AcceptorState) -> Register | None:
-    """What an owner has accepted, when that is no value; None for one that holds a value.
+    """What an owner has accepted, when that is not a value; None for one that holds a value.
 
     Raises ProtocolMismatch, CorruptData.
     """

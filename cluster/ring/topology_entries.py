@@ -185,10 +185,11 @@ class Row:
     """The owners, the joiner, and those that are wanted."""
     is_plain: bool = field(init=False, repr=False, compare=False)
     """Nothing moves, and all copies are of one epoch: versions of the document before 5 can say it."""
-    sound_beside: object = field(init=False, default=None, repr=False, compare=False)
-    """Set by whoever has checked it: beside what it may stand (cluster/ring/topology.py)."""
-    written: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
-    """Set by whoever has written it: by which table, and the bytes (cluster/ring/document.py)."""
+    # Consecutive documents share nearly all rows, so a row remembers who has checked and who has packed it.
+    checked_by: object = field(init=False, default=None, repr=False, compare=False)
+    """The checker that has found it sound (cluster/ring/topology.py)."""
+    packed_by: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
+    """The table that has packed it, and the bytes (cluster/ring/document.py)."""
     _copies: dict[NodeId, Epoch] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -201,6 +202,14 @@ class Row:
         is_plain = self.joiner is None and not self.wanted and len(set(self.copy_epochs)) <= 1
         object.__setattr__(self, "is_plain", is_plain)
         object.__setattr__(self, "_copies", dict(zip(nodes, self.copy_epochs, strict=False)))
+
+    def note_checked(self, checker: object) -> None:
+        """Remember that this checker has found the row sound."""
+        object.__setattr__(self, "checked_by", checker)
+
+    def note_packed(self, table: object, packed: bytes) -> None:
+        """Remember what this table has packed the row into."""
+        object.__setattr__(self, "packed_by", (table, packed))
 
     @property
     def is_joint(self) -> bool:

@@ -44,7 +44,7 @@ def entry_data(entry: bytes) -> bytes:
 
 
 def newest_of_each(newest_first: Iterable[V]) -> tuple[V, ...]:
-    """The newest sibling of each entry, without tombstones.  What is no entry is one of its own."""
+    """The newest sibling of each entry, without tombstones.  What is not an entry is kept as if it were."""
     found: dict[tuple[bool, bytes], V] = {}
     for sibling in newest_first:
         if sibling.value is not None:

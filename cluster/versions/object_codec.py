@@ -102,7 +102,7 @@ def outline(data: bytes) -> tuple[bool, int, HybridTime]:
     """Whether some sibling has a value, when the first one expires (ms since 1970, 0: none does), and the
     time of the newest one, at a fifth of what `decode_object` costs: it checks no invariant.
 
-    Raises as `decode_object`, but only for bytes that are no object at all.
+    Raises as `decode_object`, but only for bytes that are not an object at all.
     """
     _version(data)
     try:

@@ -97,7 +97,7 @@ class JoinToken:
 
     @classmethod
     def parse(cls, text: str) -> JoinToken:
-        """Raises InvalidArgument for what is no join token; who made it is not known yet."""
+        """Raises InvalidArgument for what is not a join token; who made it is not known yet."""
         grant, dot, key = text.removeprefix(_PREFIX).partition(".")
         if not text.startswith(_PREFIX) or not dot:
             raise _refused(f"does not begin with {_PREFIX}, or has no dot")

@@ -14,7 +14,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 def parsed(kind: type[MessageT], body: bytes) -> MessageT:
-    """Raises ProtocolMismatch when `body` is no message of this kind."""
+    """Raises ProtocolMismatch when `body` is not a message of this kind."""
     try:
         return kind.FromString(body)
     except DecodeError as error:

@@ -142,7 +142,7 @@ class SocketParser:
 def _greeting_length(head: bytes, *, is_dialling: bool) -> int:
     """How long the body of a greeting is, from as much of its head as has come; -1 while that does not tell.
 
-    Raises ProtocolMismatch as soon as it is no greeting.
+    Raises ProtocolMismatch as soon as it cannot be a greeting.
     """
     if head[: len(_MAGIC)] != _MAGIC[: len(head)]:
         raise ProtocolMismatch(f"no greeting of Ringmill begins with {head[:16]!r}")

@@ -58,7 +58,7 @@ class Bringing:
 
         Raises WrongEpoch when this node does not own the partition, or it moves; Unavailable while a
         watermark is being settled; Conflict for what names a write of this start (rule V8); InvalidArgument
-        for what is no object, or of another partition; and what the engine raises.
+        for what is not an object, or of another partition; and what the engine raises.
         """
         for number, (key, encoded) in enumerate(items, 1):
             route = await self._routes.by_name(keyspace, key, epoch, within_s=1.0)

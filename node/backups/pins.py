@@ -3,7 +3,7 @@
 A pin shows one moment of the store: every write that this node held then is in its tables.  Entries that the
 node removes later, because all owners hold them or nobody needs them any more, are counted: a backup pins all
 nodes again when one of them has removed something before its pin, as the entry may have come to a node that
-was pinned earlier.  A former copy that is owed is no part of a backup, so a pin tells that there is one.
+was pinned earlier.  A former copy that is owed is not part of a backup, so a pin tells that there is one.
 Rules B1 and B2: docs/protocol/backups.md.
 """
 
@@ -181,7 +181,7 @@ class Pins:
             self._end_later(kept)
 
     def unpin(self, name: str) -> None:
-        """Let the engine delete what it has replaced.  A pin that has ended is no error."""
+        """Let the engine delete what it has replaced.  A pin that has ended is not an error."""
         kept = self._kept.pop(name, None)
         if kept is not None:
             if kept.ending is not None:

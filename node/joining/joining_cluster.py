@@ -73,7 +73,7 @@ async def _asked_in_turn(
         refusals: list[RingmillError] = []
         for address, link in links.items():
             try:
-                secret = await _asked(token, newcomer, link, entropy)
+                secret = await _ask(token, newcomer, link, entropy)
             except RingmillError as error:
                 if isinstance(error, PermissionDenied | InvalidArgument):
                     refusals.append(error)
@@ -88,7 +88,7 @@ async def _asked_in_turn(
         await next_beat(_AGAIN_S)
 
 
-async def _asked(token: JoinToken, newcomer: Member, link: SeedLink, entropy: Entropy) -> str:
+async def _ask(token: JoinToken, newcomer: Member, link: SeedLink, entropy: Entropy) -> str:
     nonce = entropy.random_bytes("join nonce", JOIN_NONCE_BYTES)
     member = NewMember(
         node=newcomer.id,

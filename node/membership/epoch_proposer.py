@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.preemption import MOST_PREEMPTED, PreemptionPause
 from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import DeadlineExceeded, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import Epoch, NodeId, Start
@@ -27,11 +28,7 @@ from ringmill.node.membership.topology_agent import TopologyAgent
 
 __all__ = ["TopologyChanged", "EpochProposer", "TopologyChange"]
 
-_FIRST_PAUSE_S: Final = 0.02
-_LONGEST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_ROUNDS: Final = 8
-"""Pauses grow to this many rounds as they take here: a shorter one ends while another proposer's round goes
-on, and preempts it."""
+_PAUSE: Final = PreemptionPause(first_s=0.02, longest_s=0.5, longest_questions=8)
 _GRACE_S: Final = 0.1  # for who has a document accepted to tell of it, before another one finishes it
 _AGAIN_S: Final = 0.25  # between two attempts to reach a voter
 _STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
@@ -158,7 +155,7 @@ class _Attempt:
         self._change = change
         self._until = until
         self.may_be_made = False
-        self._round_s = 0.0  # that the last question took
+        self._question_s = 0.0  # that the last question took
         self._lost = 0  # rounds, to others
 
     @property
@@ -216,24 +213,26 @@ class _Attempt:
                     return Topology.decode(document)
             if newest is not None:
                 return newest
-            preempted = await self._again(current, tally, preempted)
+            preempted = await self._pause_or_give_up(current, tally, preempted)
             if (held := self._topology.current) is not None and held.epoch > current.epoch:
                 return held
 
-    async def _again(self, current: Topology, tally: RoundTally, preempted: int) -> int:
-        """Leave the one that came first the time of its rounds, and no longer than until this node hears of
-        its document.  Raises QuorumNotReached when there can be no other round."""
+    async def _pause_or_give_up(self, current: Topology, tally: RoundTally, preempted: int) -> int:
+        """Leave the one that came first the time of its rounds, or until this node hears of its document.
+
+        Returns how many rounds were preempted in a row.  Raises QuorumNotReached when there can be no other
+        round.
+        """
         if not tally.is_preempted:
             raise voters_missing(
                 _VERB, current, tally.agreed, tally.reasons("no answer in time"), outcome="failed"
             )
         sometimes("two nodes propose an epoch at once")
         self._lost += 1
-        longest_s = min(max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._round_s), max(0.0, self._left_s))
-        bound_s = max(_FIRST_PAUSE_S, self._round_s) * float(2**preempted)
+        most_s = min(_PAUSE.most_s(self._question_s, preempted + 1), max(0.0, self._left_s))
         share = 0.5 + 0.5 * self._proposer._entropy.uniform("epoch.pause")
-        await self._proposer.wait_next(current, min(2 * bound_s, longest_s) * share)
-        return min(preempted + 1, 10)
+        await self._proposer.wait_next(current, most_s * share)
+        return min(preempted + 1, MOST_PREEMPTED)
 
     def _checked_left_s(self) -> float:
         """Raises DeadlineExceeded."""
@@ -245,7 +244,7 @@ class _Attempt:
         """Ask all voters, until a majority agrees, none can any more, or the deadline has passed."""
         began = self._proposer._clock.monotonic()
         tally = RoundTally(current.voter_nodes)
-        asked = _Asked(tally)
+        asked = _RoundWatch(tally)
         request = EpochRequest(current.cluster, Epoch(current.epoch + 1), ballot, document).encode()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -260,10 +259,10 @@ class _Attempt:
             asked.over.set()  # what comes later must not change the outcome
             for task in tasks:
                 task.cancel()
-        self._round_s = self._proposer._clock.monotonic() - began
+        self._question_s = self._proposer._clock.monotonic() - began
         return _Round(tally, asked.newest)
 
-    async def _ask_one(self, asked: _Asked, method: str, node: NodeId, request: bytes) -> None:
+    async def _ask_one(self, asked: _RoundWatch, method: str, node: NodeId, request: bytes) -> None:
         """Until it answers: a voter that is down may be back while others are silent."""
         transport = self._proposer._transport
         while not asked.over.is_set():
@@ -283,7 +282,9 @@ class _Attempt:
             await asyncio.sleep(_AGAIN_S)
 
 
-class _Asked:
+class _RoundWatch:
+    """Counts the answers to one question to the voters, and tells when enough have come."""
+
     def __init__(self, tally: RoundTally) -> None:
         self.tally = tally
         self.newest: Topology | None = None

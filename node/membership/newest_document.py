@@ -95,7 +95,7 @@ class NewestDocument:
         await self._ask([member.id for member in topology.members], topology, _Heard(), is_all=True)
 
     async def answer(self, incoming: Incoming) -> bytes:
-        """Raises Unavailable when this node, on its disk, is no member that serves, or cannot catch up."""
+        """Raises Unavailable when this node, on its disk, is not a member that serves, or cannot catch up."""
         if len(incoming.body) != 8:
             raise ProtocolMismatch(f"{KNOW} of {len(incoming.body)} bytes, need the 8 of an epoch")
         epoch = Epoch(int.from_bytes(incoming.body, "big"))

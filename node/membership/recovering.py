@@ -91,7 +91,7 @@ class Recovering:
         """The newest document that may have been decided: one that a voter that is left has accepted may have
         been answered, by voters that are lost (T3)."""
         left = [node for node in current.standing if node not in lost]
-        others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
+        others = await gather_all(self._ask_accepted(node) for node in left if node != self._node)
         for vote in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
             try:
                 accepted = Topology.decode(vote.document)
@@ -103,7 +103,7 @@ class Recovering:
                 return accepted
         return current
 
-    async def _accepted_by(self, node: NodeId) -> EpochAnswer:
+    async def _ask_accepted(self, node: NodeId) -> EpochAnswer:
         """Nothing when it is of an earlier release.
 
         Raises what the call raises: whose vote cannot be read may have accepted a document all the same.
@@ -134,19 +134,19 @@ class Recovering:
 
     async def _has_gone_over(self, node: NodeId, made: Topology) -> bool:
         try:
-            document = await self._pulled(node)
+            document = await self._pull(node)
             return bool(document) and Topology.decode(document).cluster == made.cluster
         except RingmillError:
             return False
 
-    async def _pulled(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
+    async def _pull(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
         body = Epoch(0).to_bytes(8, "big")
         return await self._transport.call(node, PULL, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
 
-        A member that was given up before may be either: a process on its old disk is no member.
+        A member that was given up before may be either: a process on its old disk is not a member.
         """
         others = [node for node in topology.standing if node != self._node]
         answered = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
@@ -177,7 +177,7 @@ class Recovering:
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
         try:
-            document = await self._pulled(node, timeout_s)
+            document = await self._pull(node, timeout_s)
         except RingmillError as error:
             return error.was_told
         try:

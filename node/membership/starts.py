@@ -313,7 +313,7 @@ class Starts:
         self._remembered = dict(after)
 
     def _left_of(self, disks: Iterable[DiskId]) -> set[DiskId]:
-        """Those that are no members' any more."""
+        """The disks that belong to no member any more."""
         topology = self._topology.current
         if topology is None or self._topology.is_displaced:
             return set()

@@ -384,7 +384,7 @@ class Filling:
             raise WrongEpoch(f"the move of partition {partition} has changed meanwhile")
 
 
-def _too_few(need: int, told: object, failures: dict[NodeId, str]) -> Unavailable:
+def _too_few(need: int, answered: object, failures: dict[NodeId, str]) -> Unavailable:
     why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
-    number = len(told) if isinstance(told, dict | list | set | tuple) else 0
+    number = len(answered) if isinstance(answered, dict | list | set | tuple) else 0
     return Unavailable(f"{need} old owners are needed, {number} answered ({why})")

@@ -165,7 +165,7 @@ class Mover:
         self.held_back.clear()
         loop = asyncio.get_running_loop()
         begun, before = loop.time(), self._filling.moved_bytes
-        adopted = await self._adopted(topology)
+        adopted = await self._ask_adopted(topology)
         fills_from = loop.time()
         turns = asyncio.Semaphore(FILLED_AT_ONCE)
         joining = [
@@ -230,7 +230,7 @@ class Mover:
         self.held_back[partition] = reason_of(error)
         _log.info("partition %d is not filled yet: %s", partition, error)
 
-    async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
+    async def _ask_adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
         """The partitions in joint-2 of which enough old owners hold this document (rule M2).
 
         One whose disk is gone, by the operator's word, answers no read by an earlier one.

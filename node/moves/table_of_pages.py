@@ -39,7 +39,7 @@ class PagesJob:
 @dataclass(slots=True)
 class TableFigures:
     """`sums`, `items` and `size_bytes` are of the objects in the table, `read_bytes` of all; bytes of keys,
-    without the prefix, and objects.  What is no single value is in `rest`, and what was held."""
+    without the prefix, and objects.  What is not a single value is in `rest`, and what was held."""
 
     sums: CopySums = field(default_factory=CopySums)
     items: int = 0
@@ -52,7 +52,7 @@ class TableFigures:
 
 
 def make_table(files: FileSystem, place: TablePlace, job: PagesJob) -> tuple[TableMeta | None, TableFigures]:
-    """Raises ProtocolMismatch for what is no page, OSError."""
+    """Raises ProtocolMismatch for what is not a page, OSError."""
     figures = TableFigures()
     keys: list[bytes] = []
     values: list[bytes] = []

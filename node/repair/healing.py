@@ -57,7 +57,7 @@ _MERGED: Final = (PartKind.COPY, PartKind.REGISTERS)
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 
 Reached = Callable[[bytes], None]
-"""Told as soon as a part is healed, durably, from its start to before this key."""
+"""Called as soon as a part is healed, durably, from its start to before this key."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Healing:
         self._on_lost_hints = on_lost_hints
         self._heal_registers = heal_registers
         self._crossings = Crossings(CALL_TIMEOUT_S)
-        self._told: dict[str, None] = {}  # what the log has been told of the present marks
+        self._logged: dict[str, None] = {}  # of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
         self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
         self._known: tuple[int, Layout] | None = None
@@ -132,7 +132,7 @@ class Healing:
             self.loss.end()
             if self.healed > before:
                 _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
-            self._told.clear()
+            self._logged.clear()
             self._uncounted.clear()
             self._objects.count_again()
 
@@ -315,8 +315,8 @@ class Healing:
         return list(pages.values())
 
     def _tell_once(self, story: str) -> None:
-        if story not in self._told:
-            self._told[story] = None
+        if story not in self._logged:
+            self._logged[story] = None
             _log.warning("%s", story)
 
 

@@ -208,7 +208,7 @@ class Purging:
         rows = {partition: document.rows[partition] for partition in partitions}
         try:
             tokens = await self._note(attempt, owners, rows, mark, document)
-            tokens = await self._vouched(attempt, owners, rows, tokens, mark, document)
+            tokens = await self._ask_vouched(attempt, owners, rows, tokens, mark, document)
             others = [node for node in owners if node != self._node]
             for peer in (*others, *others[:-1]):
                 tokens = await self._compare(attempt, peer, rows, tokens)
@@ -241,7 +241,7 @@ class Purging:
                     tokens[partition][node] = token
         return tokens
 
-    async def _vouched(
+    async def _ask_vouched(
         self,
         attempt: str,
         owners: Sequence[NodeId],
@@ -250,8 +250,9 @@ class Purging:
         mark: HybridTime,
         document: Topology,
     ) -> dict[PartitionId, dict[NodeId, str]]:
-        """The tokens of the partitions for which every member that is no owner says that no hint waits there,
-        nor a former copy of which others may lack something (rule M6).
+        """The tokens of the partitions for which no member but the owners has anything that others may lack.
+
+        Each of them says that no hint waits there, nor a former copy that is owed (rule M6).
 
         They are asked after all owners have noted the attempt: what an owner sends to a fallback from then on
         it has made after its note, so above the watermark, or holds itself when the owners are compared.

@@ -33,7 +33,7 @@ POLL_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class MixedOptions:
-    """Of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
+    """Options of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
     promise of synced writes."""
 
     seed: int = 1
@@ -69,7 +69,7 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
     nodes = RealNodes(folder, options.nodes, unsynced=options.unsynced)
     try:
         async with Links(nodes.ports, lambda: nodes.pids) as links:
-            await _story(nodes, links, result, tell)
+            await _drive(nodes, links, result, tell)
     except* (RingmillError, TimeoutError) as group:
         result.violations += [
             Violation("run", b"", f"{type(error).__name__}: {error}") for error in group.exceptions
@@ -81,7 +81,7 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
     return result
 
 
-async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Callable[[str], None]) -> None:
+async def _drive(nodes: RealNodes, links: Links, result: MixedResult, tell: Callable[[str], None]) -> None:
     options, history = result.options, result.history
     topology = await nodes.form(FORM_S, keyspaces_for(REPLICAS))
     ground = Ground(options.seed, nodes, topology, history, options.crowd)
@@ -99,9 +99,9 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
             ):
                 for load in loads.values():
                     group.create_task(load.work())
-                await _all_answered(loads)  # first: clients find out where they are
+                await _wait_answered(loads)  # first: clients find out where they are
                 await _rounds(ground, injector, result, tell)
-                await _all_answered(loads)
+                await _wait_answered(loads)
                 ground.is_over.set()
             result.load_s = loop.time() - began
             await _rest(ground, loads, result)
@@ -134,7 +134,7 @@ async def _rounds(
         tell(f"{number:4} of {options.rounds}  {_named(each)}; {_asked(ground.history):,} requests so far")
 
 
-async def _all_answered(loads: Mapping[str, Load]) -> None:
+async def _wait_answered(loads: Mapping[str, Load]) -> None:
     """Until each load has been answered once: a short run on a slow machine shows something of it, too."""
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWERED_S):
@@ -162,8 +162,8 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
 
 def _named(each: Round) -> str:
     faults = [each.fault] if each.beside is None else [each.fault, each.beside]
-    told = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
-    return f"{told} for {each.fault.lasts_s:.1f} s"
+    faults_text = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
+    return f"{faults_text} for {each.fault.lasts_s:.1f} s"
 
 
 def _asked(history: History) -> int:

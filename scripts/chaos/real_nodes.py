@@ -15,7 +15,7 @@ from subprocess import Popen
 
 from chaos.network.links import HOST
 from chaos.opinions.whole_logs import tracebacks_in, whole_log
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_forming import wait_local_ready
@@ -58,7 +58,7 @@ class RealNodes:
 
     @property
     def ports(self) -> dict[str, tuple[int, int]]:
-        """Of each node: the port it listens on, the port for its proxy."""
+        """The port that each node listens on, and the port of its proxy."""
         count = len(self.names)
         return {node.id: (node.port, node.port + count) for node in self._cluster.nodes}
 

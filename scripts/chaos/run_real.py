@@ -28,7 +28,7 @@ FORM_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class ChaosOptions:
-    """Of one run.  `operations` ends the load early."""
+    """Options of one run.  `operations` ends the load early."""
 
     seed: int = 1
     seconds: float = 30.0
@@ -57,7 +57,7 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
     nodes = RealNodes(folder, options.nodes)
     try:
         async with Links(nodes.ports, lambda: nodes.pids) as links:
-            await _story(nodes, links, result)
+            await _drive(nodes, links, result)
             result.connections = links.accepted
     except* (RingmillError, TimeoutError) as group:
         result.violations += [
@@ -74,7 +74,7 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
     return result
 
 
-async def _story(nodes: RealNodes, links: Links, result: ChaosResult) -> None:
+async def _drive(nodes: RealNodes, links: Links, result: ChaosResult) -> None:
     ground = Ground(result.options.seed, nodes, await nodes.form(FORM_S), result.history, crowd=2)
     injector = RealInjector(nodes, links)
     try:

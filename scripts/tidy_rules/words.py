@@ -23,9 +23,9 @@ SHARED_FILES = {
 
 # Names of more than one type.  One that has one meaning again goes out.
 NAMED_TWICE = {
-    "Admission", "Block", "Change", "Content", "Done", "Durability", "Ended", "Event", "Handler", "Hint",
-    "Instruction", "Item", "Kept", "Kind", "Level", "Load", "Operation", "Outcome", "Pairs", "Place",
-    "Refused", "Role", "Row", "Settle", "Show", "Target", "Told", "Value",
+    "Block", "Change", "Content", "Done", "Durability", "Ended", "Event", "Handler", "Hint", "Instruction",
+    "Item", "Kind", "Level", "Load", "Operation", "Pairs", "Place", "Refused", "Role", "Row", "Show",
+    "Target", "Value",
 }  # fmt: skip
 
 # Phrases that stop a reader, each with what to write.  In pieces, so that this file does not find itself.

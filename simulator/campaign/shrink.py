@@ -54,9 +54,9 @@ class _Search:
 def shrink(
     failing: SimulationResult, *, most_runs: int = MOST_RUNS, on_progress: Callable[[int], None] | None = None
 ) -> Shrunk:
-    """The same property broken by as few faults and operations as `most_runs` runs could find.
+    """Search for the fewest faults and operations that break the property which `failing` broke.
 
-    `on_progress` is called with the number of runs so far.
+    The search takes at most `most_runs` runs; `on_progress` is called with their number so far.
     """
     search = _Search(failing, most_runs, on_progress)
     faults = failing.options.only_faults

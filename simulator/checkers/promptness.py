@@ -24,10 +24,10 @@ _ANSWERS: Final = frozenset({"", "NOT_FOUND", "UNRESOLVED_SIBLINGS"})
 _LATE: Final = frozenset({"DEADLINE_EXCEEDED", "QUORUM_NOT_REACHED"})
 _EFFECTS: Final = frozenset({"child_cut", "late_work"})  # counted as faults are, and none
 _FEW: Final = 0.1
-"""Of the calls before the first fault, these may be late.  The most that was seen is 0.03."""
+"""The share of the calls before the first fault that may be late.  The most that was seen is 0.03."""
 _HASTY_S: Final = 1.0
 _FEW_OF_HASTY: Final = 0.3
-"""Of those with less time than that.  0.14 were seen beside slow disks."""
+"""The share of calls with a timeout below `_HASTY_S` that may be late.  0.14 were seen beside slow disks."""
 _ENOUGH: Final = 50
 
 
@@ -65,7 +65,7 @@ def late_calls(calls: Sequence[TimedT]) -> Iterator[tuple[TimedT, str]]:
 
 
 def check_errors(history: History) -> Iterator[Violation]:
-    """The same of calls about registers, counters, sets and maps, and errors of scans."""
+    """Judges the promptness of calls on registers, counters, sets and maps, and the errors of scans."""
     for register, story in late_calls(history.registers):
         yield Violation("C22", register.key, f"{register.kind} of {register.session} {story}")
     for change, story in late_calls(history.merging):

@@ -356,10 +356,10 @@ class NodeProcess:
         def committed(batch: ObjectBatch) -> Commit | None:
             done = waiting[:]
             waiting.clear()  # of a batch that fails nothing was written
-            told = commit(batch)
+            written = commit(batch)
             for each in done:
                 note(*each)
-            return told
+            return written
 
         forgotten = objects.note_forgotten
 

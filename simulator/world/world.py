@@ -231,7 +231,7 @@ class World:
         return name not in self.guests or self.topology.has_member(NodeId(name))
 
     def owners(self, key: bytes) -> list[NodeId]:
-        """Of a key's owners those that are not lost."""
+        """The owners of a key that are not lost."""
         return [node for node in self.row(key).nodes if node not in self.history.lost]
 
     def row(self, key: bytes) -> Row:

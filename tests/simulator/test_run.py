@@ -61,7 +61,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_other_hash_seeds() ->
         "from ringmill.simulator.run import run_seed;"
         "print([run_seed(seed, SimulationOptions()).trace for seed in (3, 5)])"
     )
-    told = {
+    traces = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
@@ -72,7 +72,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_other_hash_seeds() ->
         ).stdout
         for hash_seed in ("0", "4242")
     }
-    assert told == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
+    assert traces == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
 
 
 @pytest.mark.parametrize("subjects", [("objects",), ("jobs",), ("objects", "jobs")])
@@ -167,9 +167,9 @@ def test_the_command_line_tells_verdict_faults_and_replay(
     story, page, history = (str(tmp_path / name) for name in ("story.txt", "page.html", "history.jsonl"))
     arguments = ["--seed", "7", "--ops", "10", "--trace", story, "--html", page, "--history", history]
     assert main([*arguments, "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"seed", "verdict", "property", "trace", "ops", "virtual_s", "faults"} <= told.keys()
-    assert (told["seed"], told["verdict"]) == (7, "ok")
+    document = json.loads(capsys.readouterr().out)
+    assert {"seed", "verdict", "property", "trace", "ops", "virtual_s", "faults"} <= document.keys()
+    assert (document["seed"], document["verdict"]) == (7, "ok")
     assert "n1 starts run 1" in Path(story).read_text(encoding="utf-8")
     assert "<svg" in Path(page).read_text(encoding="utf-8")
     lines = Path(history).read_text(encoding="utf-8").splitlines()
@@ -193,14 +193,14 @@ def test_a_broken_promise_ends_with_one(
 )  # fmt: skip
 def test_a_bad_argument_ends_with_two_and_three_lines(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(wrong.split()) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in told] == ["error", "  why", "  try"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "  why", "  try"]
 
 
 def test_jobs_are_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--jobs", "--seed", "2", "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["verdict"], told["replay"]) == ("ok", "ringmill simulate --jobs --seed 2")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verdict"], document["replay"]) == ("ok", "ringmill simulate --jobs --seed 2")
     assert main(["--jobs", "--seed", "2", "--seeds", "3", "--processes", "1"]) == 0
     assert capsys.readouterr().out.startswith("3 seeds, 0 with a violation")
 

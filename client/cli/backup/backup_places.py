@@ -75,7 +75,7 @@ def list_backups(settings: Settings, place: str) -> ExitCode:
 
 
 async def _all_read(store: BackupStore) -> tuple[list[BackupManifest], dict[str, RingmillError]]:
-    """Those that can be read, and why each other one cannot: damaged, by a strange name, or no file."""
+    """The backups that can be read, and why each other one cannot: damaged, by a strange name, or no file."""
     found: list[BackupManifest] = []
     unread: dict[str, RingmillError] = {}
     for name in await store.names():

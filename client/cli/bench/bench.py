@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.processes import end_as_by_ctrl_c
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import InvalidArgument
 
@@ -110,7 +110,7 @@ def bench(
     warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
     load = Load(in_flight, measure_s, warm_up_s, rate or 0.0, operations or 0, seed)
     plan = BenchPlan(_workload(workload), keys_by, keys, value_bytes, load)
-    asked = _asked(settings, keyspace, w, r, durability, nodes)
+    asked = _asked_of(settings, keyspace, w, r, durability, nodes)
     levels = {"w": w, "r": r, "durability": durability, "keyspace": keyspace}
     with _cluster(settings, asked.nodes) as there:
         prefix = f"bench-{os.urandom(4).hex()}:"
@@ -119,7 +119,7 @@ def bench(
     return ExitCode.DONE if outcome.measured.all_latencies.count else ExitCode.FAILED
 
 
-def _asked(
+def _asked_of(
     settings: Settings, keyspace: str, w: str | None, r: str | None, durability: str, nodes: int | None
 ) -> Asked:
     if nodes is not None and (given := settings.given & {"cluster", "endpoints"}):
@@ -159,7 +159,7 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
     """The cluster of the settings, or a temporary one."""
     if nodes is None:
         endpoints_of(settings)  # raises before anything is started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up after SIGTERM too
+    end_as_by_ctrl_c()  # keys are deleted, and nodes end, also when the terminal is closed
     if nodes is None:
         yield settings
         return

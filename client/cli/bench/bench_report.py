@@ -154,7 +154,7 @@ def _facts(
 
 
 def _histograms(measured: Measured) -> dict[str, Histogram]:
-    """By verb, and for several verbs also all together."""
+    """The histograms by verb, and for several verbs also all together."""
     several = {"all": measured.all_latencies} if len(measured.latencies) > 1 else {}
     return {**dict(sorted(measured.latencies.items())), **several}
 

@@ -80,7 +80,7 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
     has_held = all(judged.has_held for judged in verdicts)
     if is_interrupted and has_held:
         raise KeyboardInterrupt
-    show_report(settings, cluster, run, verdicts, "" if has_held else _written(folder, run))
+    show_report(settings, cluster, run, verdicts, "" if has_held else _write_history(folder, run))
     return ExitCode.DONE if has_held else ExitCode.FAILED
 
 
@@ -152,9 +152,11 @@ async def _tidy_up(db: AsyncClient, run: ChaosRun) -> None:
         output.note(f"keyspaces that could not be dropped: {' '.join(left)}; `ringmill keyspace drop NAME`")
 
 
-def _written(folder: str, run: ChaosRun) -> str:
-    """The path of the file with the history of the keys whose promise was broken; "" without any, and where
-    it cannot be written."""
+def _write_history(folder: str, run: ChaosRun) -> str:
+    """Write the history of the keys whose promise was broken to a file; its path.
+
+    "" when there are no such keys, and when the file cannot be written.
+    """
     lines = run.witness()
     if not lines:
         return ""

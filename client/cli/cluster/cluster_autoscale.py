@@ -109,7 +109,8 @@ async def _run_until_end(
     pace_s: tuple[float, float | None],
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
-    from ringmill.client.connection import connect, follow_token, open_link
+    from ringmill.client.connection import connect, follow_token
+    from ringmill.client.dialling.node_links import open_link
     from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
     from ringmill.client.local_token import FollowedToken
     from ringmill.client.scaling.autoscaler import Autoscaler
@@ -136,8 +137,9 @@ async def _run_until_end(
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, stopping)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, _stop, stopping)
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),

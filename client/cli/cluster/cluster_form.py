@@ -59,7 +59,7 @@ def form(settings: Settings, members: str | None, replicas: int | None, partitio
     local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
     effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S, names=names)
     if (tls := tls_of_settings(settings)) is not None:
-        from ringmill.client.connection import open_link
+        from ringmill.client.dialling.node_links import open_link
 
         effort.dial = partial(open_link, tls=tls, token=cluster_token(settings))
     formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))

@@ -67,7 +67,7 @@ def _wait_writable(descriptor: int) -> None:
 
 
 def runs(verb: str) -> None:
-    """This verb is about to run."""
+    """Note that this verb is about to run."""
     _Lasting.verb = verb
 
 

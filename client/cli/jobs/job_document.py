@@ -15,7 +15,7 @@ __all__ = [
     "stage_counts",
 ]  # fmt: skip
 
-FAILURES_TOLD = 5
+FAILURES_SHOWN = 5
 FAILURE_CHARS = 200
 
 
@@ -92,8 +92,8 @@ def failure_lines(groups: Sequence[FailureGroup], least: int = 2) -> list[str]:
     """The failures of a job's attempts in groups, from `least` on: the error of a job tells one anyway."""
     if sum(group.count for group in groups) < least:
         return []
-    lines = [f"  {_short(str(group))}" for group in groups[:FAILURES_TOLD]]
-    more = [f"  and {len(groups) - FAILURES_TOLD} more kinds"] if len(groups) > FAILURES_TOLD else []
+    lines = [f"  {_short(str(group))}" for group in groups[:FAILURES_SHOWN]]
+    more = [f"  and {len(groups) - FAILURES_SHOWN} more kinds"] if len(groups) > FAILURES_SHOWN else []
     return ["failures of attempts:", *lines, *more]
 
 

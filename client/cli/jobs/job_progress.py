@@ -20,7 +20,7 @@ from ringmill.cluster.printable import printable
 __all__ = ["Show", "bar_text", "shown_progress"]
 
 LINE_EVERY_S = 3.0
-EVENTS_TOLD = 5
+EVENTS_SHOWN = 5
 EVENT_CHARS = 200
 
 
@@ -69,11 +69,11 @@ class _Events:
                 had[event] -= 1
             else:
                 new.append(event)
-        del new[EVENTS_TOLD - len(self._printed) :]
+        del new[EVENTS_SHOWN - len(self._printed) :]
         self._printed += new
         lines = list(map(_short, new))
-        if state.is_over and len(state.events) > EVENTS_TOLD:
-            more = f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}"
+        if state.is_over and len(state.events) > EVENTS_SHOWN:
+            more = f"  and {len(state.events) - EVENTS_SHOWN} more: ringmill job status {state.job}"
             lines.append(as_typed(more, self._settings))
         return lines
 

@@ -21,6 +21,7 @@ from ringmill.client.arguments import checked_key, checked_value
 from ringmill.client.cli.console.failure_text import FileFailed
 from ringmill.client.cli.kv.fields import bytes_of
 from ringmill.client.cli.kv.kv_arguments import key_of
+from ringmill.cluster.callbacks import resolve
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
@@ -80,29 +81,19 @@ async def read_aside(batches: Iterator[T]) -> AsyncIterator[T]:
     """
     loop = asyncio.get_running_loop()
     while True:
-        outcome: asyncio.Future[T | None] = loop.create_future()
+        waiting: asyncio.Future[T | None] = loop.create_future()
 
-        def resolve(
-            found: T | None, failure: Exception | None, outcome: asyncio.Future[T | None] = outcome
-        ) -> None:
-            if outcome.done():  # cancelled
-                return
-            if failure is not None:
-                outcome.set_exception(failure)
-            else:
-                outcome.set_result(found)
-
-        def read(resolve: Callable[[T | None, Exception | None], None] = resolve) -> None:
-            found, failure = None, None
+        def read(waiting: asyncio.Future[T | None] = waiting) -> None:
+            outcome: T | Exception | None
             try:
-                found = next(batches, None)
+                outcome = next(batches, None)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                failure = error
+                outcome = error
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(resolve, found, failure)
+                loop.call_soon_threadsafe(resolve, waiting, outcome)
 
         threading.Thread(target=read, name="stdin", daemon=True).start()
-        batch = await outcome
+        batch = await waiting
         if batch is None:
             return
         yield batch

@@ -78,7 +78,7 @@ def _of_cluster(settings: Settings) -> list[Finding]:
 
 
 def _of_machine(settings: Settings) -> Iterator[Finding]:
-    """Nothing for nodes that are named by --endpoints: they may be anywhere."""
+    """The findings about this machine; none for nodes that are named by --endpoints: they may be anywhere."""
     cluster = None if settings.endpoints else load_cluster(settings.cluster_folder)
     if cluster is not None:
         from ringmill.client.doctor.machine_checks import check_machine

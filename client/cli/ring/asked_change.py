@@ -117,7 +117,7 @@ def _check_made(settings: Settings, asked: AskedChange) -> None:
 
 
 async def _member_states(settings: Settings) -> dict[str, str]:
-    """By member."""
+    """The state of each member."""
     async with open_client(settings) as db:
         shown = await db.ring.show()
     return {member.id: member.state for member in shown.topology.members}

@@ -15,7 +15,7 @@ __all__ = ["heirs_of", "local_heir"]
 
 
 def heirs_of(settings: Settings, given: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """By member: the id and the address of the node that takes its place.
+    """For each member the id and the address of the node that takes its place.
 
     Without an address it is a node that would be started here, each on a port of its own.  Raises
     InvalidArgument.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FollowedBytes", "follow", "moves", "moves_document"]
 
 _LOOK_S: Final = 0.5
-_TOLD_EVERY: Final = 10  # looks, where there is no terminal
+_SHOWN_EVERY: Final = 10  # looks, where there is no terminal
 _MIB: Final = 1024 * 1024
 _REASONS_SHOWN: Final = 5
 
@@ -60,7 +60,7 @@ class FollowedBytes:
         self._read: dict[str, int] = {}
 
     def since(self, figures: Mapping[str, int]) -> dict[str, int]:
-        """By node."""
+        """The bytes that each node has read since then."""
         before = dict(figures) if self._before is None else self._before
         for node, read in figures.items():
             last = before.get(node, 0)
@@ -81,7 +81,7 @@ async def follow(settings: Settings, before: Mapping[str, int] | None = None) ->
                 try:
                     view = await db.members.moves()
                 except RingmillError as error:  # a node that was asked may have left meanwhile
-                    if looks > 2 * _TOLD_EVERY:
+                    if looks > 2 * _SHOWN_EVERY:
                         raise
                     looks += 1
                     output.note(f"not told now: {error.message}")
@@ -133,7 +133,7 @@ def _bar(settings: Settings) -> Iterator[Callable[[MovesView, int], None]]:
 
         def note(view: MovesView, total: int) -> None:
             nonlocal looks
-            if settings.output != "json" and (looks % _TOLD_EVERY == 0 or view.is_over):
+            if settings.output != "json" and (looks % _SHOWN_EVERY == 0 or view.is_over):
                 output.note(_line(view, total))
             looks += 1
 

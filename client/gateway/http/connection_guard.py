@@ -63,7 +63,7 @@ class Connections:
         self._none_asked.clear()
 
     def ends(self) -> None:
-        """It has its answer, or is given up."""
+        """Note that the request has its answer, or is given up."""
         self._asked -= 1
         if not self._asked:
             self._none_asked.set()
@@ -135,7 +135,7 @@ class _GuardedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
         self._head_came()
-        self._is_read()
+        self._stop_unread_timer()
         if self._taken_timer is not None:
             self._taken_timer.cancel()
         super().connection_lost(exc)
@@ -156,8 +156,8 @@ class _GuardedConnection(web.RequestHandler):
             self._unread_timer = asyncio.get_running_loop().call_later(ANSWER_S, self._leave)
 
     def resume_writing(self) -> None:
-        """It takes its answers again."""
-        self._is_read()
+        """The caller takes its answers again."""
+        self._stop_unread_timer()
         super().resume_writing()
 
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
@@ -223,7 +223,7 @@ class _GuardedConnection(web.RequestHandler):
         elif self._is_untaken:
             self._leave()
 
-    def _is_read(self) -> None:
+    def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
@@ -235,7 +235,7 @@ class _GuardedConnection(web.RequestHandler):
 
 
 def _last_answer(status: int, code: str, text: str) -> bytes:
-    """Told before there is a request, so that there is no id of one."""
+    """An error that is sent before there is a request, so that there is no id of one."""
     body = json.dumps(problem_document(HttpRefusal(status, code, text))) + "\n"
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
     return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()

@@ -102,7 +102,8 @@ class Slot:
             self._enter()
 
     def becomes_a_stream(self) -> None:
-        """It goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal 503."""
+        """The request goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal
+        503."""
         streams = self._rooms.streams
         if self._is_a_stream:
             return

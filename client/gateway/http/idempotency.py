@@ -140,7 +140,7 @@ class IdempotencyMemory:
             self._drop(oldest)
 
     def _forget(self, now: float) -> None:
-        """Those that are too old; none that is under way."""
+        """Forget writes that are too old; none that is under way."""
         while self._named:
             name, oldest = next(iter(self._named.items()))
             if now - oldest.since <= KEPT_S or oldest.under_way is not None:

@@ -149,6 +149,6 @@ def _length(name: Hashable) -> int:
 
 
 def _look_at(reading: asyncio.Task[Item]) -> None:
-    """Its error is nobody's when all who waited have left."""
+    """Take note of a read's error: it is nobody's when all who waited have left."""
     if not reading.cancelled():
         reading.exception()

@@ -264,8 +264,8 @@ class Authority:
         return certificate, key
 
     def _write_revocations(self, signers: Sequence[Signer], issued: Sequence[Issued]) -> None:
-        """Those of a former authority are on the list of the one that signs: nobody takes them any more, but
-        connections may be open that were made by them."""
+        """Write the lists.  Certificates of a former authority are on the list of the one that signs: nobody
+        takes them any more, but connections may be open that were made by them."""
         known = [_identity(certificate) for certificate, _ in signers]
         lists = []
         for signer, identity in zip(signers, known, strict=True):

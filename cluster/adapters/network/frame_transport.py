@@ -321,7 +321,7 @@ class FrameTransport:
         """
         dialler, node = welcome.dialler, welcome.dialler.node
         if welcome.is_proof is not None:
-            given = await self._proved(stream, welcome.is_proof, node)
+            given = await self._await_proof(stream, welcome.is_proof, node)
             dialler = replace(dialler, keys=welcome.keys_shown(given))
         admitted_as = welcome.introduction.cluster
         if node and admitted_as != (self._cluster or ""):
@@ -348,7 +348,9 @@ class FrameTransport:
             raise Unavailable("the dialler has gone")
         raise self._denied(welcome.dialler.node, "brings frames without a certificate")
 
-    async def _proved(self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId) -> bytes:
+    async def _await_proof(
+        self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId
+    ) -> bytes:
         """The first frame, by which the dialler has shown that it knows the secret (rule F6).
 
         Who hangs up before it is not accused: one that is offered another carrier goes on there.

@@ -173,8 +173,8 @@ class ClientLink:
         """One call with one answer.
 
         Raises what the servicer raised; Unavailable, "failed" when no connection could be made or who
-        listens is no node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for an
-        answer that cannot be read.
+        listens is not a node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for
+        an answer that cannot be read.
         """
         connected = self._connected if path in _HARMLESS else self._proved_connection
         channel, remaining_s = await connected(timeout_s)
@@ -400,7 +400,7 @@ class ClientLink:
         if channel is not None:
             if credentials is self._credentials or channel.get_state() is grpc.ChannelConnectivity.READY:
                 return channel
-            retiring = asyncio.create_task(_closed_later(channel), name="client-retiring")
+            retiring = asyncio.create_task(_close_later(channel), name="client-retiring")
             self._former[channel] = retiring
             retiring.add_done_callback(lambda _: self._former.pop(channel, None))
         self._credentials = credentials
@@ -479,7 +479,7 @@ def _of_trace() -> Metadata:
     return ((TRACEPARENT, text),) if text else ()
 
 
-async def _closed_later(channel: grpc.aio.Channel) -> None:
+async def _close_later(channel: grpc.aio.Channel) -> None:
     """Once nobody waits for its connection any more, or uses one that it has got since."""
     await asyncio.sleep(RETIRING_S)
     await channel.close(RETIRING_S)

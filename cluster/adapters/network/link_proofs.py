@@ -5,7 +5,7 @@ Each side gives a nonce in its introduction.  The answering side proves itself t
 dialler's nonce by then; the dialling side in its first frame.  A proof is the HMAC-SHA256 of both
 introductions under a key made of the secret.  It also holds the side that made it, so that neither can be
 given back its own, and no proof of a client stands for one of a node.  So a process that took over a member's
-port is not that member, and one that only knows addresses is no node.
+port is not that member, and one that only knows addresses is not a node.
 
 While the secret is rotated there are two (cluster/access/cluster_secret.py): a side that knows both shows a
 proof by each, one behind the other, and takes one by either.

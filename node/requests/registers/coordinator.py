@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
+from ringmill.cluster.consensus.preemption import MOST_PREEMPTED, PreemptionPause
 from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import is_own, with_remains
@@ -44,11 +45,7 @@ from ringmill.node.requests.request_limits import check_birth, check_key, check_
 
 __all__ = ["RegisterCoordinator"]
 
-_FIRST_PAUSE_S: Final = 0.01
-_LONGEST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_ROUNDS: Final = 4
-"""Pauses grow to this many questions as they take here: a shorter one ends while another coordinator's round
-goes on, and preempts it."""
+_PAUSE: Final = PreemptionPause(first_s=0.01, longest_s=0.5, longest_questions=4)
 _MAJORITY_HINT: Final = "see `ringmill cluster status`; a register needs most of its owners"
 _NO_TURN: Final = "no turn or no round came before the deadline"
 
@@ -87,13 +84,13 @@ class RegisterCoordinator:
         register of a journal that is forgotten.
         """
         route, deadline = await self._admitted(request)
-        phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
-        if phase.is_met:
-            present, stands = _told(phase)
+        tally = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
+        if tally.is_met:
+            present, stands = _register_in(tally)
             if stands:
                 return self._result(route, present)
         sometimes("a read of a register has to finish a change")
-        self._ballots.note(phase)
+        self._ballots.note(tally)
         attempt = _Attempt(self._tools, route, deadline, None)
         async with self._turn(request, deadline):
             register, _ = await attempt.go_on()
@@ -192,9 +189,9 @@ class _Ballots:
         self._counter += 1
         return Ballot(self._counter, self._node, self._start.number, self._start.boot)
 
-    def note(self, phase: RoundTally) -> None:
+    def note(self, tally: RoundTally) -> None:
         """Note the ballots that owners have named in a round."""
-        self._counter = max(self._counter, phase.highest_counter)
+        self._counter = max(self._counter, tally.highest_counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +234,7 @@ class _Attempt:
         self._request = request
         self._is_for_all = is_for_all
         self._brought = brought
-        self._asked_s = 0.0  # that the last question took
+        self._question_s = 0.0  # that the last question took
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
@@ -256,28 +253,28 @@ class _Attempt:
             if self._deadline.left_s <= 0:
                 raise DeadlineExceeded(_NO_TURN, outcome="failed")
             ballot = self._tools.ballots.next()
-            phase = await self._ask(PREPARE, ballot)
-            if phase.is_met:
-                present, stands = _told(phase)
+            tally = await self._ask(PREPARE, ballot)
+            if tally.is_met:
+                present, stands = _register_in(tally)
                 register, applied, error = self._judge(present)
                 # What is told has to stand.  If that is a refusal, an owner that has accepted the change
                 # in an earlier round, above the ballot of the majority, must not bring it up later.
                 is_open = error is not None and self.may_be_under_way
                 if register is not present or not stands or is_open or self._is_for_all:
                     value = encode_register(register)
-                    phase = await self._ask(ACCEPT, ballot, value)
-                if phase.is_met:
+                    tally = await self._ask(ACCEPT, ballot, value)
+                if tally.is_met:
                     if error is not None:
                         raise error
                     return register, applied
-            preempted = await self._again(phase, preempted)
+            preempted = await self._pause_or_give_up(tally, preempted)
 
     async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> RoundTally:
         tools, began_s = self._tools, self._tools.clock.boottime()
-        phase = await tools.rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
-        self._asked_s = tools.clock.boottime() - began_s
-        tools.ballots.note(phase)
-        return phase
+        tally = await tools.rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
+        self._question_s = tools.clock.boottime() - began_s
+        tools.ballots.note(tally)
+        return tally
 
     def _judge(self, present: Register) -> tuple[Register, AppliedChange | None, RingmillError | None]:
         """What to propose after `present`, and what to tell once it stands."""
@@ -322,32 +319,31 @@ class _Attempt:
             return True
         return request.attempt > 0 and 0 < present.forgotten >= request.operation.birth
 
-    async def _again(self, phase: RoundTally, preempted: int) -> int:
+    async def _pause_or_give_up(self, tally: RoundTally, preempted: int) -> int:
         """Pause before another round.  Raises QuorumNotReached, DeadlineExceeded when there can be none."""
         deadline = self._deadline
-        if not phase.is_preempted and await self._goes_over(Epoch(phase.newer_epoch)):
+        if not tally.is_preempted and await self._goes_over(Epoch(tally.newer_epoch)):
             sometimes("a request of a register goes on with the owners that have changed")
             return preempted
-        if not phase.is_preempted:
+        if not tally.is_preempted:
             silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
             verb = "a read of a register" if self._request is None else "a change of a register"
-            reasons = phase.reasons(silent)
+            reasons = tally.reasons(silent)
             raise QuorumNotReached.of(
                 verb,
-                phase.majority,
-                phase.agreed,
+                tally.majority,
+                tally.agreed,
                 reasons,
                 outcome="failed",
                 hint=_MAJORITY_HINT,
-                newer_epoch=phase.newer_epoch,
+                newer_epoch=tally.newer_epoch,
                 is_late=deadline.left_s <= 0,
             )
         sometimes("a round of a register is preempted")
-        longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._asked_s)
-        bound_s = max(_FIRST_PAUSE_S, self._asked_s) * float(2**preempted)
+        most_s = min(_PAUSE.most_s(self._question_s, preempted), deadline.left_s)
         share = self._tools.entropy.uniform("register.pause")
-        await asyncio.sleep(min(bound_s, longest_s, deadline.left_s) * share)
-        return min(preempted + 1, 10)
+        await asyncio.sleep(most_s * share)
+        return min(preempted + 1, MOST_PREEMPTED)
 
     async def _goes_over(self, epoch: Epoch) -> bool:
         """Whether the register has another route by now, as an owner that refused has told (rule T5).
@@ -365,15 +361,15 @@ class _Attempt:
         return True
 
 
-def _told(phase: RoundTally) -> tuple[Register, bool]:
+def _register_in(tally: RoundTally) -> tuple[Register, bool]:
     """What a majority tells of a register, and whether that stands without another round (rule R3).
 
     A version that comes from remains does not: a round that was promised its ballot before they were kept
     may still make a lower one (rule R5).
     """
-    accepted = decode_register(phase.value)
-    present = with_remains(accepted, phase.remains)
-    return present, phase.is_chosen and present is accepted
+    accepted = decode_register(tally.value)
+    present = with_remains(accepted, tally.remains)
+    return present, tally.is_chosen and present is accepted
 
 
 def _newer(present: Register, brought: Register) -> Register:

@@ -48,7 +48,7 @@ class Rounds:
         An owner that is silent is waited for a moment only once another one has refused, as the next round
         will not need it; so it is in a read whose majority does not tell the same.
         """
-        asked = _Round(RoundTally(route.owners, route.row.majority), is_read)
+        asked = _RoundWatch(RoundTally(route.owners, route.row.majority), is_read)
         request = RegisterRequest(route.epoch, route.keyspace.id, route.key, ballot, value).encode()
         for node in route.owners:
             self._background.start(self._ask_until_answered(asked, method, node, request, route, deadline))
@@ -61,10 +61,10 @@ class Rounds:
                     await asked.over.wait()
         finally:
             asked.over.set()  # what comes later must not change the outcome
-        return asked.phase
+        return asked.tally
 
     async def _ask_until_answered(
-        self, asked: _Round, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+        self, asked: _RoundWatch, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
     ) -> None:
         """Ask an owner again until it answers or the round is over: one that is down may be back while others
         are silent.
@@ -79,7 +79,7 @@ class Rounds:
                 return
 
     async def _ask_once(
-        self, asked: _Round, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
+        self, asked: _RoundWatch, method: str, node: NodeId, request: bytes, route: Route, deadline: Deadline
     ) -> bool:
         """Ask an owner.  Returns False when it could not be reached."""
         try:
@@ -96,9 +96,11 @@ class Rounds:
         return True
 
 
-class _Round:
-    def __init__(self, phase: RoundTally, is_read: bool) -> None:
-        self.phase = phase
+class _RoundWatch:
+    """Counts the answers to one question to the owners, and tells when enough have come."""
+
+    def __init__(self, tally: RoundTally, is_read: bool) -> None:
+        self.tally = tally
         self.in_doubt = asyncio.Event()
         """The rest is waited for a moment at most; set also when it is over."""
         self.over = asyncio.Event()
@@ -108,21 +110,21 @@ class _Round:
         if self.over.is_set():
             return  # the round is over, and its outcome must not change any more
         if answer.refused_counter:
-            self.phase.refuse(node, answer.refused_counter)
+            self.tally.refuse(node, answer.refused_counter)
         else:
-            self.phase.agree(node, answer.accepted, answer.value, answer.remains)
+            self.tally.agree(node, answer.accepted, answer.value, answer.remains)
         self._check_progress()
 
     def record_failure(self, node: NodeId, error: RingmillError) -> None:
         if not self.over.is_set():
-            self.phase.fail(node, f"{error.code}: {error.message}")
-            self.phase.newer_epoch = max(self.phase.newer_epoch, WrongEpoch.epoch_of(error))
+            self.tally.fail(node, f"{error.code}: {error.message}")
+            self.tally.newer_epoch = max(self.tally.newer_epoch, WrongEpoch.epoch_of(error))
             self._check_progress()
 
     def _check_progress(self) -> None:
-        phase = self.phase
-        is_enough = phase.is_met and (not self._is_read or phase.is_chosen)
-        if is_enough or phase.is_lost or phase.all_answered:
+        tally = self.tally
+        is_enough = tally.is_met and (not self._is_read or tally.is_chosen)
+        if is_enough or tally.is_lost or tally.all_answered:
             self.over.set()
-        if self.over.is_set() or phase.is_met or phase.is_preempted:
+        if self.over.is_set() or tally.is_met or tally.is_preempted:
             self.in_doubt.set()

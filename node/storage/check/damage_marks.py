@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.log.commit_handle import Commit
-from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.memtable import Memtable, VersionedValue
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.read.judgement import judge_entry
 from ringmill.node.storage.read.lookup import find_survivor
@@ -29,7 +29,6 @@ from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["DamageMarks", "EngineView"]
 
-Found = tuple[int, bytes | None]
 Pair = tuple[bytes, bytes]
 
 
@@ -156,7 +155,7 @@ class DamageMarks:
                 batch.put(key, value)
                 return self._sight.apply(batch)
 
-    async def _newest(self, key: bytes) -> Found | None:
+    async def _newest(self, key: bytes) -> VersionedValue | None:
         """The newest readable version in memory and in the tables in force; skips damaged blocks."""
         entry = self._in_memory(key)
         if entry is None:
@@ -165,7 +164,7 @@ class DamageMarks:
                 entry = await find_survivor(view, sight.cache, key, sight.sequence(), sight.report)
         return entry
 
-    def _in_memory(self, key: bytes) -> Found | None:
+    def _in_memory(self, key: bytes) -> VersionedValue | None:
         for memtable in self._sight.memtables():
             entry = memtable.values.get(key)
             if entry is not None:

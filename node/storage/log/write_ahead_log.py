@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
-from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.callbacks import call_guarded, resolve
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -430,7 +430,7 @@ class WriteAheadLog:
 
     async def _join(self, waiters: list[Waiter], sequence: int) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tell(waiters, sequence, partial(_resolve, future))
+        self._tell(waiters, sequence, partial(resolve, future))
         await future
 
     def _tell(self, waiters: list[Waiter], sequence: int, on_durable: OnDurable) -> None:
@@ -439,15 +439,6 @@ class WriteAheadLog:
             return
         waiters.append((sequence, on_durable))
         self._wake.set()
-
-
-def _resolve(future: asyncio.Future[None], failure: RingmillError | None) -> None:
-    if future.done():
-        return
-    if failure is None:
-        future.set_result(None)
-    else:
-        future.set_exception(failure)
 
 
 def _release(waiters: list[Waiter], sequence: int) -> None:

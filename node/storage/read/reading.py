@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from ringmill.node.storage.memtable import VersionedValue
 from ringmill.node.storage.read.drop_index import NO_DROPS, DropIndex
 from ringmill.node.storage.read.judgement import check_span, judge_entry
 from ringmill.node.storage.read.lookup import find, find_off_loop
@@ -20,8 +21,6 @@ from ringmill.node.storage.version.version import CorruptMark, Drop
 from ringmill.node.storage.version.version_set import VersionSet, View
 
 __all__ = ["Reading"]
-
-Found = tuple[int, bytes | None]
 
 
 class Reading:
@@ -54,7 +53,7 @@ class Reading:
     def get_nowait(self, key: bytes) -> bytes | None:
         """As Engine.get_nowait."""
         unflushed = self._unflushed
-        entry: Found | None = unflushed.active.values.get(key)
+        entry: VersionedValue | None = unflushed.active.values.get(key)
         if entry is None:
             for sealed in unflushed.sealed:
                 entry = sealed.memtable.values.get(key)
@@ -154,7 +153,7 @@ class Reading:
     def _judge(
         self,
         key: bytes,
-        entry: Found | None,
+        entry: VersionedValue | None,
         sequence: int,
         marks: tuple[CorruptMark, ...],
         index: DropIndex | None = None,

@@ -100,7 +100,7 @@ class Compactor:
                     await asyncio.sleep(RETRY_S)
                 else:
                     self._put_aside(self._merging)
-                    self._merging = None  # what fails next is no merge of these tables
+                    self._merging = None  # what fails next is not a merge of these tables
             else:
                 await self._wanted.wait()
 

@@ -80,7 +80,7 @@ class Upkeep:
         self.compactor.wake()
 
     def write_rate(self) -> float | None:
-        """Bytes per second that writers may apply now; None is no limit."""
+        """Bytes per second that writers may apply now; None: without a limit."""
         return write_rate(unmerged_tables(self._tables.version, self._options), self._options)
 
     async def wait_idle(self) -> None:

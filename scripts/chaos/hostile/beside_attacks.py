@@ -5,8 +5,9 @@
 Three nodes.  An attack is a process that floods the first node from outside (attacks.py), or a hostile job
 (deeds.py).  Before each one puts are measured at rest, on the same machine at the same load.  A put is due
 each 10 ms, answered or not, and takes its time from when it was due.  It held when beside each attack the
-99th percentile of puts stayed under 5 times that at rest, each put that was due took less than a second, none
-has failed, and no node has ended or was seen dead.  Exit 0: it held; 1: not, and data and logs are kept.
+99th percentile of puts stayed under 5 times that at rest, each put that was due took less than a second, or
+than 5 times the longest at rest, none has failed, and no node has ended or was seen dead.  Exit 0: it held;
+1: not, and data and logs are kept.
 
 A watchdog, started before the first job, ends all tasks at more than 300 processes.
 """
@@ -30,7 +31,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.hostile.attacks import ATTACKS, LARGE_KEY  # noqa: E402
 from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.opinions.told_deaths import deaths_told  # noqa: E402
@@ -61,6 +62,7 @@ class Beside:
     rest_p99_ms: float
     p99_ms: float
     longest_ms: float
+    rest_longest_ms: float
     puts: int
     failed_puts: int
     seconds: float
@@ -74,7 +76,8 @@ class Beside:
 
     @property
     def has_held(self) -> bool:
-        is_fast = self.puts > 0 and self.times < MOST_TIMES and self.longest_ms < LONGEST_MS
+        longest_ms = max(LONGEST_MS, MOST_TIMES * self.rest_longest_ms)  # others may keep the machine busy
+        is_fast = self.puts > 0 and self.times < MOST_TIMES and self.longest_ms < longest_ms
         return is_fast and not self.failed_puts and not self.deaths
 
     def line(self) -> str:
@@ -105,23 +108,23 @@ def main() -> int:
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), "3600"]
     )
     try:
-        return judged_on_a_cluster(
+        return judge_on_cluster(
             "beside",
             nodes=3,
             lowest_port=24_600,
-            has_held=lambda cluster: _has_held(cluster, wanted, given.seconds, given.json),
+            run_and_judge=lambda cluster: _run_and_judge(cluster, wanted, given.seconds, given.json),
         )
     finally:
         watchdog.kill()
         watchdog.wait()
 
 
-def _has_held(cluster: LocalCluster, names: list[str], seconds: float, json_file: str) -> bool:
+def _run_and_judge(cluster: LocalCluster, names: list[str], seconds: float, json_file: str) -> bool:
     home = Path(cluster.folder).parent
     (home / "input").write_text("one line\n")
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
     began = time.time()
-    found = asyncio.run(_measured(cluster, names, seconds))
+    found = asyncio.run(_measure(cluster, names, seconds))
     if json_file:
         document = {
             "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime(began)),
@@ -134,7 +137,7 @@ def _has_held(cluster: LocalCluster, names: list[str], seconds: float, json_file
     return all(each.has_held for each in found)
 
 
-async def _measured(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
+async def _measure(cluster: LocalCluster, names: list[str], seconds: float) -> list[Beside]:
     found: list[Beside] = []
     print(
         f"{'attack':<22} {'rest ms':>8} {'p99 ms':>8} {'times':>6} {'most ms':>8} failed    MiB   dead      s"
@@ -175,6 +178,7 @@ async def _beside(
         rest.p99_ms,
         puts.p99_ms,
         puts.longest_ms,
+        rest.longest_ms,
         len(puts.took_ms),
         puts.failed,
         seconds_taken,

@@ -33,7 +33,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.hostile.kinds import KINDS, Kind  # noqa: E402
 from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.hostile.watchdog import marked_processes  # noqa: E402
@@ -69,9 +69,9 @@ class Outcome:
     error: str = ""
 
     def line(self) -> str:
-        told = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
+        faults = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
         return (
-            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {told or 'ok'}"
+            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {faults or 'ok'}"
         )
 
 
@@ -163,13 +163,13 @@ def _try_seed(run: Run, kinds: Sequence[Kind]) -> int:
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), str(len(kinds) * 90)]
     )
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         asyncio.run(_submit_all(run, cluster, kinds))
         run.deaths = deaths_told(cluster)
         return run.has_held and not watchdog.poll()
 
     try:
-        return judged_on_a_cluster("hostile", nodes=2, lowest_port=19700, has_held=has_held)
+        return judge_on_cluster("hostile", nodes=2, lowest_port=19700, run_and_judge=run_and_judge)
     finally:
         watchdog.kill()
         if watchdog.wait() == 3:
@@ -239,7 +239,7 @@ async def _run(
             output=str(home / f"out-{kind.deed}-{number}"),
             params={"deed": kind.deed, "place": json.dumps(place)},
         )
-        state = await _ended(db, job)
+        state = await _wait_ended(db, job)
     except RingmillError as error:
         return error.code, str(error)
     if state.error is None:
@@ -248,7 +248,7 @@ async def _run(
     return str(detail.get("cause", state.state)), str(state.error)
 
 
-async def _ended(db: AsyncClient, job: str) -> JobState:
+async def _wait_ended(db: AsyncClient, job: str) -> JobState:
     """Its last state; one that takes too long is killed."""
     try:
         async with asyncio.timeout(MOST_S):

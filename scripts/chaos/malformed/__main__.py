@@ -32,7 +32,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.malformed.samples import Bodies, recorded  # noqa: E402
 from chaos.malformed.ways import (  # noqa: E402
     Tally,
@@ -45,7 +45,8 @@ from chaos.malformed.ways import (  # noqa: E402
 )
 from chaos.opinions.whole_logs import tracebacks_in, whole_log  # noqa: E402
 from report import machine, percentile  # noqa: E402
-from ringmill.client.connection import connect, open_link  # noqa: E402
+from ringmill.client.connection import connect  # noqa: E402
+from ringmill.client.dialling.node_links import open_link  # noqa: E402
 from ringmill.client.kv import AsyncKeyspace  # noqa: E402
 from ringmill.client.local import local_cluster  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
@@ -98,23 +99,23 @@ def main() -> int:
 
     known = recorded(given.seed)
 
-    def has_held(cluster: LocalCluster) -> bool:
-        told = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
-        print("\n".join(_lines(told)), flush=True)
+    def run_and_judge(cluster: LocalCluster) -> bool:
+        result = asyncio.run(_attack(cluster, known, given.messages, given.seed, given.carrier))
+        print("\n".join(_lines(result)), flush=True)
         if given.json:
-            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        return not told["broken"]
+            Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return not result["broken"]
 
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "malformed",
         nodes=NODES,
         lowest_port=LOWEST_PORT,
-        has_held=has_held,
+        run_and_judge=run_and_judge,
         transport=given.carrier,
     )
 
 
-async def _attacked(
+async def _attack(
     cluster: LocalCluster, known: dict[str, list[bytes]], messages: int, seed: int, carrier: CarrierName
 ) -> dict[str, Any]:
     """The figures of one run."""
@@ -135,7 +136,7 @@ async def _attacked(
                 node = cluster.nodes[at % NODES]
                 target = Target(node.id, node.address, number, token, carrier)
                 senders.append(asyncio.create_task(WAYS[way](target, Bodies(known, seed + at), tallies[way])))
-            grown = await _watched(cluster, {way: tallies[way] for way in ways}, senders)
+            grown = await _watch_senders(cluster, {way: tallies[way] for way in ways}, senders)
             broken += await _ended(client)
         grown_mib = [round(one + other, 1) for one, other in zip(grown_mib, grown, strict=True)]
         broken += _raised(senders)
@@ -215,7 +216,7 @@ async def _ended(client: asyncio.Task[None]) -> list[str]:
     return [] if client.cancelled() else [f"the client beside ended by {client.exception()!r}"]
 
 
-async def _watched(
+async def _watch_senders(
     cluster: LocalCluster, tallies: dict[str, Tally], senders: Sequence[asyncio.Task[None]]
 ) -> list[float]:
     """Wait for the senders, and tell how it goes.  Returns by how many MiB each node has grown since the
@@ -251,21 +252,21 @@ def _raised(senders: Sequence[asyncio.Task[None]]) -> list[str]:
     return [*late[:1], *(f"a sender ended by {error!r}" for error in ended if error)]
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any]) -> list[str]:
     """The figures in sentences."""
-    checked = told["checked"]
+    checked = result["checked"]
     ways = [
         f"{way:12}  " + ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        for way, counts in told["ways"].items()
+        for way, counts in result["ways"].items()
     ]
     return [
-        f"machine       {', '.join(told['machine'].values())}",
-        f"sent          in {told['seconds']} s, to {told['methods']} methods in frames",
+        f"machine       {', '.join(result['machine'].values())}",
+        f"sent          in {result['seconds']} s, to {result['methods']} methods in frames",
         *ways,
         f"beside        {checked['puts']:,} puts and {checked['gets']:,} gets, p99 of a pair "
         f"{checked['p99_ms']} ms, errors {checked['errors'] or 'none'}",
-        f"nodes         grew by {told['grown_mib']} MiB, have {told['log_lines']} lines in their logs",
-        f"verdict       {'; '.join(told['broken'][:9]) or 'held'}",
+        f"nodes         grew by {result['grown_mib']} MiB, have {result['log_lines']} lines in their logs",
+        f"verdict       {'; '.join(result['broken'][:9]) or 'held'}",
     ]
 
 

@@ -145,7 +145,7 @@ def _fallbacks_vouch() -> Patches:
         return tokens
 
     soon = constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (0.5,))
-    return (method(Purging._vouched, unasked), soon)
+    return (method(Purging._ask_vouched, unasked), soon)
 
 
 def _sums_follow_forgetting() -> Patches:

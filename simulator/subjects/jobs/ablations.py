@@ -103,7 +103,7 @@ def _missing_is_not_moved() -> Patches:
 
 
 def _one_output_shown_once() -> Patches:
-    """Of two jobs with one output the later one clears away what the first has shown."""
+    """The later of two jobs with one output clears away what the first has shown."""
     show = output_commit._show
 
     def show_anyhow(files: Any, result: str, output: str) -> None:

@@ -185,10 +185,10 @@ def _describe(figures: Figures) -> str:
     asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
     ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
     epochs, passed_on, rivals, shown = (figures.get(name, 0) for name in _OF_DOCUMENTS)
-    told = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
-    told += f", {passed_on:,} votes passed on" if passed_on else ""
-    told += f", {rivals:,} clusters formed twice at once" if rivals else ""
-    return f"{told}, join tokens shown again {shown:,} times" if shown else told
+    summary = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
+    summary += f", {passed_on:,} votes passed on" if passed_on else ""
+    summary += f", {rivals:,} clusters formed twice at once" if rivals else ""
+    return f"{summary}, join tokens shown again {shown:,} times" if shown else summary
 
 
 def _fields(figures: Figures) -> Mapping[str, Any]:

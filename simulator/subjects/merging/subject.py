@@ -96,8 +96,10 @@ class MergingWorkload:
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
-        return [Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{told}")]
+        last_error = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
+        return [
+            Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{last_error}")
+        ]
 
     def close(self) -> None:
         """Nothing is left to be noted."""

@@ -121,14 +121,14 @@ def _late_when_filled() -> Patches:
 
 
 def _late_when_known() -> Patches:
-    ask = Mover._adopted
+    ask = Mover._ask_adopted
 
     async def ask_and_wait(mover: Mover, topology: Topology) -> Mapping[PartitionId, Epoch]:
         known = await ask(mover, topology)
         await asyncio.sleep(_STEP_S if known else 0)
         return known
 
-    return (method(Mover._adopted, ask_and_wait), *_late_steps())
+    return (method(Mover._ask_adopted, ask_and_wait), *_late_steps())
 
 
 def _rows_compared() -> Patches:
@@ -215,9 +215,9 @@ def _late_merged() -> Patches:
         return (others[_turn(len(others))],) if len(others) >= w else ()
 
     async def make_long(ingest: Ingest, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        told = await make(ingest, function, *args, **kwargs)
+        made = await make(ingest, function, *args, **kwargs)
         await asyncio.sleep(_TABLE_S)
-        return told
+        return made
 
     return (
         method(TableOfCopy._written_meanwhile, lambda table: []),
@@ -278,7 +278,7 @@ def _owed_kept() -> Patches:
 
     return (
         method(OwedCopies._keep, lambda owed, copies: None),
-        method(HintStore._has_room, lambda hints, target, key, size: False),
+        method(HintStore._is_within_bounds, lambda hints, target, key, size: False),
         method(AntiEntropy._round, late_round),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
     )

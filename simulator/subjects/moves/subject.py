@@ -76,9 +76,9 @@ class MoveWorkload:
         return ()
 
     def plan(self) -> list[str]:
-        told = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
+        words = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
         return [
-            f"at {each.at_s:.2f} s {told.get(kind_at(each.kind), 'a node is given up')}"
+            f"at {each.at_s:.2f} s {words.get(kind_at(each.kind), 'a node is given up')}"
             for each in self.plans
         ]
 
@@ -134,10 +134,10 @@ class MoveWorkload:
             for node in self._world.living()
             if node.node and node.node.moves.held_back
         }
-        told = {each.id: each.state for each in topology.members if each.state != "up"}
+        states = {each.id: each.state for each in topology.members if each.state != "up"}
         return [
             Violation(
-                "M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {told}; {why}"
+                "M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {states}; {why}"
             )
         ]
 

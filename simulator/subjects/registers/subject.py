@@ -128,13 +128,15 @@ class RegisterWorkload:
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f"; {last}" if (last := ended_with(self._world.history.registers, _LAST)) else ""
+        last_error = f"; {last}" if (last := ended_with(self._world.history.registers, _LAST)) else ""
         damaged = [
             node.name
             for node in self._world.living()
             if node.node and node.node.replica.engine.corrupt_ranges()
         ]
-        return [Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}{told}")]
+        return [
+            Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}{last_error}")
+        ]
 
     def close(self) -> None:
         """Nothing is left to be noted."""

@@ -45,8 +45,8 @@ def _tombstones_count() -> Patches:
     """An object without a value counts as no answer."""
 
     def merged_values(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
-        told = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
-        return merge_all(decode_object(each) for each in told if outline(each)[0])
+        found = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
+        return merge_all(decode_object(each) for each in found if outline(each)[0])
 
     return (function(ringmill.node.requests.scans.scanner, merged_of, merged_values),)
 

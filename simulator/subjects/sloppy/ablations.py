@@ -58,7 +58,7 @@ def _counted_kept() -> Patches:
         return True
 
     def is_dropped(hints: HintStore, target: Any, key: Any, size: int, is_counted: bool) -> bool:
-        return not hints._has_room(target, key, size)
+        return not hints._is_within_bounds(target, key, size)
 
     return (method(HintStore._is_dropped, is_dropped), method(AntiEntropy.owe, owe_and_drop))
 

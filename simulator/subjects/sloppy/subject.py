@@ -106,11 +106,13 @@ class SloppyWorkload:
         await insist_on(self._world, process, session, plans, self.calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f"; {last}" if (last := ended_with(self.calls, _LAST)) else ""
+        last_error = f"; {last}" if (last := ended_with(self.calls, _LAST)) else ""
         waiting = [node.name for node in self._world.living() if self._has_work(node)]
         return [
             Violation(
-                "C2", b"", f"hints wait, or copies are not compared, long after healing: {waiting}{told}"
+                "C2",
+                b"",
+                f"hints wait, or copies are not compared, long after healing: {waiting}{last_error}",
             )
         ]
 

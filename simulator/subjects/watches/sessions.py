@@ -42,7 +42,7 @@ class WatchSession(PlannedClient):
         self._shown = shown
 
     async def watch(self, keys: Iterable[bytes], leaves: Random) -> None:
-        """As `OF_KEYS` or `OF_PREFIX` says of a watcher of this name."""
+        """Watch a prefix, if `OF_PREFIX` names this watcher, and else the keys."""
         if self.name in OF_PREFIX:
             await self._follow_all(OF_PREFIX[self.name], leaves)
         async with asyncio.TaskGroup() as group:

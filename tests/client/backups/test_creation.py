@@ -305,7 +305,7 @@ def test_a_former_copy_that_is_owed_is_waited_for() -> None:
     run(story)
 
 
-def test_who_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -> None:
+def test_whoever_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -> None:
     """It may never be brought, as when a disk is failing; without that member it would be left out, too."""
 
     async def story(world: HealingWorld) -> None:

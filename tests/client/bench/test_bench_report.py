@@ -27,7 +27,7 @@ def test_operations_that_were_refused_are_not_behind(operations: int, ended: int
     assert ("85 of 100 operations per second ended" in told(measured)) is is_told
 
 
-def test_what_was_due_and_not_sent_is_told() -> None:
+def test_what_was_due_and_not_sent_is_reported() -> None:
     assert "due" not in told(Measured(20.0, 2000, 2000))
     assert "1,200 operations were due and could not be sent" in told(Measured(20.0, 2000, 2000, 1200))
 

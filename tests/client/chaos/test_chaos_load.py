@@ -44,7 +44,7 @@ class Silent:
 @pytest.mark.parametrize(
     ("lies_about", "of"), [("objects", "object"), ("registers", "register"), ("counters", "counter")]
 )
-async def test_a_change_that_was_acknowledged_and_dropped_is_told_with_its_history(
+async def test_a_change_that_was_acknowledged_and_dropped_is_reported_with_its_history(
     lies_about: str, of: str
 ) -> None:
     load = await loaded(lies_about)

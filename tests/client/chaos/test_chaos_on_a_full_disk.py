@@ -30,7 +30,7 @@ def a_run() -> ChaosRun:
     return ChaosRun("/nowhere", ["n1"], options, ChaosLine(5.0), 1)
 
 
-def test_the_verdict_is_told_though_the_history_cannot_be_written(
+def test_the_verdict_is_reported_though_the_history_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "home" / "default"
@@ -61,7 +61,7 @@ async def test_a_step_that_meets_a_full_disk_ends_the_schedule_and_not_the_run()
         patch.object(chaos_run, "apply_step", AsyncMock(side_effect=FULL)),
         patch.object(chaos_run, "put_back", AsyncMock(side_effect=FULL)),
     ):
-        assert not await run._has_done(FaultStep(1.0, "kill", ("n1",), 1.0))
+        assert not await run._carry_out(FaultStep(1.0, "kill", ("n1",), 1.0))
         run._load = await loaded()
         await run._rest(AsyncMock())
     recovery = run.verdicts()[-1]

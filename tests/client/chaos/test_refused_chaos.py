@@ -57,7 +57,7 @@ def recorded(home: Path, pid: int, mark: str) -> LocalNode:
         ("--at 127.0.0.1:1", "No such option '--at'"),
     ],
 )
-def test_bad_usage_is_told_by_its_flag(
+def test_bad_usage_is_reported_by_its_flag(
     line: str, named: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded(home, os.getpid(), start_mark(os.getpid()))

@@ -52,7 +52,7 @@ def test_an_option_that_cannot_be_is_a_usage_error(
     assert os.listdir(empty_folder) == []
 
 
-def test_a_cluster_that_is_not_there_is_told_before_anything_is_begun(
+def test_a_cluster_that_is_not_there_is_reported_before_anything_is_begun(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["bench"]) == 6

@@ -95,7 +95,7 @@ def test_a_span_is_its_two_largest_units(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
 
 
-def test_nodes_that_contain_tasks_alike_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nodes_that_contain_tasks_alike_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     told = seen("ok", "up", "up", "up")
     levels = ("landlock 7 + seccomp", "off", "landlock 7 + seccomp")
     mixed = replace(told, nodes=tuple(map(_with_level, told.nodes, levels)))

@@ -103,7 +103,7 @@ def test_records_that_were_set_aside_are_not_a_partition_of_the_keys() -> None:
     assert JobExplanation.of(alone, attempts).skew is None
 
 
-def test_skew_waste_and_failures_are_told() -> None:
+def test_skew_waste_and_failures_are_reported() -> None:
     failures = (FailureGroup("UserError", "KeyError: 'a'", 47, "map-1.1"),)
     told = JobExplanation.of(job(9.5, maps=4, reduces=3, failures=failures), ATTEMPTS)
     assert told.skew is not None

@@ -294,7 +294,7 @@ class LongLook:
         return found
 
 
-def test_places_go_on_while_all_keys_are_looked_at_and_news_are_told_at_once(
+def test_places_go_on_while_all_keys_are_looked_at_and_news_are_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else the feeds end, or go on without it, and it begins again: for as long as a look takes so long."""

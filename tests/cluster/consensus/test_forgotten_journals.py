@@ -80,6 +80,6 @@ def test_later_knowledge_is_more() -> None:
         (7, CorruptData),
     ],
 )
-def test_what_is_something_else_is_told(fields: object, error: type[Exception]) -> None:
+def test_anything_else_is_reported(fields: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         ForgottenJournals.decode(msgpack.packb(fields))

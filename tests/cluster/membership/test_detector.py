@@ -453,7 +453,7 @@ def test_an_answer_from_another_disk_than_the_named_one_does_not_count() -> None
     assert detector.answered(ping.id, emptied, 0.1)[0] == Changed(N2, SUSPECT)
 
 
-def test_who_speaks_to_a_suspect_tells_it_so() -> None:
+def test_whoever_speaks_to_a_suspect_tells_it_so() -> None:
     detector = machine(DEFAULT, N2, N3)
     detector.heard(Message(1, (claim(N3, UP, NEVER_SEEN), claim(N2, SUSPECT, NEVER_SEEN, N3))), 0.0)
     for _ in range(20):  # long after the news has stopped travelling

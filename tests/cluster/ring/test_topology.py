@@ -244,7 +244,7 @@ def test_a_row_that_is_written_for_two_tables_at_once_has_the_bytes_of_each() ->
         looks = 0
 
         @property
-        def written(self) -> tuple[object, bytes]:
+        def packed_by(self) -> tuple[object, bytes]:
             self.looks += 1
             return (mine, wanted) if self.looks == 1 else (theirs, others)
 

@@ -185,7 +185,7 @@ def test_a_place_is_refused_where_opentelemetry_is_missing(monkeypatch: pytest.M
     assert refused.value.hint == "pip install 'ringmill[otel]'"
 
 
-def test_a_file_that_cannot_be_written_is_told_with_its_setting() -> None:
+def test_a_file_that_cannot_be_written_is_reported_with_its_setting() -> None:
     with (
         pytest.raises(InvalidArgument, match=r"--traces '/nowhere/traces': No such file"),
         exporting_provider("file:/nowhere/traces", ABOUT, "--traces"),

@@ -67,7 +67,7 @@ def test_a_client_with_the_authority_is_served(
             assert db.get(f"k{number}", r=2).value == b"v"
 
 
-def test_who_lacks_something_is_told_what(shell: Shell, endpoints: str, authority: Authority) -> None:
+def test_whoever_lacks_something_is_told_what(shell: Shell, endpoints: str, authority: Authority) -> None:
     with pytest.raises(Unavailable, match="it speaks TLS, and this client does not") as refused:
         ringmill.Client(endpoints).__enter__()
     assert "--tls-ca ca.pem, tls_ca=, RINGMILL_TLS_CA" in refused.value.hint

@@ -298,7 +298,7 @@ def test_a_voter_that_knows_more_answers_with_its_newest_document() -> None:
     world.run(story())
 
 
-def test_who_was_behind_at_a_vote_catches_up_first() -> None:
+def test_whoever_was_behind_at_a_vote_catches_up_first() -> None:
     world = World()
 
     async def story() -> None:
@@ -325,14 +325,14 @@ def test_a_node_that_is_not_a_voter_or_does_not_serve_does_not_vote() -> None:
     async def story() -> None:
         request = EpochRequest(world.topology.cluster, Epoch(2), Ballot(1, NodeId("n3"), 1, "aa"))
         assert "n4" not in world.topology.voter_nodes
-        await refused(send(world, EPOCH_PREPARE, "n4", request), "no voter")
+        await refused(send(world, EPOCH_PREPARE, "n4", request), "not a voter")
         world.nodes["n1"].membership.topology.withdraw_start()
         await refused(send(world, EPOCH_PREPARE, "n1", request), "started")
 
     world.run(story())
 
 
-def test_a_voter_on_another_disk_than_the_named_one_votes_not() -> None:
+def test_a_voter_on_another_disk_than_the_named_one_does_not_vote() -> None:
     """Its node id is the same, and it has forgotten what it promised (I2)."""
     world = World()
     named = world.topology
@@ -345,7 +345,7 @@ def test_a_voter_on_another_disk_than_the_named_one_votes_not() -> None:
         for node in world.nodes.values():
             await world.on(node.name, node.membership.topology.adopt(replaced))
         request = EpochRequest(named.cluster, Epoch(3), Ballot(1, NodeId("n3"), 1, "aa"))
-        with pytest.raises(Unavailable, match="no voter"):
+        with pytest.raises(Unavailable, match="not a voter"):
             await send(world, EPOCH_PREPARE, "n1", request)
 
     world.run(story())

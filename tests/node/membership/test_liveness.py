@@ -215,7 +215,7 @@ def test_a_node_on_another_disk_keeps_silent_and_is_seen_down() -> None:
     Cluster().tell(story)
 
 
-def test_who_is_asked_first_is_up_then_near_then_as_given() -> None:
+def test_the_first_to_be_asked_are_up_then_near_then_as_given() -> None:
     async def story(cluster: Cluster) -> None:
         await asyncio.sleep(0.5)
         liveness = cluster.runs[N2].liveness

@@ -255,7 +255,7 @@ def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> Non
     run(story, nodes=5)
 
 
-async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
+async def test_whoever_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
     """There a member that was given up may have a disk that lives."""
     members = [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at in range(1, 6)]
     first = first_topology("some", members)
@@ -309,9 +309,9 @@ async def test_only_a_member_of_an_earlier_release_has_accepted_nothing_when_it_
     )
     if isinstance(told, CorruptData):
         with pytest.raises(CorruptData):
-            await recovering._accepted_by(NodeId("n2"))
+            await recovering._ask_accepted(NodeId("n2"))
         return
-    assert await recovering._accepted_by(NodeId("n2")) == EpochAnswer()
+    assert await recovering._ask_accepted(NodeId("n2")) == EpochAnswer()
     assert "what topology epoch n2 has accepted is not known" in caplog.text
 
 
@@ -350,7 +350,7 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         run(story, nodes=7)
 
 
-def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
+def test_whoever_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
     """n5 hears last from n4, which has gone over."""
 
     async def untold(offering: Offering, node: NodeId) -> None:

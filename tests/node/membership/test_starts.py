@@ -230,7 +230,7 @@ async def test_a_node_that_is_put_back_to_a_snapshot_of_its_memory_is_refused(
         assert not one.agent.serving
 
 
-async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_told_with_the_next_beat(
+async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_reported_with_the_next_beat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ringmill.node.membership.starts._AGAIN_EVERY", 1 << 30)

@@ -95,7 +95,7 @@ async def behind_a_split(world: World) -> Topology:
     return await world.on("n3", world.nodes["n3"].membership.topology.newest(6))
 
 
-def test_who_asks_former_voters_takes_no_old_document_for_the_newest() -> None:
+def test_whoever_asks_former_voters_takes_no_old_document_for_the_newest() -> None:
     world = World(nodes=4)
 
     async def story() -> None:
@@ -116,7 +116,7 @@ def test_without_word_of_what_was_accepted_an_old_document_is_taken_for_the_newe
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(seed: int) -> None:
+def test_whoever_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(seed: int) -> None:
     """To n1 all others had seemed down for as long, and of some it hears later than of others."""
     world = World(nodes=4, options=_SHORT, seed=seed)
 
@@ -137,7 +137,7 @@ def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(see
     world.run(story())
 
 
-def test_who_slept_sees_anew_who_is_down() -> None:
+def test_whoever_slept_sees_anew_who_is_down() -> None:
     """Its other clock, and its timers, stood still meanwhile."""
     world = World(nodes=4, options=_SHORT)
 

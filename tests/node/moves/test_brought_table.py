@@ -209,7 +209,7 @@ async def test_an_object_that_names_a_write_which_the_joiner_never_made_is_refus
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_who_follows_the_changes_of_the_node_looks_for_what_came_once_all_has(
+async def test_whoever_follows_the_changes_of_the_node_looks_for_what_came_once_all_has(
     is_cancelled: bool,
 ) -> None:
     """Rule N4: it may come from an owner that has started since it was told of it."""

@@ -65,7 +65,7 @@ def test_a_joiner_that_takes_the_majority_away_is_named_after_a_minute() -> None
         )
 
 
-def test_who_is_cut_off_itself_names_nobody() -> None:
+def test_whoever_is_cut_off_itself_names_nobody() -> None:
     """It sees the joiner down, and most voters, too; what it saw then does not count when it is back."""
     joiners, topology = AwayJoiners(), joining()
     cut_off = up_but(JOINER, "n2", "n3")

@@ -58,7 +58,7 @@ class Pushes:
         async def compare_nothing(anti_entropy: AntiEntropy, *, is_due: bool) -> None:
             return
 
-        monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+        monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
         monkeypatch.setattr(AntiEntropy, "_round", compare_nothing)
         monkeypatch.setattr(Exchange, "push", may_push)
 

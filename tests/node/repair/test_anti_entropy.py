@@ -111,7 +111,7 @@ def test_a_hint_that_never_reached_the_disk_makes_the_stop_no_clean_one(
 
 
 def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+    monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
 
     async def story(world: HealingWorld) -> None:
         await world.down("n3")
@@ -136,7 +136,7 @@ def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pyte
 
 
 def test_a_dropped_hint_is_not_forgotten_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+    monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
 
     async def story(world: HealingWorld) -> None:
         await world.down("n3")

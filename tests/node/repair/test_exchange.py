@@ -307,7 +307,7 @@ def test_an_object_too_large_to_cross_keeps_no_other_waiting(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("gated", ["n1", "n2"], ids=["who asks", "who answers"])
-def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
+def test_roots_are_reported_once_they_are_on_the_disk(gated: str) -> None:
     async def story(world: HealingWorld) -> None:
         for key in KEYS[:10]:
             await world.put("n1", key, VALUE, "all")

@@ -27,7 +27,7 @@ TOLD = ForgottenJournals(JournalPlace(2, 1))
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_who_joins_refuses_what_the_others_have_removed(is_told: bool) -> None:
+def test_whoever_joins_refuses_what_the_others_have_removed(is_told: bool) -> None:
     """The owner that leaves and one that stays have removed a journal.  The third has missed that it was
     sealed: what it holds must not count as the truth between it and the owner that joins."""
 

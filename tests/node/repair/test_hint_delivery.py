@@ -144,7 +144,7 @@ def test_an_owner_that_refuses_is_left_alone_for_longer_and_longer() -> None:
     world.run(story())
 
 
-def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
+def test_hints_that_are_refused_permanently_are_in_nobody_s_way() -> None:
     world = World()
 
     async def story() -> None:

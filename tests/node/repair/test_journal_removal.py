@@ -124,7 +124,7 @@ def test_an_entry_of_a_forgotten_journal_cannot_be_written_anew(is_refused: bool
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_who_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> None:
+def test_whoever_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> None:
     """n3 has missed that the journal was sealed.  n1 has removed it and tells n2 nothing of it, who is healed
     and knew it once: what n3 alone holds must not count as the truth between these two."""
 
@@ -158,7 +158,7 @@ def test_who_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> No
         run(story, purge=PurgeOptions(journals_every_s=0.0))
 
 
-def test_a_register_that_was_lost_is_written_again_by_who_knows_more() -> None:
+def test_a_register_that_was_lost_is_written_again_by_whoever_knows_more() -> None:
     async def story(world: HealingWorld) -> None:
         await world.inside("n2", world["n2"].replica.forgotten.learn(TOLD))
         await known(world)

@@ -330,7 +330,7 @@ def test_a_write_that_only_a_fallback_holds_is_not_taken_for_forgotten(
         async def take_for_granted(purging: Purging, attempt: str, owners: Any, rows: Any, *rest: Any) -> Any:
             return rest[0]
 
-        monkeypatch.setattr(Purging, "_vouched", take_for_granted)
+        monkeypatch.setattr(Purging, "_ask_vouched", take_for_granted)
 
     async def story(world: HealingWorld) -> None:
         place = place_of(world, b"k")

@@ -153,7 +153,7 @@ def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_fro
         assert await read(world, "n1", KEY) == ((20, None) if is_written else (1, b"late"))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with patched(*([] if is_written else [function(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story)
 
 
@@ -290,7 +290,7 @@ def shown_at_once(tally: RoundTally) -> tuple[Register, bool]:
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
+def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_permanently_or_not_at_all(
     is_written: bool,
 ) -> None:
     async def story(world: HealingWorld) -> None:
@@ -303,7 +303,7 @@ def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_no
         assert await read(world, "n2", KEY) == ((20, None) if is_written else (0, None))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with patched(*([] if is_written else [function(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story)
 
 
@@ -333,7 +333,7 @@ def test_a_version_that_was_shown_is_not_followed_by_the_lower_one_of_a_round_th
         assert await read(world, "n1", KEY) == ((5, None) if is_written else (3, b"late"))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with patched(*([] if is_written else [function(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story, purge=SOON)
 
 

@@ -41,7 +41,7 @@ async def ask(
     return news._replace(keys=tuple(key[COPY_PREFIX_BYTES:] for key in news.keys))
 
 
-async def test_each_key_is_told_once_in_the_order_of_its_last_change() -> None:
+async def test_each_key_is_reported_once_in_the_order_of_its_last_change() -> None:
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     assert not feed.is_on
     begun = await ask(feed, FeedPlace())
@@ -119,7 +119,7 @@ async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
     assert (await ask(feed, place)).is_lost
 
 
-async def test_who_waits_is_told_in_the_order_of_asking() -> None:
+async def test_whoever_waits_is_told_in_the_order_of_asking() -> None:
     """So that a seed gives one run: where events lie in memory differs from one run to the next."""
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     place = (await ask(feed, FeedPlace())).place

@@ -81,7 +81,7 @@ async def test_an_object_that_comes_again_changes_nothing_and_is_still_made_dura
     assert engine.after_crash().get_nowait(PLACE.stored_key) == first.encoded
 
 
-async def test_a_synced_read_is_on_the_disk_before_it_is_told() -> None:
+async def test_a_synced_read_is_on_the_disk_before_it_is_reported() -> None:
     engine = ForgetfulEngine()
     store = store_on(engine)
     await store.write(PLACE, intent(1), admit_all)

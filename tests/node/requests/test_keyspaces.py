@@ -72,7 +72,7 @@ def test_a_new_keyspace_serves_at_once_through_a_node_that_has_not_heard_of_it()
     world.run(story())
 
 
-def test_who_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
+def test_whoever_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
     world = World(nodes=4)
 
     async def story() -> None:

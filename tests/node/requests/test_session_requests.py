@@ -399,7 +399,7 @@ def test_a_coordinator_catches_up_with_a_token_that_may_leave_out_what_was_repla
     world.run(story())
 
 
-def test_a_write_whose_token_nobody_left_covers_is_told_as_failed() -> None:
+def test_a_write_whose_token_nobody_left_covers_is_reported_as_failed() -> None:
     world = World()
 
     async def story() -> None:

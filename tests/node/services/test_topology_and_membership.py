@@ -189,7 +189,7 @@ async def test_a_node_tells_what_it_stores_of_each_partition(link: ClientLink) -
     assert (told.node, dict(told.bytes), told.counting) == ("n1", {3: 40}, False)
 
 
-async def test_earlier_documents_are_told_and_those_that_are_remembered(link: ClientLink) -> None:
+async def test_earlier_documents_are_reported_and_those_that_are_remembered(link: ClientLink) -> None:
     first = document()
     await link.unary("/ringmill.v1.Topology/Init", InitRequest(document=first.encode()), InitResponse, 5)
     for epoch, held in ((1, first.encode()), (2, b"")):

@@ -78,7 +78,7 @@ async def test_a_table_without_keys_makes_no_file(open_engine: OpenEngine, disk:
     assert told == ["added"] and not tables_of(disk)
 
 
-async def test_keys_of_which_the_store_knows_something_are_told(open_engine: OpenEngine) -> None:
+async def test_keys_of_which_the_store_knows_something_are_reported(open_engine: OpenEngine) -> None:
     engine = await open_engine()
     engine.apply(put(KEYS[1], KEYS[2]))
     await engine.flush()

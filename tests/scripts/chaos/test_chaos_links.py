@@ -1,4 +1,4 @@
-"""Proxies that bend links, and plans of faults: what scripts/chaos can show without a cluster."""
+"""Proxies that disturb links, and plans of faults: what scripts/chaos can show without a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from chaos.network import diallers
-from chaos.network.links import CLIENTS, Bend, Links, both_ways
+from chaos.network.links import CLIENTS, LinkFault, Links, both_ways
 from chaos.real_faults import KINDS, draw_real_faults, draw_rounds
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.simulator.world.seeds import stream
@@ -60,7 +60,7 @@ async def test_a_cut_link_is_reset_and_refuses_until_it_is_whole_again() -> None
     async with echoing() as (links, port):
         ends = await dial(port)
         await say(*ends, b"before")
-        async with links.bent(Bend("cut", both_ways(TO_N1))):
+        async with links.disturbed(LinkFault("cut", both_ways(TO_N1))):
             with pytest.raises((OSError, asyncio.IncompleteReadError)):
                 await say(*ends, b"through the cut")
             with pytest.raises((OSError, asyncio.IncompleteReadError)):
@@ -75,7 +75,7 @@ async def test_bytes_held_one_way_arrive_when_the_bend_ends(way: tuple[str, str]
     async with echoing() as (links, port):
         reader, writer = await dial(port)
         await say(reader, writer, b"before")
-        async with links.bent(Bend("hold", frozenset([way]))):
+        async with links.disturbed(LinkFault("hold", frozenset([way]))):
             answer = asyncio.ensure_future(say(reader, writer, b"held"))
             done, _ = await asyncio.wait([answer], timeout=SHORT_S)
             assert not done
@@ -84,14 +84,14 @@ async def test_bytes_held_one_way_arrive_when_the_bend_ends(way: tuple[str, str]
 
 
 async def test_a_bend_of_another_link_changes_nothing() -> None:
-    async with echoing() as (links, port), links.bent(Bend("hold", both_ways([("n2", "n1")]))):
+    async with echoing() as (links, port), links.disturbed(LinkFault("hold", both_ways([("n2", "n1")]))):
         ends = await dial(port)
         assert await say(*ends, b"hello") == b"hello"
         ends[1].close()
 
 
 async def test_a_delay_holds_each_chunk_at_least_that_long() -> None:
-    async with echoing() as (links, port), links.bent(Bend("delay", both_ways(TO_N1), SHORT_S)):
+    async with echoing() as (links, port), links.disturbed(LinkFault("delay", both_ways(TO_N1), SHORT_S)):
         ends = await dial(port)
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -103,7 +103,7 @@ async def test_a_delay_holds_each_chunk_at_least_that_long() -> None:
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="tells diallers apart by Linux's /proc")
 async def test_a_link_is_known_by_the_process_that_dialled() -> None:
     pids: dict[str, int] = {}
-    async with echoing(pids) as (links, port), links.bent(Bend("cut", both_ways([("n2", "n1")]))):
+    async with echoing(pids) as (links, port), links.disturbed(LinkFault("cut", both_ways([("n2", "n1")]))):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", f"input(); {DIALLER}", str(port), stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -127,9 +127,9 @@ def test_a_long_plan_fires_every_kind_and_a_seed_gives_one_plan() -> None:
 def test_rounds_kill_pause_and_bend_and_a_seed_gives_one_plan() -> None:
     plan = draw_rounds(stream(3, "rounds"), NODES, 100)
     assert Counter(each.fault.kind for each in plan).keys() == {"kill", "kill_all", "pause"}
-    bends = Counter(each.beside.kind for each in plan if each.beside is not None)
-    assert 20 <= bends.total() <= 50
-    assert bends.most_common(1)[0][0] == "split_halves"
+    faults = Counter(each.beside.kind for each in plan if each.beside is not None)
+    assert 20 <= faults.total() <= 50
+    assert faults.most_common(1)[0][0] == "split_halves"
     assert plan == draw_rounds(stream(3, "rounds"), NODES, 100)
 
 

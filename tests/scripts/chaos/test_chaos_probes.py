@@ -22,6 +22,7 @@ FAST = Beside(
     rest_p99_ms=2.0,
     p99_ms=3.0,
     longest_ms=9.0,
+    rest_longest_ms=5.0,
     puts=800,
     failed_puts=0,
     seconds=8.0,
@@ -90,6 +91,7 @@ def test_it_held_when_all_puts_were_fast() -> None:
     assert not replace(FAST, longest_ms=1_200.0).has_held, (
         "one of a thousand is nothing to the 99th percentile"
     )
+    assert replace(FAST, longest_ms=1_200.0, rest_longest_ms=300.0).has_held, "it is as busy at rest"
     assert not replace(FAST, puts=0, p99_ms=0.0, longest_ms=0.0).has_held, "nothing was looked at"
     assert Puts().p99_ms == Puts().longest_ms == float("inf")
 

@@ -30,7 +30,7 @@ def test_a_false_death_is_told_from_a_suspicion_that_was_refuted() -> None:
     assert counted(changes, LOG, begun + 0.5, begun + 2.0) == Counts(1, 1, 0, 1), "only within the time"
 
 
-def test_who_saw_a_killed_node_dead_counts_from_the_kill_on() -> None:
+def test_whoever_saw_a_killed_node_dead_counts_from_the_kill_on() -> None:
     changes = changes_in("n1", LOG) + changes_in("n2", LOG[5:])
     killed_at = changes[0].at
     assert seen_down_by(changes, "n3", killed_at) == {"n1": 2.75, "n2": 2.75}

@@ -55,7 +55,7 @@ async def test_right_answers_and_refusals_are_not_wrong(monkeypatch: pytest.Monk
         assert seen.puts > 1
 
 
-async def test_a_client_that_ended_by_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_ended_by_itself_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     _, ended = await checked(KeyError("a field"), monkeypatch)
     assert ended == ["the client beside ended by KeyError('a field')"]
 

@@ -22,7 +22,9 @@ def receipts_told(result: ChaosResult | MixedResult, put: Operation) -> list[str
 
 
 @pytest.mark.parametrize("result", [ChaosResult(ChaosOptions()), MixedResult(MixedOptions())])
-def test_a_receipt_that_counts_to_less_than_the_keyspace_is_told(result: ChaosResult | MixedResult) -> None:
+def test_a_receipt_that_counts_to_less_than_the_keyspace_is_reported(
+    result: ChaosResult | MixedResult,
+) -> None:
     one = replace(ONE, level="", w=1)
     assert ["less than the keyspace's 2" in story for story in receipts_told(result, one)] == [True]
 
@@ -34,6 +36,6 @@ def test_a_traceback_is_a_violation() -> None:
 
 async def test_a_run_in_which_nothing_was_answered_has_not_held() -> None:
     nodes = Mock(ports={}, pids={}, crashed={}, tracebacks=lambda: 1)
-    with patch.object(run_real, "RealNodes", lambda *_: nodes), patch.object(run_real, "_story", AsyncMock()):
+    with patch.object(run_real, "RealNodes", lambda *_: nodes), patch.object(run_real, "_drive", AsyncMock()):
         result = await run_chaos(ChaosOptions(), "/nowhere")
     assert [found.property for found in result.violations] == ["bug", "run"]

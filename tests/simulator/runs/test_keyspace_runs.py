@@ -118,8 +118,8 @@ def test_the_checker_sees_changes_that_were_made_twice() -> None:
     assert stories(back, [made, drop]) == "epoch 4 has a create of keyspace a that epoch 2 had"
     two, three = altered_to(one, 2), altered_to(altered_to(one, 2), 3)
     alters = [replace(call("alter", 2, 5), returned=3.5), call("alter", 3, 4, at=3.0)]
-    told = stories([FIRST, one, two, three, altered_to(three, 2)], [call("create", 1, 2), *alters])
-    assert told == "epoch 5 has an alter of keyspace a that epoch 3 had"
+    story = stories([FIRST, one, two, three, altered_to(three, 2)], [call("create", 1, 2), *alters])
+    assert story == "epoch 5 has an alter of keyspace a that epoch 3 had"
 
 
 def test_a_job_that_replaces_a_keyspace_beside_operators_is_not_a_violation() -> None:

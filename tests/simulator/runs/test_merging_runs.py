@@ -17,8 +17,8 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
     results = [run_seed(seed, MERGING) for seed in range(1, 8)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
     calls = [each.figures["merging"] for each in results]
-    done = sum(count for told in calls for name, count in told.items() if name.endswith(" ok"))
-    assert done > sum(sum(told.values()) for told in calls) // 2  # else nothing much was tried
+    done = sum(count for counts in calls for name, count in counts.items() if name.endswith(" ok"))
+    assert done > sum(sum(counts.values()) for counts in calls) // 2  # else nothing much was tried
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ SEATS = [Owner(NodeId(f"n{number}"), DiskId(f"{number:032x}")) for number in ran
 def test_no_seed_loses_what_a_fallback_counted_for() -> None:
     results = [run_seed(seed, SLOPPY) for seed in range(1, 7)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
-    told = [each.figures["sloppy"] for each in results]
-    assert sum(figures["by fallbacks"] for figures in told) > 20  # else nothing much was tried
+    counted = [each.figures["sloppy"] for each in results]
+    assert sum(figures["by fallbacks"] for figures in counted) > 20  # else nothing much was tried
 
 
 def test_a_read_that_asks_a_fallback_while_its_node_stops_is_not_a_bug() -> None:

@@ -13,7 +13,7 @@ __all__ = ["explanation_lines", "phases_text", "size_text"]
 
 STEPS = 8
 ROWS = 3
-PHASES_TOLD = 5
+PHASES_SHOWN = 5
 LEAST_TOLD_S = 0.0005
 CHAIN_ROWS = 8
 _MEANT = {
@@ -48,7 +48,7 @@ def _contained(explanation: JobExplanation) -> Iterator[str]:
 
 def phases_text(phases_s: Mapping[str, float]) -> str:
     """ "map 1.2 s, write 0.3 s", the longest first."""
-    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_TOLD]
+    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_SHOWN]
     return ", ".join(f"{name} {_time(spent)}" for name, spent in longest_first if spent >= LEAST_TOLD_S)
 
 

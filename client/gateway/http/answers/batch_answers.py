@@ -120,7 +120,8 @@ def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
 
 
 class _Answer:
-    """Has operations done, a few at a time, and keeps what was read as far as there is room."""
+    """The answer to a batch: it has operations done, a few at a time, and keeps what was read as far as there
+    is room."""
 
     def __init__(self, pipeline: AsyncPipeline) -> None:
         self._pipeline = pipeline

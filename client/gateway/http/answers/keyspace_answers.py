@@ -66,7 +66,7 @@ async def drop_keyspace(call: HttpCall) -> web.StreamResponse:
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """Those that are given, each of its type.  Raises InvalidArgument."""
+    """The settings that are given, each of its type.  Raises InvalidArgument."""
     for name, value in given.items():
         if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
             types = " or ".join(each.__name__ for each in _TYPES[name])

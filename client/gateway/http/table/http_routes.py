@@ -164,9 +164,9 @@ async def _get_openapi(call: HttpCall) -> web.StreamResponse:
 
 
 _GATEWAY: Final = (
-    HttpRoute("GET", "/healthz", "isAlive", "gateway", "Whether the gateway runs.", cluster.is_alive,
+    HttpRoute("GET", "/healthz", "isAlive", "gateway", "Whether the gateway runs.", cluster.get_alive,
               answers={200: ("It does.", s.HEALTH)}, needs_cluster=False),
-    HttpRoute("GET", "/readyz", "isReady", "gateway", "Whether the cluster can be asked.", cluster.is_ready,
+    HttpRoute("GET", "/readyz", "isReady", "gateway", "Whether the cluster can be asked.", cluster.get_ready,
               (p.TIMEOUT,), answers={200: ("It can.", s.HEALTH)}),
     HttpRoute("GET", "/v1/openapi.json", "getOpenapi", "gateway", "This document.", _get_openapi,
               answers={200: ("An OpenAPI 3.1 document.", s.OBJECT)}, needs_cluster=False),

@@ -34,7 +34,7 @@ class _Field:
 
     @property
     def last(self) -> int:
-        """Its last bit."""
+        """The place of the last bit."""
         return self.at + self.bits - 1
 
     @property

@@ -23,7 +23,7 @@ MOST_IN_LISTPACK: Final = 128
 _CONDITIONS: Final = {b"NX", b"XX", b"GT", b"LT"}
 
 
-def _removed(entry: Entry, _now_ms: int) -> Reply:
+def _remove(entry: Entry, _now_ms: int) -> Reply:
     if entry.value is None:
         return 0
     entry.replace(None)
@@ -37,13 +37,13 @@ def _present(entry: Entry, _now_ms: int) -> Reply:
 @each_key("DEL", -2, "write")
 def _del(args: Sequence[bytes], _version: int) -> Parts:
     """Remove keys, each by itself, and count those that had a value."""
-    return Parts([(key, _removed) for key in args], sum)
+    return Parts([(key, _remove) for key in args], sum)
 
 
 @each_key("UNLINK", -2, "write fast")
 def _unlink(args: Sequence[bytes], _version: int) -> Parts:
     """Remove keys as DEL does, and not in the background."""
-    return Parts([(key, _removed) for key in args], sum)
+    return Parts([(key, _remove) for key in args], sum)
 
 
 @each_key("EXISTS", -2, "readonly fast")

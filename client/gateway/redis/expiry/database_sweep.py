@@ -69,7 +69,7 @@ class DatabaseSweep:
         self._figures = figures
 
     async def run(self, place: str, lease: AsyncLease) -> None:
-        """From this place on to the end, and then round after round, as long as the lease is held.
+        """Sweep from this place to the end, and then round after round, as long as the lease is held.
 
         Raises RingmillError when nothing could be read.
         """

@@ -77,7 +77,7 @@ class Sweeper:
         if self._running is not None:
             self._running.cancel()
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait until what `stop` began is done."""
         if self._running is not None:
             await asyncio.wait([self._running])

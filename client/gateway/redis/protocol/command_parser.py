@@ -35,7 +35,7 @@ class ProtocolFault(Exception):
 
 
 class ForeignProtocol(ProtocolFault):
-    """It is HTTP or TLS, such as a browser sends to any port of this machine for any page."""
+    """What came is HTTP or TLS, such as a browser sends to any port of this machine for any page."""
 
 
 class TooLargeCommand(list[bytes]):

@@ -32,7 +32,7 @@ class Lateness:
         self._read_on_s = now_s
 
     def fills(self, now_s: float, untaken: int) -> None:
-        """That many bytes of answers are not taken, which is too much."""
+        """Note that this many bytes of answers are not taken, which is too much."""
         self.is_full, self._full_since_s, self._untaken = True, now_s, untaken
 
     def why(self, now_s: float, *, untaken: int, is_busy: bool, is_amid: bool) -> str:

@@ -69,7 +69,7 @@ class ServedDatabases:
         return self._open[place]
 
     async def existing(self, token: str) -> list[Database]:
-        """Those whose keyspaces exist.  Raises RingmillError."""
+        """The databases whose keyspaces exist.  Raises RingmillError."""
         async with self._clients.lend(token) as client:
             present = {info.name for info in await client.keyspaces.list()}
         return [self.database(token, number) for number, name in self._names.items() if name in present]

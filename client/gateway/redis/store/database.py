@@ -129,7 +129,7 @@ class Database:
     async def _present(
         self, names: Sequence[NamedKey], matching: Matching | None, type_wanted: bytes | None
     ) -> list[bytes]:
-        """Those that have a value; old names of keys that have none are removed."""
+        """The names of keys that have a value; old names of keys that have none are removed."""
         if matching is not None:
             names = [name async for name in _matched(names, matching)]
         types = await self.keys.ask_each([name.key for name in names], _type_of)
@@ -159,7 +159,7 @@ class Database:
 
 
 async def _matched(names: Sequence[NamedKey], matching: Matching) -> AsyncIterator[NamedKey]:
-    """Those that the pattern matches.  Other callers are served meanwhile, however long it takes."""
+    """The names that the pattern matches.  Other callers are served meanwhile, however long it takes."""
     pause_at = matching.steps + _STEPS_AT_ONCE
     for name in names:
         if matching.steps > pause_at:

@@ -21,7 +21,7 @@ from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures, remove_expired
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.key_names import kept_name
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED, redis_error_from
 from ringmill.client.gateway.redis.store.turns import Place, Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
@@ -153,14 +153,14 @@ class KeyQueues:
 
     def redis_error_of(self, error: RingmillError) -> RedisError:
         """An error of the cluster as these callers see it."""
-        return told_error(error, self._has_token, self._name)
+        return redis_error_from(error, self._has_token, self._name)
 
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
             while not queue.is_empty:
                 turns = await queue.turn()
                 try:
-                    batch = queue.taken()
+                    batch = queue.take_batch()
                     while batch:
                         replies = await self._replies(key, batch)
                         for one, reply in zip(batch, replies, strict=False):
@@ -375,8 +375,8 @@ class _Queue:
                 if turns is not None:
                     turns.forget(place)
 
-    def taken(self) -> list[_Submitted]:
-        """The next ones to be made together; what was dropped before them is answered, and costs nothing
+    def take_batch(self) -> list[_Submitted]:
+        """Take the next ones to be made together; what was dropped before them is answered, and costs nothing
         more."""
         batch: list[_Submitted] = []
         while self._waiting and len(batch) < MOST_AT_ONCE:

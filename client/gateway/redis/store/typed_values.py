@@ -26,7 +26,7 @@ class SortedSet(dict[bytes, float]):
         return SortedSet(self)
 
     def in_order(self) -> list[tuple[bytes, float]]:
-        """By score, and by the member's bytes where scores are equal."""
+        """The members by score, and by the member's bytes where scores are equal."""
         members = sorted(self)
         members.sort(key=self.__getitem__)  # those with one score stay in their order
         return list(zip(members, map(self.__getitem__, members), strict=True))

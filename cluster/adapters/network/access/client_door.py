@@ -50,7 +50,7 @@ class ClientDoor:
         self._secret.change(token)
 
     def secret_for(self, introduction: Introduction) -> LinkSecret:
-        """By what the client of a session that told this, with a nonce, is to prove itself.
+        """The secret by which the client of this session, which gave a nonce, is to prove itself.
 
         Raises PermissionDenied for a token that is not known.
         """

@@ -77,13 +77,15 @@ class _OfferedCarrier:
     ) -> FrameStream:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._known(address, ours, check, node) or await self._asked(
+                return await self._dial_known(address, ours, check, node) or await self._ask_and_dial(
                     address, ours, check, timeout_s, node
                 )
         except TimeoutError:
             raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
 
-    async def _known(self, address: str, ours: Introduction, check: Check, node: str) -> FrameStream | None:
+    async def _dial_known(
+        self, address: str, ours: Introduction, check: Check, node: str
+    ) -> FrameStream | None:
         """A stream to the place that the node offered last; None without one, or if it listens no longer."""
         offer = self._places.pop(address, None)
         if offer is None:
@@ -95,7 +97,7 @@ class _OfferedCarrier:
         self._places[address] = offer
         return stream
 
-    async def _asked(
+    async def _ask_and_dial(
         self, address: str, ours: Introduction, check: Check, timeout_s: float, node: str
     ) -> FrameStream:
         """A stream to the place that the node offers now, or over gRPC when it offers none."""

@@ -55,7 +55,7 @@ def without_comparing() -> Patches:
 
     return (
         *_never_owed(),
-        method(HintStore._has_room, lambda hints, target, key, size: True),
+        method(HintStore._is_within_bounds, lambda hints, target, key, size: True),
         function(convergence, convergence._may_be_forgotten, may_be_forgotten),
     )
 

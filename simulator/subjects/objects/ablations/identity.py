@@ -34,9 +34,9 @@ from ringmill.simulator.patching import Ablation, Patches, function, method
 __all__ = ["IDENTITY"]
 
 
-def _judge_starts(known: Remembered | None, told: Announcement) -> StartVerdict:
+def _judge_starts(known: Remembered | None, announced: Announcement) -> StartVerdict:
     """What a folder's logs held when it was opened does not matter."""
-    return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
+    return judge(known, replace(announced, found=FoundLogs(highest=1 << 60)))
 
 
 def _disk_id() -> Patches:
@@ -81,7 +81,7 @@ def _store_named() -> Patches:
 
 
 def _left_compared() -> Patches:
-    """The same, but for the store's name and the number of its manifest."""
+    """Only the store's name and the number of its manifest are compared."""
     missing = missing_from_store
 
     def missing_by_name(files: FileSystem, store: str, record: IdentityRecord) -> str:
@@ -91,7 +91,7 @@ def _left_compared() -> Patches:
 
 
 def _starts_remembered() -> Patches:
-    return (function(ringmill.node.membership.starts, judge, lambda known, told: StartVerdict.NOTED),)
+    return (function(ringmill.node.membership.starts, judge, lambda known, announced: StartVerdict.NOTED),)
 
 
 def _starts_synced() -> Patches:
@@ -110,8 +110,8 @@ def _starts_synced() -> Patches:
 def _boot_compared() -> Patches:
     """A start with the same number is the same start."""
 
-    def judge_numbers(known: Remembered | None, told: Announcement) -> StartVerdict:
-        is_later = known is None or known.start.number <= told.start.number
+    def judge_numbers(known: Remembered | None, announced: Announcement) -> StartVerdict:
+        is_later = known is None or known.start.number <= announced.start.number
         return StartVerdict.NOTED if is_later else StartVerdict.OLD_COPY
 
     return (function(ringmill.node.membership.starts, judge, judge_numbers),)
@@ -124,9 +124,9 @@ def _log_compared() -> Patches:
 def _memory_compared() -> Patches:
     """A start that is remembered may tell of any log."""
 
-    def judge_others(known: Remembered | None, told: Announcement) -> StartVerdict:
-        is_same = known is not None and known.start == told.start
-        return StartVerdict.NOTED if is_same else judge(known, told)
+    def judge_others(known: Remembered | None, announced: Announcement) -> StartVerdict:
+        is_same = known is not None and known.start == announced.start
+        return StartVerdict.NOTED if is_same else judge(known, announced)
 
     return (function(ringmill.node.membership.starts, judge, judge_others),)
 

@@ -49,8 +49,8 @@ def _digests_compared() -> Patches:
         record_digest(read, node, digest, row_epoch, watermark)
 
     def compare_none(read: ReadInFlight, held: OwnerObject) -> None:
-        told, read._digests = read._digests or {}, None
-        for node, (_, row_epoch, watermark) in told.items():
+        digests, read._digests = read._digests or {}, None
+        for node, (_, row_epoch, watermark) in digests.items():
             read.record_answer(node, held.encoded, row_epoch, watermark)
 
     return (

@@ -40,9 +40,9 @@ def _honest_receipt() -> Patches:
     receipt = WriteInFlight.receipt
 
     def with_context(write: WriteInFlight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
-        told, route = receipt(write, seal, default_w=default_w), write.route
+        answer, route = receipt(write, seal, default_w=default_w), write.route
         seen = ContextToken(write.written.applied.stored.context, write.written.sibling.time)
-        return told._replace(context=seal.token(seen, route.keyspace.id, route.key))
+        return answer._replace(context=seal.token(seen, route.keyspace.id, route.key))
 
     return (method(WriteInFlight.receipt, with_context),)
 

@@ -59,7 +59,7 @@ def check_all(history: History) -> list[Violation]:
 
 
 def check_real(history: History) -> list[Violation]:
-    """The same of a run on real processes, but for lateness: there a busy machine is late by itself.  Errors
-    that no fault excuses are told of calls of all sorts."""
+    """Check a run on real processes by all checkers but lateness: a busy machine is late by itself.  Errors
+    that no fault excuses are found in calls of all sorts."""
     checkers = [wrong_errors if check is check_promptness else check for check in CHECKERS]
     return [violation for check in checkers for violation in check(history)]

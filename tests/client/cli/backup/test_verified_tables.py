@@ -87,7 +87,9 @@ async def test_a_full_disk_of_this_machine_is_not_damage(tmp_path: Path) -> None
         await checked(tmp_path, errno.ENOSPC)
 
 
-async def test_what_a_program_that_dies_did_not_look_through_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_program_that_dies_did_not_look_through_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = [{"path": "a", "offset": 7, "why": "checksum mismatch"}, {"checked": "a"}]
     script = "\n".join(f"print({json.dumps(each)!r}, flush=True)" for each in told)
 

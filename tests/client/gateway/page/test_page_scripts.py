@@ -158,6 +158,6 @@ def test_a_job_that_is_over_is_asked_for_once_also_when_it_is_in_no_list_any_mor
 
 
 @pytest.mark.parametrize("key", [".", ".."])
-def test_a_key_that_a_browser_cannot_put_into_a_path_is_told_as_that(tmp_path: Path, key: str) -> None:
+def test_a_key_that_a_browser_cannot_put_into_a_path_is_reported_as_that(tmp_path: Path, key: str) -> None:
     told = ran(tmp_path, [("key", {"keyspace": "default", "key": key})])
     assert any("cannot ask for it" in text for text in told["texts"]) and not told["asked"]

@@ -32,7 +32,7 @@ def test_the_first_look_tells_states_and_a_look_without_a_change_nothing() -> No
     assert told(WHOLE, WHOLE) == []
 
 
-def test_each_change_of_a_node_is_told_once() -> None:
+def test_each_change_of_a_node_is_reported_once() -> None:
     assert told(WHOLE, having(state="down")) == ["n1 is down"]
     assert told(having(state="down"), having(state="down", awaited_hints=3)) == [
         "writes wait for n1 as hints"
@@ -47,7 +47,7 @@ def test_each_change_of_a_node_is_told_once() -> None:
     assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is not a member any more"]
 
 
-def test_what_is_of_the_cluster_is_told() -> None:
+def test_what_is_of_the_cluster_is_reported() -> None:
     worse = replace(WHOLE, health="degraded", reasons=("n1 is down",))
     assert told(WHOLE, worse) == ["the cluster is degraded: n1 is down"]
     assert told(worse, WHOLE) == ["the cluster is healthy"]
@@ -82,7 +82,7 @@ def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
     assert [each.text for each in timeline.events() if each.kind == "state"] == ["n1 is up"], "n2 has left"
 
 
-def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> None:
+def test_after_a_pause_states_are_reported_as_they_are_then_and_nothing_else() -> None:
     timeline = Timeline()
     timeline.observe(0.0, replace(WHOLE, nodes=(UP, replace(UP, id="n2"), replace(UP, id="n3"))), None)
     timeline.pause()

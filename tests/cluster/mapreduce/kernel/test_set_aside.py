@@ -60,7 +60,7 @@ def bad(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "out" / BAD_RECORDS).read_bytes().splitlines()]
 
 
-def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -> None:
+def test_a_bad_record_is_reported_and_gives_nothing_else(tmp_path: Path, run: Run) -> None:
     (tmp_path / "in" / "a.txt").write_bytes(b"1 2\n3 caf\xe9 4\n5\n")
     result = run(numbers_job)
     [told] = bad(tmp_path)

@@ -150,7 +150,7 @@ def test_without_changes_a_balanced_cluster_has_nothing_to_do() -> None:
     assert (plan.moves, plan.seconds, plan.size_bytes) == ((), 0, 0)
 
 
-def test_a_load_is_told_beside_its_fair_share() -> None:
+def test_a_load_is_reported_beside_its_fair_share() -> None:
     heavier = replace(cluster(4), members=(member(1, weight=3), *(member(i) for i in (2, 3, 4))))
     loads = loads_of(heavier)
     assert [load.fair for load in loads] == [64, 64 * 2 / 3, 64 * 2 / 3, 64 * 2 / 3]

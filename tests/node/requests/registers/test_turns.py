@@ -47,7 +47,7 @@ def test_one_whose_turn_does_not_come_ends_with_its_deadline(attempt: int, outco
     world.run(story())
 
 
-def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_more() -> None:
+def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_whoever_waits_no_more() -> None:
     """Else those who ask anew wait behind their own former questions, and no register is changed any more."""
     world, taken = World(), []
     raise_ceiling, put = RegisterStore.raise_ceiling, RegisterStore._put

@@ -57,8 +57,8 @@ class QueuedCommands(SteppedChange):
     """`refused` when one could not be queued: EXEC then does none of them, and tells it."""
 
     def __init__(self, database: Database, watched: WatchedKey | None, room: AnswerRoom) -> None:
-        """They are refused when a key of another database is watched: if MULTI itself failed, what follows it
-        would be done without it."""
+        """Commands are refused when a key of another database is watched: if MULTI itself failed, what
+        follows it would be done without it."""
         self.refused = ""
         if watched is not None and watched.database_name != database.name:
             self.refused = "EXECABORT WATCH in one database and MULTI in another is not offered"

@@ -14,8 +14,8 @@ from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import (
     by_lex,
     by_rank,
     by_score,
+    pairs_reply,
     range_wanted,
-    told_pairs,
 )
 from ringmill.client.gateway.redis.protocol.replies import Reply
 from ringmill.client.gateway.redis.store.typed_values import Entry, SortedSet
@@ -28,7 +28,7 @@ __all__: list[str] = []
 
 def _range_reply(call: KeyCall, wanted: RangeWanted) -> Reply:
     pairs = wanted.pick(call.entry.get_or_new(SortedSet))
-    return told_pairs(pairs, wanted.with_scores, call.version)
+    return pairs_reply(pairs, wanted.with_scores, call.version)
 
 
 @one_key("ZRANGE", -4, "readonly")
@@ -119,7 +119,7 @@ async def _zrangestore(connection: RedisConnection, args: Sequence[bytes]) -> Re
     wanted = range_wanted(args[2:], may_say_all=True)
 
     def read(entry: Entry, _now_ms: int) -> Reply:
-        return told_pairs(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
+        return pairs_reply(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
 
     async with read_one_by_one(connection, [args[1]], read) as [pairs]:
         return await store_value(connection, args[0], SortedSet((member, score) for member, score in pairs))

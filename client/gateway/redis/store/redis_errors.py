@@ -1,4 +1,4 @@
-"""An error of the cluster as a caller of Redis's protocol is told it."""
+"""Errors of the cluster in the form that Redis's protocol gives them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError
 
-__all__ = ["GATEWAY_FAILED", "NO_AUTH", "told_error"]
+__all__ = ["GATEWAY_FAILED", "NO_AUTH", "redis_error_from"]
 
 NO_AUTH = "NOAUTH Authentication required."
 GATEWAY_FAILED = RedisError("ERR the gateway failed; its log says why")
 _NO_KEYSPACE = "there is no keyspace"
 
 
-def told_error(error: RingmillError, has_token: bool, name: str) -> RedisError:
+def redis_error_from(error: RingmillError, has_token: bool, name: str) -> RedisError:
     """The reply for an error: its prefix (cluster/errors.py), the message, and whether it may have happened.
 
     `name` is the keyspace of the database: when it is not there, the hint says how to make it.  Who has shown

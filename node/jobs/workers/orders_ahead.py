@@ -2,7 +2,7 @@
 between two short tasks.
 
 Pure.  For each slot one, or as many as take a tenth of a second, by the time that tasks of the stage have
-taken in their slots there; at most 16, and no more than the node's share of half of the tasks that wait, so
+taken in their slots there; at most 48, and no more than the node's share of half of the tasks that wait, so
 that nodes end together.  Where tasks take longer than a quarter of a second there are none: what a message
 takes does not matter then, and a task that waits for another one could run elsewhere.  It is a matter of cost
 alone: no output depends on it, and it is in no journal.
@@ -24,7 +24,7 @@ AHEAD_S: Final = 0.1
 """Of work: more than messages take there and back on a busy machine.  Chosen."""
 LONGEST_S: Final = 0.25
 """Of a task before which another one may wait.  Chosen."""
-MOST: Final = 16
+MOST: Final = 48
 _LEAST_S: Final = 1e-4
 _WEIGHT: Final = 4  # one in four: of the newest task in the mean
 

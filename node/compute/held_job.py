@@ -27,7 +27,7 @@ class HeldJob:
     trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
     attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
-    usual_s: float = STINT_S  # of a map in its slot
+    usual_s: float = STINT_S  # of a map, but for its wait and the start of its process
 
     def knows(self, attempt: AttemptId) -> bool:
         """Whether it was ordered before (rule J1)."""

@@ -386,7 +386,8 @@ class Worker:
 
     def _over(self, attempt: AttemptRunner, kind: str, **fields: Any) -> AttemptReport:
         figures, tail = attempt.figures(), attempt.output[-_OUTPUT_TAIL_BYTES:]
-        ran_s = sum(seconds for phase, seconds in figures.phases.items() if phase != "wait")
+        # what others cost that are like it: they find a process that has begun, and share messages to it
+        ran_s = sum(seconds for phase, seconds in figures.phases.items() if phase not in ("wait", "start"))
         job = self._jobs.get(attempt.assignment.job)
         if job is not None and kind == "done" and attempt.assignment.attempt.stage == "map":
             job.note_map(ran_s)

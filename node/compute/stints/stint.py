@@ -29,9 +29,11 @@ from ringmill.node.compute.workplace import Workplace, take_out
 
 __all__ = ["MOST_TOGETHER", "STINT_S", "Ended", "Stint", "are_alike", "told_apart"]
 
-MOST_TOGETHER: Final = 16
+MOST_TOGETHER: Final = 32
 STINT_S: Final = 0.05
-"""What the attempts of a stint are expected to take together, and how long a process begins further ones."""
+"""What the attempts of a stint are expected to take together."""
+_LONGEST_S: Final = 0.1
+"""How long its process begins further ones."""
 _LATE_S: Final = 0.25
 """After which the attempts that are done are told, though one of the stint is not."""
 
@@ -73,6 +75,7 @@ class Stint:
     ended: Callable[[AttemptRunner, Ended], None]
     begin: Callable[[Coroutine[Any, Any, None]], object]
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    has_left_off: bool = False  # the process has left the rest undone, of which nothing else is known
     _done: list[_Done] = field(default_factory=list)
     _told: int = 0  # attempts that `ended` was told of
     _settling: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,7 +109,7 @@ class Stint:
         try:
             runs = await first.files.off_loop(self._placed, bundle, pooled)
             if not self._is_broken:
-                await pooled.process.send(RunStint(runs, pooled.process.mark, STINT_S).encode())
+                await pooled.process.send(RunStint(runs, pooled.process.mark, _LONGEST_S).encode())
                 is_kept = await self._hear_all(runs)
         except BrokenPipeError:
             pass  # nothing has begun
@@ -130,6 +133,7 @@ class Stint:
                 self._done.append(_Done(runner, run, output))
         except StintLeftOff:
             sometimes("a process leaves the rest of a stint")
+            self.has_left_off = True
         except NeedsAnotherProcess:
             return False
         except TaskFailed as failure:
@@ -139,7 +143,10 @@ class Stint:
         finally:
             self.at_work.rests(runner)
             late.cancel()
-        return await self._settle(await process.finish_work())
+        is_well = await self._settle(await process.finish_work())
+        if unbegun := [run.folder for run in runs[self._told :]]:
+            await runner.files.off_loop(self._remove, unbegun)
+        return is_well
 
     async def _fail(self, runner: AttemptRunner, failure: TaskFailed) -> None:
         """The attempt that the process was at has failed."""
@@ -224,6 +231,9 @@ def _taken_out(done: Sequence[_Done]) -> list[Ended]:
 def _moved(done: _Done) -> Ended:
     runner, files = done.runner, done.runner.files
     try:
+        if not any(each.length for each in done.output.partitions):  # there is no file that anybody reads
+            files.remove_tree(done.run.folder)
+            return runner.taken_out(done.output)
         files.mkdir(runner.folder)
         if files.is_link(runner.folder):
             return TaskFailed(Cause.USER_ERROR, f"the job's code has put a link at {runner.folder}")

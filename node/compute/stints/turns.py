@@ -113,7 +113,8 @@ class Turns:
         return taken
 
     async def _run_stint(self, taken: Sequence[Waiting]) -> None:
-        """Those that it does not run wait for slots of their own."""
+        """Those that it does not run wait for another turn; each by itself, if one of them has ended it."""
+        stint: Stint | None = None
         try:
             await put_off(lambda: self._is_busy() and not _are_gone(taken), MOST_PUT_OFF_S)  # rule O8
             left = {each.runner.name: each for each in taken if not each.turn.done()}
@@ -129,7 +130,7 @@ class Turns:
                 await stint.run()
         finally:
             for each in reversed(taken):
-                each.stint, each.is_alone = None, True
+                each.stint, each.is_alone = None, not (stint and stint.has_left_off)
                 if not each.turn.done():
                     self._waiting.appendleft(each)
             self.free()

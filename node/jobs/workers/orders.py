@@ -43,7 +43,7 @@ __all__ = ["Orders", "Ordering", "Polled"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _KEPT_S: Final = 0.005  # about what an entry of the journal takes
-_MOST: Final = 16  # of one message
+_MOST: Final = 64  # of one message
 _MOST_SLICES: Final = 4096  # the same, of reduces: some 60 bytes each
 _POLLS_MISSED: Final = 2  # the answer with an order may be behind the first poll
 

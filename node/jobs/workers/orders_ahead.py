@@ -24,7 +24,7 @@ AHEAD_S: Final = 0.1
 """Of work: more than messages take there and back on a busy machine.  Chosen."""
 LONGEST_S: Final = 0.25
 """Of a task before which another one may wait.  Chosen."""
-MOST: Final = 48
+MOST: Final = 64
 _LEAST_S: Final = 1e-4
 _WEIGHT: Final = 4  # one in four: of the newest task in the mean
 

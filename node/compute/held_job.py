@@ -9,10 +9,10 @@ from typing import Final
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.node.compute.report_box import ReportBox
-from ringmill.node.compute.stints.stint import STINT_S
 
 __all__ = ["HeldJob"]
 
+_LONG_S: Final = 0.05  # of a map of which nothing is known
 _WEIGHT: Final = 4  # one in four: of the newest map in the mean
 
 
@@ -27,7 +27,7 @@ class HeldJob:
     trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
     attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
     finished: set[AttemptId] = field(default_factory=set)
-    usual_s: float = STINT_S  # of a map, but for its wait and the start of its process
+    usual_s: float = _LONG_S  # of a map, but for its wait and the start of its process
 
     def knows(self, attempt: AttemptId) -> bool:
         """Whether it was ordered before (rule J1)."""

@@ -65,7 +65,7 @@ from ringmill.node.compute.scratch import put_aside
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.stints.at_work import AtWork
-from ringmill.node.compute.stints.stint import STINT_S, Ended
+from ringmill.node.compute.stints.stint import Ended
 from ringmill.node.compute.stints.turns import MOST_PUT_OFF_S, Turns
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
@@ -328,7 +328,7 @@ class Worker:
         if job is None or not is_plain or attempt.spec.source is not None:
             return 1
         is_traced = self._tracer is not None and bool(job.trace)  # each attempt has a span then
-        return 1 if is_traced else int(STINT_S / max(job.usual_s, _LEAST_S))
+        return 1 if is_traced else int(self._options.stint_s / max(job.usual_s, _LEAST_S))
 
     def _begun_span(self, assignment: Assignment) -> Span | None:
         """Of an attempt, below that of its stage."""

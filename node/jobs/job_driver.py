@@ -117,7 +117,7 @@ class JobDriver:
         self._orders = Orders(self, world, self._group.create_task)
         self._trace = job.trace
         self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
-        self._ahead = OrdersAhead()
+        self._ahead = self._no_pace()
         self._looked_into: dict[AttemptId, asyncio.Task[None]] = {}  # failed writers, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
@@ -358,9 +358,13 @@ class JobDriver:
         self.journal.note(now, event)
         instructions = self._machine.handle(event, now)
         if isinstance(event, StagePlanned):
-            self._stage, self._ahead = self._stored().stage, OrdersAhead()
+            self._stage, self._ahead = self._stored().stage, self._no_pace()
             self._encoded_stage = self._stage.encode()
         self._carry_out(instructions, now)
+
+    def _no_pace(self) -> OrdersAhead:
+        """Of a stage of which nothing is known yet."""
+        return OrdersAhead(self._world.options.ahead_s, self._world.options.ahead_longest_s)
 
     def _carry_out(self, instructions: Sequence[Instruction], now: float) -> None:
         for said in instructions:

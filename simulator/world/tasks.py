@@ -119,6 +119,7 @@ class SimulatedTask:
         self._number = number
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._printed = b""  # nothing but marks
         self._stepped: Stepped[Said] | None = None
         self._progress = Progress()
         self._loaded: dict[tuple[str, str], JobDefinition] = {}  # by path of the bundle and name of the job
@@ -160,10 +161,11 @@ class SimulatedTask:
         return said
 
     def output(self) -> bytes:
-        return b""
+        return self._printed
 
     async def finish_work(self) -> bytes:
-        return b""
+        printed, self._printed = self._printed, b""
+        return printed
 
     async def wait(self) -> int:
         return await asyncio.shield(self.ended)
@@ -179,6 +181,8 @@ class SimulatedTask:
             works = request.runs if isinstance(request, RunStint) else (request,)
             for number, self.work in enumerate(works):
                 said = await self._work(self.work.encode())
+                if isinstance(request, RunStint) and said.kind == "done":
+                    self._printed += self.mark
                 self._say(said)
                 if said.kind != "done":
                     self._end(0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -27,13 +28,11 @@ from ringmill.node.compute.stints.at_work import AtWork
 from ringmill.node.compute.task_pool import PooledProcess
 from ringmill.node.compute.workplace import Workplace, take_out
 
-__all__ = ["MOST_TOGETHER", "STINT_S", "Ended", "Stint", "are_alike", "told_apart"]
+__all__ = ["MOST_TOGETHER", "Ended", "Stint", "are_alike", "told_apart"]
 
 MOST_TOGETHER: Final = 32
-STINT_S: Final = 0.05
-"""What the attempts of a stint are expected to take together."""
 _LONGEST_S: Final = 0.1
-"""How long its process begins further ones."""
+"""How long a process begins further ones: twice as long as they are expected to take together."""
 _LATE_S: Final = 0.25
 """After which the attempts that are done are told, though one of the stint is not."""
 
@@ -85,10 +84,10 @@ class Stint:
 
     async def run(self) -> None:
         """Returns when the process has ended, or is free for others.  Cancelling kills it."""
+        sometimes("short maps run in a stint")
         try:
-            await self._run()
-        except (TaskFailed, OSError):  # of what they have in common: each meets it again, and tells it
-            sometimes("a stint cannot begin")
+            with suppress(Exception):  # of what they have in common: each meets it by itself again, and tells it
+                await self._run()
         finally:
             self.over.set()
 
@@ -137,7 +136,9 @@ class Stint:
         except NeedsAnotherProcess:
             return False
         except TaskFailed as failure:
-            if not self._is_broken:  # else it was killed for another one
+            if self._is_broken:  # the process was killed for the one that is stopped
+                sometimes("a stint is broken off")
+            else:
                 await self._fail(runner, failure)
             return False
         finally:

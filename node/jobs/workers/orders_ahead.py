@@ -22,18 +22,21 @@ from ringmill.node.node_options import CoordinatorOptions
 __all__ = ["OrdersAhead"]
 
 MOST: Final = 64
-_USUAL: Final = CoordinatorOptions()
 _LEAST_S: Final = 1e-4
 _WEIGHT: Final = 4  # one in four: of the newest task in the mean
 
 
 @dataclass(slots=True)
 class OrdersAhead:
-    """Of one job, or one stage of a chain; the options are those of its coordinator."""
+    """Of one job, or one stage of a chain: `ahead_s` of work wait, before tasks of less than `longest_s`."""
 
-    ahead_s: float = _USUAL.ahead_s
-    longest_s: float = _USUAL.ahead_longest_s
+    ahead_s: float
+    longest_s: float
     _usual_s: dict[tuple[Stage, NodeId], float] = field(default_factory=dict)  # of a task in its slot
+
+    @classmethod
+    def of(cls, options: CoordinatorOptions) -> OrdersAhead:
+        return cls(options.ahead_s, options.ahead_longest_s)
 
     def ended(self, node: NodeId, stage: Stage, ran_s: float) -> None:
         """A node tells of a task that it has done."""

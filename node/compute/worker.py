@@ -33,7 +33,6 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
@@ -66,7 +65,7 @@ from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.stints.at_work import AtWork
 from ringmill.node.compute.stints.stint import Ended
-from ringmill.node.compute.stints.turns import MOST_PUT_OFF_S, Turns
+from ringmill.node.compute.stints.slot_queue import MOST_PUT_OFF_S, SlotQueue
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import WorkerOptions
@@ -130,8 +129,8 @@ class Worker:
         self._group = asyncio.TaskGroup()
         begin = self._group.create_task
         self._at_work = AtWork(self._tell_progress, lambda: self._options.progress_every_s, begin)
-        self._turns = Turns(
-            slots, together=self._together, is_busy=lambda: self._is_busy(), at_work=self._at_work, begin=begin
+        self._queue = SlotQueue(
+            slots, together=self._together, is_busy=is_busy, at_work=self._at_work, begin=begin
         )
         self._window = FetchWindow()
         self._shuffle = ShuffleServer(files.apart())  # an output that hangs holds up no other job's reduces
@@ -286,7 +285,7 @@ class Worker:
     async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         attempt = self._runner(assignment, spec)
-        ended = await self._turns.wait(attempt)
+        ended = await self._queue.wait(attempt)
         if ended is None:
             try:
                 await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
@@ -296,7 +295,7 @@ class Worker:
                     if span is not None and report.kind != "done":
                         span.end(JobFailed(f"the attempt has {report.kind}"))
             finally:
-                self._turns.free()
+                self._queue.free()
         else:
             report = await self._report_of(attempt, ended)
         await self._deliver(report)
@@ -321,8 +320,8 @@ class Worker:
         )
 
     def _together(self, attempt: AttemptRunner) -> int:
-        """How many attempts may be in one stint with this one: maps whose input is in files, and which leave no
-        part of the output."""
+        """How many attempts may be in one stint with this one: maps whose input is in files, and which leave
+        no part of the output."""
         job = self._jobs.get(attempt.assignment.job)
         is_plain = isinstance(attempt.assignment, MapAssignment) and not attempt.writes_part
         if job is None or not is_plain or attempt.spec.source is not None:

@@ -28,7 +28,13 @@ from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
-from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, RunStint, Said, decode_request
+from ringmill.cluster.mapreduce.messages.task_messages import (
+    JobStep,
+    RunAttempt,
+    RunStint,
+    Said,
+    decode_request,
+)
 from ringmill.cluster.mapreduce.messages.task_service import answers, do_job_step, run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress

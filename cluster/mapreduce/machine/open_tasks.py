@@ -18,8 +18,8 @@ __all__ = ["OpenTasks"]
 
 @dataclass(slots=True)
 class OpenTasks:
-    """Of a list of tasks, whose indexes are their places.  It is told when one begins or opens again, and when
-    an attempt ends that has not won."""
+    """Of a list of tasks, whose indexes are their places.  It is told when one begins or opens again, and
+    when an attempt ends that has not won."""
 
     tasks: Sequence[Task] = ()
     _done: int = 0  # how many at the front are done

@@ -79,7 +79,7 @@ class RunStint:
     """Run attempts of maps one after the other, which are short: one message costs less than many.
 
     After each of them the process writes `mark` where it prints, so that its node can tell apart what they
-    have printed.  It leaves off when it has run for `longest_s`, or when an attempt has left processes behind.
+    have printed.  It leaves off when it has run for `longest_s`, or an attempt has left processes behind.
     """
 
     runs: tuple[RunAttempt, ...]  # that differ in task, attempt, folders and split alone

@@ -86,7 +86,9 @@ class Stint:
         """Returns when the process has ended, or is free for others.  Cancelling kills it."""
         sometimes("short maps run in a stint")
         try:
-            with suppress(Exception):  # of what they have in common: each meets it by itself again, and tells it
+            with suppress(
+                Exception
+            ):  # of what they have in common: each meets it by itself again, and tells it
                 await self._run()
         finally:
             self.over.set()
@@ -187,20 +189,18 @@ class Stint:
                 runner.files.mkdir(folder := runner.folder)
             else:
                 folder, _ = self._place.begin(runner.files, str(order.attempt), is_part=False)
-            identity, factor = order.attempt, order.memory_factor
-            runs.append(
-                RunAttempt(
-                    "map", identity.task, identity.number, order.spec, bundle, folder, folder, factor,
-                    order.split, wire,
-                )  # fmt: skip
+            task, number, factor = order.attempt.task, order.attempt.number, order.memory_factor
+            run = RunAttempt(
+                "map", task, number, order.spec, bundle, folder, folder, factor, order.split, wire
             )
+            runs.append(run)
         return tuple(runs)
 
     def _settle_soon(self) -> None:
         self.begin(self._settle_some())
 
     async def _settle_some(self) -> None:
-        """Tell of those that are done while one of the stint takes long, if all that they printed has come."""
+        """Tell of those that are done while another one takes long, if all that they printed has come."""
         assert self._process is not None
         printed, over = self._process.process.output(), self._told + len(self._done)
         if self._done and printed.count(self._process.process.mark) == over:
@@ -212,7 +212,9 @@ class Stint:
         assert self._process is not None
         async with self._settling:
             done, self._done = self._done, []
-            for each, output in zip(done, told_apart(printed, self._process.process.mark, len(done)), strict=True):
+            for each, output in zip(
+                done, told_apart(printed, self._process.process.mark, len(done)), strict=True
+            ):
                 each.runner.output = output
             self._told += len(done)
             files = self.runners[0].files

@@ -117,10 +117,9 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
             with contextlib.suppress(BlockingIOError):  # a bomb that does not give up
                 os.fork()
     if mode == "whisper":
-        print(os.path.basename(os.getcwd()))
-    if mode == "leave a child":
-        if os.fork() == 0:
-            time.sleep(60)
+        sys.stdout.write(os.path.basename(os.getcwd()) + "\n")
+    if mode == "leave a child" and os.fork() == 0:
+        time.sleep(60)
     if mode == "print":
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")

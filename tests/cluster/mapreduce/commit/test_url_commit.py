@@ -445,7 +445,9 @@ def test_a_node_has_copies_removed_in_a_step_of_its_job(tmp_path: Path, parts: l
         )  # fmt: skip
         step = JobStep("withdraw", spec.encode(), [list(astuple(part)) for part in parts])
         no_code: Any = None
-        [said] = answers(step.encode(), no_code, lambda step: do_job_step(step, files, no_code), lambda _: True)
+        [said] = answers(
+            step.encode(), no_code, lambda step: do_job_step(step, files, no_code), lambda _: True
+        )
         assert said.kind == "done"
     assert names(tmp_path / "out") == []
 

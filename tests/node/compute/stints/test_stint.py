@@ -105,7 +105,7 @@ async def test_each_has_its_own_output_and_figures_and_what_it_printed(
         assert figures.peak_bytes > 1 << 20 and figures.phases["map"] < 5
         folder = f"{bench.folder}/scratch/j-1/map-{task}.1"
         assert output.file.startswith(folder)
-        assert Path(output.file).exists() == (task != 4), "an empty output is no file"
+        assert bench.worker._files.exists(output.file) == (task != 4), "an empty output is no file"
     await stints.until_known_are()
 
 
@@ -160,9 +160,13 @@ async def test_processes_that_one_leaves_behind_are_ended_before_the_next_begins
     assert {each.kind for each in reports.values()} == {"done"}
     assert stints.sizes[:2] == [4, 2], "the process has left one of the first stint"
     forkserver = stints.bench.processes.forkserver_pid
-    [process] = map(int, Path(f"/proc/{forkserver}/task/{forkserver}/children").read_text().split())
-    [child] = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    assert ") Z " in Path(f"/proc/{child}/stat").read_text(), "nobody has waited for it"
+    [process] = of_process(f"{forkserver}/task/{forkserver}/children").split()
+    [child] = of_process(f"{process}/task/{process}/children").split()
+    assert ") Z " in of_process(f"{child}/stat"), "it has ended, and nobody has waited for it"
+
+
+def of_process(name: str) -> str:
+    return Path(f"/proc/{name}").read_text()
 
 
 async def test_those_that_take_longer_than_was_thought_are_left_for_another_turn(

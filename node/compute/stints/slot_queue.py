@@ -17,7 +17,7 @@ from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.stints.at_work import AtWork
 from ringmill.node.compute.stints.stint import MOST_TOGETHER, Ended, Stint, are_alike
 
-__all__ = ["MOST_PUT_OFF_S", "Turns", "Waiting"]
+__all__ = ["MOST_PUT_OFF_S", "SlotQueue", "Waiting"]
 
 MOST_PUT_OFF_S: Final = 10.0
 """By which the requests of clients put an attempt off."""
@@ -41,7 +41,7 @@ class Waiting:
             self.turn.set_result(how)
 
 
-class Turns:
+class SlotQueue:
     """`together` says how many attempts may be in one stint with an attempt, itself counted, as far as they
     are alike.  A stint is put off while `is_busy`.  `begin` runs a coroutine in a task of the worker."""
 
@@ -99,8 +99,8 @@ class Turns:
                 first.turn.set_result(None)
 
     def _next(self) -> list[Waiting]:
-        """Those that have the next slot: no more than the other slots leave, and than would leave nothing to run
-        while these are told of."""
+        """Those that have the next slot.  Some are left: for the other slots, and to run while these are told
+        of."""
         first = self._waiting.popleft()
         taken = [first]
         most = 1 if first.is_alone else self._together(first.runner)

@@ -342,7 +342,7 @@ class Client(Keyspace):
         return self._subject.topology
 
     def keyspace(self, name: str) -> Keyspace:
-        """The same methods for another keyspace.
+        """The methods of this client for another keyspace.
 
         Requests to one that does not exist raise InvalidArgument, which lists those that do.
         """
@@ -351,7 +351,7 @@ class Client(Keyspace):
     def session(self, *, token: bytes | None = None) -> Session:
         if token is not None:
             checked_session_token(token)
-        self._loop.run(_connected(self._subject, self._timeout_s), waiting_limit_s(self._timeout_s, None))
+        self._loop.run(_connect(self._subject, self._timeout_s), waiting_limit_s(self._timeout_s, None))
         return Session(self._subject.session(token=token), self._loop, self._timeout_s)
 
     session.__doc__ = AsyncClient.session.__doc__
@@ -368,7 +368,7 @@ class Client(Keyspace):
 
     @property
     def members(self) -> Members:
-        """Gives a member that lost its disk its seat back."""
+        """Adds, removes and replaces members, and goes on without lost ones."""
         return Members(self._subject.members, self._loop, self._timeout_s)
 
     @property
@@ -429,7 +429,7 @@ def _loaded(subject: AsyncJobs, target: Target) -> LoadedJob:
     return loaded_here(target, subject._files)
 
 
-async def _connected(subject: AsyncClient, timeout_s: float) -> None:
+async def _connect(subject: AsyncClient, timeout_s: float) -> None:
     """Learn the cluster, unless an earlier request has."""
     subject._directory.lifetime.check()
     if subject._directory.topology is None:

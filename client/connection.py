@@ -1,4 +1,4 @@
-"""`connect` makes a client from addresses.  Composition root of the client, and its only user of real doors.
+"""`connect` makes a client from addresses.  Composition root of the client, with client/dialling/ below it.
 
     async with ringmill.connect("127.0.0.1:7101") as db:
         await db.put("user:42", b"Ada")
@@ -9,15 +9,9 @@ One endpoint is enough: the client learns the other nodes from it.
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
-
-from google.protobuf.message import Message
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ringmill.client.administration.auth import AsyncAuth
 from ringmill.client.administration.hot_view import HotView, ask_hot
@@ -39,38 +33,33 @@ from ringmill.client.arguments import (
     checked_token,
     checked_transport,
 )
+from ringmill.client.dialling.client_dialler import ClientDialler, open_files
+from ringmill.client.dialling.node_links import JobServiceLink
 from ringmill.client.kv import AsyncKeyspace
-from ringmill.client.local_token import FollowedToken, find_token_file, name_found_token, read_token_file
+from ringmill.client.local_token import FollowedToken, name_found_token
 from ringmill.client.merging.mergeables import AsyncCounters, AsyncMaps, AsyncSets
 from ringmill.client.operations import OperationNames
 from ringmill.client.registers.registers import AsyncRegisters
 from ringmill.client.routing.balancing import BalanceName, balancer_named
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import Abandon, Link, Method
+from ringmill.client.routing.links import Link
 from ringmill.client.routing.router import Router
 from ringmill.client.session_memory import SessionMemory
 from ringmill.client.sessions.sessions import AsyncSession
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.adapters.files.private_files import distrust
 from ringmill.cluster.adapters.network.channels import check_fork
-from ringmill.cluster.adapters.network.grpc_client import ClientLink
-from ringmill.cluster.adapters.network.handshake import Check, Introduction, any_node
-from ringmill.cluster.adapters.network.link_proofs import one_spelling
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.adapters.tracing.programs_tracer import ProgramsTracer
 from ringmill.cluster.errors import RingmillError, Unavailable
-from ringmill.cluster.ports import Ended, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 if TYPE_CHECKING:
     from ringmill.client.jobs.jobs import AsyncJobs, Dial
 
-__all__ = ["AsyncClient", "connect", "links_of", "open_link", "tls_of", "token_links_of"]
+__all__ = ["AsyncClient", "connect", "links_of", "tls_of", "token_links_of"]
 
-Answer = TypeVar("Answer", bound=Message)
 LINGER_S = 0.02
 """How long `aclose` waits for gRPC to report the cancelled session calls to this loop.
 
@@ -108,7 +97,7 @@ def connect(
 
     `tls_ca` is a file with the certificates of the cluster's authority: nodes are asked for certificates by
     it, and everything is encrypted (rule F7).  `tls_cert` and `tls_key` are a certificate of this client and
-    its key; nodes check what is shown, and ask for none.
+    its key; nodes check what is shown, and those with `--tls-clients certificate` demand one.
 
     Raises InvalidArgument for an argument that is not valid, Unavailable in a process forked from one that
     had used a client.  Entering it raises Unavailable when no endpoint answers, PermissionDenied when the
@@ -129,32 +118,13 @@ def tls_of(ca: str, cert: str = "", key: str = "") -> TlsFiles | None:
     return TlsFiles(ca=ca, cert=cert, key=key) if ca else None
 
 
-def open_link(
-    address: str,
-    *,
-    session: bool = False,
-    transport: CarrierName = "grpc",
-    check: Check = any_node,
-    token: str | Callable[[], str] = "",
-    tls: TlsFiles | None = None,
-) -> Link:
-    """A link to one node, for requests that need no routing.  The caller closes it.
-
-    `check` looks at what the node says of itself before anything is asked on a session.  The node has to
-    prove that it knows the `token`; "" asks for no proof.  One that may change is given as what tells the
-    present one.  With `tls` it has to show a certificate.
-    """
-    link = ClientLink(address, transport=transport, check=check, token=token, tls=tls)
-    return _SessionLink(link) if session else _NodeLink(link)
-
-
 def links_of(client: AsyncClient) -> Callable[[str], Link]:
     """Opens links of the caller's own to members, which have to prove what they prove to this client."""
     return client._dialler.dial
 
 
 def token_links_of(client: AsyncClient) -> Dial:
-    """The same, on connections of their own and with the cluster's token in each call."""
+    """Opens links to members on connections of their own, with the cluster's token in each call."""
     _ = client.jobs  # it finds the token
     assert client._token_dial is not None
     return client._token_dial
@@ -193,15 +163,15 @@ class AsyncClient(AsyncKeyspace):
         finds_token: bool = True,
         balance: BalanceName = "hash",
     ) -> None:
-        """As `connect`; without `finds_token` it has the token that is given, and looks for no other."""
+        """Takes the arguments of `connect`, checked; without `finds_token` it looks for no other token."""
         self._entropy = OsEntropy()
         balancer = balancer_named(balance, self._entropy.random_bytes("client.balance", 16))
-        self._dialler = _Dialler(token, session, transport, tls, finds_token)
+        self._dialler = ClientDialler(token, session, transport, tls, finds_token)
         self._directory = self._dialler.directory = Directory(endpoints, self._dialler.dial, balancer)
         self._timeout_s = timeout_s
         self._jobs: AsyncJobs | None = None
         self._token_dial: Dial | None = None
-        self._job_links: set[_JobLink] = set()
+        self._job_links: set[JobServiceLink] = set()
         router = Router(self._directory, self._entropy, timeout_s, ProgramsTracer())
         weakref.finalize(router, self._directory.close_unheld).atexit = False  # all that asks holds it
         super().__init__("default", router, OperationNames(self._entropy, self._directory))
@@ -209,7 +179,7 @@ class AsyncClient(AsyncKeyspace):
     async def __aenter__(self) -> AsyncClient:
         self._directory.lifetime.check()
         try:
-            _ = self._dialler.token_source()  # what is wrong with it is no fault of an endpoint
+            _ = self._dialler.token_source()  # what is wrong with it is not a fault of an endpoint
             await self._directory.learn(self._timeout_s)
         except BaseException as error:
             if isinstance(error, RingmillError):
@@ -248,7 +218,7 @@ class AsyncClient(AsyncKeyspace):
         return self._directory.topology
 
     def keyspace(self, name: str) -> AsyncKeyspace:
-        """The same methods for another keyspace.
+        """The methods of this client for another keyspace.
 
         Requests to one that does not exist raise InvalidArgument, which lists those that do.
         """
@@ -262,8 +232,8 @@ class AsyncClient(AsyncKeyspace):
         With the `token` of another session it goes on where that one was.  Raises InvalidArgument for what is
         no token of this cluster, and of an async client Unavailable before it is connected.
         """
-        told = None if token is None else SessionMemory.decode(checked_session_token(token))
-        memory = SessionMemory(self.topology.cluster) if told is None else told
+        earlier = None if token is None else SessionMemory.decode(checked_session_token(token))
+        memory = SessionMemory(self.topology.cluster) if earlier is None else earlier
         memory.check_cluster(self.topology.cluster)
         return AsyncSession(self, memory, self.keyspace)
 
@@ -328,13 +298,13 @@ class AsyncClient(AsyncKeyspace):
             return self._jobs
         source = self._dialler.job_token_source()
 
-        def dial(address: str) -> _JobLink:
+        def dial(address: str) -> JobServiceLink:
             self._directory.lifetime.check()
-            return _JobLink(address, source, self._job_links, self._dialler.tls)
+            return JobServiceLink(address, source, self._job_links, self._dialler.tls)
 
         self._token_dial = dial
         self._jobs = AsyncJobs(
-            self._directory, dial, _open_files, self._entropy, self._timeout_s, self._router.tracing
+            self._directory, dial, open_files, self._entropy, self._timeout_s, self._router.tracing
         )
         return self._jobs
 
@@ -366,134 +336,3 @@ class AsyncClient(AsyncKeyspace):
         """
         timeout_s = self._timeout_s if timeout is None else checked_timeout_s(timeout)
         return await ask_metrics(self._directory, timeout_s)
-
-
-@dataclass(eq=False)
-class _Dialler:
-    """Opens the links of one client.  They hold it, so it does not hold the client, which is closed when
-    nobody does."""
-
-    token: str
-    session: bool
-    transport: CarrierName
-    tls: TlsFiles | None
-    finds_token: bool
-    token_path: str = ""  # where it was found, if none was given
-    directory: Directory = field(init=False)
-
-    def dial(self, address: str) -> Link:
-        return open_link(
-            address,
-            session=self.session,
-            transport=self.transport,
-            check=partial(self._check_node, address),
-            token=self.token_source,
-            tls=self.tls,
-        )
-
-    @cached_property
-    def token_source(self) -> Callable[[], str]:
-        """Tells the token that nodes have to know, looked for at first; "" asks for no proof."""
-        is_given = self.token or not self.finds_token
-        return partial(str, self.token) if is_given else self._found_token()
-
-    def job_token_source(self) -> Callable[[], str]:
-        """The same, looked for once more by the addresses of all members, which are known now."""
-        return self.token_source if self.token_source() or not self.finds_token else self._found_token()
-
-    def _check_node(self, address: str, told: Introduction) -> None:
-        self.directory.check_cluster(told.cluster, address, told.formers)
-
-    def _found_token(self) -> Callable[[], str]:
-        """Tells RINGMILL_TOKEN, else the token of the local cluster that these endpoints belong to."""
-        if told := os.environ.get("RINGMILL_TOKEN", ""):
-            return partial(str, checked_token(told))
-        home = os.path.abspath(os.environ.get("RINGMILL_HOME", ".ringmill"))
-        addresses = [one_spelling(each) for each in self.directory.addresses()]
-        with _open_files() as files:
-            path = self.token_path = find_token_file(files, home, addresses, distrust)
-        return FollowedToken(partial(_token_in, path), SystemClock()) if path else str
-
-
-class _NodeLink:
-    """One node by unary calls over gRPC."""
-
-    def __init__(self, link: ClientLink) -> None:
-        self._link = link
-
-    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        return await self._link.unary(method.path, request, method.answer, timeout_s)
-
-    async def close(self) -> None:
-        await self._link.close()
-
-
-class _SessionLink(_NodeLink):
-    """One node: hot methods as frames of its session stream, all others as unary calls."""
-
-    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
-        if not method.frame_name:
-            return await super().call(method, request, timeout_s)
-        body = await self._link.session_call(method.frame_name, request.SerializeToString(), timeout_s)
-        return method.answer.FromString(body)
-
-    def on_leaving(self, listener: Callable[[], None]) -> None:
-        self._link.leaving = listener
-
-    def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
-        return self._link.session_send(method.frame_name, request.SerializeToString(), timeout_s, ended)
-
-
-class _JobLink:
-    """One node's Jobs service, on a connection of its own, so that uploads and logs never delay reads."""
-
-    def __init__(
-        self, address: str, token: Callable[[], str], opened: set[_JobLink], tls: TlsFiles | None
-    ) -> None:
-        self._address = address
-        self._link = ClientLink(address, token=token, tells_token=True, tls=tls)
-        self._opened = opened
-
-    async def __aenter__(self) -> _JobLink:
-        self._opened.add(self)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._opened.discard(self)
-        await self.close()
-
-    async def close(self) -> None:
-        await self._link.close()
-
-    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
-        with self._named():
-            return await self._link.unary(path, request, answer, timeout_s)
-
-    async def upload(
-        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
-    ) -> Answer:
-        with self._named():
-            return await self._link.upload(path, requests, answer, timeout_s)
-
-    def stream(
-        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
-    ) -> AsyncIterator[Answer]:
-        return self._link.stream(path, request, answer, timeout_s)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Add the node's address to an error that the node sent."""
-        try:
-            yield
-        except RingmillError as error:
-            error.detail.setdefault("address", self._address)
-            raise
-
-
-def _token_in(path: str) -> str:
-    with _open_files() as files:
-        return read_token_file(files, path)
-
-
-def _open_files() -> AbstractContextManager[FileSystem]:
-    return closing(OsFileSystem())

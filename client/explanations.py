@@ -53,7 +53,7 @@ class Explanation:
     error: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """JSON values."""
         document = asdict(self)
         document["candidates"] = [{"address": each, "silent": silent} for each, silent in self.candidates]
         document["fallbacks"] = list(self.fallbacks)

@@ -10,6 +10,7 @@ check them and make one value, which `write` and `read` pass on whole; the comma
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
@@ -100,8 +101,8 @@ class AsyncKeyspace:
 
         With the context of a read, the write replaces exactly what was read; with EMPTY it adds a sibling;
         without a context it overwrites what its coordinator knows.  `ttl` and `timeout` are seconds or a
-        timedelta.  Raises QuorumNotReached and DeadlineExceeded (outcome unknown: the write may become
-        visible), Unavailable, Overloaded, InvalidArgument.
+        timedelta.  Raises QuorumNotReached, DeadlineExceeded (their `outcome` is "unknown" when the write may
+        become visible), Unavailable, Overloaded, DiskFull, CorruptData, PermissionDenied, InvalidArgument.
         """
         options = put_options(**settings)
         return await write(self, key, checked_value(value), options)
@@ -208,7 +209,8 @@ class AsyncKeyspace:
         `after` is the context of a read, a receipt or a KeyChange.  Each change is told at least once, in
         causal order; several that come close together may be told as one, the newest.  It goes on until it
         is left, whatever node holds it.  Raises InvalidArgument at once, and when the keyspace is dropped;
-        ClientClosed; what the last node raised when none could serve a poll for as long as `patience`.
+        PermissionDenied when a node refuses the token; ClientClosed; what the last node raised when none
+        could serve a poll for as long as `patience`.
         """
         return changes_of(self._router, self.name, key, after, r, patience)
 
@@ -263,12 +265,11 @@ class AsyncKeyspace:
         data, options = checked_key(key), read_options(r=r, timeout=timeout)
         request = read_message(self.name, data, options)
 
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return attempt_message(request, epoch, timeout_ms, attempt)
-
         target = Target(self.name, data)
         candidates = self._router.candidates(target)
-        answer = await self._router.ask(EXPLAIN, prepare, target=target, timeout_s=options.timeout_s or None)
+        answer = await self._router.ask(
+            EXPLAIN, partial(attempt_message, request), target=target, timeout_s=options.timeout_s or None
+        )
         return explanation_of(answer, candidates)
 
 
@@ -296,7 +297,10 @@ def watch_of_prefix(
     from_now: bool = False,
     r: Level | None = None,
 ) -> AsyncIterator[PrefixChange]:
-    """As `watch_prefix`.  A watch from now tells `opened` the cursor of now, from which another goes on."""
+    """Watch a prefix as `AsyncKeyspace.watch_prefix` does, and tell `opened` the cursor of a watch from now.
+
+    Another watch can go on from that cursor.
+    """
     return prefix_changes_of(
         space._router,
         space._operations,
@@ -311,7 +315,7 @@ def watch_of_prefix(
 
 
 def under_name(space: AsyncKeyspace, name: OperationName) -> AsyncKeyspace:
-    """The same keyspace, whose next write has this name: sent once more it is the same write (rule V4)."""
+    """The keyspace as it is, but its next write has this name: sent again it is the same write (rule V4)."""
     return AsyncKeyspace(space.name, space._router, space._operations.named(name))
 
 
@@ -325,10 +329,10 @@ async def write(
     entry: bytes = b"",
     amount: int = 0,
 ) -> Receipt:
-    """Put a value, or with None delete; an entry of it, or an amount to add, where it has such; under a
-    session, whose memory this is.
+    """Put a value, or delete the key when it is None.
 
-    Raises as `AsyncKeyspace.put`.
+    `entry` names a part of a set or map, `amount` is what a counter adds.  With the `memory` of a session the
+    write is one of that session.  Raises as `AsyncKeyspace.put`.
     """
     data = checked_key(key)
 
@@ -338,13 +342,13 @@ async def write(
             space.name, data, value, options, space._operations, entry=entry, amount=amount, newest=newest
         )
 
-    return await _written(space, data, DELETE if value is None else PUT, message_with, options, memory)
+    return await _send_write(space, data, DELETE if value is None else PUT, message_with, options, memory)
 
 
 async def touch(
     space: AsyncKeyspace, key: Key, options: WriteOptions, memory: SessionMemory | None = None
 ) -> Receipt:
-    """Give a value another expiry; under a session, whose memory this is.
+    """Give a value another expiry, in the session that `memory` belongs to, if any.
 
     Raises as `AsyncKeyspace.touch`.
     """
@@ -354,10 +358,10 @@ async def touch(
         newest = memory.newest if memory is not None else 0
         return touch_message(space.name, data, options, space._operations, newest)
 
-    return await _written(space, data, TOUCH, message_with, options, memory)
+    return await _send_write(space, data, TOUCH, message_with, options, memory)
 
 
-async def _written(
+async def _send_write(
     space: AsyncKeyspace,
     data: bytes,
     method: Method[kv_pb2.WriteReceipt],
@@ -378,12 +382,9 @@ async def _written(
     async def send_once(options: WriteOptions) -> kv_pb2.WriteReceipt:
         request = message_with(options)
 
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return attempt_message(request, epoch, timeout_ms, attempt)
-
         return await space._router.ask(
             method,
-            prepare,
+            partial(attempt_message, request),
             target=Target(space.name, data),
             timeout_s=options.timeout_s or None,
         )
@@ -406,17 +407,17 @@ async def read(
     default: T | Missing,
     memory: SessionMemory | None = None,
 ) -> Item | T:
-    """Get a key; under a session, whose memory this is.  Raises as `AsyncKeyspace.get`."""
+    """Get a key, in the session that `memory` belongs to, if any.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
 
     async def send(options: ReadOptions) -> kv_pb2.GetResponse:
         request = read_message(space.name, data, options)
 
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return attempt_message(request, epoch, timeout_ms, attempt)
-
         return await space._router.ask(
-            GET, prepare, target=Target(space.name, data), timeout_s=options.timeout_s or None
+            GET,
+            partial(attempt_message, request),
+            target=Target(space.name, data),
+            timeout_s=options.timeout_s or None,
         )
 
     if memory is not None:
@@ -436,10 +437,10 @@ async def _under_session(
     memory: SessionMemory,
     send: Callable[[Options], Awaitable[Answer]],
 ) -> tuple[Options, Answer]:
-    """Send it with what the session has seen of its key; once more without that when it was seen in a
-    keyspace that has been dropped, and another one has its name.
+    """Send it with what the session has seen of its key.
 
-    The options that were answered, and the answer.
+    When that was seen in a keyspace that has been dropped since, and another one has its name, the request is
+    sent once more without it.  Returns the options that were answered, and the answer.
     """
     options = options._replace(seen=memory.seen(space.name, key))
     try:
@@ -455,8 +456,10 @@ async def _under_session(
 
 
 async def _newest_id(space: AsyncKeyspace, timeout_s: float) -> KeyspaceId | None:
-    """Of the keyspace that has the name now, as a majority of the voters knows it; None when there is none,
-    or when nobody tells.  A single node may not have heard of it."""
+    """The id of the keyspace that has the name now, as a majority of the voters knows it.
+
+    A single node may not have heard of it.  None when there is no such keyspace, or no answer.
+    """
 
     def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
         return keyspaces_pb2.ListKeyspacesRequest(timeout_ms=timeout_ms)
@@ -471,7 +474,7 @@ async def _newest_id(space: AsyncKeyspace, timeout_s: float) -> KeyspaceId | Non
 
 
 async def _id_since(space: AsyncKeyspace, epoch: int) -> KeyspaceId | None:
-    """Of the keyspace, by a topology that is not older than this answer; None when there is none."""
+    """The id of the keyspace by a topology of this epoch or a later one; None when it has no such one."""
     directory = space._router.directory
     if directory.epoch < epoch:
         await directory.catch_up(epoch, space._router.timeout_s)

@@ -56,7 +56,7 @@ class Lifetime:
             raise closed()
 
     def check(self) -> None:
-        """Like `check_open`; also raises ClientClosed in another event loop.  Call it only inside a loop."""
+        """Raise ClientClosed once it is closed, or in another event loop.  Call it only inside a loop."""
         self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop is None:

@@ -20,7 +20,7 @@ from ringmill.client.operations import OperationNames
 from ringmill.client.routing.links import DELETE, GET, PUT
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.routing.tracing import batch_span
-from ringmill.client.routing.window import Told, Window, WindowRequest
+from ringmill.client.routing.window import OnAnswer, Window, WindowRequest
 from ringmill.client.values import Item, Receipt, item_of, receipt_from
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
@@ -109,23 +109,25 @@ class KeyspaceRequests:
         self.router = router
         self._operations = operations
 
-    def get(self, key: bytes, options: ReadOptions, told: Told) -> WindowRequest:
+    def get(self, key: bytes, options: ReadOptions, on_answer: OnAnswer) -> WindowRequest:
         return WindowRequest(
             GET,
             Target(self.keyspace, key),
             read_message(self.keyspace, key, options),
-            told,
+            on_answer,
             size_bytes=len(key),
             whole_s=options.timeout_s or self.router.timeout_s,
         )
 
-    def write(self, key: bytes, value: bytes | None, options: WriteOptions, told: Told) -> WindowRequest:
+    def write(
+        self, key: bytes, value: bytes | None, options: WriteOptions, on_answer: OnAnswer
+    ) -> WindowRequest:
         """A put or, with None as the value, a delete."""
         return WindowRequest(
             DELETE if value is None else PUT,
             Target(self.keyspace, key),
             write_message(self.keyspace, key, value, options, self._operations),
-            told,
+            on_answer,
             size_bytes=len(key) + len(value or b""),
             whole_s=options.timeout_s or self.router.timeout_s,
         )
@@ -155,11 +157,11 @@ async def read_many(
     requests.router.directory.lifetime.check()
     outcomes: list[Item | RingmillError | None] = [None] * len(keys)
 
-    def note(index: int, told: Message | RingmillError) -> None:
-        if isinstance(told, RingmillError):
-            outcomes[index] = _placed(told, index)
+    def note(index: int, outcome: Message | RingmillError) -> None:
+        if isinstance(outcome, RingmillError):
+            outcomes[index] = _placed(outcome, index)
         else:
-            outcomes[index] = item_of(requests.response(told))
+            outcomes[index] = item_of(requests.response(outcome))
 
     made = (requests.get(key, options, partial(note, index)) for index, key in enumerate(keys))
     with batch_span(requests.router.tracing, "kv.mget", requests.keyspace, outcomes):
@@ -174,11 +176,11 @@ async def write_many(
     requests.router.directory.lifetime.check()
     outcomes: list[Receipt | RingmillError | None] = [None] * len(pairs)
 
-    def note(index: int, told: Message | RingmillError) -> None:
-        if isinstance(told, RingmillError):
-            outcomes[index] = _placed(requests.refused(told), index)
+    def note(index: int, outcome: Message | RingmillError) -> None:
+        if isinstance(outcome, RingmillError):
+            outcomes[index] = _placed(requests.refused(outcome), index)
         else:
-            outcomes[index] = requests.receipt(told)
+            outcomes[index] = requests.receipt(outcome)
 
     made = (
         requests.write(key, value, options, partial(note, index)) for index, (key, value) in enumerate(pairs)
@@ -191,7 +193,7 @@ async def write_many(
 async def _work_off(router: Router, made: Iterator[WindowRequest]) -> None:
     window = Window(router, lambda: next(made, None))
     try:
-        await window.settled()
+        await window.drain()
     finally:
         await window.close()
 

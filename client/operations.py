@@ -16,7 +16,7 @@ __all__ = ["OperationName", "OperationNames"]
 
 SEQUENCE_LIMIT = 2**32
 _SESSION_LEAD = 60_000 << 16
-"""As hybrid time: how far the birth of a session's write may be above what the client itself has heard.  The
+"""In hybrid time: how far the birth of a session's write may be above what the client itself has heard.  The
 session may have been elsewhere; but its token is not signed, and may say anything."""
 
 
@@ -82,7 +82,7 @@ class OperationNames:
         return error.outcome == "failed"
 
     def named(self, name: OperationName) -> OperationNames:
-        """The same, but the next write gets this name, which an earlier call of it may have had."""
+        """These names, but the next write gets this one, which an earlier call of it may have had."""
         return _OneOperation(self, name)
 
     def _open_session(self) -> None:

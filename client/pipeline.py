@@ -47,11 +47,11 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.spans import spanned
 from ringmill.cluster.wire.request_options import ReadOptions, WriteOptions
 
-__all__ = ["AsyncPipeline", "Outcome", "Queued", "QueuedRead", "QueuedWrite"]
+__all__ = ["AsyncPipeline", "OnOutcome", "Queued", "QueuedRead", "QueuedWrite"]
 
 T = TypeVar("T")
-Outcome: TypeAlias = Callable[[Any], None]
-"""Told once the Item, Receipt or default that a queued operation returns, or the RingmillError it raises."""
+OnOutcome: TypeAlias = Callable[[Any], None]
+"""Called once, with the Item, Receipt or default that an operation returns, or the error that it raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class QueuedRead:
     key: bytes
     options: ReadOptions
     default: object
-    outcome: Outcome
+    on_outcome: OnOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class QueuedWrite:
     key: bytes
     value: bytes | None
     options: WriteOptions
-    outcome: Outcome
+    on_outcome: OnOutcome
 
 
 Queued: TypeAlias = QueuedRead | QueuedWrite
@@ -146,7 +146,7 @@ class AsyncPipeline:
         options = put_options(**settings)
         data, content = checked_key(key), checked_value(value)
         future = self._future()
-        self.enqueue(QueuedWrite(data, content, options, partial(self._settle, future)))
+        self.enqueue(QueuedWrite(data, content, options, partial(self._resolve, future)))
         return future
 
     def delete(
@@ -161,7 +161,7 @@ class AsyncPipeline:
         options = delete_options(**settings)
         data = checked_key(key)
         future = self._future()
-        self.enqueue(QueuedWrite(data, None, options, partial(self._settle, future)))
+        self.enqueue(QueuedWrite(data, None, options, partial(self._resolve, future)))
         return future
 
     @overload
@@ -189,7 +189,7 @@ class AsyncPipeline:
         options = read_options(r=r, timeout=timeout)
         data = checked_key(key)
         future = self._future()
-        self.enqueue(QueuedRead(data, options, default, partial(self._settle, future)))
+        self.enqueue(QueuedRead(data, options, default, partial(self._resolve, future)))
         return future
 
     async def flush(self) -> None:
@@ -200,7 +200,7 @@ class AsyncPipeline:
         lifetime = self._requests.router.directory.lifetime
         if not lifetime.is_at_home:
             lifetime.check()
-        await self._window.settled()
+        await self._window.drain()
 
     def enqueue(self, queued: Queued) -> None:
         """Queue an operation whose outcome goes elsewhere than to a future of this loop."""
@@ -215,14 +215,14 @@ class AsyncPipeline:
         self._futures.add(future)
         return future
 
-    def _settle(self, future: asyncio.Future[Any], told: object) -> None:
+    def _resolve(self, future: asyncio.Future[Any], outcome: object) -> None:
         self._futures.discard(future)
         if future.done():  # its owner has cancelled it
             return
-        if isinstance(told, RingmillError):
-            future.set_exception(told)
+        if isinstance(outcome, RingmillError):
+            future.set_exception(outcome)
         else:
-            future.set_result(told)
+            future.set_result(outcome)
 
     def _pull(self) -> WindowRequest | None:
         if not self._queue:
@@ -230,31 +230,33 @@ class AsyncPipeline:
         queued = self._queue.popleft()
         if isinstance(queued, QueuedWrite):
             return self._requests.write(
-                queued.key, queued.value, queued.options, lambda told: self._note_write(queued, told)
+                queued.key, queued.value, queued.options, lambda outcome: self._note_write(queued, outcome)
             )
-        return self._requests.get(queued.key, queued.options, lambda told: self._note_read(queued, told))
+        return self._requests.get(
+            queued.key, queued.options, lambda outcome: self._note_read(queued, outcome)
+        )
 
-    def _note_outcome(self, told: Message | RingmillError) -> None:
+    def _note_outcome(self, outcome: Message | RingmillError) -> None:
         if self._span is None or self._is_any_done:
             return
-        self._is_any_done = not isinstance(told, RingmillError)
-        self._failure = None if not isinstance(told, RingmillError) else self._failure or told
+        self._is_any_done = not isinstance(outcome, RingmillError)
+        self._failure = None if not isinstance(outcome, RingmillError) else self._failure or outcome
 
-    def _note_write(self, queued: QueuedWrite, told: Message | RingmillError) -> None:
-        self._note_outcome(told)
-        if isinstance(told, RingmillError):
-            queued.outcome(self._requests.refused(told))
+    def _note_write(self, queued: QueuedWrite, outcome: Message | RingmillError) -> None:
+        self._note_outcome(outcome)
+        if isinstance(outcome, RingmillError):
+            queued.on_outcome(self._requests.refused(outcome))
         else:
-            queued.outcome(self._requests.receipt(told))
+            queued.on_outcome(self._requests.receipt(outcome))
 
-    def _note_read(self, queued: QueuedRead, told: Message | RingmillError) -> None:
-        self._note_outcome(told)
-        if isinstance(told, RingmillError):
-            queued.outcome(told)
+    def _note_read(self, queued: QueuedRead, outcome: Message | RingmillError) -> None:
+        self._note_outcome(outcome)
+        if isinstance(outcome, RingmillError):
+            queued.on_outcome(outcome)
             return
-        answer = self._requests.response(told)
+        answer = self._requests.response(outcome)
         try:
             found = found_item(answer, self._requests.keyspace, queued.key, queued.default)
         except RingmillError as error:
             found = error
-        queued.outcome(found)
+        queued.on_outcome(found)

@@ -148,7 +148,7 @@ class SessionMemory:
     def decode(
         cls, token: bytes, cluster: ClusterId | None = None, *, most_keys: int = MOST_KEYS
     ) -> SessionMemory:
-        """Raises InvalidArgument for what is no token, is damaged, or is not of this cluster, if one is
+        """Raises InvalidArgument for what is not a token, is damaged, or is not of this cluster, if one is
         named."""
         if not token:
             raise _refused("is empty")
@@ -160,7 +160,7 @@ class SessionMemory:
             or token[0] not in _KNOWN_VERSIONS
             or crc32(token[:-_CHECK_BYTES]).to_bytes(_CHECK_BYTES, "big") != check
         ):
-            raise _refused("is no session token, is damaged, or is of another version")
+            raise _refused("is not a session token, is damaged, or is of another version")
         try:
             fields: Any = msgpack.unpackb(body)
             its_cluster, forgotten, newest, entries = fields
@@ -255,15 +255,15 @@ def _time(newest: object) -> int:
     return newest
 
 
-def _bytes(told: object, size: int | None = None) -> bytes:
-    """As it is: of a number Python would make as many bytes."""
-    if not isinstance(told, bytes) or size not in {None, len(told)}:
+def _bytes(value: object, size: int | None = None) -> bytes:
+    """The bytes as they are, checked: of a number Python would make as many bytes."""
+    if not isinstance(value, bytes) or size not in {None, len(value)}:
         raise ValueError("no name or context")
-    return told
+    return value
 
 
-def _write(told: Any) -> _Write:
-    dot, time = (told, 0) if isinstance(told, str) else told  # a former client kept no time
+def _write(entry: Any) -> _Write:
+    dot, time = (entry, 0) if isinstance(entry, str) else entry  # a former client kept no time
     parse_dot(dot)
     return dot, _time(time)
 

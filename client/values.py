@@ -197,7 +197,7 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class PrefixChange(KeyChange):
-    """The same of one key of a prefix, by `watch_prefix`.
+    """A change of one key of a prefix, by `watch_prefix`.
 
     `cursor` is where another watch goes on (`after=`): it tells again what had not been told by then.
     `context` is that of the key.
@@ -224,13 +224,13 @@ class ReplicaAck:
 
     def to_dict(self) -> dict[str, str]:
         """JSON values; `stands_for` of a fallback only."""
-        told = {
+        document = {
             "node": self.node,
             "role": self.role,
             "durability": self.durability,
             "stands_for": self.stands_for,
         }
-        return {name: text for name, text in told.items() if text}
+        return {name: text for name, text in document.items() if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class Location:
     fallbacks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON can hold it."""
+        """JSON values."""
         return {
             "position": self.position,
             "partition": self.partition,
@@ -302,7 +302,7 @@ class Location:
 
 @lru_cache(256)
 def _ack(node: str, role: str, durability: str, stands_for: str) -> ReplicaAck:
-    """The same few for nearly all receipts."""
+    """An ack; nearly all receipts share the same few."""
     return ReplicaAck(node, role, durability, stands_for)
 
 

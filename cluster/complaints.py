@@ -30,8 +30,8 @@ class Monotonic(Protocol):
 
 
 @dataclass(slots=True)
-class _Told:
-    """A kind that was told at `at`, and came `since` times more until `last_at`, as the last one said."""
+class _Burst:
+    """A kind that was logged at `at`, and came `since` times more until `last_at`; `said` is the last one."""
 
     at: float
     method: str
@@ -46,7 +46,7 @@ class Complaints:
     def __init__(self, name: str, clock: Monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._told: dict[Kind, _Told] = {}
+        self._bursts: dict[Kind, _Burst] = {}
         self._due_at = inf  # no count is due before
 
     def add(
@@ -57,23 +57,23 @@ class Complaints:
         Faults of one line are told apart by their `sort`, of which there must be few.
         """
         kind, now = _kind(method + sort, error), self._clock.monotonic()
-        told = self._told.pop(kind, None)
+        burst = self._bursts.pop(kind, None)
         if now >= self._due_at:
             self._tell_due(now)
-        if told is None:
+        if burst is None:
             self._tell_first(method, error, by, has_trace=has_trace)
-            self._told[kind] = _Told(now, method, has_trace)
+            self._bursts[kind] = _Burst(now, method, has_trace)
         else:
-            if told.since and now - told.last_at >= 2 * EVERY_S:
-                self._tell_count(told)  # a burst of its own
-            told.since, told.last_at, told.by, told.said = told.since + 1, now, by, repr(error)
-            if now - told.at >= EVERY_S:
-                self._tell_count(told)
+            if burst.since and now - burst.last_at >= 2 * EVERY_S:
+                self._tell_count(burst)  # a burst of its own
+            burst.since, burst.last_at, burst.by, burst.said = burst.since + 1, now, by, repr(error)
+            if now - burst.at >= EVERY_S:
+                self._tell_count(burst)
             else:
-                self._due_at = min(self._due_at, told.at + EVERY_S)
-            self._told[kind] = told
-        if len(self._told) > MOST_KINDS:
-            self._tell_count(self._told.pop(next(iter(self._told))))
+                self._due_at = min(self._due_at, burst.at + EVERY_S)
+            self._bursts[kind] = burst
+        if len(self._bursts) > MOST_KINDS:
+            self._tell_count(self._bursts.pop(next(iter(self._bursts))))
 
     def _tell_first(self, method: str, error: Exception, by: str, *, has_trace: bool) -> None:
         if by:
@@ -85,35 +85,40 @@ class Complaints:
 
     def _tell_due(self, now: float) -> None:
         self._due_at = inf
-        for told in self._told.values():
-            if told.since and now - told.at >= EVERY_S:
-                self._tell_count(told)
-            elif told.since:
-                self._due_at = min(self._due_at, told.at + EVERY_S)
+        for burst in self._bursts.values():
+            if burst.since and now - burst.at >= EVERY_S:
+                self._tell_count(burst)
+            elif burst.since:
+                self._due_at = min(self._due_at, burst.at + EVERY_S)
 
-    def _tell_count(self, told: _Told) -> None:
+    def _tell_count(self, burst: _Burst) -> None:
         """At the level of the first: a client can make refusals as it likes."""
-        count, span_s = told.since, told.last_at - told.at
-        told.at, told.since = told.last_at, 0
+        count, span_s = burst.since, burst.last_at - burst.at
+        burst.at, burst.since = burst.last_at, 0
         if not count:
             return
-        if told.by:
+        if burst.by:
             _log.warning(
                 "%s: %s was refused %d times more in %.0f s, the last time of %s: %s",
-                self._name, told.method, count, span_s, told.by, told.said,
+                self._name, burst.method, count, span_s, burst.by, burst.said,
             )  # fmt: skip
-        elif told.has_trace:
+        elif burst.has_trace:
             _log.error(
-                "%s: %s failed %d times more in %.0f s: %s", self._name, told.method, count, span_s, told.said
+                "%s: %s failed %d times more in %.0f s: %s",
+                self._name,
+                burst.method,
+                count,
+                span_s,
+                burst.said,
             )
         else:
             _log.warning(
                 "%s: %s failed again, %d times in %.0f s: %s",
                 self._name,
-                told.method,
+                burst.method,
                 count,
                 span_s,
-                told.said,
+                burst.said,
             )
 
 

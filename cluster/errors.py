@@ -31,6 +31,7 @@ __all__ = [
     "UnresolvedSiblings",
     "WrongEpoch",
     "from_wire",
+    "reason_of",
     "sound",
     "to_wire",
 ]
@@ -175,7 +176,7 @@ class ClientClosed(Unavailable):
 
 
 class DeadlineExceeded(RingmillError, TimeoutError):
-    """Time ran out.  A write's outcome is then unknown."""
+    """Time ran out.  `outcome` says whether a write may have been done: "failed" when it came too late."""
 
     code, grpc_status, exit_code = "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 5
     http_status = 504
@@ -183,7 +184,7 @@ class DeadlineExceeded(RingmillError, TimeoutError):
 
     @classmethod
     def on_arrival(cls, message: str) -> Self:
-        """Of what was late already when it came: nothing was done."""
+        """The error for a request that was late already when it came: nothing was done."""
         return cls(message, detail={"came": "late"}, outcome="failed")
 
     @property
@@ -282,6 +283,12 @@ _BY_CODE: Final[dict[str, type[RingmillError]]] = {
         ProtocolMismatch, UnresolvedSiblings, ClientClosed, Stale,
     )
 }  # fmt: skip
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, or the name of its type when it says nothing: the reason that a list of failures
+    gives."""
+    return str(error) or type(error).__name__
 
 
 def to_wire(error: RingmillError) -> list[Any]:

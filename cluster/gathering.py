@@ -54,7 +54,7 @@ async def first_of(*works: Coroutine[Any, Any, object]) -> int:
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:
-    """The first error in a group, also in groups inside it, that is no group itself."""
+    """The first error in a group, also in groups inside it, that is not a group itself."""
     error = group.exceptions[0]
     return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 

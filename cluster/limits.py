@@ -33,21 +33,21 @@ MAX_KEY_BYTES: Final = 1024
 MAX_VALUE_BYTES: Final = 1024 * 1024
 MAX_CONTEXT_BYTES: Final = 64 * 1024
 MAX_CONTEXT_ACTORS: Final = 3000
-"""As many as have room in a context: each start of an owner that has written a key is one."""
+"""As many as fit in a context: each start of an owner that has written a key is one."""
 MAX_SEEN_DOTS: Final = 10_500
-"""Of one key, as many as have room in a session's 256 KiB: a dot has 16 characters at least, and a time."""
+"""For one key, as many as fit in a session's 256 KiB: a dot has 16 characters at least, and a time."""
 MAX_TTL_MS: Final = 100 * 365 * 24 * 3600 * 1000
 MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SPLIT_MIB: Final = 1 << 14
 MAX_WEIGHT: Final = 1000
 MOST_ROUNDS: Final = 1000
-"""Of a job that reads what it has written."""
+"""The most rounds of a job that reads what it has written."""
 MAX_SCAN_ITEMS: Final = 1000
 MAX_SCAN_BYTES: Final = 1024 * 1024
 MAX_OBJECT_BYTES: Final = 4 * 1024 * 1024
 MAX_CLIENT_MESSAGE_BYTES: Final = 4 * 1024 * 1024 + MAX_VALUE_BYTES
 MAX_ENTRIES: Final = 1000
-"""Of a set or a map: each change reads and writes the whole object."""
+"""The most entries of a set or a map: each change reads and writes the whole object."""
 MAX_TOTAL: Final = (1 << 63) - 1
 """Neither one amount nor all that one actor has added to a counter may be further from 0."""

@@ -10,7 +10,7 @@ import errno
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["Meaning", "is_full", "is_other_kind", "meaning_of", "no_space", "passes", "told"]
+__all__ = ["Meaning", "is_full", "is_other_kind", "meaning_of", "no_space", "passes", "error_text"]
 
 
 class Meaning(Enum):
@@ -54,7 +54,7 @@ def is_other_kind(error: OSError) -> bool:
     return error.errno in _OTHER_KIND
 
 
-def told(error: OSError) -> str:
+def error_text(error: OSError) -> str:
     """The error as people read it: what the system says, then the path."""
     said = str(error.strerror or error)
     return f"{said}: {error.filename}" if error.filename else said

@@ -119,7 +119,7 @@ class Arrival(Protocol):
     def deadline(self) -> float: ...
     @property
     def span(self) -> Span | None:
-        """Of what is done for it; None when it is not traced."""
+        """The span of what is done for the call; None when it is not traced."""
         ...
 
     on_end: Callable[[Arrival], None] | None
@@ -144,7 +144,7 @@ BatchHandler = Callable[[Sequence[Arrival]], None]
 It raises nothing."""
 
 Ended = Callable[[bytes | RingmillError], None]
-"""Told once how a call ended: the answer, or what `Transport.call` would raise."""
+"""Called once with how a call ended: the answer, or what `Transport.call` would raise."""
 
 
 class Transport(Protocol):
@@ -178,13 +178,16 @@ class BatchTransport(Transport, Protocol):
         ...
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
-        """The same, all calls of a frame at a time."""
+        """Answer calls of `method`, all calls of a frame at a time."""
         ...
 
     def send(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
     ) -> None:
-        """As `call`, without a task that waits: `ended` is told, perhaps before this returns."""
+        """Ask a node without a task that waits.
+
+        `ended` is told what `call` would return or raise, perhaps before this returns.
+        """
         ...
 
 
@@ -232,14 +235,14 @@ class ReadFile(Protocol):
         ...
 
     def pread_cached(self, size: int, offset: int) -> bytes | None:
-        """The same bytes if the page cache has them, else None.  Never blocks on the disk.
+        """What `pread` returns if the page cache has it, else None.  Never blocks on the disk.
 
         Where the system cannot tell, it reads.
         """
         ...
 
     async def pread_off_loop(self, size: int, offset: int) -> bytes:
-        """The same bytes, read by a thread."""
+        """What `pread` returns, read by a thread."""
         ...
 
     def close(self) -> None: ...
@@ -310,7 +313,7 @@ class FileSystem(Protocol):
     def unlink(self, path: str) -> None: ...
 
     def remove_tree(self, path: str) -> None:
-        """Delete a folder and all in it; a missing one is no error."""
+        """Delete a folder and all in it; a missing one is not an error."""
         ...
 
     def list(self, path: str) -> list[str]:
@@ -348,14 +351,14 @@ class FileSystem(Protocol):
         ...
 
     def paced(self, bytes_per_s: float) -> FileSystem:
-        """The same files for a child: it sleeps in `ReadFile.pread` so that it reads no faster than that.
+        """These files for a child: it sleeps in `ReadFile.pread` so that it reads no faster than that.
 
         Where no time passes in a child (a simulation), it reads as it likes.
         """
         ...
 
     def apart(self) -> FileSystem:
-        """The same files with threads of their own, so that what hangs there holds up nobody here.
+        """These files with threads of their own, so that what hangs there holds up nobody here.
 
         Raises OSError when the system gives no more threads.
         """

@@ -2,7 +2,7 @@
 
 A process that was stopped keeps its connections: they look well, and nothing comes.  So one timer looks at
 all nodes with requests under way.  A node from which nothing has come for `ASK_AFTER_S` is asked a small
-question, because a slow request alone is no silence.  After `SILENT_AFTER_S` it counts as silent, and each
+question, because a slow request alone is not silence.  After `SILENT_AFTER_S` it counts as silent, and each
 request there is told: it may be sent again elsewhere, as a further attempt.  When this process itself was
 held up, the time counts from then on.  Clients watch the addresses that they ask, and nodes the owners that
 they forward to.  Rules W4 and W5: docs/protocol/writes.md.
@@ -28,7 +28,7 @@ class Watched(Protocol):
     begun_at: float
 
     def silent(self, error: RingmillError) -> None:
-        """Told at most once, and not after its end: its node is silent; outcome unknown."""
+        """Its node is silent, outcome unknown.  Called at most once, and not after the end of the request."""
         ...
 
 
@@ -72,7 +72,7 @@ class SilenceWatch:
         if self._look_at is None:
             self._look_later(request.begun_at)
 
-    def end(self, name: str, request: Watched, told: object = None) -> None:
+    def end(self, name: str, request: Watched, outcome: object = None) -> None:
         """It has ended, with this answer or error if any; one that was silent may be told of again."""
         requests = self._under_way.get(name)
         if requests is not None:

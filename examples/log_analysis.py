@@ -1,4 +1,4 @@
-"""Sum up web access logs: requests, errors and bytes of each route, and the lines that are no log lines.
+"""Sum up web access logs: requests, errors and bytes of each route, and the lines that are not log lines.
 
     ringmill job run examples/log_analysis.py:log_analysis --input 'logs/*.log' --output by-route
 
@@ -39,7 +39,7 @@ def checked_request_of(offset: int, line: str, ctx: Context) -> Iterator[tuple[s
 
 
 def summed(route: str, sums: Iterable[Sums]) -> Iterator[tuple[str, Sums]]:
-    """The same for some sums of a route as for all of them, so it combines as well as it reduces."""
+    """Add up sums of a route: some of them or all, so it combines as well as it reduces."""
     requests = errors = size = 0
     kept: list[str] = []
     for one in sums:

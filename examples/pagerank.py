@@ -14,8 +14,8 @@ from ringmill import Context, FileInput, iterate, job, pipeline
 
 Page = tuple[float, list[str]]
 """Its rank, and the pages that it links to."""
-Told = tuple[float, float, list[str]]
-"""A share of another page's rank; or a page's own rank and links, told to itself."""
+Message = tuple[float, float, list[str]]
+"""A share of another page's rank; or a page's own rank and links, sent to itself."""
 
 RECORDS = FileInput("records")
 DAMPING = 0.85
@@ -32,16 +32,16 @@ def page_of(page: str, targets: Iterable[str]) -> Iterator[tuple[str, Page]]:
     yield page, (1.0, sorted({target for target in targets if target}))
 
 
-def shares_of(page: str, state: Page) -> Iterator[tuple[str, Told]]:
+def shares_of(page: str, state: Page) -> Iterator[tuple[str, Message]]:
     rank, targets = state
     yield page, (0.0, rank, targets)
     for target in targets:
         yield target, (rank / len(targets), 0.0, [])
 
 
-def ranked(page: str, told: Iterable[Told], ctx: Context) -> Iterator[tuple[str, Page]]:
+def ranked(page: str, messages: Iterable[Message], ctx: Context) -> Iterator[tuple[str, Page]]:
     total, former, links = 0.0, 0.0, list[str]()
-    for share, own, targets in told:
+    for share, own, targets in messages:
         total += share
         former += own
         links += targets

@@ -45,10 +45,10 @@ def main() -> int:
     except (OSError, RingmillError) as error:
         return _refuse(error)
     except ExceptionGroup as group:  # a TaskGroup wraps what ends its body
-        told = group.subgroup((OSError, RingmillError))
-        if told is None:
+        refusals = group.subgroup((OSError, RingmillError))
+        if refusals is None:
             raise
-        return _refuse(first_error(told))
+        return _refuse(first_error(refusals))
     return 0
 
 

@@ -105,7 +105,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             identity.start,
             topology=topology,
             liveness=liveness,
-            settle_register=requests.settle_register,
+            finish_register=requests.finish_register,
             own_registers=requests.own_registers(),
         )
         moves = open_moves(
@@ -115,7 +115,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             topology=topology,
             liveness=liveness,
             change=membership.epochs.change,
-            settle_register=requests.settle_register,
+            finish_register=requests.finish_register,
             pull=repair.exchange.pull,
             owing=Owing(repair.anti_entropy.owes, not repair.anti_entropy.is_done, repair.exchange.push),
         )

@@ -246,12 +246,12 @@ def _traces(given: Found) -> str:
 
 
 def _containment(name: str) -> Containing:
-    """The table has refused what is none."""
+    """Invalid texts were refused by the table of settings."""
     return next(known for known in CONTAINMENTS if known == name)
 
 
 def _carrier(name: str) -> CarrierName:
-    """The table has refused what is none."""
+    """Invalid texts were refused by the table of settings."""
     return next(carrier for carrier in CARRIERS if carrier == name)
 
 
@@ -346,7 +346,7 @@ def _trusted_text(path: str, named_by: str) -> str:
 def _listened(address: str, origin: str, *, is_guarded: bool, is_known: bool) -> str:
     """The address; one that other machines can reach only if the node `is_guarded` by TLS and a token.
 
-    All addresses of a host are no address that can be dialled, and need one that the node `is_known` by.
+    An address that stands for all of a host cannot be dialled, and needs one that the node `is_known` by.
     """
     match = _LOOPBACK.fullmatch(address)
     if match and not _is_host(match[1]):
@@ -356,7 +356,7 @@ def _listened(address: str, origin: str, *, is_guarded: bool, is_known: bool) ->
         host = match[1].strip("[]") if match else ""
         if not match or not (_is_dialled(host) or (is_known and match[1] in _ANY_HOST)):
             raise InvalidArgument(
-                f"{origin} {address!r} is no host:port that nodes and clients can dial",
+                f"{origin} {address!r} is not a host:port that nodes and clients can dial",
                 hint="give the address of this machine, such as 10.0.0.7:7101; one that stands for "
                 "all of them needs --advertise",
             )

@@ -46,7 +46,7 @@ class TopologyView(Protocol):
         """Whether this node, with its disk, is a member of a formed cluster."""
         ...
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         """The current document.  Raises Unavailable when this node may not serve."""
         ...
 
@@ -77,7 +77,7 @@ class LivenessView(Protocol):
         ...
 
     def nearest_first(self, nodes: Iterable[NodeId]) -> Sequence[NodeId]:
-        """The same nodes, in the order in which to ask them."""
+        """These nodes, in the order in which to ask them."""
         ...
 
     def on_change(self, listener: Callable[[NodeId, MemberState], None]) -> None:
@@ -145,16 +145,16 @@ class BundleSource(Protocol):
 
 
 class BundleShelf(Protocol):
-    """The same, for who says which of them are needed."""
+    """The code bundles of this node, for whoever says which of them are needed (node/compute/bundles.py)."""
 
     def excess(
         self, in_use: Collection[str] = (), *, most_bytes: int, longest_s: float, least_s: float
     ) -> list[KeptBundle]:
-        """Those beyond the bounds, the longest unused first; none of those in use.  Raises OSError."""
+        """The bundles beyond the bounds, the longest unused first; none of those in use.  Raises OSError."""
         ...
 
     def drop(self, bundle: KeptBundle) -> None:
-        """Forget one.  Raises OSError."""
+        """Remove a bundle from the disk.  Raises OSError."""
         ...
 
 

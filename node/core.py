@@ -92,7 +92,7 @@ class Core:
             self.transport.serve(method, handler)
 
     def serve_batches(self, handlers: Mapping[str, BatchHandler]) -> None:
-        """The same, all calls of a frame at a time."""
+        """Answer these methods from now on, all calls of a frame at a time."""
         for method, handler in handlers.items():
             self.transport.serve_batch(method, handler)
 

@@ -25,6 +25,7 @@ from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.in_thread import in_thread
 from ringmill.cluster.adapters.memory_limit import memory_limit
+from ringmill.cluster.adapters.network.closed_connections import close_connections
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
@@ -72,6 +73,7 @@ from ringmill.node.node_options import (
 )
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
+from ringmill.node.services.grpc_calls.unread_answers import UnreadAnswers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.storage.engine_options import EngineOptions
 
@@ -107,7 +109,7 @@ async def run_node(config: NodeConfig) -> None:
     tls = _tls(config)
     claim_folder(config.data)
     if config.join is not None:
-        joined = await _joined(config, config.join, entropy, stop, tls)
+        joined = await _join(config, config.join, entropy, stop, tls)
         if joined is None:
             return
         config = joined
@@ -133,7 +135,7 @@ async def run_node(config: NodeConfig) -> None:
                 process = await _facts(watch, dog, files, transport, options, tls)
                 services_of_node = service_tables(node, process, transport.door.caller_of)
                 admit = None if tls is None else partial(check_caller, tls)
-                tables = grpc_handlers(services_of_node, clock, transport.prove, admit)
+                tables = grpc_handlers(services_of_node, clock, transport.prove, admit, _answers(config))
                 services = Services(GrpcAcceptor(transport, tls=tls), tables)
                 credentials = None if tls is None else tls.server_credentials()
                 carriers = {"grpc", config.peer_transport, config.client_transport}
@@ -160,6 +162,10 @@ async def run_node(config: NodeConfig) -> None:
         await spawner.close()
 
 
+def _answers(config: NodeConfig) -> UnreadAnswers:
+    return UnreadAnswers(partial(close_connections, int(config.bound.rpartition(":")[2])))
+
+
 def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None:
     """Tell the transport what it has to know of its node, also later on."""
     if config.gate:
@@ -174,7 +180,7 @@ def _acquaint(config: NodeConfig, node: Node, transport: FrameTransport) -> None
     node.membership.topology.on_change(partial(_tell_other_address, config))
 
 
-async def _joined(
+async def _join(
     config: NodeConfig, token: JoinToken, entropy: Entropy, stop: asyncio.Event, tls: TlsFiles | None
 ) -> NodeConfig | None:
     """The configuration with the cluster's token, once a seed has let this node join; None to stop instead.

@@ -15,7 +15,10 @@ from typing import Final
 __all__ = ["EVENTS", "NOTICE", "log_as_json", "note_epoch"]
 
 NOTICE: Final = "notice"
-"""Of a text that is made elsewhere: a reason that `cluster status` gives too, or a warning at the start."""
+"""The event of a text that is made elsewhere.
+
+It is a reason that `cluster status` gives too, or a warning at the start.
+"""
 
 EVENTS: Final = {
     "%s": NOTICE,
@@ -97,8 +100,8 @@ EVENTS: Final = {
     "%s: %s failed again, %d times in %.0f s: %s": "work.failed_again",
     "%s %s: its frames go over gRPC": "link.over_grpc",
     "%s: its connection was closed": "link.closed",
-    "--tls-cert %r has ended, nobody accepts it: `ringmill ca issue --replace`": "tls.expired",
-    "--tls-cert %r ends in %d days: `ringmill ca issue --replace`": "tls.expiring",
+    "--tls-cert %r has ended, nobody accepts it: `ringmill ca issue NODE --dir DIR --replace`": "tls.expired",
+    "--tls-cert %r ends in %d days: `ringmill ca issue NODE --dir DIR --replace`": "tls.expiring",
     "the token was read again: %s": "token.read_again",
     "the former token stays in force: %s: %s": "token.kept",
     "%s ends %d streams that the former secret had opened": "token.streams_ended",

@@ -45,7 +45,7 @@ TASK_LIMITS: Final[Mapping[str, int]] = {
     "file_bytes": 64 * 1024 * _MIB,
     "processes": 64,
 }
-"""Of one task process, as `TaskStarter.start_task` (cluster/ports.py) names them."""
+"""The limits of one task process, as `TaskStarter.start_task` (cluster/ports.py) names them."""
 TASK_ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -57,8 +57,11 @@ TASK_ENVIRONMENT: Final[Mapping[str, str]] = {
 
 
 def family_limits(limits: Mapping[str, int], memory_mib: int, factor: int = 1) -> Mapping[str, int]:
-    """Of a process with a job's code: `factor` times the memory that the job asks for, or that of `limits`
-    where it asks for none (0).  The process and its descendants together have no more."""
+    """The limits of a process with a job's code.
+
+    The memory is `factor` times what the job asks for, or that of `limits` where it asks for none (0).  The
+    process and its descendants together have no more.
+    """
     memory_bytes = (memory_mib * _MIB or limits["as_bytes"]) * factor
     return {**limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
 
@@ -156,8 +159,10 @@ class MoveOptions:
     """How a new copy is filled (node/moves)."""
 
     table_bytes: int = 8 * _MIB
-    """Of objects that are read before they are made durable together, as one table.  Two copies are filled at
-    a time, so twice as much is held in memory."""
+    """Bytes of objects that are read before they become durable together, as one table.
+
+    Two copies are filled at a time, so twice as much is held in memory.
+    """
     least_table_bytes: int = 1 * _MIB
     """Less is merged in through the log: a file and a sync for each of some hundred small copies would cost
     more."""
@@ -176,7 +181,7 @@ class PurgeOptions:
     at_once: int = 8  # partitions that are compared at the same time
     least_garbage_bytes: int = 64 * _KIB
     garbage_share: float = 0.1
-    """Of the stored bytes: when as many were forgotten the tables are merged, so that space returns."""
+    """The share of the stored bytes that may be forgotten before tables are merged to return space."""
     journals_every_s: float = 600.0
     """Between two looks for journals of jobs that are forgotten, whatever `after_s` is; 0 never."""
 
@@ -250,8 +255,9 @@ class NodeOptions:
     coordinator: CoordinatorOptions = field(default_factory=CoordinatorOptions)
 
     def within(self, memory_bytes: int) -> NodeOptions:
-        """The same, for a machine with so much memory: with less than 2 GiB the memtables and the cache are
-        smaller, with less than 3 GiB there are fewer hints.
+        """These options for a machine with so much memory.
+
+        With less than 2 GiB the memtables and the cache are smaller, with less than 3 GiB hints are fewer.
 
         Two memtables are in memory, at times half as much again, and one more in the child that flushes.
         """

@@ -52,7 +52,7 @@ def service_tables(
     Unless it is given, a caller is known by a token that comes as it is.
     """
     secret, control = node.core.secret, node.access
-    who = caller_of or (lambda told, _: raw_caller(secret.text, told, control))
+    who = caller_of or (lambda metadata, _: raw_caller(secret.text, metadata, control))
     tables = guarded(_open_tables(node, process), control, who)
     tables = metered(tables, node.core.meter, node.core.clock)
     tracer = node.core.doors.tracer

@@ -49,7 +49,7 @@ from ringmill.cluster.mapreduce.messages.task_service import (
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
-from ringmill.cluster.os_errors import told
+from ringmill.cluster.os_errors import error_text
 
 __all__ = ["main", "serve_attempts"]
 
@@ -138,7 +138,7 @@ class _Fence:
                 self._contained = contain(Reach.from_wire(reach), files)
             except OSError as error:
                 raise TaskFailed(
-                    Cause.ENGINE_ERROR, f"the task cannot be contained: {told(error)}"
+                    Cause.ENGINE_ERROR, f"the task cannot be contained: {error_text(error)}"
                 ) from error
 
     def explained(self, failure: TaskFailed, error: BaseException) -> TaskFailed:
@@ -288,11 +288,11 @@ def _rightly_blamed(failure: TaskFailed, run: RunAttempt) -> TaskFailed:
     nothing else writes there."""
     is_ours = failure.cause is Cause.ENGINE_ERROR or not failure.frames
     if is_ours and is_spoilt(failure.__cause__, (run.scratch, run.folder)):
-        told = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
+        shown = failure.message.replace(run.folder, "FOLDER").replace(run.scratch, "FOLDER")
         did = "deleted or locked the folder it works in, or a file there"
         if isinstance(failure.__cause__, FileExistsError):
             did = "made a file that the task itself makes in the folder it works in"
-        return replace(failure, cause=Cause.USER_ERROR, message=f"the job's code {did}: {told}")
+        return replace(failure, cause=Cause.USER_ERROR, message=f"the job's code {did}: {shown}")
     return failure
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import Interrupted
-from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import Interrupted
+from ringmill.client.cli.console.progress_bar import Bar
 from ringmill.client.cli.running import run_command
-from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.simulator.campaign.many import Summary, has_to_meet_all, run_seeds
 from ringmill.simulator.campaign.report import as_document, as_text, failure_text, to_json
 from ringmill.simulator.campaign.shrink import MOST_RUNS, shrink
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulate(given: Given, options: SimulationOptions) -> ExitCode:
-    """Raises InvalidArgument for a file that cannot be written, Interrupted on Ctrl-C."""
+    """Raises InvalidArgument for a file that cannot be written, Interrupted on Ctrl-C, RingmillError when a
+    worker was ended from outside."""
     _check_files(given)
     try:
         is_ok = _run(given, options)
@@ -61,7 +63,7 @@ def _run(given: Given, options: SimulationOptions) -> bool:
 
 def _one(given: Given, options: SimulationOptions) -> bool:
     bar = Bar("operations", options.operations)
-    result = run_seed(given.seed, options, story=bool(given.trace or given.html), watch=bar.show)
+    result = run_seed(given.seed, options, story=bool(given.trace or given.html), on_progress=bar.show)
     bar.end()
     _write(given.trace, "\n".join(result.story) + "\n")
     if given.html:
@@ -77,7 +79,7 @@ def _one(given: Given, options: SimulationOptions) -> bool:
 def _smaller(failing: SimulationResult) -> SimulationResult:
     print(f"seed {failing.seed} breaks {failing.violations[0].property}; shrinking …", file=sys.stderr)
     bar = Bar("runs at most", MOST_RUNS)
-    found = shrink(failing, watch=bar.show)
+    found = shrink(failing, on_progress=bar.show)
     bar.end()
     return found.result
 
@@ -98,9 +100,21 @@ def _many(given: Given, options: SimulationOptions) -> bool:
             f"{summary.seeds:,} of {given.seeds:,} seeds done, {len(summary.failed)} with a violation",
             f"go on with --seed {given.seed + summary.seeds} --seeds {given.seeds - summary.seeds}",
         ) from interruption
+    except BrokenProcessPool as error:
+        bar.end()
+        raise _worker_gone(given, summary) from error
     bar.end()
     print(to_json(summary.document()) if given.is_json else summary.text())
     return summary.is_ok
+
+
+def _worker_gone(given: Given, summary: Summary) -> RingmillError:
+    first, last = given.seed + summary.seeds, given.seed + given.seeds - 1
+    return RingmillError(
+        f"a worker process was ended from outside; the kernel does so for want of memory: seeds {first} to "
+        f"{last} have no verdict; {summary.seeds:,} are done, {len(summary.failed)} with a violation",
+        hint=f"go on with --seed {first} --seeds {last - first + 1}, and fewer --processes",
+    )
 
 
 def _say(bar: Bar, line: str) -> None:
@@ -108,11 +122,11 @@ def _say(bar: Bar, line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _interrupted(told: str, hint: str) -> Interrupted:
+def _interrupted(message: str, hint: str) -> Interrupted:
     """A run is dropped as it stands: what its half-done tasks say to that is noise."""
     sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody awaits any more
-    return Interrupted(f"interrupted: {told}", hint=hint)
+    return Interrupted(f"interrupted: {message}", hint=hint)
 
 
 def _print(given: Given, result: SimulationResult) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.global_options import global_options
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.global_options import global_options
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.simulator.campaign.many import SEEDS_FOR_ALL_MARKS
 from ringmill.simulator.options import SimulationOptions, usual_options
@@ -108,14 +108,14 @@ def _options_of(given: Given) -> SimulationOptions:
 
 def _check_company(ctx: click.Context, given: Given) -> None:
     """Flags that mean nothing beside others.  Raises InvalidArgument."""
-    told = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    named = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if given.marks and given.seeds == 1:
         raise InvalidArgument("--marks is of many runs", hint="add --seeds 1000")
     for name in _OF_ONE_RUN:
-        if name in told and given.seeds > 1:
+        if name in named and given.seeds > 1:
             raise InvalidArgument(f"--{name} is of one run", hint=f"leave out --seeds {given.seeds}")
     for name in _NOT_OF_JOBS if given.jobs else ():
-        if name in told:
+        if name in named:
             raise InvalidArgument(f"--{name.replace('_', '-')} means nothing to --jobs", hint="leave it out")
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.cluster.versions.objects import Sibling, StoredObject
-from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.job_history import JobHistory, JobRecord, JobReport, Sighting
 from ringmill.simulator.register_history import Holding
 from ringmill.simulator.scan_history import ScanRecord
 
@@ -154,8 +154,8 @@ class Final:
 
 def _digest(sibling: Sibling) -> str:
     """Equal for copies of one write alone.  Whether a later attempt wrote it, each owner tells by itself."""
-    told = repr((sibling.value, sibling.expires_at_ms, sibling.time, sibling.operation))
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    text = repr((sibling.value, sibling.expires_at_ms, sibling.time, sibling.operation))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +358,8 @@ class History:
                 key, value = (b64decode(each["b64"]) for each in row["shown_by_liar"])
                 history.shown_by_liars.append((key, value))
             elif "job" in row:
-                told = [Told(**each) for each in row["job"].pop("told")]
-                history.jobs.jobs.append(JobRecord(**row["job"], told=told))
+                reports = [JobReport(**each) for each in row["job"].pop("told")]
+                history.jobs.jobs.append(JobRecord(**row["job"], told=reports))
             elif "sighting" in row:
                 history.jobs.sightings.append(Sighting(**row["sighting"]))
             else:

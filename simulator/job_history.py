@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["JobHistory", "JobRecord", "Sighting", "Told"]
+__all__ = ["JobHistory", "JobRecord", "JobReport", "Sighting"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobReport:
     """What a coordinator said of a job.  `cause` is of the error, when there is one."""
 
     at: float
@@ -37,15 +37,15 @@ class JobRecord:
     is_paused: bool = False  # a client has asked for it, and was not told that it goes on
     in_pauses: list[tuple[int, int]] = field(default_factory=list)
     """Attempts that it had begun when its pause was told, and later, before anybody asked that it goes on."""
-    told: list[Told] = field(default_factory=list)
+    told: list[JobReport] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # what the client met
 
     @property
     def shortfall(self) -> str:
         """Why it is not known to have succeeded; empty when its keeper has said so."""
-        if any(told.state == "SUCCEEDED" for told in self.told):
+        if any(report.state == "SUCCEEDED" for report in self.told):
             return ""
-        ends = [f"{told.state}: {told.error}" for told in self.told if told.state in ("FAILED", "KILLED")]
+        ends = [f"{each.state}: {each.error}" for each in self.told if each.state in ("FAILED", "KILLED")]
         return "; ".join(ends or self.trouble) or "still runs"
 
 

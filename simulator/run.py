@@ -1,7 +1,7 @@
 """One simulated run: a pair (seed, options) in, a verdict out.
 
 Everything that a run draws comes from named streams of its seed, so the same pair gives the same run in any
-process.  The story of one run: form a cluster, put it under load and faults, heal it, look at it.
+process.  The story of one run: form a cluster, put it under load and faults, heal it, read its final state.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ class SimulationResult:
         return "ok" if self.is_ok else "violation"
 
     def without_history(self) -> SimulationResult:
-        """The same figures without what takes memory: what crosses between processes of a campaign."""
+        """This result without its history and story, which take memory: what crosses between processes."""
         return replace(self, history=History(), story=())
 
 
-Watch = Callable[[int], None]
-"""Told how many operations have begun."""
+OnProgress = Callable[[int], None]
+"""Called with the number of operations that have begun, whenever it grows."""
 
 
 def run_seed(
-    seed: int, options: SimulationOptions, *, story: bool = False, watch: Watch | None = None
+    seed: int, options: SimulationOptions, *, story: bool = False, on_progress: OnProgress | None = None
 ) -> SimulationResult:
     """Run one seed to its end, whatever comes of it."""
     with quiet():
-        return _run(seed, options, story, watch)  # which alone keeps its world, for `quiet` to collect
+        return _run(seed, options, story, on_progress)  # which alone keeps its world, for `quiet` to collect
 
 
 def drawn_workloads(seed: int, options: SimulationOptions) -> dict[str, Workload]:
@@ -100,7 +100,7 @@ def _kinds(options: SimulationOptions) -> list[FaultKind]:
     return [kind for kind in kinds if options.faults is None or kind.name in options.faults]
 
 
-def _world(seed: int, options: SimulationOptions, story: bool, watch: Watch | None) -> World:
+def _new_world(seed: int, options: SimulationOptions, story: bool, on_progress: OnProgress | None) -> World:
     tunables = draw_tunables(stream(seed, "tunables"))
     for subject in subjects_named(options.subjects):
         tunables = subject.tuned(seed, tunables)
@@ -108,24 +108,26 @@ def _world(seed: int, options: SimulationOptions, story: bool, watch: Watch | No
     world.loop.longest_s = _LONGEST_RUN_S
     for subject in subjects_named(options.subjects):
         world.keyspaces += subject.keyspaces(options.n)
-    if watch is not None:
-        world.history.operations = _Watched(watch)
+    if on_progress is not None:
+        world.history.operations = _ReportingList(on_progress)
     return world
 
 
-class _Watched(list[Operation]):
-    """Tells its length whenever it grows."""
+class _ReportingList(list[Operation]):
+    """A list that reports its length whenever it grows."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, on_progress: OnProgress) -> None:
         super().__init__()
-        self._watch = watch
+        self._on_progress = on_progress
 
     def append(self, operation: Operation, /) -> None:
         super().append(operation)
-        self._watch(len(self))
+        self._on_progress(len(self))
 
 
-def _run(seed: int, options: SimulationOptions, story: bool, watch: Watch | None) -> SimulationResult:
+def _run(
+    seed: int, options: SimulationOptions, story: bool, on_progress: OnProgress | None
+) -> SimulationResult:
     workloads = drawn_workloads(seed, options)  # with all safeguards: an oracle needs them
     met: dict[str, int] = {}
 
@@ -133,16 +135,19 @@ def _run(seed: int, options: SimulationOptions, story: bool, watch: Watch | None
         met[mark] = met.get(mark, 0) + 1
 
     with switched_off(options.safeguards_off), heard_by(hear):
-        return _judged(_world(seed, options, story, watch), workloads, met)
+        return _run_and_check(_new_world(seed, options, story, on_progress), workloads, met)
 
 
-def _judged(world: World, workloads: Mapping[str, Workload], met: Mapping[str, int]) -> SimulationResult:
+def _run_and_check(
+    world: World, workloads: Mapping[str, Workload], met: Mapping[str, int]
+) -> SimulationResult:
+    """Drive the world to its end, close it, and let every checker judge the history."""
     options, history = world.options, world.history
     found: list[Violation] = []
     for workload in workloads.values():
         workload.join(world)
     try:
-        found += world.loop.run_until_complete(_story(world, list(workloads.values())))
+        found += world.loop.run_until_complete(_drive(world, list(workloads.values())))
     except (Stuck, Exception) as error:  # noqa: BLE001 - whatever ends a run is what the run shows
         found.append(_ended_by(error))
     for workload in workloads.values():
@@ -181,15 +186,18 @@ def _ended_by(error: BaseException) -> Violation:
     return Violation("run", b"", "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error)))
 
 
-async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]:
-    """What did not come to rest; what it means otherwise, checkers say."""
+async def _drive(world: World, workloads: Sequence[Workload]) -> list[Violation]:
+    """Form, put under load and faults, heal, and read the final state.
+
+    Returns what did not come to rest; all other violations are found by checkers in the history.
+    """
     await world.form()
     kinds = _kinds(world.options)
     faults = drawn_faults(world.seed, world.options)
-    await _under_faults(world, workloads, faults, kinds)
+    await _load_under_faults(world, workloads, faults, kinds)
     lost = lost_for_good(faults, kinds)
     if stream(world.seed, "core").random() < world.options.core:
-        await _beside_a_healed_core(world, workloads, lost)
+        await _ask_healed_core(world, workloads, lost)
     world.trace.note("driver", "heals what can be healed")
     world.history.lost = lost
     await world.ground.heal(lost)
@@ -202,14 +210,14 @@ async def _story(world: World, workloads: Sequence[Workload]) -> list[Violation]
                 await workload.wait_idle()
         for workload in workloads:
             async with asyncio.timeout(within_s):
-                await workload.look()
+                await workload.read_final_state()
     except TimeoutError:
         restless = [violation for workload in workloads for violation in workload.unrest()]
         return restless or [Violation("run", b"", f"not at rest {within_s:.0f} s after healing")]
     return []
 
 
-async def _beside_a_healed_core(world: World, workloads: Sequence[Workload], lost: Sequence[str]) -> None:
+async def _ask_healed_core(world: World, workloads: Sequence[Workload], lost: Sequence[str]) -> None:
     """Heal as many nodes as quorums need, break the rest, and ask the core for progress (C17)."""
     draws, options, core_history = stream(world.seed, "core/rest"), world.options, world.history.core
     damaged = {
@@ -239,10 +247,10 @@ async def _beside_a_healed_core(world: World, workloads: Sequence[Workload], los
     await asyncio.gather(*(workload.progress() for workload in workloads))
 
 
-async def _under_faults(
+async def _load_under_faults(
     world: World, workloads: Sequence[Workload], faults: Sequence[Fault], kinds: Sequence[FaultKind]
 ) -> None:
-    """Load and faults until both are over, or `longest_s` is."""
+    """Run the load and the faults until both are over, or until `longest_s` has passed."""
     work = [each for workload in workloads for each in workload.act()]
     known = {kind.name: kind for kind in kinds}
     try:
@@ -254,11 +262,11 @@ async def _under_faults(
 
 def _found_bugs(world: World) -> list[Violation]:
     """Errors that no code may raise: they make a run red whatever the checkers say."""
-    told = [f"{type(leaf).__name__}: {leaf}" for error in world.bugs() for leaf in _leaves(error)]
-    told += [
+    stories = [f"{type(leaf).__name__}: {leaf}" for error in world.bugs() for leaf in _leaves(error)]
+    stories += [
         f"unhandled: {context.get('exception') or context['message']}" for context in world.loop.unhandled()
     ]
-    return [Violation("bug", b"", story) for story in told]
+    return [Violation("bug", b"", story) for story in stories]
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -51,30 +51,30 @@ async def ask_healing(
 ) -> HealingView:
     """What `node` says of its healing; with `without` after it was told to heal without these owners.
 
-    Raises InvalidArgument for a node that is no member, and an owner that it does not wait for; what the
+    Raises InvalidArgument for a node that is not a member, and an owner that it does not wait for; what the
     call raises.
     """
     topology = directory.topology
     assert topology is not None, "a connected client has a topology"
     link = directory.link(topology.member(node).address)
-    told = await link.call(HEAL, HealRequest(without=sorted(without)), timeout_s)
-    waiting = {each.partition: tuple(each.missing) for each in told.short}
+    answer = await link.call(HEAL, HealRequest(without=sorted(without)), timeout_s)
+    waiting = {each.partition: tuple(each.missing) for each in answer.short}
     seen = await cluster_status(directory, timeout_s)
     keys = estimated_keys(topology, waiting, seen.keys_by_node())
     alone = [
         number
         for number, missing in sorted(waiting.items())
-        if {*missing} >= {*topology.rows[number].whole} - {told.node}
+        if {*missing} >= {*topology.rows[number].whole} - {answer.node}
     ]
     missing = {owner for owners in waiting.values() for owner in owners}
     answering = {each.id for each in seen.nodes if each.pid is not None}
-    members = [each for each in topology.members if each.id in missing and each.id != told.node]
+    members = [each for each in topology.members if each.id in missing and each.id != answer.node]
     standing = sorted(each.id for each in members if not each.is_given_up)
     silent = tuple(each for each in standing if each not in answering)
     asked = {each: [at for at in alone if each in waiting[at]] for each in standing if each in answering}
     wait = await gather_all(_waits(directory, each, asked[each], timeout_s) for each in asked)
     in_doubt = tuple(each for each, waits in zip(asked, wait, strict=True) if not waits)
-    return HealingView(told.node, told.unfilled, waiting, keys, tuple(alone), silent, in_doubt)
+    return HealingView(answer.node, answer.unfilled, waiting, keys, tuple(alone), silent, in_doubt)
 
 
 async def _waits(directory: Directory, node: NodeId, partitions: Collection[int], timeout_s: float) -> bool:
@@ -83,7 +83,7 @@ async def _waits(directory: Directory, node: NodeId, partitions: Collection[int]
     if topology is None or not partitions:
         return not partitions
     try:
-        told = await directory.link(topology.member(node).address).call(HEAL, HealRequest(), timeout_s)
+        answer = await directory.link(topology.member(node).address).call(HEAL, HealRequest(), timeout_s)
     except RingmillError:
         return False
-    return {each.partition for each in told.short}.issuperset(partitions)
+    return {each.partition for each in answer.short}.issuperset(partitions)

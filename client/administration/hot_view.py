@@ -52,7 +52,7 @@ class HotKey:
     advice: str
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON values; a key that is not UTF-8 has its other bytes as \\xNN."""
+        """JSON values; a key that is not UTF-8 has its other bytes as \\xNN."""
         return {**asdict(self), "key": self.key.decode("utf-8", "backslashreplace")}
 
 
@@ -96,8 +96,8 @@ async def ask_hot(directory: Directory, view: RingView, timeout_s: float) -> Hot
     async def ask(address: str) -> HotResponse:
         return await directory.link(address).call(_HOT, HotRequest(), timeout_s)
 
-    told = await ask_members(directory, [*view.topology.addresses().values()], ask)
-    return combine_heat(view, [each for each in told.values() if not isinstance(each, RingmillError)])
+    answers = await ask_members(directory, [*view.topology.addresses().values()], ask)
+    return combine_heat(view, [each for each in answers.values() if not isinstance(each, RingmillError)])
 
 
 def combine_heat(view: RingView, answers: Sequence[HotResponse]) -> HotView:
@@ -121,7 +121,7 @@ def combine_heat(view: RingView, answers: Sequence[HotResponse]) -> HotView:
 
 
 def _keys(view: RingView, answers: Sequence[HotResponse]) -> list[HotKey]:
-    """Those of which more is known than may be an error."""
+    """The hot keys whose counts are larger than their possible error."""
     found: dict[tuple[str, bytes], dict[str, Any]] = {}
     for answer in answers:
         for each in answer.keys:
@@ -130,18 +130,18 @@ def _keys(view: RingView, answers: Sequence[HotResponse]) -> list[HotKey]:
             found.setdefault((each.keyspace, each.key), {})[answer.node] = each
     keys: list[HotKey] = []
     for (keyspace, key), by_node in found.items():
-        told = list(by_node.values())
+        counts = list(by_node.values())
         work = {node: _work(each.rates) for node, each in by_node.items()}
         unknown_s = sum(answer.floor_s for answer in answers if answer.node not in by_node)
-        error_s = sum(each.error_s for each in told) + unknown_s
+        error_s = sum(each.error_s for each in counts) + unknown_s
         if sum(work.values()) <= error_s:
             continue
         reads_s, writes_s, bytes_s = (
-            sum(getattr(each.rates, name) for each in told) for name in ("reads_s", "writes_s", "bytes_s")
+            sum(getattr(each.rates, name) for each in counts) for name in ("reads_s", "writes_s", "bytes_s")
         )
-        partition = told[0].partition
+        partition = counts[0].partition
         owners = tuple(view.topology.owners(PartitionId(partition)))
-        is_spread = any(each.spread for each in told)
+        is_spread = any(each.spread for each in counts)
         object_bytes = bytes_s / sum(work.values())
         advice = _advice_on_key(reads_s, writes_s, object_bytes, owners, is_spread=is_spread)
         keys.append(
@@ -168,9 +168,9 @@ def _partitions(view: RingView, requests: Sequence[float], keys: Sequence[HotKey
                 "it holds over four times the mean: keys with one {tag} share a partition, so give them"
                 " several tags, or store less in each value"
             )
-        told = "; ".join(advice)
+        advice_text = "; ".join(advice)
         size = round(view.sizes[at])
-        found.append(HotPartition(at, owners, requests[at], size, at in hot, at in large, told))
+        found.append(HotPartition(at, owners, requests[at], size, at in hot, at in large, advice_text))
     return found
 
 

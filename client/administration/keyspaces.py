@@ -160,7 +160,7 @@ class AsyncKeyspaces:
             return sent
 
         left = self._time(timeout)
-        meant = await self._named(name, left())
+        meant = await self._find_named(name, left())
         request.made_in, request.ordinal = meant.made_in, meant.ordinal
         return _info(await self._ask(_ALTER, prepare, left()))
 
@@ -174,7 +174,7 @@ class AsyncKeyspaces:
         """
         checked_name("name", name)
         left = self._time(timeout)
-        meant = await self._named(name, left())
+        meant = await self._find_named(name, left())
 
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return pb.DropKeyspaceRequest(
@@ -199,9 +199,11 @@ class AsyncKeyspaces:
         answer = await self._list(self._time(timeout)())
         return _info_of(_found(name, answer), answer.epoch)
 
-    async def _named(self, name: str, timeout_s: float) -> pb.KeyspaceSettings:
-        """The keyspace that a change means: a request that comes late is not to change another one that has
-        its name by then.  Raises InvalidArgument, and what `_ask` raises: nothing was changed."""
+    async def _find_named(self, name: str, timeout_s: float) -> pb.KeyspaceSettings:
+        """Find the keyspace that a change means: a late request must not change another one of that name.
+
+        Raises InvalidArgument, and what `_ask` raises: nothing was changed.
+        """
         try:
             return _found(name, await self._list(timeout_s))
         except RingmillError as error:

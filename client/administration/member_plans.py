@@ -37,10 +37,10 @@ async def check_dead(
     async def answers(node: NodeId) -> bool:
         member = topology.member(node)
         try:
-            told = await directory.link(member.address).call(IDENTIFY, IdentifyRequest(), timeout_s)
+            identity = await directory.link(member.address).call(IDENTIFY, IdentifyRequest(), timeout_s)
         except RingmillError as error:
             return error.was_told  # a process that refuses is there: nobody can say that its disk is gone
-        return (told.node, told.disk) == (member.id, member.disk)
+        return (identity.node, identity.disk) == (member.id, member.disk)
 
     nodes = list(dict.fromkeys(dead))
     alive = [
@@ -74,9 +74,9 @@ async def _views(
 
 def _is_cut_off(node: NodeId, dead: Collection[NodeId], views: Sequence[StatusResponse | None]) -> bool:
     """Whether all members that can judge see it down, and these are most."""
-    told = [view for view in views if view is not None and _can_judge(view, dead)]
-    seen = [("down", node) in ((each.state, each.id) for each in view.members) for view in told]
-    return 2 * len(told) > len(views) and all(seen)
+    judging = [view for view in views if view is not None and _can_judge(view, dead)]
+    seen = [("down", node) in ((each.state, each.id) for each in view.members) for view in judging]
+    return 2 * len(judging) > len(views) and all(seen)
 
 
 def _can_judge(view: StatusResponse, dead: Collection[NodeId]) -> bool:
@@ -109,7 +109,7 @@ def check_made(states: Mapping[str, str], add: Collection[str], remove: Collecti
     came = [node for node in add if node not in states]
     stayed = [node for node in remove if states.get(node) == "up"]
     if came or stayed:
-        who = f"{came[0]} is no member" if came else f"{stayed[0]} is still a member"
+        who = f"{came[0]} is not a member" if came else f"{stayed[0]} is still a member"
         raise Conflict(
             f"the plan was given up: {who}", hint="`ringmill cluster status` shows whether a node is away"
         )

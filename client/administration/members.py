@@ -98,12 +98,12 @@ class AsyncMembers:
         until = self._until(timeout)
         topology = await self._newest_known(until)
         member = topology.member(NodeId(checked_name("node", node)))
-        told = await self._identify(topology, member.id, until)
-        if told.disk == member.disk:
-            return self._made(topology, member.id)
-        if told.cluster:
+        identity = await self._identify(topology, member.id, until)
+        if identity.disk == member.disk:
+            return self._plan_for(topology, member.id)
+        if identity.cluster:
             raise InvalidArgument(
-                f"{node} runs on disk {told.disk}, which has been in a cluster and may be an old copy",
+                f"{node} runs on disk {identity.disk}, which has been in a cluster and may be an old copy",
                 hint="end the node; `ringmill node reset DIR` makes its folder that of an empty disk",
             )
         seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
@@ -113,7 +113,7 @@ class AsyncMembers:
             if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
         }
         sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        disk, counts = DiskId(told.disk), seen.keys_by_node()
+        disk, counts = DiskId(identity.disk), seen.keys_by_node()
         return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
 
     async def replace(
@@ -187,7 +187,7 @@ class AsyncMembers:
             )
 
         gone_at = frozenset(topology.member(node).address for node in gone)
-        return await self._changed(CHANGE, prepare, until, others_than=gone_at)
+        return await self._send_change(CHANGE, prepare, until, others_than=gone_at)
 
     async def moves(self, *, timeout: Seconds | None = None) -> MovesView:
         """What moves now, and what it waits for.  Raises Unavailable when no member answers."""
@@ -211,9 +211,9 @@ class AsyncMembers:
         def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
             return SteerMovesRequest(verb=verb, timeout_ms=timeout_ms)
 
-        return await self._changed(STEER, prepare, self._until(timeout))
+        return await self._send_change(STEER, prepare, self._until(timeout))
 
-    async def _changed(
+    async def _send_change(
         self,
         method: Method[ChangeMembersResponse],
         prepare: Prepare,
@@ -221,7 +221,11 @@ class AsyncMembers:
         *,
         others_than: frozenset[str] = frozenset(),
     ) -> MembersChanged:
-        """Asked of others than those that are said to be gone: one whose host was taken over may answer."""
+        """Send a change to a member.
+
+        `others_than` are addresses of nodes that are said to be gone: whoever took over such a host could
+        answer in their place.
+        """
         target = Target("", b"", others_than=others_than) if others_than else None
         answer = await self._router.ask(method, prepare, target=target, timeout_s=self._left(until))
         await self._router.directory.catch_up(answer.epoch, max(0.0, until - _now()))
@@ -230,21 +234,21 @@ class AsyncMembers:
     async def _newcomer(self, node: str, address: str, in_place_of: str, until: float) -> NewMember:
         """A node that is to come, as it tells of itself.  Raises Unavailable, InvalidArgument."""
         (address,) = checked_endpoints([address])
-        told = await self._identified(node, address, until)
+        identity = await self._identify_at(node, address, until)
         return NewMember(
             node=node,
-            disk=told.disk,
+            disk=identity.disk,
             address=address,
-            zone=told.zone,
+            zone=identity.zone,
             weight=1,
             in_place_of=in_place_of,
-            reads=told.reads or UNTOLD_VERSION,
+            reads=identity.reads or UNTOLD_VERSION,
         )
 
     async def plan_recovery(self, lost: Collection[str], *, timeout: Seconds | None = None) -> RecoveryPlan:
         """What it means to go on without the members `lost`, which are gone permanently; changes nothing.
 
-        Raises InvalidArgument when they are no members, all of them, or have less than half of the votes.
+        Raises InvalidArgument when they are not members, all of them, or have less than half of the votes.
         """
         until = self._until(timeout)
         topology = await self._newest_known(until)
@@ -304,21 +308,21 @@ class AsyncMembers:
         return Replacement(plan.node, plan.disk, answer.epoch, answer.changed)
 
     async def _identify(self, topology: Topology, node: NodeId, until: float) -> IdentifyResponse:
-        return await self._identified(node, topology.member(node).address, until)
+        return await self._identify_at(node, topology.member(node).address, until)
 
-    async def _identified(self, node: str, address: str, until: float) -> IdentifyResponse:
+    async def _identify_at(self, node: str, address: str, until: float) -> IdentifyResponse:
         try:
             link = self._router.directory.link(address)
-            told = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
+            identity = await link.call(IDENTIFY, IdentifyRequest(), min(_ASK_S, self._left(until)))
         except (Unavailable, DeadlineExceeded) as error:
             raise Unavailable(
                 f"{node} does not run at {address}: {error.message}",
                 hint="start it on an empty data folder first, as the topology names its disk; it needs the "
                 "cluster's token in its --token-file",
             ) from error
-        if told.node != node:
-            raise InvalidArgument(f"{address} is answered by {told.node}, not by {node}")
-        return told
+        if identity.node != node:
+            raise InvalidArgument(f"{address} is answered by {identity.node}, not by {node}")
+        return identity
 
     async def _look_again(
         self, topology: Topology, gone: Collection[NodeId], until: float, *, is_given: bool
@@ -348,7 +352,7 @@ class AsyncMembers:
         assert directory.topology is not None, "it was learned"
         return directory.topology
 
-    def _made(self, topology: Topology, node: NodeId) -> ReplacementPlan:
+    def _plan_for(self, topology: Topology, node: NodeId) -> ReplacementPlan:
         disk = topology.member(node).disk
         whole = topology.addresses().keys()
         return plan_replacement(topology, node, disk, whole=whole, sizes={}, counts={})

@@ -76,9 +76,11 @@ async def moves_of(directory: Directory, topology: Topology, timeout_s: float) -
         return await directory.link(address).call(_MOVES, GetMovesRequest(), timeout_s)
 
     asked = topology.addresses()
-    told = await ask_members(directory, [*asked.values()], ask)
+    answers = await ask_members(directory, [*asked.values()], ask)
     heard = {
-        node: each for node, address in asked.items() if not isinstance(each := told[address], RingmillError)
+        node: each
+        for node, address in asked.items()
+        if not isinstance(each := answers[address], RingmillError)
     }
     left = 0
     for row in topology.rows:

@@ -31,8 +31,8 @@ class NodeMetrics:
     families: Mapping[str, Sequence[MetricSample]]
 
     @classmethod
-    def of(cls, told: MetricsResponse) -> NodeMetrics:
-        return cls(told.node, told.clock_s, {family.name: family.samples for family in told.families})
+    def of(cls, answer: MetricsResponse) -> NodeMetrics:
+        return cls(answer.node, answer.clock_s, {family.name: family.samples for family in answer.families})
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of the samples with these labels; 0 where there is none."""
@@ -52,8 +52,12 @@ class NodeMetrics:
         together = Histogram(METER_BITS)
         for each in self.families.get(name, ()):
             if wanted is None or each.labels.get("verb", "") in wanted:
-                told = each.histogram
-                together.add(Histogram.of_buckets(told.counts.items(), told.sum_ns, told.max_ns, METER_BITS))
+                histogram = each.histogram
+                together.add(
+                    Histogram.of_buckets(
+                        histogram.counts.items(), histogram.sum_ns, histogram.max_ns, METER_BITS
+                    )
+                )
         return together
 
     def _chosen(self, name: str, labels: Mapping[str, str]) -> Iterable[MetricSample]:
@@ -74,9 +78,9 @@ async def ask_metrics(directory: Directory, timeout_s: float) -> dict[str, NodeM
     async def ask(address: str, left_s: float) -> NodeMetrics:
         return NodeMetrics.of(await directory.link(address).call(_METRICS, MetricsRequest(), left_s))
 
-    _, told = await ask_everybody(directory, ask, lambda each: int(each.total("epoch")), timeout_s)
-    found = [each for each in told.values() if isinstance(each, NodeMetrics)]
-    refusals = [each for each in told.values() if isinstance(each, RingmillError)]
+    _, answers = await ask_everybody(directory, ask, lambda each: int(each.total("epoch")), timeout_s)
+    found = [each for each in answers.values() if isinstance(each, NodeMetrics)]
+    refusals = [each for each in answers.values() if isinstance(each, RingmillError)]
     if not found and refusals:
         raise refusals[0]
     return {each.node: each for each in found}

@@ -79,7 +79,7 @@ class AsyncRing:
 
         Raises Unavailable when no member answers.
         """
-        topology, seen, sizes, _ = await self._look(timeout, checked_status(status))
+        topology, seen, sizes, _ = await self._ask_cluster(timeout, checked_status(status))
         loads = loads_of(topology, held=_held(seen), sizes=sizes)
         return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
@@ -113,7 +113,7 @@ class AsyncRing:
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
         gone = [_node(node) for node in dead]
-        topology, seen, sizes, rate = await self._look(timeout, None, gone)
+        topology, seen, sizes, rate = await self._ask_cluster(timeout, None, gone)
         await check_dead(self._router.directory, topology, gone, ask_s)
         up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
         damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
@@ -125,8 +125,8 @@ class AsyncRing:
     ) -> TopologyDifference:
         """What changed from epoch `older` to epoch `newer`, by default the newest that a member holds.
 
-        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64 epochs
-        that it has seen; Unavailable when no member answers.
+        Raises NotFound for an epoch that no member remembers: each keeps the documents of the last 64
+        epochs that it has seen, or as many as take 256 KiB; Unavailable when no member answers.
         """
         epochs = [_epoch(each) for each in (older, newer) if each is not None]
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
@@ -139,10 +139,10 @@ class AsyncRing:
             return newest
         addresses = list(newest.addresses().values())
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
-        told = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
-        answers = [each for each in told if not isinstance(each, RingmillError)]
+        replies = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
+        answers = [each for each in replies if not isinstance(each, RingmillError)]
         if not answers:
-            failures = {at: str(each) for at, each in zip(addresses, told, strict=True)}
+            failures = {at: str(each) for at, each in zip(addresses, replies, strict=True)}
             raise none_reachable(addresses, failures)
         document = next((each.document for each in answers if each.document), b"")
         if document:
@@ -162,32 +162,36 @@ class AsyncRing:
         except RingmillError as error:
             return error
 
-    async def _look(
+    async def _ask_cluster(
         self, timeout: Seconds | None, seen: ClusterStatus | None = None, unheard: Collection[NodeId] = ()
     ) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
         until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
         left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
         seen = seen or await cluster_status(self._router.directory, left_s, unheard=unheard)
-        told = await gather_all(
+        replies = await gather_all(
             self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
         )
         sizes = {
-            NodeId(each.node): dict(each.bytes) for each in told if each is not None and not each.counting
+            NodeId(each.node): dict(each.bytes) for each in replies if each is not None and not each.counting
         }
-        paces = [_pace(each.moving) for each in told if each is not None]
+        paces = [_pace(each.moving) for each in replies if each is not None]
         rate = measured_rate(paces, MovingRate())
         return topology, seen, known_sizes(topology, sizes, _held(seen)), rate
 
     async def _in_its_zone(self, fresh: Member, timeout_s: float) -> Member:
-        """As the node tells it, if it runs already."""
+        """The newcomer with the zone that its node names, if it runs already."""
         try:
-            told = await self._router.directory.link(fresh.address).call(
+            identity = await self._router.directory.link(fresh.address).call(
                 IDENTIFY, IdentifyRequest(), timeout_s
             )
         except RingmillError:
             return fresh
-        return dataclass_replace(fresh, zone=told.zone) if told.node == fresh.id and told.zone else fresh
+        return (
+            dataclass_replace(fresh, zone=identity.zone)
+            if identity.node == fresh.id and identity.zone
+            else fresh
+        )
 
     async def _ask_sizes(self, address: str, timeout_s: float) -> SizesResponse | None:
         try:
@@ -215,8 +219,8 @@ def _held(seen: ClusterStatus) -> dict[NodeId, int]:
     return {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
 
 
-def _pace(told: MovingPace) -> MeasuredMoves:
-    return MeasuredMoves(told.bytes, told.copies, told.fill_s, told.epochs, told.epochs_s)
+def _pace(pace: MovingPace) -> MeasuredMoves:
+    return MeasuredMoves(pace.bytes, pace.copies, pace.fill_s, pace.epochs, pace.epochs_s)
 
 
 def _node(node: str) -> NodeId:

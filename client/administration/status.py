@@ -68,8 +68,8 @@ class NodeStatus:
 class ClusterStatus:
     """The cluster as its members see it.  `health` is ok, degraded or unavailable.
 
-    Partitions that move are complete meanwhile, so they are no reason: `moving` counts them, and those that
-    wait for it.
+    Partitions that move are complete meanwhile, so they do not count against it: `moving` counts them,
+    and those that wait for it.
     """
 
     cluster: str
@@ -120,7 +120,9 @@ async def cluster_status(
     async def ask(address: str, left_s: float) -> StatusResponse:
         return await directory.link(address).call(STATUS, StatusRequest(), left_s)
 
-    topology, answers = await ask_everybody(directory, ask, lambda told: told.epoch, timeout_s, waits=waits)
+    topology, answers = await ask_everybody(
+        directory, ask, lambda answer: answer.epoch, timeout_s, waits=waits
+    )
     for node in unheard:
         if topology.has_member(node):
             answers[topology.member(node).address] = Unavailable(f"{node} is not heard")

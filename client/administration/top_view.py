@@ -105,9 +105,9 @@ def top_view(
 ) -> TopView:
     """What happened between two looks, at least one of which each node has answered."""
     looks = {
-        node: _Looks(earlier[node], told)
-        for node, told in now.items()
-        if node in earlier and told.clock_s > earlier[node].clock_s
+        node: _Looks(earlier[node], metrics)
+        for node, metrics in now.items()
+        if node in earlier and metrics.clock_s > earlier[node].clock_s
     }
     nodes = tuple(_node(each, looks.get(each.id)) for each in status.nodes)
     return TopView(
@@ -122,7 +122,7 @@ def top_view(
         refused_s=sum(node.refused_s or 0.0 for node in nodes),
         hints=status.hints,
         moves=sum(node.moves or 0 for node in nodes),
-        jobs=int(sum(told.total("jobs_open") for told in now.values())),
+        jobs=int(sum(metrics.total("jobs_open") for metrics in now.values())),
         tasks=sum(node.tasks or 0 for node in nodes),
         nodes=nodes,
         hot_keys=() if hot is None else tuple(_hot(each) for each in hot.keys[:_HOT_KEYS]),
@@ -160,10 +160,10 @@ def _pace(looks: Iterable[_Looks], verbs: tuple[str, ...]) -> RequestPace:
     return RequestPace(per_s, together.percentile_ns(0.5) / 1e6, together.percentile_ns(0.99) / 1e6)
 
 
-def _failures(told: NodeMetrics, verbs: tuple[str, ...]) -> float:
+def _failures(metrics: NodeMetrics, verbs: tuple[str, ...]) -> float:
     return sum(
         each.value
-        for each in told.families.get("requests_total", ())
+        for each in metrics.families.get("requests_total", ())
         if each.labels.get("verb") in verbs and each.labels.get("outcome") not in _FINE
     )
 
@@ -174,5 +174,5 @@ def _grown(earlier: float, now: float) -> float:
 
 
 def _hot(key: HotKey) -> Mapping[str, Any]:
-    told = key.to_dict()
-    return {name: told[name] for name in ("keyspace", "key", "reads_s", "writes_s", "owners")}
+    document = key.to_dict()
+    return {name: document[name] for name in ("keyspace", "key", "reads_s", "writes_s", "owners")}

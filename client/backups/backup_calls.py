@@ -30,7 +30,7 @@ from ringmill.cluster.wire.stubs.backup_pb2 import (
     UnpinResponse,
 )
 
-__all__ = ["BackupCalls", "BackupLink", "DialBackup", "asked_again"]
+__all__ = ["BackupCalls", "BackupLink", "DialBackup", "ask_again"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
@@ -45,10 +45,10 @@ _TRIES: Final = 3
 _PAUSE_S: Final = 0.5
 
 
-async def asked_again(
+async def ask_again(
     ask: Callable[[], Awaitable[T]], tries: int, passing: tuple[type[RingmillError], ...]
 ) -> T:
-    """What `ask` returns, asked up to `tries` times after what may pass.  Raises what the last one raises."""
+    """Ask up to `tries` times, as long as errors may pass.  Raises what the last call raises."""
     for _ in range(tries - 1):
         with suppress(*passing):
             return await ask()
@@ -119,7 +119,7 @@ class BackupCalls:
     async def _again(self, method: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         """A read, which may be asked once more when the connection was lost."""
         ask = partial(self._ask, method, request, answer, timeout_s)
-        return await asked_again(ask, _TRIES, (Unavailable,))
+        return await ask_again(ask, _TRIES, (Unavailable,))
 
     async def _ask(self, method: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         try:

@@ -77,9 +77,9 @@ def _too_few(
     topology: Topology, nodes: Sequence[BackedNode], reasons: Mapping[str, str], what: str
 ) -> Unavailable:
     missing = missing_members(topology, nodes)
-    told = ", ".join(f"{name} ({reasons[name]})" if name in reasons else name for name in missing)
+    listed = ", ".join(f"{name} ({reasons[name]})" if name in reasons else name for name in missing)
     return Unavailable(
-        f"{what}; missing: {told or 'none'}",
+        f"{what}; missing: {listed or 'none'}",
         detail={"missing": missing},
         hint="bring the missing nodes back, or wait until damage is healed, and run the backup again",
     )

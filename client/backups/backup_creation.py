@@ -83,7 +83,7 @@ async def create_backup(
             document = _document(pinned)
             held_level(document, [_without_tables(each) for each in pinned], reasons)
             progress.untold = _untold(pinned)
-            nodes = await _copied(pinned, store, pace, progress, reasons)
+            nodes = await _copy_tables(pinned, store, pace, progress, reasons)
             manifest = BackupManifest(
                 name=name,
                 began_ms=began_ms,
@@ -114,11 +114,11 @@ async def _pin_all(
     owing: list[NodeId] = []
     for attempt in range(_TRIES):
         began_ms = round(clock.wall() * 1000)
-        looks = await _asked(members, lambda calls: calls.look([]), reasons)
+        looks = await _ask_all(members, lambda calls: calls.look([]), reasons)
         there = [calls for calls in members if calls.member.id in looks]
         pinned: list[_Pinned] = []
         try:
-            await _asked(there, partial(_pin, pinned, links), reasons)
+            await _ask_all(there, partial(_pin, pinned, links), reasons)
         except RingmillError:
             await _unpin(pinned)
             raise
@@ -146,10 +146,10 @@ async def _pin_all(
             f"former copies at {', '.join(owing)} may hold what the owners lack, and no backup would have it",
             hint="`ringmill cluster moves` says what they wait for; run the backup again afterwards",
         )
-    told = "; ".join(f"{name} {why}" for name, why in differing.items())
+    last_seen = "; ".join(f"{name} {why}" for name, why in differing.items())
     raise Unavailable(
         f"in each of {_TRIES} attempts a node removed something while the tables were pinned, or was "
-        f"restarted, or the topology changed; at last {told}",
+        f"restarted, or the topology changed; at last {last_seen}",
         hint="hints are delivered to a node that is back, or deletes are forgotten: try again later",
     )
 
@@ -157,29 +157,31 @@ async def _pin_all(
 async def _without(
     pinned: Sequence[_Pinned], left: Mapping[str, str], reasons: dict[str, str]
 ) -> list[_Pinned]:
-    """The others; these are given back."""
+    """Give back the pins of `left`, and return the others."""
     reasons |= left
     await _unpin([each for each in pinned if each.calls.member.id in left])
     return [each for each in pinned if each.calls.member.id not in left]
 
 
 async def _pin(pinned: list[_Pinned], links: AsyncExitStack, calls: BackupCalls) -> None:
-    """Adds to `pinned`, so that it is known also when another member refuses.  It is kept at most until its
-    link is closed."""
+    """Pin a member's tables, and add the pin to `pinned`: so it is known even if another member refuses.
+
+    It is kept until its link is closed at most.
+    """
     pin = await calls.pin()
-    keeping = asyncio.ensure_future(_kept(calls, pin))
+    keeping = asyncio.ensure_future(_keep(calls, pin))
     links.callback(keeping.cancel)
     pinned.append(_Pinned(calls, pin, keeping))
 
 
-async def _kept(calls: BackupCalls, pin: PinResponse) -> None:
-    """Nothing is read of a pin without tables."""
+async def _keep(calls: BackupCalls, pin: PinResponse) -> None:
+    """Keep a pin by reading of its first table; one without tables is not kept."""
     for first in pin.tables[:1]:
         await calls.keep(pin.pin, first)
 
 
 def _behind(pinned: Sequence[_Pinned]) -> dict[NodeId, str]:
-    """Who was pinned under another topology than the newest, and what that is."""
+    """The members pinned under another topology than the newest, and what that is."""
     newest = max((each.pin for each in pinned), key=lambda pin: pin.node.epoch)
     return {
         each.calls.member.id: f"has topology epoch {each.pin.node.epoch}, others {newest.node.epoch}"
@@ -197,14 +199,15 @@ def _owing(pinned: Sequence[_Pinned]) -> list[NodeId]:
 
 
 def _untold(pinned: Sequence[_Pinned]) -> tuple[str, ...]:
-    """Who runs a release that tells neither how long it runs nor whether it keeps a former copy."""
+    """The members that run a release that tells neither how long it runs nor whether it keeps a former
+    copy."""
     return tuple(each.calls.member.id for each in pinned if not each.pin.node.up_ms)
 
 
-async def _asked(
+async def _ask_all(
     members: Sequence[BackupCalls], ask: Callable[[BackupCalls], Awaitable[T]], reasons: dict[str, str]
 ) -> dict[NodeId, T]:
-    """What those members say that answer.  Raises PermissionDenied, Overloaded."""
+    """Ask all members; the answers of those that answer.  Raises PermissionDenied, Overloaded."""
 
     async def one(calls: BackupCalls) -> T | RingmillError:
         try:
@@ -261,14 +264,14 @@ def _without_tables(pinned: _Pinned) -> BackedNode:
     )
 
 
-async def _copied(
+async def _copy_tables(
     pinned: Sequence[_Pinned],
     store: BackupStore,
     pace: BytePace,
     progress: BackupProgress,
     reasons: dict[str, str],
 ) -> list[BackedNode]:
-    """The nodes of which all tables are in the store now.  Raises OSError of the store."""
+    """Copy the tables to the store; the nodes of which all are there now.  Raises OSError of the store."""
     tables = [table for each in pinned for table in each.pin.tables]
     progress.tables, progress.total_bytes = len(tables), sum(table.bytes for table in tables)
     copying = _Copying(store, pace, progress)

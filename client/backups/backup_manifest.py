@@ -116,11 +116,11 @@ class BackupManifest:
         except RingmillError:
             raise
         except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise CorruptData(f"{path} is no manifest of a backup: {error}", hint=_HINT) from error
+            raise CorruptData(f"{path} is not a manifest of a backup: {error}", hint=_HINT) from error
 
 
 def _checksum(body: object) -> str:
-    """Of the fields, whatever the white space between them."""
+    """The checksum of the fields, whatever the white space between them."""
     return sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -141,5 +141,5 @@ def _node(fields: Any) -> BackedNode:
 def _table(fields: Any) -> BackedTable:
     digest = str(fields["sha256"])
     if not _DIGEST.fullmatch(digest):  # it becomes part of a path
-        raise ValueError(f"{digest[:80]!r} is no SHA-256 in hexadecimal digits")
+        raise ValueError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal digits")
     return BackedTable(int(fields["file"]), int(fields["bytes"]), digest)

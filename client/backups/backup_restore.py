@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from ringmill.client.administration.keyspaces import KeyspaceInfo
 from ringmill.client.arguments import Durability
-from ringmill.client.backups.backup_calls import BackupCalls, DialBackup, asked_again
+from ringmill.client.backups.backup_calls import BackupCalls, DialBackup, ask_again
 from ringmill.client.backups.backup_manifest import BackupManifest
 from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.cluster.errors import (
@@ -37,7 +37,7 @@ __all__ = ["BackupRow", "KeyspaceMaker", "restore_backup", "restored_levels", "w
 PARTITION_BYTES: Final = 256 << 10
 """Brought to the owners of a partition at a time."""
 REGISTERS: Final = 200
-"""The same of registers, each of which takes a round of its owners."""
+"""The most registers in one request; each takes a round of its owners."""
 HELD_BYTES: Final = 32 << 20
 """Held in all, of partitions that are not full yet."""
 _AT_ONCE: Final = 4
@@ -66,7 +66,7 @@ class KeyspaceMaker(Protocol):
 
 
 def wanted_keyspaces(manifest: BackupManifest, names: Collection[str]) -> list[KeyspaceEntry]:
-    """Those of the backup, or the named ones.  Raises InvalidArgument for one that is not in it."""
+    """The keyspaces of the backup, or the named ones.  Raises InvalidArgument for one that is not in it."""
     document = manifest.topology
     return [document.keyspace_named(name) for name in dict.fromkeys(names)] or list(document.keyspaces)
 
@@ -311,14 +311,14 @@ class _Bringing:
 
 
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Again after what may pass: to bring something twice changes nothing."""
+    """Ask again after errors that may pass: to bring something twice changes nothing."""
     try:
-        await asked_again(ask, _TRIES, _PASSING)
+        await ask_again(ask, _TRIES, _PASSING)
     except _PASSING as error:
-        raise _told(error) from error
+        raise _restore_error(error) from error
 
 
-def _told(error: RingmillError) -> RingmillError:
+def _restore_error(error: RingmillError) -> RingmillError:
     node = error.detail.get("node", "a node")
     return Unavailable(
         f"{node} does not take what is restored: {error.message}",

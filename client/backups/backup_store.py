@@ -55,7 +55,7 @@ class BackupStore:
     # Manifests
 
     async def names(self) -> list[str]:
-        """Of the backups that exist, sorted.  Raises OSError."""
+        """The names of the backups that exist, sorted.  Raises OSError."""
         found = await self.files.off_loop(self._list, "backups")
         return [name.removesuffix(_MANIFEST) for name in found if name.endswith(_MANIFEST)]
 
@@ -72,7 +72,7 @@ class BackupStore:
         return BackupManifest.decode(path, data)
 
     async def check_free(self, name: str) -> None:
-        """Raises Conflict when there is a backup of this name, InvalidArgument for what is no name."""
+        """Raises Conflict when there is a backup of this name, InvalidArgument for what is not a name."""
         if await self.files.off_loop(self.files.exists, self._manifest_path(name)):
             raise Conflict(f"{self.place} has a backup {name!r} already", hint="choose another name")
 
@@ -82,7 +82,7 @@ class BackupStore:
         await self.files.off_loop(self._write_whole, path, manifest.encode())
 
     async def delete(self, name: str) -> None:
-        """Its tables stay until `prune`.  Raises NotFound, OSError."""
+        """Delete a backup; its tables stay until `prune`.  Raises NotFound, OSError."""
         path = self._manifest_path(name)
 
         def delete() -> None:
@@ -181,7 +181,7 @@ class BackupStore:
         except FileNotFoundError:
             return []
         except NotADirectoryError:
-            raise InvalidArgument(f"{self.place} is no folder") from None
+            raise InvalidArgument(f"{self.place} is not a folder") from None
 
     def _create(self, path: str) -> AppendFile:
         if self.is_local:

@@ -54,7 +54,7 @@ def numbers(distribution: str, space: KeySpace, seed: int) -> Iterator[int]:
         return _scattered(space, drawn)
     if distribution == "latest":
         return _latest(space, drawn)
-    raise ValueError(f"{distribution!r} is no distribution of keys; there are {', '.join(DISTRIBUTIONS)}")
+    raise ValueError(f"{distribution!r} is not a distribution of keys; there are {', '.join(DISTRIBUTIONS)}")
 
 
 def _uniform(space: KeySpace, drawn: random.Random) -> Iterator[int]:

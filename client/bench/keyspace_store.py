@@ -48,7 +48,7 @@ class KeyspaceStore:
         await self._space.put(key, value, context=context, w=self._w, durability=self._durability)
 
     async def scan(self, key: bytes, most: int) -> int:
-        """From a key on, among those with its hash tag, which are in one partition and in order."""
+        """Scan from a key on, among those with its hash tag, which are in one partition and in order."""
         prefix = key[: key.index(b"}") + 1]
         count = 0
         async for _ in self._space.scan(prefix=prefix, start=key, limit=most, r=self._r):

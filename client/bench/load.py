@@ -6,8 +6,10 @@ are due at random times of a fixed rate, whatever the store does, and latency is
 so it includes the wait for a free worker.  Source: Schroeder et al., "Open
 Versus Closed: A Cautionary Tale" (NSDI 2006); Tene, "How NOT to Measure Latency".
 
-The warm-up is not counted.  Rate and processor time cover the measured time.  Latencies cover the operations
-that began in it; the last ones are awaited.
+The warm-up is not counted.  Rate and processor time cover the measured time: an operation counts when it ends
+in it, also one that was sent before.  Latencies cover the operations that were sent in it; in an open loop
+those that were due in it.  The last ones are awaited.  What an open loop has not sent by then is sent, for
+some seconds; what is left then counts with the time that it has waited, and as `unsent`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import GET, MODIFY, SCAN, SCAN_MOST, Operation, Values
 from ringmill.cluster.meters.histogram import Histogram
 
-__all__ = ["Load", "Measured", "Store", "is_behind", "run_load"]
+__all__ = ["DRAIN_S", "Load", "Measured", "Store", "is_behind", "run_load"]
 
 KEPT_UP_SHARE: Final = 0.97
+DRAIN_S: Final = 5.0
 PAUSE_AFTER_FAILURE_S: Final = 0.005  # keeps a dead store from being called in a busy loop
 
 _clock = time.perf_counter_ns
@@ -70,10 +73,15 @@ class Load:
 
 @dataclass(slots=True)
 class Measured:
-    """The result of one run.  `lateness` is the delay between due time and sending in an open loop."""
+    """The result of one run.  `lateness` is the delay between due time and sending in an open loop.
+
+    `ended` counts the operations with those that failed.
+    """
 
     seconds: float = 0.0
     operations: int = 0
+    ended: int = 0
+    unsent: int = 0
     latencies: dict[str, Histogram] = field(default_factory=dict)
     lateness: Histogram = field(default_factory=Histogram)
     errors: Counter[str] = field(default_factory=Counter)
@@ -104,10 +112,10 @@ class Measured:
         return together
 
 
-def is_behind(operations: float, rate_per_s: float, seconds: float) -> bool:
-    """Whether an open loop did significantly fewer operations than were due (3 standard deviations)."""
+def is_behind(ended: float, rate_per_s: float, seconds: float) -> bool:
+    """Whether in an open loop significantly fewer operations ended than were due (3 standard deviations)."""
     due = rate_per_s * seconds
-    return operations < KEPT_UP_SHARE * due - 3 * math.sqrt(due)
+    return ended < KEPT_UP_SHARE * due - 3 * math.sqrt(due)
 
 
 async def run_load(
@@ -128,7 +136,7 @@ async def run_load(
         run.begin()
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(run.watch(progress))
-        await asyncio.gather(*(run.work() for _ in range(load.in_flight)))
+        await asyncio.wait([group.create_task(run.work()) for _ in range(load.in_flight)])
         watching.cancel()
     run.finish()
     return run.measured
@@ -155,6 +163,7 @@ class _Run:
         self._is_measuring = False
         self._is_over = False
         self._begun_ns = 0
+        self._until_ns = math.inf
         self._used = (0.0, 0.0)
         self._left = load.most
         self._lengths = random.Random(load.seed + 3)  # of scans
@@ -163,6 +172,7 @@ class _Run:
         """Start measuring."""
         self._used = self._processor_time.read()
         self._begun_ns = _clock()
+        self._until_ns = self._begun_ns + int(self._load.seconds * 1e9)
         self._is_measuring = True
 
     async def watch(self, progress: Callable[[float, int], None] | None) -> None:
@@ -170,15 +180,14 @@ class _Run:
         if self._load.warm_up_s:
             await asyncio.sleep(self._load.warm_up_s)
             self.begin()
-        until = self._begun_ns + int(self._load.seconds * 1e9)
-        while (left_s := (until - _clock()) / 1e9) > 0:
+        while (left_s := (self._until_ns - _clock()) / 1e9) > 0:
             await asyncio.sleep(min(left_s, 0.2) if progress else left_s)
             if progress:
                 progress((_clock() - self._begun_ns) / 1e9, self.measured.operations)
         self.finish()
 
     def finish(self) -> None:
-        """Stop measuring.  Operations still under way only add their latency."""
+        """Stop measuring.  Operations still under way, or due and not sent, only add their latency."""
         if not self._is_measuring:
             return
         self._is_measuring, self._is_over = False, True
@@ -189,36 +198,51 @@ class _Run:
     async def work(self) -> None:
         """Run one worker."""
         due = self._due
-        while not self._is_over and self._take():
-            sent = begun = _clock()
-            if due is not None:
+        while self._take():
+            if due is None:
+                if self._is_over:
+                    return
+                begun = sent = _clock()
+                is_counted = self._is_measuring
+            else:
                 begun = next(due)
-                if begun > sent:
-                    await asyncio.sleep((begun - sent) / 1e9)
-                    if self._is_over:
-                        return
-                    sent = _clock()
-            is_counted = self._is_measuring
-            if is_counted and due is not None:
-                self.measured.lateness.record(sent - begun)
+                if (wait_ns := begun - _clock()) > 0:
+                    await asyncio.sleep(wait_ns / 1e9)
+                if begun > self._until_ns:
+                    return
+                sent = _clock()
+                is_counted = 0 < self._begun_ns <= begun
+                if is_counted:
+                    self.measured.lateness.record(sent - begun)
             operation = next(self._operations, None)
             if operation is None:
                 return
-            verb, key = operation
-            try:
-                is_found = await self._perform(verb, key)
-            except self._store.failures as error:
+            if sent > self._until_ns + DRAIN_S * 1e9:
                 if is_counted:
-                    self.measured.errors[_kind(error)] += 1
-                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+                    self.measured.unsent += 1
+                    self._record(operation[0], sent - begun)
                 continue
+            await self._send(operation, begun, is_counted=is_counted)
+
+    async def _send(self, operation: Operation, begun: int, *, is_counted: bool) -> None:
+        verb, key = operation
+        try:
+            is_found = await self._perform(verb, key)
+        except self._store.failures as error:
+            self.measured.ended += self._is_measuring
             if is_counted:
-                self._record(verb, _clock() - begun)
-                self.measured.missing += not is_found
+                self.measured.errors[_kind(error)] += 1
+            await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+            return
+        self.measured.ended += self._is_measuring
+        self.measured.operations += self._is_measuring
+        if is_counted:
+            self._record(verb, _clock() - begun)
+            self.measured.missing += not is_found
 
     def _take(self) -> bool:
         """Whether the limit allows one more operation."""
-        if not self._load.most or not self._is_measuring:
+        if not self._load.most or not self._begun_ns:
             return True
         self._left -= 1
         return self._left >= 0
@@ -236,12 +260,9 @@ class _Run:
         return True
 
     def _record(self, verb: str, latency_ns: int) -> None:
-        measured = self.measured
-        if self._is_measuring:
-            measured.operations += 1
-        histogram = measured.latencies.get(verb)
+        histogram = self.measured.latencies.get(verb)
         if histogram is None:
-            histogram = measured.latencies[verb] = Histogram()
+            histogram = self.measured.latencies[verb] = Histogram()
         histogram.record(latency_ns)
 
 

@@ -101,7 +101,7 @@ async def delete_keys(store: DeletingStore, space: KeySpace, show: Show) -> Clea
     async def work() -> None:
         nonlocal deleted
         for key in keys:
-            if why := await _deleted(store, key):
+            if why := await _delete_key(store, key):
                 errors[why] += 1
             else:
                 deleted += 1
@@ -116,7 +116,7 @@ async def delete_keys(store: DeletingStore, space: KeySpace, show: Show) -> Clea
     return Cleaned(deleted, errors)
 
 
-async def _deleted(store: DeletingStore, key: bytes) -> str:
+async def _delete_key(store: DeletingStore, key: bytes) -> str:
     """Delete a key.  Returns the code of the last error, or ""."""
     why = ""
     for _ in range(DELETE_TRIES):

@@ -15,14 +15,19 @@ __all__ = ["ProcessorTime", "used_s"]
 
 
 class ProcessorTime:
-    """Seconds of processor time of this process, and of the processes with these pids."""
+    """Seconds of processor time of this process, and of the processes with these pids.
+
+    Of one that has ended, and of a family of which some have, it is what was read before.
+    """
 
     def __init__(self, pids: Sequence[int] = ()) -> None:
-        self._pids = list(pids)
+        self._used = dict.fromkeys(pids, 0.0)
 
     def read(self) -> tuple[float, float]:
         """Seconds of this process, and of the others together."""
-        return time.process_time(), sum(map(used_s, self._pids))
+        for pid, before in self._used.items():
+            self._used[pid] = max(before, used_s(pid))
+        return time.process_time(), sum(self._used.values())
 
 
 def used_s(pid: int) -> float:

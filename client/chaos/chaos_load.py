@@ -80,6 +80,7 @@ class ChaosLoad:
         )
         self._register_calls: list[RegisterCall] = []
         self._counter_calls: list[MergingCall] = []
+        self._is_done = False
 
     async def work(self, is_over: Callable[[], bool]) -> None:
         """All three until `is_over()`; each client finishes what it has asked."""
@@ -95,6 +96,7 @@ class ChaosLoad:
             group.create_task(self._objects.run(is_over))
             group.create_task(work_rounds(registers, self._register_plans, self._call, is_over))
             group.create_task(work_rounds(counters, self._counter_plans, self._count, is_over))
+        self._is_done = True
 
     async def look(self) -> list[str]:
         """Read every object from all of its owners, and every register and counter.
@@ -128,15 +130,28 @@ class ChaosLoad:
     def judged(self) -> list[Judged]:
         """What the checkers say of all that was answered so far."""
         objects, registers, counters = self._objects, self._register_calls, self._counter_calls
+        changes, additions = _acknowledged(registers), _acknowledged(counters)
         return [
             Judged(
                 "objects",
                 f"{objects.acknowledged:,} acknowledged writes, {objects.reads:,} reads, {objects.keys} keys",
-                tuple(objects.lost),
+                (*objects.lost, *self._nothing(objects.acknowledged)),
             ),
-            Judged("registers", _looked_at(registers), _told(register_breaches(registers))),
-            Judged("counters", _looked_at(counters), _told(merging_breaches(counters))),
+            Judged(
+                "registers",
+                _looked_at(registers, changes),
+                (*_breach_lines(register_breaches(registers)), *self._nothing(changes)),
+            ),
+            Judged(
+                "counters",
+                _looked_at(counters, additions),
+                (*_breach_lines(merging_breaches(counters)), *self._nothing(additions)),
+            ),
         ]
+
+    def _nothing(self, acknowledged: int) -> tuple[str, ...]:
+        """What is told of a load that has ended and has shown nothing."""
+        return ("no change was acknowledged",) if self._is_done and not acknowledged else ()
 
     def witness(self) -> Iterator[Mapping[str, Any]]:
         """All that was asked of the keys about which a promise was broken, in order, as JSON values.
@@ -196,12 +211,15 @@ async def _last_error(ask: Callable[[], Awaitable[RegisterCall | MergingCall]]) 
     return ""
 
 
-def _looked_at(calls: list[RegisterCall] | list[MergingCall]) -> str:
-    changes = sum(call.kind != "get" and call.outcome == "ok" for call in calls)
+def _acknowledged(calls: list[RegisterCall] | list[MergingCall]) -> int:
+    return sum(call.kind != "get" and call.outcome == "ok" for call in calls)
+
+
+def _looked_at(calls: list[RegisterCall] | list[MergingCall], changes: int) -> str:
     return f"{changes:,} acknowledged changes, {len(calls):,} calls, {len({call.key for call in calls})} keys"
 
 
-def _told(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
+def _breach_lines(breaches: Iterator[tuple[bytes, str]]) -> tuple[str, ...]:
     return tuple(f"{key!r}: {story}" for key, story in breaches)
 
 

@@ -112,13 +112,14 @@ class ChaosRun:
     def verdicts(self) -> list[Judged]:
         """What each checker says of what was seen so far; without any load, of nothing."""
         judged = [] if self._load is None else self._load.judged()
+        judged.append(Judged("answers", f"{self.tally.requests:,} requests", self.tally.breaches))
         rest = "not reached" if self.rest_s is None else f"all hints delivered after {self.rest_s:.1f} s"
         served = sum(outage.start_s is not None for outage in self.outages)
         looked_at = f"{served} starts of nodes, {rest}"
         return [*judged, Judged("recovery", looked_at, tuple(self._troubles))]
 
     def witness(self) -> list[dict[str, object]]:
-        """As `ChaosLoad.witness`."""
+        """The history of the keys whose promise was broken."""
         return [] if self._load is None else [dict(line) for line in self._load.witness()]
 
     @property
@@ -130,7 +131,7 @@ class ChaosRun:
         """Nodes that have started a moment ago compare what they hold: the run waits for that."""
         if unrest := await _last_unrest(db, HEALTHY_S):
             raise Unavailable(
-                f"the cluster is no place to begin: {unrest}",
+                f"the cluster is not fit to begin a run: {unrest}",
                 hint="`ringmill cluster status --wait healthy` waits until it is healthy",
             )
 
@@ -162,12 +163,12 @@ class ChaosRun:
                 self.skipped += 1
                 continue
             await asyncio.sleep(self.began + step.at_s - loop.time())
-            if not await self._has_done(step):
+            if not await self._carry_out(step):
                 return
         await asyncio.sleep(self.began + options.for_s - loop.time())
 
-    async def _has_done(self, step: FaultStep) -> bool:
-        """Whether all of its nodes came back."""
+    async def _carry_out(self, step: FaultStep) -> bool:
+        """Carry out one step of the schedule.  Returns whether all of its nodes came back."""
         self._doing = str(step)
         self.done.append(step)
         if len(step.nodes) > self.spare:

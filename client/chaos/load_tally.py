@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import Protocol
 
+from ringmill.client.checked.product_faults import is_product_fault
 from ringmill.cluster.meters.histogram import Histogram
 
 __all__ = ["LoadTally"]
@@ -33,7 +34,8 @@ class LoadTally:
     """Counts requests as they end.
 
     Errors are `expected` while more nodes are away than a quorum can spare (`begin_excess`, `end_excess`),
-    also those of requests that were under way meanwhile.  Else they are `unexpected`.  Both by code.
+    also those of requests that were under way meanwhile.  Else they are `unexpected`.  Both by code.  Those
+    that say that the product is wrong are told as `breaches`, too.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,8 @@ class LoadTally:
         self.latencies = Histogram()
         self.worst_gap_s = 0.0
         self.worst_gap_at = 0.0
+        self._wrong: Counter[str] = Counter()
+        self._first_wrong: dict[str, str] = {}
         self._last_answer = math.inf
         self._excess_until = -math.inf
         self._is_over = False
@@ -51,8 +55,16 @@ class LoadTally:
     def errors(self) -> int:
         return self.unexpected.total() + self.expected.total()
 
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """The errors that no fault excuses, each code with the text of its first."""
+        return tuple(
+            f"{count:,} {'request' if count == 1 else 'requests'} ended with {self._first_wrong[code]}"
+            for code, count in self._wrong.items()
+        )
+
     def percentile_ms(self, share: float) -> float:
-        """Of the latencies of the answers so far, in milliseconds; `share` is 0 to 1."""
+        """A percentile of the latencies so far, in milliseconds; `share` is 0 to 1."""
         return self.latencies.percentile_ns(share) / 1e6
 
     def begin(self, now: float) -> None:
@@ -81,7 +93,11 @@ class LoadTally:
             self._last_answer = ended.returned
         else:
             errors = self.expected if ended.invoked <= self._excess_until else self.unexpected
-            errors[ended.error.partition(":")[0]] += 1
+            code = ended.error.partition(":")[0]
+            errors[code] += 1
+            if is_product_fault(ended.error):
+                self._wrong[code] += 1
+                self._first_wrong.setdefault(code, ended.error)
 
     def look_at_gap(self, now: float) -> None:
         """Count the time since the last answer, though none may have come now."""

@@ -14,7 +14,8 @@ __all__ = ["MergingCaller"]
 
 
 class MergingCaller:
-    """It makes one call after the other, each in the keyspace of its policy: "counter", "set" or "map"."""
+    """A client that makes one call after the other, each in the keyspace of its policy: "counter", "set" or
+    "map"."""
 
     def __init__(self, name: str, spaces: dict[str, AsyncKeyspace], timeout_s: float | None = None) -> None:
         self.name = name

@@ -39,7 +39,8 @@ def draw_changes(
     pause_s: float,
     policies: Sequence[str] = tuple(MERGING_KEYS),
 ) -> list[PlannedChange]:
-    """In the order in which each session makes them.  Pauses take `pause_s` seconds on average."""
+    """Draw changes, in the order in which each session makes them.  Pauses take `pause_s` seconds on
+    average."""
     plans = []
     for index in range(changes):
         policy = draws.choice(policies)

@@ -13,7 +13,7 @@ __all__ = ["RegisterCaller"]
 
 
 class RegisterCaller:
-    """It makes one call after the other.  What a cas expects is what this client saw last."""
+    """A client that makes one call after the other.  What a cas expects is what this client saw last."""
 
     def __init__(self, name: str, registers: AsyncRegisters, timeout_s: float | None = None) -> None:
         self.name = name

@@ -49,7 +49,7 @@ def draw_calls(
     deletes: float = DELETE_SHARE,
     lull_s: float = 0.0,
 ) -> list[PlannedCall]:
-    """In the order in which each session makes them.
+    """Draw calls, in the order in which each session makes them.
 
     `deletes` is their share of the sets; with a `lull_s` some calls come after a pause of about as long.
     """

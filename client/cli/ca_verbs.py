@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.cluster.errors import InvalidArgument
 

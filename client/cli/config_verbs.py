@@ -6,8 +6,8 @@ import os
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import NAMES, Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import NAMES, Settings
 from ringmill.client.cli.lazy import LazyGroup, Verb
 
 __all__ = ["config", "show"]

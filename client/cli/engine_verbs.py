@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.client.cli.programs import become
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, open_client, secrets_of, tls_of_settings
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import endpoints_of, open_client, secrets_of, tls_of_settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.routing.balancing import POLICIES, BalanceName
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from ringmill.client.cli.frame import standard_streams
-from ringmill.client.cli.frame.calling import TO_A_CLUSTER
-from ringmill.client.cli.frame.global_options import check_given, global_options
+from ringmill.client.cli.console import standard_streams
+from ringmill.client.cli.console.global_options import check_given, global_options
+from ringmill.client.cli.console.suggested_commands import TO_A_CLUSTER
 from ringmill.client.cli.near_misses import did_you_mean
 
 __all__ = ["NO_CLUSTER", "NO_NODE", "LazyGroup", "Passthrough", "Verb"]
@@ -105,8 +105,8 @@ class LazyGroup(click.Group):
             check_given(ctx, self._verbs[word].refused.split(), f"{ctx.command_path} {word}")
             standard_streams.runs(f"{ctx.command_path} {word}")
         elif not word.startswith("-"):
-            told = f"there is no verb {word!r} in `{ctx.command_path}`"
-            raise click.UsageError(f"{told}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
+            problem = f"there is no verb {word!r} in `{ctx.command_path}`"
+            raise click.UsageError(f"{problem}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

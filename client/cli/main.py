@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import click
 
-from ringmill.client.cli.frame.calling import know_verbs
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.suggested_commands import set_verb_table
 from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 from ringmill.client.cli.running import run_command
 
@@ -106,7 +106,7 @@ ringmill = _Program(
     },
     "A leaderless key-value store and a MapReduce engine on the same nodes.",
 )
-know_verbs(ringmill.refused_by)
+set_verb_table(ringmill.refused_by)
 ringmill.params.append(click.Option(["--version", "is_version"], is_flag=True, help="print the version"))
 
 

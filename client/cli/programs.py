@@ -9,8 +9,8 @@ from importlib.util import find_spec
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup, Passthrough, Verb
 from ringmill.client.local.processes import our_environment
 from ringmill.cluster.errors import RingmillError

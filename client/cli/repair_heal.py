@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.consent import ask_to_type
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.consent import ask_to_type
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ..
     """
     if names and not accepts_loss:
         raise InvalidArgument("--without gives up what these owners have", hint="add --accept-data-loss")
-    view = asyncio.run(_look(settings, node))
+    view = asyncio.run(_ask_healing(settings, node))
     if not accepts_loss or not view.waiting:
         _show(settings, view)
         return ExitCode.DONE
@@ -63,7 +63,7 @@ def heal(settings: Settings, node: str, accepts_loss: bool, names: tuple[str, ..
     return ExitCode.TIMED_OUT_WAITING if view.unfilled else ExitCode.DONE
 
 
-async def _look(settings: Settings, node: str) -> HealingView:
+async def _ask_healing(settings: Settings, node: str) -> HealingView:
     async with open_client(settings) as db:
         return await db.members.healing(node)
 

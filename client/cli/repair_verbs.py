@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup, Verb
 from ringmill.client.connection import links_of
 from ringmill.client.repairs import RepairViews, repair_views, run_repair
@@ -81,12 +81,12 @@ def status(settings: Settings, partitions: tuple[int, ...]) -> None:
     In JSON each pair of owners of each partition is listed.
     """
 
-    async def look() -> RepairViews:
+    async def ask() -> RepairViews:
         async with open_client(settings) as db:
             _check_partitions(db.topology, partitions)
             return await repair_views(db.topology, links_of(db), settings.timeout_s)
 
-    _show(settings, asyncio.run(look()), partitions)
+    _show(settings, asyncio.run(ask()), partitions)
 
 
 @click.command()
@@ -110,7 +110,7 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
     async with open_client(settings) as db:
         _check_partitions(db.topology, partitions)
         due: Set[str] = {str(member.id) for member in db.topology.members}  # those who have not begun
-        told: tuple[int, set[str]] | None = None
+        noted: tuple[int, set[str]] | None = None
         while True:
             failed = await run_repair(db.topology, links_of(db), partitions, timeout_s, due)
             _check_may_run(failed, due)
@@ -119,9 +119,9 @@ async def _run(settings: Settings, partitions: tuple[int, ...]) -> ExitCode:
             away = await _away(db, timeout_s) if silent | {*failed} else set()
             due = _due(failed, away, {str(member.id) for member in db.topology.members})
             left, missing = _left(answers, partitions), ({*failed} | silent) - away
-            if told != (left, missing):
+            if noted != (left, missing):
                 output.note(_progress(left, missing))
-                told = left, missing
+                noted = left, missing
             if not (left or missing) or time.monotonic() >= until:
                 break
             await asyncio.sleep(LOOK_S)

@@ -1,7 +1,7 @@
 """Runs one command line of a click program and turns its end into an exit code.
 
 `ringmill` and `python -m ringmill.simulator` both go through here.  No verb calls exit: it returns an
-ExitCode or raises; the table of codes is client/cli/frame/exit_codes.py.
+ExitCode or raises; the table of codes is client/cli/console/exit_codes.py.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import click
 
-from ringmill.client.cli.frame import exit_codes, failure_text, standard_streams
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import FORMS, Settings
+from ringmill.client.cli.console import exit_codes, failure_text, standard_streams
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import FORMS, Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["run_command", "settings_for_completion"]
@@ -68,14 +68,14 @@ def _run(command: click.Command, name: str, arguments: list[str], settings: Sett
     except click.ClickException as error:
         settings.output = _form_asked_for(arguments, settings.output)  # -o may stand behind the mistake
         about = getattr(error, "ctx", None)
-        raise _usage_error(_told(error), about.command_path if about else name) from error
+        raise _usage_error(_usage_text(error), about.command_path if about else name) from error
     except click.exceptions.Exit as ending:
         return ExitCode(ending.exit_code)
     return result if isinstance(result, ExitCode) else ExitCode.DONE
 
 
-def _told(error: click.ClickException) -> str:
-    """The usage error, with a remedy where click's own message has none."""
+def _usage_text(error: click.ClickException) -> str:
+    """The text of a usage error, with a remedy where click's own message has none."""
     message = error.format_message()
     option = getattr(error, "option_name", "")
     if isinstance(error, click.NoSuchOption) and option[1:2].isdigit():

@@ -35,8 +35,10 @@ def check_cluster(facts: ClusterFacts, now_s: float) -> Iterator[Finding]:
 
 
 def _with_untold(found: Finding, facts: ClusterFacts) -> Finding:
-    """The same of a check that goes by figures.  Nothing is well of members that answer and tell none; those
-    that do not answer are named by `nodes`."""
+    """The finding of a check that goes by figures, with the members that answer and tell none.
+
+    Nothing is well of these.  Members that do not answer are named by `nodes`.
+    """
     untold = [node.id for node in facts.status.nodes if node.uptime_s is not None]
     untold = [node for node in untold if node not in facts.metrics]
     if not untold:
@@ -87,19 +89,19 @@ def epochs(facts: ClusterFacts) -> Finding:
 
 def versions(facts: ClusterFacts) -> Finding:
     """All nodes, and this client, run the same release, and the same code of it."""
-    by_node = {node: _info(told, "build", "version") for node, told in facts.metrics.items()}
+    by_node = {node: _info(metrics, "build", "version") for node, metrics in facts.metrics.items()}
     found = [
         f"{node} runs {version}, this client {facts.version}"
         for node, version in sorted(by_node.items())
         if version != facts.version
     ]
-    codes = {node: _info(told, "build", "code") for node, told in facts.metrics.items()}
+    codes = {node: _info(metrics, "build", "code") for node, metrics in facts.metrics.items()}
     found += [
         f"{node} runs other code of {facts.version} ({code or 'untold'}) than this machine has ({facts.code})"
         for node, code in sorted(codes.items())
         if by_node[node] == facts.version and facts.code not in ("", code)
     ]
-    pythons = {_info(told, "build", "python") for told in facts.metrics.values()}
+    pythons = {_info(metrics, "build", "python") for metrics in facts.metrics.values()}
     return unwell(
         "versions",
         "warning",
@@ -130,9 +132,9 @@ def partitions(facts: ClusterFacts) -> Finding:
 def clocks(facts: ClusterFacts) -> Finding:
     """The clocks of the nodes agree."""
     apart = {
-        node: told.total("clock_offset_seconds")
-        for node, told in sorted(facts.metrics.items())
-        if told.families.get("clock_offset_seconds")
+        node: metrics.total("clock_offset_seconds")
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.families.get("clock_offset_seconds")
     }
     far = {node: offset for node, offset in apart.items() if abs(offset) >= CLOCK_WARNS_S}
     is_wrong = any(abs(offset) >= CLOCK_WRONG_S for offset in far.values())
@@ -149,11 +151,11 @@ def clocks(facts: ClusterFacts) -> Finding:
 def disks(facts: ClusterFacts) -> Finding:
     """There is room on the disks: for a gibibyte, and for the data once more, as compactions need."""
     full, tight = [], []
-    for node, told in sorted(facts.metrics.items()):
-        if not told.families.get("disk_free_bytes"):  # the system cannot tell
+    for node, metrics in sorted(facts.metrics.items()):
+        if not metrics.families.get("disk_free_bytes"):  # the system cannot tell
             continue
-        free = told.total("disk_free_bytes")
-        held = sum(told.by_label("tables_bytes", "level").values()) + told.total("memtable_bytes")
+        free = metrics.total("disk_free_bytes")
+        held = sum(metrics.by_label("tables_bytes", "level").values()) + metrics.total("memtable_bytes")
         if free < LEAST_FREE_BYTES:
             full.append(f"{node} has {_size(free)} left")
         elif free < held:
@@ -161,17 +163,19 @@ def disks(facts: ClusterFacts) -> Finding:
     remedy = "free some space, or add nodes: ringmill cluster add"
     if full:
         return unwell("disks", "wrong", full + tight, remedy, "")
-    known = [told for told in facts.metrics.values() if told.families.get("disk_free_bytes")]
-    least = min((told.total("disk_free_bytes") for told in known), default=0.0)
+    known = [metrics for metrics in facts.metrics.values() if metrics.families.get("disk_free_bytes")]
+    least = min((metrics.total("disk_free_bytes") for metrics in known), default=0.0)
     return unwell("disks", "warning", tight, remedy, f"{_size(least)} or more are free on each node")
 
 
 def stores(facts: ClusterFacts) -> Finding:
     """The stores take writes, and nothing in them is damaged."""
     figures = sorted(facts.metrics.items())
-    ended = [node for node, told in figures if told.total("store_failed")]
+    ended = [node for node, metrics in figures if metrics.total("store_failed")]
     closed = [
-        f"{node} takes no writes" for node, told in figures if told.total("read_only") and node not in ended
+        f"{node} takes no writes"
+        for node, metrics in figures
+        if metrics.total("read_only") and node not in ended
     ]
     failed = [f"{node.id}: {node.engine_failure}" for node in facts.status.nodes if node.engine_failure]
     if ended or closed or failed:
@@ -200,9 +204,9 @@ def stores(facts: ClusterFacts) -> Finding:
 def compaction(facts: ClusterFacts) -> Finding:
     """Compaction keeps up with the writes."""
     behind = [
-        f"{told.total('compaction_waiting_tables'):.0f} tables of {node} wait"
-        for node, told in sorted(facts.metrics.items())
-        if told.total("compaction_waiting_tables") >= WAITING_TABLES
+        f"{metrics.total('compaction_waiting_tables'):.0f} tables of {node} wait"
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.total("compaction_waiting_tables") >= WAITING_TABLES
     ]
     return unwell(
         "compaction",
@@ -215,7 +219,7 @@ def compaction(facts: ClusterFacts) -> Finding:
 
 def hints(facts: ClusterFacts) -> Finding:
     """No hint waits for long."""
-    waited = {node: told.total("hint_oldest_seconds") for node, told in sorted(facts.metrics.items())}
+    waited = {node: metrics.total("hint_oldest_seconds") for node, metrics in sorted(facts.metrics.items())}
     long = [
         f"hints on {node} have waited for {seconds / 60:.0f} minutes"
         for node, seconds in waited.items()
@@ -247,16 +251,18 @@ def moves(facts: ClusterFacts) -> Finding:
 
 def jobs(facts: ClusterFacts) -> Finding:
     """Open jobs have a coordinator."""
-    told = facts.coordinator
-    if told is None:
+    coordinator = facts.coordinator
+    if coordinator is None:
         return warn("jobs", f"not asked: {facts.refused.get('jobs', '')}")
-    if told.open_jobs and not told.node:
+    if coordinator.open_jobs and not coordinator.node:
         return bad(
             "jobs",
-            f"{len(told.open_jobs)} jobs are open, and no node coordinates them",
+            f"{len(coordinator.open_jobs)} jobs are open, and no node coordinates them",
             "a node that can run tasks takes them within seconds: ringmill coordinator status",
         )
-    return well("jobs", f"{len(told.open_jobs)} jobs are open" if told.open_jobs else "no job is open")
+    return well(
+        "jobs", f"{len(coordinator.open_jobs)} jobs are open" if coordinator.open_jobs else "no job is open"
+    )
 
 
 def containment(facts: ClusterFacts) -> Finding:
@@ -279,9 +285,9 @@ def containment(facts: ClusterFacts) -> Finding:
 def pressure(facts: ClusterFacts) -> Finding:
     """No node has more to do than it can, and no event loop has stood still."""
     busy = [
-        f"{node} leaves things off (step {told.total('overload_step'):.0f} of 5)"
-        for node, told in sorted(facts.metrics.items())
-        if told.total("overload_step")
+        f"{node} leaves things off (step {metrics.total('overload_step'):.0f} of 5)"
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.total("overload_step")
     ]
     return unwell(
         "overload", "warning", busy, "ringmill top; ringmill cluster status --hot", "no node is overloaded"
@@ -307,7 +313,7 @@ def access(facts: ClusterFacts) -> Finding:
 
 def rotation(facts: ClusterFacts) -> Finding:
     """Nodes accept one secret: what a former one opens is shut by the last step of its rotation (F9)."""
-    two = [node for node, told in sorted(facts.metrics.items()) if told.total("accepted_secrets") > 1]
+    two = [node for node, metrics in sorted(facts.metrics.items()) if metrics.total("accepted_secrets") > 1]
     return unwell(
         "secret",
         "warning",
@@ -329,11 +335,11 @@ _BY_FIGURES: Final = (versions, clocks, disks, stores, compaction, hints, pressu
 
 def compared(facts: ClusterFacts, now_s: float) -> Finding:
     """Owners have compared their copies lately."""
-    every = {node: told.total("comparison_every_seconds") for node, told in facts.metrics.items()}
+    every = {node: metrics.total("comparison_every_seconds") for node, metrics in facts.metrics.items()}
     passed = {
-        node: now_s - told.total("comparison_pass_timestamp_seconds")
-        for node, told in sorted(facts.metrics.items())
-        if told.families.get("comparison_pass_timestamp_seconds")
+        node: now_s - metrics.total("comparison_pass_timestamp_seconds")
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.families.get("comparison_pass_timestamp_seconds")
     }
     return unwell(
         "comparing",
@@ -354,8 +360,8 @@ def _span(seconds: float) -> str:
     return "the hour" if seconds <= COMPARED_LONG_S else f"{seconds / 60:.0f} minutes, as they are told to"
 
 
-def _info(told: NodeMetrics, name: str, label: str) -> str:
-    return next((each.labels.get(label, "") for each in told.families.get(name, ())), "")
+def _info(metrics: NodeMetrics, name: str, label: str) -> str:
+    return next((each.labels.get(label, "") for each in metrics.families.get(name, ())), "")
 
 
 def _size(size_bytes: float) -> str:

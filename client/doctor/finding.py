@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 __all__ = ["Finding", "Verdict", "bad", "is_wrong", "unwell", "warn", "well"]
 
 Verdict: TypeAlias = Literal["ok", "warning", "wrong"]
-_MOST_TOLD: Final = 4
+_MOST_SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class Finding:
         return asdict(self)
 
 
-def well(check: str, told: str) -> Finding:
-    return Finding(check, "ok", told)
+def well(check: str, sentence: str) -> Finding:
+    return Finding(check, "ok", sentence)
 
 
-def warn(check: str, told: str, remedy: str = "") -> Finding:
-    return Finding(check, "warning", told, remedy)
+def warn(check: str, sentence: str, remedy: str = "") -> Finding:
+    return Finding(check, "warning", sentence, remedy)
 
 
-def bad(check: str, told: str, remedy: str) -> Finding:
-    return Finding(check, "wrong", told, remedy)
+def bad(check: str, sentence: str, remedy: str) -> Finding:
+    return Finding(check, "wrong", sentence, remedy)
 
 
 def unwell(check: str, verdict: Verdict, found: Iterable[str], remedy: str, otherwise: str) -> Finding:
@@ -43,9 +43,9 @@ def unwell(check: str, verdict: Verdict, found: Iterable[str], remedy: str, othe
     complaints = [each for each in found if each]
     if not complaints:
         return well(check, otherwise)
-    more = len(complaints) - _MOST_TOLD
-    told = "; ".join(complaints[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
-    return Finding(check, verdict, told, remedy)
+    more = len(complaints) - _MOST_SHOWN
+    sentence = "; ".join(complaints[:_MOST_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return Finding(check, verdict, sentence, remedy)
 
 
 def is_wrong(findings: Iterable[Finding]) -> bool:

@@ -78,12 +78,13 @@ def ports(facts: MachineFacts) -> Finding:
 
 def folder_modes(facts: MachineFacts) -> Finding:
     """Only the nodes' user can read their data, logs and token."""
-    open_ones = [f"{path} has mode {mode:04o}" for path, mode in facts.modes.items() if mode & 0o077]
+    open_modes = {path: mode for path, mode in facts.modes.items() if mode & 0o077}
+    elsewhere = [path for path in open_modes if not f"{path}/".startswith(f"{facts.folder}/")]
     return unwell(
         "folders",
         "wrong",
-        open_ones,
-        f"chmod -R go-rwx {facts.folder}",
+        [f"{path} has mode {mode:04o}" for path, mode in open_modes.items()],
+        f"chmod -R go-rwx {shlex.join([facts.folder, *elsewhere])}",
         "only you can read data, logs and token",
     )
 
@@ -109,19 +110,21 @@ def certificates(facts: MachineFacts) -> Finding:
 
 def disk(facts: MachineFacts) -> Finding:
     """The disk of the cluster's folder is not nearly full."""
-    told = f"the disk of {facts.folder} is {facts.disk_used:.0%} full"
+    sentence = f"the disk of {facts.folder} is {facts.disk_used:.0%} full"
     if facts.disk_used < FULL_WARNS:
-        return well("disk", told)
-    return Finding("disk", "wrong" if facts.disk_used >= FULL_WRONG else "warning", told, "free some space")
+        return well("disk", sentence)
+    return Finding(
+        "disk", "wrong" if facts.disk_used >= FULL_WRONG else "warning", sentence, "free some space"
+    )
 
 
 def file_limit(facts: MachineFacts) -> Finding:
     """A node can open enough files and connections."""
-    told = f"a process may open {facts.open_files:,} files"
+    sentence = f"a process may open {facts.open_files:,} files"
     if facts.open_files >= FEW_FILES:
-        return well("file limit", told)
+        return well("file limit", sentence)
     return warn(
-        "file limit", told, f"raise the hard limit to {FEW_FILES} or more: `ulimit -Hn`, LimitNOFILE="
+        "file limit", sentence, f"raise the hard limit to {FEW_FILES} or more: `ulimit -Hn`, LimitNOFILE="
     )
 
 

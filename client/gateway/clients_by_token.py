@@ -22,7 +22,7 @@ __all__ = ["ClientsByToken"]
 MOST_TOKENS: Final = 64
 MOST_OPENING: Final = 16  # connections with a token that is not known yet: strangers may try many
 OPENING_OF_ONE: Final = 12
-"""Of those of one caller."""
+"""The most of these that one caller may have."""
 AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 
@@ -45,16 +45,16 @@ class ClientsByToken:
         self._is_closed = False
 
     @asynccontextmanager
-    async def lent(self, token: str = "", caller: str = "") -> AsyncIterator[AsyncClient]:
+    async def lend(self, token: str = "", caller: str = "") -> AsyncIterator[AsyncClient]:
         """The connected client for a token, which stays open within this block.  Raises as `client`."""
-        client = await self.taken(token, caller)
+        client = await self.take(token, caller)
         try:
             yield client
         finally:
             self.give_back(token)
 
-    async def taken(self, token: str, caller: str = "") -> AsyncClient:
-        """The same until `give_back`, which is to be called once."""
+    async def take(self, token: str, caller: str = "") -> AsyncClient:
+        """The connected client for a token, which stays open until `give_back`, to be called once."""
         self._users[token] = self._users.get(token, 0) + 1
         try:
             return await self.client(token, caller)
@@ -71,7 +71,7 @@ class ClientsByToken:
 
     async def client(self, token: str = "", caller: str = "") -> AsyncClient:
         """The connected client for a token; "" for a caller who shows none.  It may be closed for a newer one
-        at any time: `lent` and `taken` give one that is not.  `caller` is whose share of the tries it takes.
+        at any time: `lend` and `take` give one that is not.  `caller` is whose share of the tries it takes.
 
         Raises PermissionDenied for a token that no node knows, Overloaded while many others are tried, and
         what connecting raises; the next call tries again.
@@ -125,7 +125,7 @@ class ClientsByToken:
     async def _answers_others(self) -> bool:
         """Whether the cluster answers a caller without a token now."""
         try:
-            async with self.lent() as client:
+            async with self.lend() as client:
                 await client.status(timeout=LOOK_S)
         except RingmillError:
             return False
@@ -142,7 +142,7 @@ class ClientsByToken:
         self._close_unused()
 
     def _close_unused(self) -> None:
-        """Oldest first, when there are too many."""
+        """Close unused clients, the oldest first, when there are too many."""
         too_many = len(self._clients) - self._most
         if too_many <= 0:
             return

@@ -14,7 +14,7 @@ from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.kernel.typed_output import as_collected, records_in
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["collected_by", "collected_records", "take_collected"]
+__all__ = ["collected_by", "collect_records", "take_collected"]
 
 Error = TypeVar("Error", bound=BaseException)
 
@@ -34,8 +34,8 @@ def collected_by(target: Runnable, given: object, *, overwrite: bool) -> Collect
     return wanted
 
 
-async def collected_records(job: Runnable, folder: str, files: FileSystem) -> tuple[tuple[Any, Any], ...]:
-    """As `take_collected`, on a thread; a cancellation while they are read leaves the folder."""
+async def collect_records(job: Runnable, folder: str, files: FileSystem) -> tuple[tuple[Any, Any], ...]:
+    """Take what a job collected, on a thread; a cancellation meanwhile leaves the folder."""
     taken = await files.off_loop(_read, job, folder, files)
     await files.off_loop(_remove, folder, files)
     return taken

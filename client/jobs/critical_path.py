@@ -47,18 +47,18 @@ def critical_path(
     killed while its task waited for it.  `from_s` is when the stage of a chain began that they belong to.
     """
     done = {attempt.task for attempt in attempts if attempt.counts}
-    told = [
+    counted = [
         attempt
         for attempt in attempts
         if attempt.state != "cancelled" or attempt.cause or (was_killed and attempt.task not in done)
     ]
-    if not told:
+    if not counted:
         return _from_the_start([PathStep("plan", from_s, now_s)], from_s)
 
     def end_of(attempt: AttemptSummary) -> float:
         return attempt.end_s(now_s)
 
-    in_order = sorted(told, key=end_of)
+    in_order = sorted(counted, key=end_of)
     last, steps = in_order[-1], []
     if last.ended_s is not None and not was_killed:
         steps.append(PathStep("commit", last.ended_s, max(last.ended_s, now_s)))

@@ -24,7 +24,7 @@ from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES
 from ringmill.cluster.mapreduce.local.estimating import JobEstimate, estimated
 
-__all__ = ["estimate_job"]
+__all__ = ["estimate_job", "own_cores"]
 
 MOST_SLOTS = 1 << 20
 
@@ -82,7 +82,7 @@ def estimate_job(
         on_bad_record=on_bad_record,
     )
     at_once = nodes * slots if cores is None else min(nodes * slots, cores)
-    beside = 1 if cores is None else min(at_once, os.cpu_count() or 1)
+    beside = 1 if cores is None else min(at_once, own_cores())
     with closing(UrlFiles()) as files:
         plan = input_plan_of(spec, files, SPLIT_SIZES)
         try:
@@ -99,3 +99,9 @@ def estimate_job(
             )
         finally:
             files.remove_tree(folder)
+
+
+def own_cores() -> int:
+    """The cores that this process may use: in a container or under taskset they are fewer than there are."""
+    has_set = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if has_set else os.cpu_count() or 1

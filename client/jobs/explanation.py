@@ -122,7 +122,7 @@ class JobExplanation:
 
     @classmethod
     def of(cls, state: JobState, attempts: Sequence[AttemptSummary]) -> JobExplanation:
-        """From the state of a job and all its attempts."""
+        """An explanation from the state of a job and all its attempts."""
         now_s = max((state.seconds, *(each.began_s for each in attempts)))
         rows = slot_rows(attempts)
         wasted = [each for each in attempts if not each.counts and each.ended_s is not None]
@@ -206,9 +206,9 @@ def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s
 
 
 def _phases(attempts: Sequence[AttemptSummary], now_s: float) -> dict[str, float]:
-    told = [each for each in attempts if each.figures.phases]
-    spent = {name: sum(each.figures.phases.get(name, 0.0) for each in told) for name in PHASES}
-    other = sum(max(0.0, each.seconds(now_s) - sum(each.figures.phases.values())) for each in told)
+    timed = [each for each in attempts if each.figures.phases]
+    spent = {name: sum(each.figures.phases.get(name, 0.0) for each in timed) for name in PHASES}
+    other = sum(max(0.0, each.seconds(now_s) - sum(each.figures.phases.values())) for each in timed)
     return {name: seconds for name, seconds in {**spent, "other": other}.items() if seconds}
 
 
@@ -237,8 +237,8 @@ def _stragglers(attempts: Sequence[AttemptSummary], now_s: float) -> list[Stragg
         for each in own:
             expected_s = max(usual_s, pace * each.bytes_in)  # a small task has what every task costs
             taken_s = each.seconds(now_s)
-            is_told = each.counts or each.state == "running"
-            if is_told and taken_s > max(SLOW * expected_s, expected_s + LEAST_EXCESS_S):
+            is_counted = each.counts or each.state == "running"
+            if is_counted and taken_s > max(SLOW * expected_s, expected_s + LEAST_EXCESS_S):
                 found.append(Straggler(each.name, each.node, taken_s, expected_s, each.bytes_in))
     return sorted(found, key=lambda each: each.usual_s - each.seconds)
 

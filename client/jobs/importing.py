@@ -53,7 +53,7 @@ class Sources:
 
     @property
     def own(self) -> bytes:
-        """Of the job's module."""
+        """The source of the job's module."""
         return self.contents[posixpath.relpath(self.path, self.root)]
 
 
@@ -69,7 +69,7 @@ def module_of(sources: Sources) -> ModuleType:
     for present, _ in _own_modules(sources).values():
         check_is_imported(present)
     with _one_at_a_time, _put_aside(sources):
-        module = _imported(sources)
+        module = _import_module(sources)
         for present, path in _own_modules(sources).values():
             _seen[present] = (present.__spec__, _digest(sources, path))
         _kept.pop(sources.path, None)
@@ -113,7 +113,7 @@ def _unguarded(path: str) -> InvalidArgument:
     )
 
 
-def _imported(sources: Sources) -> ModuleType:
+def _import_module(sources: Sources) -> ModuleType:
     try:
         return importlib.import_module(sources.module)
     except RingmillError:
@@ -211,7 +211,7 @@ def _is_older(module: ModuleType, digest: bytes, source: bytes) -> bool:
 
 
 def _own_modules(sources: Sources) -> dict[str, tuple[ModuleType, str]]:
-    """Those that this program has of the job's files, each with its path."""
+    """The modules that this program has of the job's files, each with its path."""
     present = [(name, sys.modules.get(name), path) for name, path in _paths(sources).items()]
     return {
         name: (module, path)

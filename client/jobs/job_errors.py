@@ -38,7 +38,7 @@ def refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillErr
 
 
 def perhaps_accepted(job: str, error: RingmillError) -> RingmillError:
-    """The same error for a job that was, or may have been, accepted: outcome unknown."""
+    """The error with outcome unknown: the job was, or may have been, accepted."""
     twin = error.with_outcome("unknown")
     twin.message = f"job {job} may have been accepted: {error.message}"
     twin.detail["job"] = job

@@ -192,7 +192,7 @@ def _path_of_module(module: str) -> str:
 
 
 def _packages_above(module: str) -> Iterator[ModuleType]:
-    """Those that this program has imported, or is importing."""
+    """The packages above that this program has imported, or is importing."""
     while module := module.rpartition(".")[0]:
         if (package := sys.modules.get(module)) is not None:
             yield package

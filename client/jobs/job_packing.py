@@ -41,7 +41,7 @@ from ringmill.cluster.wire.stubs import jobs_pb2
 
 __all__ = [
     "ID_BYTES", "JobOptions", "OpenFiles", "PackedJob", "chunks_of", "described_job", "job_id_stem",
-    "loaded_here", "loaded_meanwhile", "packed_job_of",
+    "loaded_here", "load_meanwhile", "packed_job_of",
 ]  # fmt: skip
 
 CHUNK_BYTES: Final = 1 << 20
@@ -92,7 +92,7 @@ def loaded_here(target: Target, files: OpenFiles) -> LoadedJob:
         return load_job(target, opened, os.getcwd())
 
 
-async def loaded_meanwhile(target: Target, files: OpenFiles) -> LoadedJob:
+async def load_meanwhile(target: Target, files: OpenFiles) -> LoadedJob:
     """Load a job; of that only imports of what is not yet imported hold the caller's loop."""
     with _told_of_sources(), files() as opened:
         named = named_job(target, os.getcwd())
@@ -138,7 +138,7 @@ async def packed_job_of(
         weight=weight,
         network=network,
     )
-    loaded = target if isinstance(target, LoadedJob) else await loaded_meanwhile(target, files)
+    loaded = target if isinstance(target, LoadedJob) else await load_meanwhile(target, files)
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
     inputs = await with_outputs(input, status)
     spec = described_job(loaded, job, inputs, output, options)

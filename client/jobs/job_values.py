@@ -158,7 +158,7 @@ class JobList(Sequence[JobState]):
 
     @property
     def open_jobs(self) -> tuple[str, ...]:
-        """Those that are not over, and that no member which answered coordinates."""
+        """The jobs that are not over, and that no member which answered coordinates."""
         return tuple(one.job for one in self.jobs if one.state == OPEN)
 
     @property

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import Inputs, PathLike, checked_name
-from ringmill.client.jobs.collected import collected_records
+from ringmill.client.jobs.collected import collect_records
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target
@@ -84,7 +84,7 @@ Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
 
 
 class AsyncJobs:
-    """The jobs of a cluster.  Every call needs the cluster's token (`connect(..., token=)`)."""
+    """The jobs of a cluster.  Every call needs a token with the role `jobs` (`connect(..., token=)`)."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class AsyncJobs:
         if not packed.spec.collect_bytes:
             return state
         with self._files() as files:
-            taken = await collected_records(packed.definition, packed.spec.output, files)
+            taken = await collect_records(packed.definition, packed.spec.output, files)
         return replace(state, collected=taken)
 
     async def submit(
@@ -449,7 +449,7 @@ class AsyncJobs:
         raise refusal(refused, f"no node that answers knows job {job!r}")
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
-        """Like `_find`, but an error about an accepted job does not say that nothing was changed."""
+        """Find a job that was accepted: so no error says that nothing was changed."""
         try:
             return await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:

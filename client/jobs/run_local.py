@@ -105,7 +105,7 @@ def run_local(
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
-            return run(_written(records, folder, files), has_records=True)
+            return run(_write_records(records, folder, files), has_records=True)
         finally:
             files.remove_tree(folder)
 
@@ -131,7 +131,7 @@ def _values_of(blocks: Iterator[list[list[Any]]], path: str) -> list[tuple[bytes
         return None if rows is None else [(key, value) for key, _, (value,) in rows]
     except (TaskFailed, TypeError, ValueError) as error:
         why = f": {error.message}" if isinstance(error, TaskFailed) else ""
-        raise InvalidArgument(f"{path} is no output of a job with KvOutput{why}") from error
+        raise InvalidArgument(f"{path} is not an output of a job with KvOutput{why}") from error
 
 
 def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
@@ -154,7 +154,7 @@ def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
-    """The same.  Raises InvalidArgument for one that no keyspace holds."""
+    """The records, checked.  Raises InvalidArgument for one that no keyspace holds."""
     for record in records:
         match record:
             case (bytes(), int() | Set() | Mapping() | list([_, *_]) | tuple([_, *_]) as held) if _is_bytes(
@@ -163,7 +163,7 @@ def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, 
                 yield record
             case _:
                 raise InvalidArgument(
-                    f"{shown(record, 100)} is no record of a keyspace",
+                    f"{shown(record, 100)} is not a record of a keyspace",
                     hint="(b'key', [b'value']): values newest first; or an int, or a set or dict of bytes",
                 )
 
@@ -175,8 +175,8 @@ def _is_bytes(held: Content) -> bool:
     return all(isinstance(part, bytes) for part in parts)
 
 
-def _written(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
-    """The path of a file with these records."""
+def _write_records(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
+    """Write a file with these records; its path."""
     files.mkdir(folder)
     file = files.create(f"{folder}/kv:records")
     file.append(encode_records(_checked(records)))

@@ -44,7 +44,7 @@ def bring_up(
 
     `base_port` is for a new cluster whose plan names none.  Given transports, and ports for metrics, apply to
     the nodes that start from now on.  Everything is checked before the first file is written.  A failure
-    stops only the nodes that this call started.  Nodes that run and are no members are left, and told of.
+    stops only the nodes that this call started.  Nodes that run and are not members are left, and told of.
     Raises InvalidArgument when the cluster exists with other settings than `plan`, or when `plan` is not
     valid; Conflict when nodes are on other disks than it names, whoever started them: then all are left
     running.  `tell` gets what a user should know besides.
@@ -65,7 +65,7 @@ def bring_up(
             return cluster, []
         cluster, started = local_cluster.start_nodes(cluster, stopped)
         try:
-            cluster, started = _formed(cluster, started, timeout_s or UP_TIMEOUT_S, tell)
+            cluster, started = _form_members(cluster, started, timeout_s or UP_TIMEOUT_S, tell)
         except BaseException as error:
             if isinstance(error, Conflict) and "other_disks" in error.detail:  # an operator has to say a word
                 names = " ".join(one.node.id for one in started)
@@ -124,11 +124,10 @@ def _metered(cluster: LocalCluster, base_port: int | None) -> LocalCluster:
     return cluster
 
 
-def _formed(
+def _form_members(
     cluster: LocalCluster, started: Sequence[Started], timeout_s: float, tell: Callable[[str], None]
 ) -> tuple[LocalCluster, list[Started]]:
-    """Form it without nodes that are no members, as those that left, and those whose `cluster add` was
-    refused.
+    """Form the cluster without nodes that are not members: they left, or their `cluster add` was refused.
 
     Those that were started here are stopped and forgotten; the others run on.
     """
@@ -151,7 +150,7 @@ def _formed(
 def _without(
     cluster: LocalCluster, strangers: Sequence[Started], tell: Callable[[str], None]
 ) -> LocalCluster:
-    """Stop and forget these, which are no members."""
+    """Stop and forget these, which are not members."""
     if not strangers:
         return cluster
     local_cluster.stop_nodes([one.node for one in strangers])
@@ -206,14 +205,14 @@ def _check_formed(cluster: LocalCluster, timeout_s: float, tell: Callable[[str],
     """Look at a cluster whose nodes all run, and form it if an `up` that was interrupted did not get there.
 
     Raises what forming raises, as Conflict when nodes are on other disks than the cluster names.  Nodes that
-    belong to a cluster and are not ready soon are no error here.
+    belong to a cluster and are not ready soon are not an error here.
     """
     tell = cache(tell)  # not again when it is formed again
     try:
-        _formed(cluster, (), CHECK_S, tell)
+        _form_members(cluster, (), CHECK_S, tell)
     except DeadlineExceeded:
         if _are_unformed(cluster):
-            _formed(cluster, (), timeout_s, tell)
+            _form_members(cluster, (), timeout_s, tell)
 
 
 def _are_unformed(cluster: LocalCluster) -> bool:

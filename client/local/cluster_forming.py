@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Link, Method
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.ids import FIRST_EPOCH, DiskId, NodeId
@@ -100,7 +100,7 @@ async def form(effort: Effort, shape: Shape) -> Formed:
     """
     strays: list[_Stray] = []
     try:
-        formed = await _formed(effort, shape, strays)
+        formed = await _form_beside_strays(effort, shape, strays)
     except DeadlineExceeded as error:
         if strays:  # the others may wait for these
             raise _other_disks(strays, error) from None
@@ -110,13 +110,13 @@ async def form(effort: Effort, shape: Shape) -> Formed:
     return formed
 
 
-async def _formed(effort: Effort, shape: Shape, strays: list[_Stray]) -> Formed:
-    """As `form`, which is told of the nodes on other disks by `strays`."""
+async def _form_beside_strays(effort: Effort, shape: Shape, strays: list[_Stray]) -> Formed:
+    """Form the cluster of the nodes on its own disks; nodes on other disks are added to `strays`."""
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
         asked = IdentifyRequest()
-        identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+        identities = await _all(_ask(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
         _check_distinct(effort, identities)
         topology = await _document(effort, links, identities, shape)
         by_address = dict(zip(effort.addresses, identities, strict=True))
@@ -124,7 +124,7 @@ async def _formed(effort: Effort, shape: Shape, strays: list[_Stray]) -> Formed:
         lacking = {address: one for address, one in seated.items() if not one.cluster}
         if topology.epoch == FIRST_EPOCH:  # a later one is offered by the members
             document = InitRequest(document=topology.encode())
-            await _all(_asked(effort, links, address, INIT, document) for address in lacking)
+            await _all(_ask(effort, links, address, INIT, document) for address in lacking)
         strays += [_Stray(topology, one) for address, one in by_address.items() if address not in seated]
         for address in by_address.keys() - seated.keys():
             effort.waiting.pop(address, None)
@@ -137,8 +137,8 @@ async def have_cluster(effort: Effort) -> bool:
     try:
         async with _links(effort) as links:
             asked = IdentifyRequest()
-            told = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
-            return all(one.cluster for one in told)
+            identities = await _all(_ask(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+            return all(one.cluster for one in identities)
     except DeadlineExceeded:
         return False
 
@@ -153,7 +153,7 @@ async def wait_ready(effort: Effort) -> None:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
         asked = IdentifyRequest()
-        identities = await _all(_asked(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+        identities = await _all(_ask(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
         found = list(zip(effort.addresses, identities, strict=True))
         effort.unformed += [address for address, one in found if not one.cluster]
         await _all(_ready(effort, links, address) for address, one in found if one.cluster)
@@ -207,7 +207,7 @@ async def _document(
     holders = {address: cluster for address, cluster in holders.items() if cluster}
     if holders:
         known = GetTopologyRequest()
-        answers = await _all(_asked(effort, links, address, TOPOLOGY, known) for address in holders)
+        answers = await _all(_ask(effort, links, address, TOPOLOGY, known) for address in holders)
         topology = max((Topology.decode(answer.document) for answer in answers), key=lambda each: each.epoch)
         if len({*holders.values()}) > 1:
             raise _apart(effort, holders, topology)
@@ -290,7 +290,7 @@ async def _check_process(effort: Effort, links: Mapping[str, Link], address: str
     ours = effort.pids.get(address)
     if ours is None:
         return
-    answering = (await _asked(effort, links, address, STATUS, StatusRequest())).pid
+    answering = (await _ask(effort, links, address, STATUS, StatusRequest())).pid
     if answering != ours:
         effort.check(address)  # a clearer error when ours has ended because the port was taken
         raise RingmillError(
@@ -316,7 +316,7 @@ def _apart(effort: Effort, holders: Mapping[str, str], newest: Topology) -> Inva
     )
 
 
-async def _asked(
+async def _ask(
     effort: Effort, links: Mapping[str, Link], address: str, method: Method[Answer], request: Message
 ) -> Answer:
     """Ask until there is an answer.  Every call here may be repeated safely."""
@@ -332,7 +332,7 @@ async def _asked(
 
 async def _ready(effort: Effort, links: Mapping[str, Link], address: str) -> None:
     question = HealthCheckRequest(service="readiness")
-    while (await _asked(effort, links, address, HEALTH, question)).status != HealthCheckResponse.SERVING:
+    while (await _ask(effort, links, address, HEALTH, question)).status != HealthCheckResponse.SERVING:
         effort.waiting[address] = "answers, is not ready to serve"
         await asyncio.sleep(POLL_S)
     effort.waiting.pop(address, None)

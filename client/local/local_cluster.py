@@ -214,10 +214,11 @@ def start_nodes(cluster: LocalCluster, nodes: Sequence[LocalNode]) -> tuple[Loca
     started: list[Started] = []
     try:
         for node in nodes:
-            one = _start(cluster, node)
-            started.append(one)
-            cluster = cluster.with_node(one.node)
-            save_cluster(cluster)
+            with processes.signals_held():  # else a process may be left that no record names
+                one = _start(cluster, node)
+                started.append(one)
+                cluster = cluster.with_node(one.node)
+                save_cluster(cluster)
     except BaseException:
         for one in started:
             one.process.kill()

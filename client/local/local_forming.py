@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from subprocess import Popen
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local import cluster_forming, local_cluster
 from ringmill.client.local.cluster_forming import Effort, Shape
 from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token

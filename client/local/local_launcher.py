@@ -35,7 +35,10 @@ class LocalLauncher:
         self._start_timeout_s = start_timeout_s
 
     def launched(self) -> Sequence[str]:
-        """As Launcher.  Raises CorruptData; PermissionDenied for a file that others may have written."""
+        """The nodes started and not stopped since, oldest first.
+
+        Raises CorruptData; PermissionDenied for a file that others may have written.
+        """
         try:
             why = distrust(self._path)
             with os.fdopen(open_private(self._path, os.O_RDONLY), encoding="utf-8") as file:
@@ -48,15 +51,15 @@ class LocalLauncher:
         if why:
             raise PermissionDenied(f"{self._path} is not trusted: {why}")
         if not isinstance(nodes, list) or not all(isinstance(node, str) for node in nodes):
-            raise self._unreadable("it is no list of nodes of this release")
+            raise self._unreadable("it is not a list of nodes of this release")
         return nodes
 
     async def start(self) -> LocalNode:
-        """As Launcher.  Raises PortTaken, Unavailable."""
+        """Start a node on this machine.  Raises PortTaken, Unavailable."""
         return await asyncio.to_thread(self._start)
 
     async def stop(self, node: str) -> None:
-        """As Launcher; the folder of the node stays."""
+        """Stop a node that it has started; its folder stays."""
         await asyncio.to_thread(self._stop, node)
 
     @contextlib.contextmanager

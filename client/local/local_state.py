@@ -178,7 +178,7 @@ def check_node_id(name: str) -> None:
     the cluster, also where upper and lower case are the same."""
     if not _NODE_ID.fullmatch(name):
         raise InvalidArgument(
-            f"node id {name[:40]!r} is no name of a local node: need 1 to 32 of a-z 0-9 -, first a letter"
+            f"node id {name[:40]!r} is not a name of a local node: need 1 to 32 of a-z 0-9 -, first a letter"
         )
 
 

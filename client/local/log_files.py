@@ -41,7 +41,7 @@ class FollowedLog:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file = _opened(path)
+        self._file = _open_if_there(path)
         self._begun = b""  # a line that is not whole yet
         if self._file is not None:
             self._file.seek(0, os.SEEK_END)
@@ -67,7 +67,7 @@ class FollowedLog:
         for path in _newest_first(self._path):
             if is_older:
                 yield path
-            elif (file := _opened(path)) is not None:
+            elif (file := _open_if_there(path)) is not None:
                 with file:
                     is_older = self._file is not None and _are_same(file, self._file)
 
@@ -81,26 +81,26 @@ class FollowedLog:
         yield from self._read()
 
     def _newer_files(self) -> list[BinaryIO]:
-        """Those that have been begun after the one that is being read, oldest first.
+        """The files that have been begun after the one that is being read, oldest first.
 
         A rotation that is under way moves files on beneath this look: it may meet one twice, or a gap, behind
         which it would miss what comes.  The one that is being read is met in the end, unless it was removed.
         """
         for _ in range(_LOOKS):
-            newer, is_whole = self._look()
+            newer, is_whole = self._open_newer()
             if is_whole:
                 break
             for file in newer:
                 file.close()
         else:
-            newer, _ = self._look()
+            newer, _ = self._open_newer()
         return newer[::-1]
 
-    def _look(self) -> tuple[list[BinaryIO], bool]:
+    def _open_newer(self) -> tuple[list[BinaryIO], bool]:
         """Newer files, newest first, and whether they are all."""
         newer: list[BinaryIO] = []
         for path in _newest_first(self._path):
-            file = _opened(path)
+            file = _open_if_there(path)
             if file is None:
                 return newer, False
             if self._file is None:
@@ -137,7 +137,7 @@ def _newest_first(path: str) -> Iterator[str]:
 
 
 def _end_of(path: str, most_bytes: int) -> bytes:
-    file = _opened(path)
+    file = _open_if_there(path)
     if file is None:
         return b""
     with file:
@@ -146,7 +146,7 @@ def _end_of(path: str, most_bytes: int) -> bytes:
         return file.read()
 
 
-def _opened(path: str) -> BinaryIO | None:
+def _open_if_there(path: str) -> BinaryIO | None:
     try:
         return open(path, "rb")
     except FileNotFoundError:

@@ -20,7 +20,7 @@ _SOFTWARE = ("ringmill", "grpcio", "protobuf", "uvloop")
 
 
 def machine_facts(cluster: LocalCluster) -> MachineFacts:
-    """As it is now."""
+    """The machine and its folder as they are now."""
     states = {node.id: node_state(node) for node in cluster.nodes}
     takers = {
         node.id: owner_of(node.port)
@@ -42,9 +42,13 @@ def machine_facts(cluster: LocalCluster) -> MachineFacts:
 
 
 def _modes(cluster: LocalCluster) -> dict[str, int]:
-    paths = [cluster.folder, token_path(cluster.folder), os.path.join(cluster.folder, "logs")]
-    paths += [path for node in cluster.nodes for path in (cluster.data_folder(node), cluster.log_path(node))]
-    return {path: stat.S_IMODE(os.lstat(path).st_mode) for path in paths if os.path.lexists(path)}
+    """Of folders where they are: one may be a link to another disk, which nodes follow.  Of files as they
+    are: a link is none of ours."""
+    folders = [cluster.folder, os.path.join(cluster.folder, "logs"), *map(cluster.data_folder, cluster.nodes)]
+    files = [token_path(cluster.folder), *map(cluster.log_path, cluster.nodes)]
+    there = [os.path.realpath(path) if os.path.islink(path) else path for path in folders]
+    paths = [*filter(os.path.exists, there), *filter(os.path.lexists, files)]
+    return {path: stat.S_IMODE(os.lstat(path).st_mode) for path in paths}
 
 
 def _days_left(cluster: LocalCluster) -> dict[str, int]:

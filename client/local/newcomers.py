@@ -24,7 +24,7 @@ def next_node(cluster: LocalCluster, name: str | None = None, zone: str | None =
     """The node that comes next, on the first port after the last one that nobody has, also for metrics; or
     the one of that name that is there.
 
-    Raises InvalidArgument for what is no name, and for one whose folder another node left: its disk was in
+    Raises InvalidArgument for what is not a name, and for one whose folder another node left: its disk was in
     the cluster before (I2).  PortTaken when no later port is free.
     """
     if name is not None:
@@ -94,7 +94,7 @@ def start_newcomer(folder: str, fresh: LocalNode, timeout_s: float) -> bool:
 
 
 def stop_and_forget(folder: str, name: str) -> None:
-    """Stop a node that is no member any more, if it is one of this local cluster; its folder stays.
+    """Stop a node that is not a member any more, if it is one of this local cluster; its folder stays.
 
     Raises RingmillError when its process does not end.
     """

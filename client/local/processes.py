@@ -11,25 +11,30 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ringmill.cluster.adapters.files.private_files import open_private
 
 __all__ = [
     "LiveProcess",
+    "end_as_by_ctrl_c",
     "find_process",
     "is_running",
     "our_environment",
     "signal_process",
+    "signals_held",
     "spawn",
     "start_mark",
     "wait_gone",
 ]
 
 POLL_S = 0.01
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Settings of one node that `ringmill node run` starts: nodes that are started here have their own, or none.
 _OF_ONE_NODE = frozenset(
     f"RINGMILL_{name}"
@@ -110,6 +115,48 @@ def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
         time.sleep(POLL_S)
     _reap(pid)
     return True
+
+
+def end_as_by_ctrl_c() -> None:
+    """From now on SIGTERM, and SIGHUP of a terminal that is closed, raise KeyboardInterrupt, too: who has
+    started nodes ends them then.  One that is ignored, as under nohup, or has a handler stays as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _: object) -> None:
+    if number == signal.SIGHUP:  # a shell and the kernel each send one, and one is enough
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """A signal that would end this process, or interrupt it, does so at the end of the block.
+
+    They are not blocked, as what is started here would inherit that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    former = {
+        number: handler
+        for number in _ENDING
+        if (handler := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler, _interrupt)
+    }
+    for number in former:
+        signal.signal(number, lambda came_now, _: came.append(came_now))
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def spawn(arguments: Sequence[str], *, log_path: str, folder: str) -> subprocess.Popen[bytes]:

@@ -57,12 +57,12 @@ def in_order(seen: ClusterStatus, names: Sequence[str]) -> list[str]:
     """The named members, or all, in the order of their turns: that which takes the jobs is last, so that they
     move once.
 
-    Raises InvalidArgument for a name that is no member's, or comes twice.
+    Raises InvalidArgument for a name that is not a member's, or comes twice.
     """
     members = [node.id for node in seen.nodes]
     for name in names:
         if name not in members:
-            raise InvalidArgument(f"{name} is no member of cluster {seen.cluster}: {' '.join(members)}")
+            raise InvalidArgument(f"{name} is not a member of cluster {seen.cluster}: {' '.join(members)}")
         if names.count(name) > 1:
             raise InvalidArgument(f"a node is named twice: {' '.join(names)}")
     return sorted(names or members, key=lambda name: name == seen.coordinator)

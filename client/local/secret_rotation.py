@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import TOPOLOGY
 from ringmill.cluster.access.cluster_secret import ClusterSecret, cluster_secret
 from ringmill.cluster.adapters.files.private_files import distrust, open_private, replace_private
@@ -90,9 +90,11 @@ class SecretRotation:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.within_s
         while True:
-            told = await asyncio.gather(*(self._knows(at, secret) for at in self.members.values()))
+            answers = await asyncio.gather(*(self._knows(at, secret) for at in self.members.values()))
             found = [
-                reason for name, knows in zip(self.members, told, strict=True) if (reason := why(name, knows))
+                reason
+                for name, knows in zip(self.members, answers, strict=True)
+                if (reason := why(name, knows))
             ]
             if not found:
                 return

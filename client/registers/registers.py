@@ -59,7 +59,8 @@ _UNSAID: Final = _Unsaid()
 class RegisterValue:
     """What a register holds: `value` is None when it was never written, or is deleted.
 
-    `version` counts its changes; 0 when there was none.
+    `version` grows with each change.  Of a register without a value it is 0, or what its partition remembers
+    of registers that were removed (rule R5), so do not take 0 for "new": `expect_absent` asks for that.
     """
 
     value: bytes | None
@@ -214,7 +215,7 @@ class AsyncRegisters:
 
 
 def registers_under_name(registers: AsyncRegisters, name: OperationName) -> AsyncRegisters:
-    """The same registers, whose next change has this name: sent once more it is the same change (rule V4)."""
+    """The registers, with this name for the next change: sent once more it is the same change (rule V4)."""
     return AsyncRegisters(
         registers._router,
         registers._operations.named(name),

@@ -21,16 +21,16 @@ from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest, ReadRegisterRequest
 
-__all__ = ["Attempts", "RegisterMessage", "Sending", "Told", "attempt_message"]
+__all__ = ["Attempts", "RegisterMessage", "RequestAttempt", "AttemptResult", "attempt_message"]
 
 RegisterMessage: TypeAlias = CasRequest | IncrRequest | ReadRegisterRequest
 
-Told: TypeAlias = bytes | Message | RingmillError
+AttemptResult: TypeAlias = bytes | Message | RingmillError
 """What an attempt has come to: an answer, encoded or not, or an error."""
 
 
-class Sending:
-    """One sending of a request, from its beginning to its end.  `begun_at` is on the loop's clock."""
+class RequestAttempt:
+    """One attempt of a request, from its beginning to its end.  `begun_at` is on the loop's clock."""
 
     __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at", "is_silent")
 
@@ -43,14 +43,14 @@ class Sending:
         self.abandon: Callable[[], object] | None = None
         """Ends it as far as this process goes; set once it is sent."""
 
-    def ended(self, told: Told) -> None:
-        """Its node has answered, or never will."""
+    def ended(self, result: AttemptResult) -> None:
+        """Note that its node has answered, or never will."""
         self.abandon = None
-        self._watch.end(self.address, self, told)
-        self._attempts._end(self, told)
+        self._watch.end(self.address, self, result)
+        self._attempts._end(self, result)
 
     def silent(self, error: RingmillError) -> None:
-        """Its node is silent; it stays under way."""
+        """Note that its node is silent; it stays under way."""
         self.is_silent = True
         self._attempts._report(self, error)
 
@@ -64,14 +64,14 @@ class Attempts:
 
     __slots__ = (
         "_bug", "_news", "_refused", "_sent", "_tasks", "_under_way", "_waiting", "doubt", "further",
-        "retries", "told_by", "tried", "until", "whole_s",
+        "retries", "heard_from", "tried", "until", "whole_s",
     )  # fmt: skip
 
     def __init__(self, whole_s: float, until: float) -> None:
         self.whole_s = whole_s
         self.until = until
         self.tried: list[str] = []
-        self.told_by = ""
+        self.heard_from = ""
         """The address of the last news."""
         self.retries = 0
         self.further = 0
@@ -79,8 +79,8 @@ class Attempts:
         """The last error that leaves it open whether the request was done."""
         self._sent = 0
         self._refused = 0
-        self._under_way: dict[Sending, None] = {}
-        self._news: deque[tuple[Sending, Told]] = deque()
+        self._under_way: dict[RequestAttempt, None] = {}
+        self._news: deque[tuple[RequestAttempt, AttemptResult]] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._bug: BaseException | None = None
@@ -108,29 +108,29 @@ class Attempts:
         """Attempts that were done, or may have been, or may still be."""
         return self._sent - self._refused
 
-    def begin(self, watch: SilenceWatch, address: str, begun_at: float) -> Sending:
+    def begin(self, watch: SilenceWatch, address: str, begun_at: float) -> RequestAttempt:
         """One more is about to be sent."""
-        attempt = Sending(self, watch, address, begun_at)
+        attempt = RequestAttempt(self, watch, address, begun_at)
         self._sent += 1
         self._under_way[attempt] = None
         return attempt
 
-    def run(self, attempt: Sending, call: Coroutine[Any, Any, Message]) -> None:
+    def run(self, attempt: RequestAttempt, call: Coroutine[Any, Any, Message]) -> None:
         """Send an attempt by a call that waits."""
-        task = asyncio.create_task(_told(attempt, call), name="client-attempt")
+        task = asyncio.create_task(_await_answer(attempt, call), name="client-attempt")
         attempt.abandon = task.cancel
         self._tasks.append(task)
         task.add_done_callback(partial(self._task_ended, attempt))
 
-    async def news(self) -> tuple[Sending, Told]:
+    async def news(self) -> tuple[RequestAttempt, AttemptResult]:
         """What came next of any of them."""
         while not self._news:
             if self._bug is not None:
                 raise self._bug
             await self._next()
-        attempt, told = self._news.popleft()
-        self.told_by = attempt.address
-        return attempt, told
+        attempt, result = self._news.popleft()
+        self.heard_from = attempt.address
+        return attempt, result
 
     async def pause(self, pause_s: float) -> None:
         """Return after a pause, or as soon as there is news."""
@@ -159,17 +159,17 @@ class Attempts:
                 attempt.abandon()
         self._under_way.clear()
 
-    def _end(self, attempt: Sending, told: Told) -> None:
+    def _end(self, attempt: RequestAttempt, result: AttemptResult) -> None:
         if self._under_way.pop(attempt, self) is self:
             return  # closed
-        if isinstance(told, RingmillError) and told.outcome == "failed":
+        if isinstance(result, RingmillError) and result.outcome == "failed":
             self._refused += 1
-        self._report(attempt, told)
+        self._report(attempt, result)
 
-    def _report(self, attempt: Sending, told: Told) -> None:
-        if isinstance(told, RingmillError) and told.outcome != "failed":
-            self.doubt = told
-        self._news.append((attempt, told))
+    def _report(self, attempt: RequestAttempt, result: AttemptResult) -> None:
+        if isinstance(result, RingmillError) and result.outcome != "failed":
+            self.doubt = result
+        self._news.append((attempt, result))
         self._wake()
 
     def _next(self) -> asyncio.Future[None]:
@@ -177,7 +177,7 @@ class Attempts:
         self._waiting = asyncio.get_running_loop().create_future()
         return self._waiting
 
-    def _task_ended(self, attempt: Sending, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, attempt: RequestAttempt, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # by `close`, or by a stranger: then nobody else would tell
             attempt.ended(Unavailable(f"{attempt.address}: the call was cancelled", outcome="unknown"))
         elif (error := task.exception()) is not None:
@@ -205,7 +205,7 @@ def attempt_message(
     return message
 
 
-async def _told(attempt: Sending, call: Coroutine[Any, Any, Message]) -> None:
+async def _await_answer(attempt: RequestAttempt, call: Coroutine[Any, Any, Message]) -> None:
     try:
         answer = await call
     except RingmillError as error:

@@ -27,7 +27,7 @@ class Balancer(Protocol):
     def order(
         self, addresses: list[str], owners: int, weight_of: Callable[[str], int], now: float
     ) -> list[str]:
-        """The same addresses, the best first; the first `owners` of them own the key."""
+        """The addresses, the best first; the first `owners` of them own the key."""
         ...
 
     def began(self, address: str) -> None:
@@ -35,7 +35,7 @@ class Balancer(Protocol):
         ...
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
-        """It has ended; not `is_done` when the node has refused or failed what another one may do."""
+        """A request has ended; not `is_done` when the node has refused or failed what another one may do."""
         ...
 
 
@@ -152,7 +152,7 @@ class LeastLatency:
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)
-        if not is_done:  # a fast refusal is no fast answer
+        if not is_done:  # a fast refusal is not a fast answer
             others = (
                 each
                 for name, each in self._answer_s.items()

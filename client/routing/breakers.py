@@ -92,7 +92,7 @@ class Breakers:
         return breaker is not None and now < breaker.open_until
 
     def last(self, addresses: list[str], now: float) -> list[str]:
-        """The same addresses in the same order, those with an open breaker moved to the end."""
+        """The addresses in their order, but those with an open breaker at the end."""
         if now >= self._open_until:
             return addresses
         return sorted(addresses, key=lambda address: self.is_open(address, now))

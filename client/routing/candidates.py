@@ -29,7 +29,7 @@ class Suspects:
         return address in self._silent
 
     def last(self, addresses: Iterable[str]) -> list[str]:
-        """The same addresses in the same order, suspects moved to the end."""
+        """The addresses in their order, but suspects at the end."""
         if not self._silent:
             return list(addresses)
         return sorted(addresses, key=lambda address: address in self._silent)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ringmill.client.lifetime import Lifetime
 from ringmill.client.routing.balancing import Balancer
@@ -182,9 +182,10 @@ class Directory:
             self._senders[address] = link if isinstance(link, SendingLink) else None
         return self._senders[address]
 
-    def addresses(self) -> list[str]:
-        """Every known address, members first, silent ones last."""
-        return self._suspects.last(dict.fromkeys([*self._members(), *self._endpoints]))
+    def addresses(self, order: Callable[[str], Any] | None = None) -> list[str]:
+        """Every known address, members first, by `order` if it is given, silent ones last."""
+        members = self._members() if order is None else sorted(self._members(), key=order)
+        return self._suspects.last(dict.fromkeys([*members, *self._endpoints]))
 
     def _members(self) -> list[str]:
         return list(self.topology.addresses().values()) if self.topology else []
@@ -205,7 +206,7 @@ class Directory:
         return self.addresses_of(self.topology.partition_of(self.topology.keyspace_named(name).id, key), turn)
 
     def addresses_of(self, partition: PartitionId, turn: int = 0) -> list[str]:
-        """The same about a partition."""
+        """Addresses to ask about a partition, the best first."""
         if self.topology is None or partition >= self.topology.partitions:
             return self.addresses()
         order = self._orders.get(partition)
@@ -421,7 +422,7 @@ class Directory:
         return True
 
     async def _probe_suspects(self) -> None:
-        """Ask each until it answers; less and less often an endpoint that is no member, as it may be gone."""
+        """Ask each until it answers; an endpoint that is not a member less and less often: it may be gone."""
         due: dict[str, tuple[float, float]] = {}  # of such endpoints: when, and the pause after that
         while self._suspects.all() and not self.lifetime.is_closed:
             await asyncio.sleep(PROBE_EVERY_S)

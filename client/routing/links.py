@@ -88,8 +88,8 @@ class SendingLink(Link, Protocol):
     def send(self, method: Method[Message], request: Message, timeout_s: float, ended: Ended) -> Abandon:
         """Send a request of a method with a name in frames; raises nothing.
 
-        `ended` is told once, perhaps before this returns: the bytes of the answer, or what `call` would
-        raise.  Calling what is returned says that nobody waits any more: then `ended` is not told.
+        `ended` is called once, perhaps before this returns, with the bytes of the answer or what `call` would
+        raise.  Calling what is returned says that nobody waits any more: then `ended` is not called.
         """
         ...
 
@@ -103,10 +103,10 @@ class NoticingLink(Link, Protocol):
         ...
 
 
-def read_answer(method: Method[Answer], address: str, told: bytes) -> Answer:
+def read_answer(method: Method[Answer], address: str, body: bytes) -> Answer:
     """The answer to a request that was sent.  Raises ProtocolMismatch, outcome unknown."""
     try:
-        return method.answer.FromString(told)
+        return method.answer.FromString(body)
     except DecodeError:
         raise ProtocolMismatch(f"{address}: the answer cannot be read", outcome="unknown") from None
 

@@ -55,7 +55,7 @@ LONGEST_PAUSE_S = 0.5
 SILENCE_SHARE = 0.25
 LEAST_S = 0.05
 LEAST_SHARE = 0.05
-"""Of the whole deadline, for short ones.  Chosen, not measured."""
+"""The least share of the whole deadline, where that is short.  Chosen, not measured."""
 
 
 class Next(Enum):

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from ringmill.client.lifetime import closed
 from ringmill.client.routing.attempts import Attempts
+from ringmill.client.routing.balanced_watch import BalancedWatch
 from ringmill.client.routing.directory import STAGGER_S, Directory
 from ringmill.client.routing.hot_reads import HotReads
 from ringmill.client.routing.links import GET, Method, read_answer
@@ -31,7 +32,6 @@ from ringmill.client.routing.retries import (
     pause_s,
 )
 from ringmill.client.routing.throttle import Throttle
-from ringmill.client.routing.told_watch import ToldWatch
 from ringmill.client.routing.tracing import Tracing, begun_span, no_tracer
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -83,7 +83,7 @@ class Router:
         self.tracing = tracing
         self.timeout_s = timeout_s
         balancer = directory.balancer
-        self.watch = SilenceWatch(directory) if balancer is None else ToldWatch(directory, balancer)
+        self.watch = SilenceWatch(directory) if balancer is None else BalancedWatch(directory, balancer)
         self.entropy = entropy
         self._retry_budget = Budget()
         self._further_budget = Budget(limit=FURTHER_SAVED)
@@ -160,10 +160,9 @@ class Router:
         attempts: Attempts,
         error: RingmillError | None,
     ) -> Answer:
-        """The same as `ask` for a request whose first attempt was made elsewhere, and has failed or is
-        silent.
+        """Go on with a request whose first attempt was made elsewhere, and has failed or is silent.
 
-        `error` is why nothing could be sent; None when something was, and `attempts` are told of it.
+        `error` is why nothing could be sent; None when something was, and `attempts` hear of it.
         """
         if error is not None:
             self._note_failure(attempts.tried[0], error)
@@ -188,19 +187,19 @@ class Router:
                         continue
                 elif not attempts.are_under_way:
                     raise self._final(error, method, target, attempts)
-                attempt, told = await attempts.news()
-                if isinstance(told, RingmillError):
-                    self._note_failure(attempt.address, told, is_write=method.is_write)
-                    error = told
+                attempt, result = await attempts.news()
+                if isinstance(result, RingmillError):
+                    self._note_failure(attempt.address, result, is_write=method.is_write)
+                    error = result
                     continue
                 self.directory.well(attempt.address)
                 self.note_accepted()
                 if len(attempts.tried) > 1 and attempt.address == attempts.tried[0]:
                     sometimes("a silent node answers before the node that was asked instead")
                 answer = (
-                    read_answer(method, attempt.address, told)
-                    if isinstance(told, bytes)
-                    else cast("Answer", told)
+                    read_answer(method, attempt.address, result)
+                    if isinstance(result, bytes)
+                    else cast("Answer", result)
                 )
                 self.note_answer(attempt.address, target, answer)
                 return answer
@@ -280,7 +279,7 @@ class Router:
         if step is Next.GIVE_UP or not is_worth_sending(attempts.left_s, attempts.whole_s):
             return False
         if step is Next.REFRESH or is_outdated(error):
-            await attempts.meanwhile(self.directory.refresh(attempts.told_by, attempts.left_s))
+            await attempts.meanwhile(self.directory.refresh(attempts.heard_from, attempts.left_s))
         if step is Next.RETRY:
             attempts.retries += 1
             pause = pause_s(attempts.retries, self.entropy.uniform("client.retry"), error)

@@ -3,7 +3,7 @@
 Pure; times are seconds.  When less than half of the last requests were accepted, new ones fail here with the
 probability max(0, (requests - 2 x accepted) / (requests + 1)), which costs the nodes nothing (Google, "Site
 Reliability Engineering", chapter 21).  A request counts when it ends, also one that is refused here: a burst
-of which nothing was heard yet is no sign of anything.
+of which nothing was heard yet is not a sign of anything.
 
 Rule O6: docs/protocol/overload.md.
 """

@@ -21,11 +21,11 @@ Tracing: TypeAlias = Callable[[], Tracer | None]
 
 
 def no_tracer() -> None:
-    """Of a program that does not trace."""
+    """No tracer: for a program that does not trace."""
 
 
 def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Span | None:
-    """Of a request by its method: "ringmill.put" of "/ringmill.v1.Kv/Put".  None if it is not recorded."""
+    """The span of a request: "ringmill.put" for "/ringmill.v1.Kv/Put".  None if it is not recorded."""
     if is_unrecorded():
         return None
     name = span_name(path).removeprefix("kv.")
@@ -38,7 +38,7 @@ def begun_span(tracer: Tracer, path: str, keyspace: str, *, keys: int = 1) -> Sp
 
 
 def span_if_traced(tracing: Tracing, path: str, keyspace: str = "", *, keys: int = 1) -> Span | None:
-    """As `begun_span`; None also where nothing records spans."""
+    """The span of a request, begun; None if it is not recorded, or nothing records spans."""
     tracer = tracing()
     return None if tracer is None else begun_span(tracer, path, keyspace, keys=keys)
 

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from google.protobuf.message import Message
 
 from ringmill.client.lifetime import closed, pipeline_ended
-from ringmill.client.routing.attempts import Attempts, Sending, attempt_message
+from ringmill.client.routing.attempts import Attempts, RequestAttempt, attempt_message
 from ringmill.client.routing.directory import STAGGER_S
 from ringmill.client.routing.key_order import KeyOrder
 from ringmill.client.routing.links import Abandon, Method, SendingLink, read_answer
@@ -31,7 +31,7 @@ from ringmill.cluster.errors import DeadlineExceeded, Overloaded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 
-__all__ = ["BEGUN_AT_ONCE", "WINDOW_BYTES", "WINDOW_REQUESTS", "Told", "Window", "WindowRequest"]
+__all__ = ["BEGUN_AT_ONCE", "WINDOW_BYTES", "WINDOW_REQUESTS", "OnAnswer", "Window", "WindowRequest"]
 
 WINDOW_REQUESTS: Final = 512
 WINDOW_BYTES: Final = 4 * 1024 * 1024
@@ -42,21 +42,21 @@ BEGUN_AT_ONCE: Final = 128  # in one turn of the loop, in which others run too
 FIRST_ANSWER_BYTES: Final = WINDOW_BYTES // 128  # that a read is taken to bring, before any has
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged
 
-Told: TypeAlias = Callable[[Message | RingmillError], None]
-"""Told once what came of a request."""
+OnAnswer: TypeAlias = Callable[[Message | RingmillError], None]
+"""Called once, with what came of a request."""
 
 
 class WindowRequest:
     """One request from its making to its end.  `whole_s` is all the time that it has, from its sending on."""
 
-    __slots__ = ("address", "message", "method", "size_bytes", "target", "told", "until", "whole_s")
+    __slots__ = ("address", "message", "method", "on_answer", "size_bytes", "target", "until", "whole_s")
 
     def __init__(
         self,
         method: Method[Message],
         target: Target,
         message: WriteMessage | GetRequest,
-        told: Told,
+        on_answer: OnAnswer,
         *,
         size_bytes: int,
         whole_s: float,
@@ -64,7 +64,7 @@ class WindowRequest:
         self.method = method
         self.target = target
         self.message = message
-        self.told = told
+        self.on_answer = on_answer
         self.size_bytes = size_bytes
         self.whole_s = whole_s
         self.until = 0.0
@@ -109,10 +109,10 @@ class Window:
             self._is_woken = True
             asyncio.get_running_loop().call_soon(self._fill, context=self._context)
 
-    async def settled(self) -> None:
+    async def drain(self) -> None:
         """Return when all requests have ended and there are no others.
 
-        Raises ClientClosed once the window is closed, and what a bug here or in `pull` or `told` raised.
+        Raises ClientClosed once the window is closed, and what a bug here or in `pull` or `on_answer` raised.
         """
         if self._is_closed:
             raise pipeline_ended()
@@ -128,7 +128,7 @@ class Window:
         for sent in list(self._sent):
             sent.take_back()
         self._sent.clear()
-        self._settle(pipeline_ended)
+        self._resolve_waiting(pipeline_ended)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -148,7 +148,7 @@ class Window:
             request = self._next()
             if request is None:
                 if not self._taken:
-                    self._settle(None)
+                    self._resolve_waiting(None)
                 return
             self._begin(request)
         self.wake()
@@ -169,7 +169,7 @@ class Window:
                 return request
         return None
 
-    def _settle(self, error: Callable[[], BaseException] | None) -> None:
+    def _resolve_waiting(self, error: Callable[[], BaseException] | None) -> None:
         """Tell those who wait.  Each gets an exception of its own, where `error` makes one."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
@@ -184,9 +184,9 @@ class Window:
         """Tell whoever waits for the batch, now or later."""
         self._bug = bug
         if not self._waiting:
-            told = {"message": "a batch failed", "exception": bug}
-            asyncio.get_running_loop().call_exception_handler(told)
-        self._settle(lambda: bug)
+            context = {"message": "a batch failed", "exception": bug}
+            asyncio.get_running_loop().call_exception_handler(context)
+        self._resolve_waiting(lambda: bug)
 
     def _begin(self, request: WindowRequest) -> None:
         """Send it, or what has to come before that."""
@@ -223,17 +223,17 @@ class Window:
         self._router.watch.begin(request.address, sent)
         sent.abandon = sender.send(request.method, message, timeout_s, sent.ended)
 
-    def _answered(self, request: WindowRequest, told: bytes) -> None:
+    def _answered(self, request: WindowRequest, body: bytes) -> None:
         if self._is_closed:
             return
         self._directory.well(request.address)
         self._router.note_accepted()
         self._most = min(self._largest, self._most + 1)
         if not request.method.is_write:
-            self._answer_bytes += (len(told) - self._answer_bytes) // ANSWERS_MEANT
+            self._answer_bytes += (len(body) - self._answer_bytes) // ANSWERS_MEANT
         answer: Message | RingmillError
         try:
-            answer = read_answer(request.method, request.address, told)
+            answer = read_answer(request.method, request.address, body)
         except RingmillError as error:
             answer = error
         else:
@@ -243,7 +243,7 @@ class Window:
     def put_off(self, request: WindowRequest, error: Overloaded) -> bool:
         """The node has no room for a request: fewer are under way from now on, and it begins again later.
 
-        False when it has no time for that.  This is no retry in the sense of client/routing/retries.py: a
+        False when it has no time for that.  This is not a retry in the sense of client/routing/retries.py: a
         window that shrinks adds no load (rule O6).
         """
         loop = asyncio.get_running_loop()
@@ -266,7 +266,7 @@ class Window:
         except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
             self._fail(error)
 
-    def _hand_over(self, request: WindowRequest) -> Sending | None:
+    def _hand_over(self, request: WindowRequest) -> RequestAttempt | None:
         """The first attempt has failed or is silent: the router goes on, and hears of it by what returns."""
         if self._is_closed:
             return None
@@ -276,12 +276,12 @@ class Window:
         self._start_task(self._go_on(request, attempts, None))
         return first
 
-    def _end(self, request: WindowRequest, told: Message | RingmillError) -> None:
+    def _end(self, request: WindowRequest, result: Message | RingmillError) -> None:
         self._taken -= 1
         self._taken_bytes -= request.size_bytes
         self._ready.extend(self._order.leave(request.target.key))
         try:
-            request.told(told)
+            request.on_answer(result)
         except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
             self._fail(error)
         self.wake()
@@ -353,7 +353,7 @@ class _FirstAttempt:
     def __init__(self, window: Window, request: WindowRequest, begun_at: float) -> None:
         self._window = window
         self._request = request
-        self._rest: Sending | None = None  # to the router, once that has taken over
+        self._rest: RequestAttempt | None = None  # to the router, once that has taken over
         self.begun_at = begun_at
         self.abandon: Abandon | None = None
 
@@ -365,17 +365,21 @@ class _FirstAttempt:
             self.abandon()
             self.abandon = None
 
-    def ended(self, told: bytes | RingmillError) -> None:
+    def ended(self, result: bytes | RingmillError) -> None:
         self._window._sent.pop(self, None)
-        self._window._router.watch.end(self._request.address, self, told)
-        if self._rest is None and not isinstance(told, RingmillError):
-            self._window._answered(self._request, told)
+        self._window._router.watch.end(self._request.address, self, result)
+        if self._rest is None and not isinstance(result, RingmillError):
+            self._window._answered(self._request, result)
             return
-        if self._rest is None and isinstance(told, Overloaded) and self._window.put_off(self._request, told):
+        if (
+            self._rest is None
+            and isinstance(result, Overloaded)
+            and self._window.put_off(self._request, result)
+        ):
             return
         rest = self._rest or self._window._hand_over(self._request)
         if rest is not None:
-            rest.ended(told)
+            rest.ended(result)
 
     def silent(self, error: RingmillError) -> None:
         self._rest = self._window._hand_over(self._request)

@@ -26,13 +26,13 @@ _FAILED: Final = "failed"
 
 
 class ScalingLog(Protocol):
-    """Is told what is decided and done."""
+    """Takes what is decided and done."""
 
     def decided(self, seen: Observation, figures: Figures, decision: Decision) -> None:
         """Called at each look; `figures` are in the unit of the measure."""
 
-    def did(self, what: str, node: str, told: str) -> None:
-        """`what` is started, joins, leaves, joined, left, stopped, or failed; `told` is for people."""
+    def did(self, what: str, node: str, text: str) -> None:
+        """`what` is started, joins, leaves, joined, left, stopped, or failed; `text` is for people."""
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Autoscaler:
         figures: Figures = {}
         try:
             look = await self.cluster.look()
-            if not look.blocker and not self.is_dry and await self._is_settled(look, now_s):
+            if not look.blocker and not self.is_dry and await self._finish_change(look, now_s):
                 look = await self.cluster.look()
             figures = await self.measure.read(look)
             seen = self._observed(look, figures, now_s)
@@ -106,14 +106,14 @@ class Autoscaler:
 
     def _observed(self, look: Look, figures: Figures, now_s: float) -> Observation:
         unknown = [node for node in look.states if figures.get(node) is None]
-        known = {node: told for node in look.states if (told := figures.get(node)) is not None}
+        known = {node: figure for node in look.states if (figure := figures.get(node)) is not None}
         blocker = look.blocker or (
             f"{self.measure.name} of {', '.join(unknown)} is not known yet" if unknown else ""
         )
         launched = [node for node in reversed(self.launcher.launched()) if node in look.states]
         return Observation(
             at_s=now_s,
-            pressures={node: told / self.measure.target for node, told in known.items()},
+            pressures={node: figure / self.measure.target for node, figure in known.items()},
             owners=look.topology.n,
             removable=tuple(launched),
             blocker=blocker,
@@ -164,14 +164,14 @@ class Autoscaler:
             raise
         self.log.did("leaves", node, f"decided in epoch {epoch}; partitions move now")
 
-    async def _is_settled(self, look: Look, now_s: float) -> bool:
-        """Now that nothing moves: tell what came of the change, and stop what is no member.
+    async def _finish_change(self, look: Look, now_s: float) -> bool:
+        """Now that nothing moves: log what came of the change, and stop nodes that are not members.
 
-        Whether there was anything to do, so that the members may be others than at this look.
+        Returns whether there was anything to do, so that the members may be others than at this look.
         """
         if self._change is None and all(node in look.states for node in self.launcher.launched()):
             return False
-        await self.cluster.settle()
+        await self.cluster.wait_for_majority()
         states = (await self.cluster.look()).states
         change, self._change = self._change, None
         if change is not None:
@@ -181,9 +181,9 @@ class Autoscaler:
             try:
                 await self.launcher.stop(node)
             except RingmillError as error:
-                self.log.did(_FAILED, node, f"it is no member, and was not stopped: {error.message}")
+                self.log.did(_FAILED, node, f"it is not a member, and was not stopped: {error.message}")
             else:
-                self.log.did("stopped", node, "it is no member; its folder stays")
+                self.log.did("stopped", node, "it is not a member; its folder stays")
         return True
 
     def _tell(self, change: _Change, states: Mapping[str, str]) -> None:

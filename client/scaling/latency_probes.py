@@ -46,7 +46,7 @@ class LatencyProbes:
         self._took_s: dict[str, deque[float]] = {}
 
     async def read(self, look: Look) -> Mapping[str, float | None]:
-        """As Measure: None for a node that has answered fewer than 100 probes."""
+        """The p99 of each member; None for a node that has answered fewer than 100 probes."""
         topology = look.topology
         if topology.epoch != self._epoch:
             self._epoch, self._keys = topology.epoch, probe_keys(topology)

@@ -34,7 +34,7 @@ class Launcher(Protocol):
         """
 
     async def stop(self, node: str) -> None:
-        """Stop a node that it has started and that is no member; one that has ended is no error.
+        """Stop a node that it has started and that is not a member; one that has ended is not an error.
 
         Raises RingmillError when it does not end.
         """

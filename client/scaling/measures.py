@@ -39,14 +39,14 @@ class HeldBytes:
         self.target = target
 
     async def read(self, look: Look) -> Mapping[str, float | None]:
-        """As Measure: None while a node still counts, or does not answer."""
+        """The bytes of each member; None while a node still counts, or does not answer."""
         return {
             node.id: None if node.bytes is None or node.is_counting else float(node.bytes)
             for node in look.status.nodes
         }
 
     async def aclose(self) -> None:
-        """As Measure: it holds nothing."""
+        """Nothing to give up."""
 
 
 class ProcessorShare:
@@ -62,19 +62,19 @@ class ProcessorShare:
         self._before: dict[int, tuple[float, float]] = {}
 
     async def read(self, look: Look) -> Mapping[str, float | None]:
-        """As Measure: None at the first look at a process."""
+        """The share of each member; None at the first look at a process."""
         pids = {node.id: node.pid for node in look.status.nodes}
         used = {pid: used_s(pid) for pid in pids.values() if pid}
         now = asyncio.get_running_loop().time()
-        told = {node: self._share(pid, used[pid], now) if pid else None for node, pid in pids.items()}
+        shares = {node: self._share(pid, used[pid], now) if pid else None for node, pid in pids.items()}
         self._before = {pid: (now, seconds) for pid, seconds in used.items()}
-        return told
+        return shares
 
     async def aclose(self) -> None:
-        """As Measure: it holds nothing."""
+        """Nothing to give up."""
 
     def _share(self, pid: int, seconds: float, now: float) -> float | None:
-        """None also where less is told than before, as when a child has ended that nobody waited for."""
+        """The share since the last look; None if the total has shrunk, as when a child ended unawaited."""
         at, before = self._before.get(pid, (now, seconds))
         if now - at < _LEAST_SPAN_S or seconds < before:
             return None

@@ -68,7 +68,7 @@ class ScaledCluster(Protocol):
     async def remove(self, node: str) -> int:
         """Have it decided that `node` leaves; the epoch in which it is."""
 
-    async def settle(self) -> None:
+    async def wait_for_majority(self) -> None:
         """Return once a majority of the voters holds the newest document, when nothing moves."""
 
 
@@ -79,27 +79,27 @@ class ConnectedCluster:
         self._db = db
 
     async def look(self) -> Look:
-        """As ScaledCluster."""
+        """The topology, status and moves that members tell of now."""
         moves = await self._db.members.moves()
         status = await self._db.status()
         return Look(self._db.topology, status, moves)
 
     async def removal_bytes(self, node: str) -> int:
-        """As ScaledCluster."""
+        """The bytes in the plan of a removal.  Raises InvalidArgument when that cannot be done now."""
         plan = await self._db.ring.plan(remove=[node])
         check_fillable(plan)
         return plan.size_bytes
 
     async def add(self, node: str, address: str) -> int:
-        """As ScaledCluster."""
+        """Ask the members to let `node` join; the epoch in which that is decided."""
         check_fillable(await self._db.ring.plan(add={node: address}))
         return (await self._db.members.change(add={node: address})).epoch
 
     async def remove(self, node: str) -> int:
-        """As ScaledCluster."""
+        """Ask the members to let `node` leave; the epoch in which that is decided."""
         check_fillable(await self._db.ring.plan(remove=[node]))
         return (await self._db.members.change(remove=[node])).epoch
 
-    async def settle(self) -> None:
-        """As ScaledCluster.  A node that has left knows it first, so others have to know it, too."""
+    async def wait_for_majority(self) -> None:
+        """Wait for a majority: a node that has left knows it first, so others have to know it, too."""
         await self._db.members.resume_moves()

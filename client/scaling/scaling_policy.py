@@ -118,7 +118,7 @@ def decide(
 
 
 def recent(observations: Sequence[Observation], rules: ScalingRules) -> list[Observation]:
-    """Those that a later decision can still depend on."""
+    """The observations that a later decision can still depend on."""
     oldest_s = observations[-1].at_s - rules.sustained_s if observations else 0.0
     first = max((at for at, each in enumerate(observations) if each.at_s <= oldest_s), default=0)
     return list(observations[first:])

@@ -179,7 +179,7 @@ def _parsed(cursor: str | None) -> bytes:
             decode_cursor(parsed)
     except InvalidArgument as error:
         raise InvalidArgument(
-            f"cursor {cursor[:40]!r} is no cursor: {error.message}",
+            f"cursor {cursor[:40]!r} is not a cursor: {error.message}",
             hint="pass scan.cursor of an earlier scan, unchanged",
         ) from error
     return parsed

@@ -23,7 +23,7 @@ class _Loop(Protocol):
 
 
 class Scan:
-    """As client/scans/async_scan.py promises."""
+    """A scan for callers that block; client/scans/async_scan.py says what it promises."""
 
     def __init__(self, subject: AsyncScan, loop: _Loop) -> None:
         self._subject = subject

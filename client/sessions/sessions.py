@@ -46,11 +46,11 @@ class AsyncSessionKeyspace:
 
     @property
     def name(self) -> str:
-        """Of the keyspace."""
+        """The name of the keyspace."""
         return self._space.name
 
     async def put(self, key: Key, value: Value, **settings: Unpack[PutSettings]) -> Receipt:
-        """As AsyncKeyspace.put.  Without a context it also replaces what the session has seen of the key.
+        """Write a value (AsyncKeyspace.put), without a context also over what the session has seen of it.
 
         Raises QuorumNotReached, with outcome "failed", when a context cannot name what it has to replace and
         no owner that answers holds it.
@@ -59,11 +59,11 @@ class AsyncSessionKeyspace:
         return await write(self._space, key, checked_value(value), options, self._usable())
 
     async def touch(self, key: Key, *, ttl: Seconds | None, **settings: Unpack[TouchSettings]) -> Receipt:
-        """As AsyncKeyspace.touch, of a value that covers what the session has seen of the key."""
+        """Change the expiry of a value that covers what the session has seen (AsyncKeyspace.touch)."""
         return await touch(self._space, key, touch_options(ttl, **settings), self._usable())
 
     async def delete(self, key: Key, **settings: Unpack[DeleteSettings]) -> Receipt:
-        """As AsyncKeyspace.delete, under the rules of `put`."""
+        """Write a tombstone, under the rules of `put` (AsyncKeyspace.delete)."""
         return await write(self._space, key, None, delete_options(**settings), self._usable())
 
     @overload
@@ -82,7 +82,7 @@ class AsyncSessionKeyspace:
         r: Level | None = None,
         timeout: Seconds | None = None,
     ) -> Item | T:
-        """As AsyncKeyspace.get, and never older than what the session has seen of the key.
+        """Read a key as AsyncKeyspace.get does, and never older than what the session has seen of it.
 
         Raises QuorumNotReached when no owner that answers shows that.
         """
@@ -117,7 +117,7 @@ class AsyncSession(AsyncSessionKeyspace):
             part._is_over = True
 
     def keyspace(self, name: str) -> AsyncSessionKeyspace:
-        """The same methods for another keyspace, under the same session.  Raises InvalidArgument."""
+        """The methods of this session for another keyspace.  Raises InvalidArgument."""
         memory, space = self._usable(), self._keyspace(name)
         if name not in self._parts:
             self._parts[name] = AsyncSessionKeyspace(space, memory)
@@ -126,6 +126,6 @@ class AsyncSession(AsyncSessionKeyspace):
     def token(self) -> bytes:
         """What this session has seen until now: `db.session(token=…)` goes on with it, in any process.
 
-        At most about 256 KiB; it names the keys only by hashes, and is no secret.
+        At most about 256 KiB; it names the keys only by hashes, and is not secret.
         """
         return self._memory.encode()

@@ -69,12 +69,10 @@ def ringmill_shared_cluster(request: pytest.FixtureRequest) -> Iterator[ScratchC
         yield cluster
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)  # `wrapper` came with pluggy 1.2, and an error here ends all tests
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Show the end of the nodes' logs with a test that failed, or whose fixtures did."""
-    report = yield
+    report = (yield).get_result()
     if report.failed and call.when != "teardown":
         clusters = [*item.stash.get(_OPEN, [])]
         if _SHARED in item.session.stash and "ringmill_shared_cluster" in getattr(item, "fixturenames", ()):
@@ -83,7 +81,6 @@ def pytest_runtest_makereport(
             with suppress(Exception):  # whatever the test did to it, its own failure is what is shown
                 for node, state, end in cluster.last_logs():
                     report.sections.append((f"ringmill {node}, {state}", end))
-    return report
 
 
 def _cluster(config: pytest.Config, settings: dict[str, Any]) -> ScratchCluster:

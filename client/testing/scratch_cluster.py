@@ -194,7 +194,7 @@ class ScratchCluster:
         return "\n".join(tail(self._state.log_path(self._state.node(node)), lines))
 
     def last_logs(self) -> list[tuple[str, str, str]]:
-        """Of each node its name, its state and the end of its log, also once the cluster was closed."""
+        """The name, the state and the end of the log of each node, also once the cluster was closed."""
         if self._cluster is None:
             return self._last_logs
         return _logs_of(self._cluster, local_cluster.node_state)

@@ -107,7 +107,7 @@ class Pipeline:
         options = put_options(**settings)
         data, content = checked_key(key), checked_value(value)
         future: Future[Receipt] = Future()
-        self._enqueue(QueuedWrite(data, content, options, partial(self._settle, future)), future)
+        self._enqueue(QueuedWrite(data, content, options, partial(self._resolve, future)), future)
         return future
 
     put.__doc__ = AsyncPipeline.put.__doc__
@@ -120,7 +120,7 @@ class Pipeline:
         options = delete_options(**settings)
         data = checked_key(key)
         future: Future[Receipt] = Future()
-        self._enqueue(QueuedWrite(data, None, options, partial(self._settle, future)), future)
+        self._enqueue(QueuedWrite(data, None, options, partial(self._resolve, future)), future)
         return future
 
     delete.__doc__ = AsyncPipeline.delete.__doc__
@@ -144,7 +144,7 @@ class Pipeline:
         options = read_options(r=r, timeout=timeout)
         data = checked_key(key)
         future: Future[Any] = Future()
-        self._enqueue(QueuedRead(data, options, default, partial(self._settle, future)), future)
+        self._enqueue(QueuedRead(data, options, default, partial(self._resolve, future)), future)
         return future
 
     get.__doc__ = AsyncPipeline.get.__doc__
@@ -155,9 +155,9 @@ class Pipeline:
     flush.__doc__ = AsyncPipeline.flush.__doc__
 
     def loop_ended(self) -> None:
-        """Told once the loop can run nothing any more: no future stays open."""
+        """Called once the loop can run nothing any more: no future stays open."""
         for future in list(self._futures):
-            self._settle(future, closed("unknown"))
+            self._resolve(future, closed("unknown"))
 
     def _enqueue(self, queued: Queued, future: Future[Any]) -> None:
         self._loop.check()
@@ -184,10 +184,10 @@ class Pipeline:
         self._hand_over()
         await self._subject.flush()
 
-    def _settle(self, future: Future[Any], told: object) -> None:
+    def _resolve(self, future: Future[Any], outcome: object) -> None:
         self._futures.pop(future, None)
         with suppress(InvalidStateError):  # its owner has cancelled it
-            if isinstance(told, RingmillError):
-                future.set_exception(told)
+            if isinstance(outcome, RingmillError):
+                future.set_exception(outcome)
             else:
-                future.set_result(told)
+                future.set_result(outcome)

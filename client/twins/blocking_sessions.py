@@ -25,7 +25,7 @@ class SessionKeyspace:
 
     @property
     def name(self) -> str:
-        """Of the keyspace."""
+        """The name of the keyspace."""
         return self._subject.name
 
     put = timed(AsyncSessionKeyspace.put)
@@ -81,5 +81,5 @@ class Session(SessionKeyspace):
     token.__doc__ = AsyncSession.token.__doc__
 
     async def _token(self) -> bytes:
-        """In the client's own thread, which alone changes what the session has seen."""
+        """Encode it in the client's own thread, which alone changes what the session has seen."""
         return self._session.token()

@@ -50,6 +50,8 @@ class Polling:
         self._tried: list[str] = []  # since a poll was answered last
         self._failures = 0
         self._failing_since: float | None = None
+        self.found = ""
+        """The node that answered last after another one had not."""
 
     async def poll(
         self, addresses: Sequence[str], method: Method[AnswerT], request: Callable[[int], Message]
@@ -71,14 +73,15 @@ class Polling:
             raise
         if self._tried:
             sometimes("a watch goes on at another node")
+            self.found = address
         directory.clear(address)
-        told = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
-        directory.hear_epoch(getattr(told, "epoch", 0), address)
+        found = getattr(answer, "found", answer)  # what a key's watch has found tells its epoch itself
+        directory.hear_epoch(getattr(found, "epoch", 0), address)
         self._tried.clear()
         return answer
 
-    async def insisted(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Again after what passes, until the patience is over."""
+    async def insist(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do it, and again after errors that pass, until the patience is over."""
         while True:
             try:
                 done = await work()
@@ -90,8 +93,8 @@ class Polling:
                 self._failures, self._failing_since = 0, None
                 return done
 
-    async def attempted(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Once; None after what passes."""
+    async def attempt(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do it once; None after an error that passes."""
         try:
             return await work()
         except _PASSING:

@@ -2,7 +2,8 @@
 
 A poll is held by a node until a key has changed on any member.  What it holds is read from its owners, under
 a memory of what this watch was told before, so that no key goes back.  Where changes may have been missed,
-all keys of the prefix are read again, and what is as it was told is not told again.  Rules N3 and N4:
+all keys of the prefix are read again, and what is as it was told is not told again.  Any member can hold a
+poll, so each watch begins at another one, and stays where it was answered after a refusal.  Rules N3 and N4:
 docs/protocol/watches.md.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import Message
@@ -80,13 +82,16 @@ def prefix_changes_of(
         )
     read_options(r=r)
     polls = _PrefixPolls(router, operations, keyspace, wanted, r, checked_patience_s(patience))
-    return polls.changes(cursor, is_told=not from_now, opened=opened)
+    return polls.changes(cursor, shows_present=not from_now, opened=opened)
 
 
 @dataclass(slots=True)
 class _Look:
-    """At all keys: the cursor that counts once it is over, the same for the time until then, and when to ask
-    for changes next.  `is_owed`: it has to begin once more."""
+    """One look at all keys of the prefix.
+
+    `cursor` counts once it is over, `owed` until then; `due_at` is when to ask for changes next.  `is_owed`:
+    it has to begin once more.
+    """
 
     cursor: bytes
     owed: bytes
@@ -114,23 +119,26 @@ class _PrefixPolls:
         self._options = read_options(r=level)
         self._polling = Polling(router, patience_s)
         self._memory = SessionMemory(ClusterId(""))
-        self._told: dict[bytes, bytes] = {}  # the context of what was told last, by key
+        self._order = router.entropy.random_bytes("client.watch.order", 8)  # in which it asks the members
+        self._delivered: dict[bytes, bytes] = {}  # the context of what was told last, by key
 
     async def changes(
-        self, cursor: bytes, *, is_told: bool, opened: Callable[[str], None] | None
+        self, cursor: bytes, *, shows_present: bool, opened: Callable[[str], None] | None
     ) -> AsyncIterator[PrefixChange]:
-        """From the cursor on; without one all keys with a value first, if `is_told`."""
+        """The changes from the cursor on; without one all keys with a value first, if `shows_present`."""
         is_first = not cursor
         while True:
-            answer = await self._polling.insisted(partial(self._poll, cursor))
+            answer = await self._polling.insist(partial(self._poll, cursor))
             before, cursor = cursor, answer.cursor
             if answer.unscanned:
                 look = _Look(cursor, answer.unscanned, _now() + _MEANWHILE_S)
                 while look.is_owed:
                     look.is_owed = False
-                    async for change in self._looked(look, is_first=is_first, is_told=is_told):
+                    async for change in self._read_prefix(
+                        look, is_first=is_first, shows_present=shows_present
+                    ):
                         yield change
-                    if is_first and not is_told and opened is not None:
+                    if is_first and not shows_present and opened is not None:
                         opened(token_text(look.cursor))
                     is_first = False
                 cursor = look.cursor
@@ -141,9 +149,11 @@ class _PrefixPolls:
                 for change in found[-1:]:
                     yield self._with(change, cursor)
 
-    async def _looked(self, look: _Look, *, is_first: bool, is_told: bool) -> AsyncIterator[PrefixChange]:
+    async def _read_prefix(
+        self, look: _Look, *, is_first: bool, shows_present: bool
+    ) -> AsyncIterator[PrefixChange]:
         """What all keys hold, and in between what changes meanwhile."""
-        async for page in self._pages(is_first=is_first, is_told=is_told):
+        async for page in self._pages(is_first=is_first, shows_present=shows_present):
             waiting = {change.key: change for change in await self._read_all(page, is_first=is_first)}
             while True:
                 if waiting:
@@ -163,7 +173,7 @@ class _PrefixPolls:
         found: dict[bytes, PrefixChange] = {}
         look.due_at = _now() + _MEANWHILE_S
         for _ in range(_MEANWHILE_POLLS):
-            answer = await self._polling.attempted(partial(self._poll, look.cursor, _MEANWHILE_POLL_S))
+            answer = await self._polling.attempt(partial(self._poll, look.cursor, _MEANWHILE_POLL_S))
             if answer is None:
                 break
             look.cursor = answer.cursor
@@ -186,11 +196,16 @@ class _PrefixPolls:
                 timeout_ms=round(timeout_s * 1000),
             )
 
-        return await self._polling.poll(self._router.directory.addresses(), WATCH_PREFIX, request)
+        addresses = self._router.directory.addresses(self._place_of)
+        return await self._polling.poll(addresses, WATCH_PREFIX, request)
 
-    async def _pages(self, *, is_first: bool, is_told: bool) -> AsyncIterator[Sequence[bytes]]:
+    def _place_of(self, address: str) -> tuple[bool, bytes]:
+        """Of a member in the order in which they are asked."""
+        return address != self._polling.found, sha256(self._order + address.encode()).digest()
+
+    async def _pages(self, *, is_first: bool, shows_present: bool) -> AsyncIterator[Sequence[bytes]]:
         """All keys of the prefix, but for the first time those without a value too."""
-        if is_first and not is_told:
+        if is_first and not shows_present:
             return
         scan = scan_of(
             self._keyspace,
@@ -201,7 +216,7 @@ class _PrefixPolls:
             r=self._level,
             deleted_too=not is_first,
         )
-        while page := await self._polling.insisted(partial(_next_page, scan)):
+        while page := await self._polling.insist(partial(_next_page, scan)):
             yield page
 
     async def _read_all(self, keys: Sequence[bytes], *, is_first: bool) -> list[PrefixChange]:
@@ -209,27 +224,25 @@ class _PrefixPolls:
         found: list[PrefixChange] = []
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
-            read = await self._polling.insisted(partial(self._read_some, some))
+            read = await self._polling.insist(partial(self._read_some, some))
             for change in read:
                 token = change.context.token
-                if self._told.pop(change.key, None) != token and not (is_first and change.is_deleted):
+                if self._delivered.pop(change.key, None) != token and not (is_first and change.is_deleted):
                     found.append(change)
-                self._told[change.key] = token
-                if len(self._told) > _REMEMBERED:
-                    del self._told[next(iter(self._told))]
+                self._delivered[change.key] = token
+                if len(self._delivered) > _REMEMBERED:
+                    del self._delivered[next(iter(self._delivered))]
         return found
 
     async def _read_some(self, keys: Sequence[bytes]) -> Sequence[PrefixChange]:
         return await gather_all(self._read(key) for key in keys)
 
     async def _read(self, key: bytes) -> PrefixChange:
-        """Nothing that lacks what was told before (rule N2)."""
+        """Read a key: nothing that lacks what was told before (rule N2)."""
         options = self._options._replace(seen=self._memory.seen(self._keyspace, key))
         request = read_message(self._keyspace, key, options)
 
-        def prepare(epoch: int, timeout_ms: int, attempt: int) -> Message:
-            return attempt_message(request, epoch, timeout_ms, attempt)
-
+        prepare = partial(attempt_message, request)
         answer = await self._router.ask(GET, prepare, target=Target(self._keyspace, key))
         self._operations.observe(answer.hybrid_time)
         self._memory.note_read(self._keyspace, key, answer, options.seen)
@@ -261,7 +274,7 @@ def _parsed(after: str | None) -> bytes:
         decode_watch_cursor(parsed)
     except InvalidArgument as error:
         raise InvalidArgument(
-            f"after {after[:40]!r} is no cursor of a watch: {error.message}",
+            f"after {after[:40]!r} is not a cursor of a watch: {error.message}",
             hint="pass the cursor of a change, unchanged",
         ) from error
     return parsed

@@ -57,7 +57,7 @@ class _Polls:
 
     async def changes(self, cursor: bytes) -> AsyncIterator[KeyChange]:
         while True:
-            answer = await self._polling.insisted(partial(self._poll, cursor))
+            answer = await self._polling.insist(partial(self._poll, cursor))
             if not answer.HasField("found"):
                 continue
             cursor = answer.found.context  # it covers the former one, or what it lacks is forgotten (N2, P3)

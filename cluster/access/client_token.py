@@ -32,7 +32,7 @@ class ClientToken(NamedTuple):
 
 
 def client_token(text: str) -> ClientToken | None:
-    """The client's token that this text is; None for one that is no client's, so the cluster's.
+    """The client's token that this text is; None for the cluster's own token.
 
     Raises InvalidArgument for one that begins as a client's and is not whole.  The secret is not shown.
     """

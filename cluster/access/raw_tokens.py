@@ -20,13 +20,13 @@ __all__ = ["TOKEN_KEY", "raw_caller", "wrong_token"]
 TOKEN_KEY: Final = "ringmill-token"  # noqa: S105 - the name of the metadata that has it
 
 
-def raw_caller(token: str, told: Mapping[str, str], permissions: Permissions | None = None) -> Caller:
+def raw_caller(token: str, metadata: Mapping[str, str], permissions: Permissions | None = None) -> Caller:
     """Who calls with these texts, which may have a token.
 
     `token` is the cluster's; a node without one looks at none.  Raises PermissionDenied for a wrong one, and
     InvalidArgument for a client's that is damaged.
     """
-    given = told.get(TOKEN_KEY, "")
+    given = metadata.get(TOKEN_KEY, "")
     if not given or not token:
         return UNKNOWN_CALLER
     shown = given.encode(errors="surrogateescape")  # over HTTP it may be no UTF-8

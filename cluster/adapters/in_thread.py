@@ -25,18 +25,18 @@ async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     At the system's limit on threads it runs on the loop: a node goes on there, a little slower.
     """
     work = partial(call, *args, **kwargs)
-    told: Future[T] = Future()
-    thread = threading.Thread(target=_tell, args=(told, work), daemon=True)
+    outcome: Future[T] = Future()
+    thread = threading.Thread(target=_tell, args=(outcome, work), daemon=True)
     try:
         thread.start()
     except RuntimeError:  # can't start new thread
         return work()
-    return await asyncio.wrap_future(told)
+    return await asyncio.wrap_future(outcome)
 
 
-def _tell(told: Future[T], work: Callable[[], T]) -> None:
-    if told.set_running_or_notify_cancel():
+def _tell(outcome: Future[T], work: Callable[[], T]) -> None:
+    if outcome.set_running_or_notify_cancel():
         try:
-            told.set_result(work())
+            outcome.set_result(work())
         except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            told.set_exception(error)
+            outcome.set_exception(error)

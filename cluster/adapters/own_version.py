@@ -28,7 +28,7 @@ def own_code() -> str:
 
 
 def code_below(folder: Path) -> str:
-    """The same of an installed package."""
+    """Twelve hex digits that name the state of the code of nodes below `folder`; "" if it cannot be read."""
     digest, found = sha256(), 0
     try:
         for room in _ROOMS:

@@ -88,7 +88,7 @@ NONE_FORGOTTEN: Final = ForgottenJournals()
 
 
 def place_of(journal: bytes) -> JournalPlace | None:
-    """Of a journal's name; None for one that has no place, which is never forgotten."""
+    """The place that a journal's name tells; None for one without a place, which is never forgotten."""
     found = _NAME.fullmatch(journal)
     return None if found is None else JournalPlace(int(found[1]), int(found[2]))
 
@@ -101,5 +101,5 @@ def _places(journals: Iterable[str]) -> list[JournalPlace]:
 def _place(term: object, number: object) -> JournalPlace:
     for each in (term, number):
         if type(each) is not int or not 0 <= each <= _MOST:
-            raise ValueError(f"{each!r:.40} is no part of a place")
+            raise ValueError(f"{each!r:.40} is not a part of a place")
     return JournalPlace(term, number)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def encode_lease(record: LeaseRecord) -> bytes:
 def decode_lease(value: bytes | None) -> LeaseRecord:
     """The record in a register; of one without a value a free lease.
 
-    Raises InvalidArgument for a register that is no lease.
+    Raises InvalidArgument for a register that does not hold a lease.
     """
     if value is None:
         return NO_LEASE
@@ -59,12 +59,12 @@ def decode_lease(value: bytes | None) -> LeaseRecord:
         fields = json.loads(value)
         record = LeaseRecord(**fields)
     except (ValueError, TypeError, RecursionError):
-        raise InvalidArgument(f"the register holds {value[:60]!r}, which is no lease") from None
+        raise InvalidArgument(f"the register holds {value[:60]!r}, which is not a lease") from None
     numbers = (record.term, record.renewal, record.duration_ms)
     if type(record.holder) is not str or any(
         type(each) is not int or not 0 <= each <= _MOST for each in numbers
     ):
-        raise InvalidArgument(f"the register holds {value[:60]!r}, which is no lease")
+        raise InvalidArgument(f"the register holds {value[:60]!r}, which is not a lease")
     return record
 
 

@@ -130,12 +130,12 @@ class AsyncLease:
             )
         self._is_used = True
         try:
-            return await self._acquired(timeout_s)
+            return await self._wait_and_take(timeout_s)
         except BaseException:
             self._is_used = False
             raise
 
-    async def _acquired(self, timeout_s: float | timedelta | None) -> int:
+    async def _wait_and_take(self, timeout_s: float | timedelta | None) -> int:
         now = self._clock.boottime()
         wait_s = _checked_wait_s(timeout_s)
         deadline = now + wait_s
@@ -245,10 +245,11 @@ class AsyncLease:
             self.lost.set()
 
     async def _renew_once(self) -> None:
-        while not await self._is_renewed():  # noqa: ASYNC110 - nothing tells when a node answers again
+        while not await self._try_renew():  # noqa: ASYNC110 - nothing tells when a node answers again
             await asyncio.sleep(_SHORTEST_PAUSE_S)
 
-    async def _is_renewed(self) -> bool:
+    async def _try_renew(self) -> bool:
+        """Send one renewal.  Returns whether no further one is needed: it was done, or the lease is lost."""
         following = self._record._replace(renewal=self._record.renewal + 1)
         try:
             await self._set(following, self._version)

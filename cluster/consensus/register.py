@@ -169,6 +169,6 @@ def _number(value: bytes | None) -> int:
     digits = value[1:] if value.startswith(b"-") else value
     if not digits.isdigit() or len(value) > 20:
         raise InvalidArgument(
-            f"the register holds {value[:40]!r}, which is no number", hint="incr needs decimal text"
+            f"the register holds {value[:40]!r}, which is not a number", hint="incr needs decimal text"
         )
     return int(value)

@@ -84,7 +84,7 @@ def _applied(fields: Any) -> AppliedChange:
 
 def _u64(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _MAX_U64:
-        raise ValueError(f"{value!r} is no unsigned number of 64 bits")
+        raise ValueError(f"{value!r} is not an unsigned 64-bit number")
     return value
 
 

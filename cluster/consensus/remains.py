@@ -42,8 +42,11 @@ OWN_KEYSPACE: Final = "registers"
 """Every cluster is formed with it, and nobody can drop it.  One that an earlier release has formed may have
 made it later, so it has no fixed id."""
 OWN_PREFIX: Final = b"ringmill/"
-"""Of keys of the cluster's own registers there.  None is removed, so none counts on from remains: the journal
-of a job expects a slot that was never used in version 0."""
+"""The prefix of the cluster's own registers there.
+
+None is removed, so none counts on from remains: the journal of a job expects a slot that was never used in
+version 0.
+"""
 
 
 def holds_own(keyspace: KeyspaceEntry) -> bool:
@@ -85,7 +88,7 @@ def with_remains(register: Register, remains: Remains) -> Register:
 
 
 def empty_register(state: AcceptorState) -> Register | None:
-    """What an owner has accepted, when that is no value; None for one that holds a value.
+    """What an owner has accepted, when that is not a value; None for one that holds a value.
 
     Raises ProtocolMismatch, CorruptData.
     """

@@ -99,7 +99,7 @@ class KeyHeat:
         self._keys: SpaceSaving[_Name] = SpaceSaving(options.keys, parts=_PARTS)
         self._partitions: dict[PartitionId, list[float]] = {}
         self.turns: dict[_Name, int] = {}
-        """Of the hot keys.  Nearly always empty, which callers look at first: it saves them a call."""
+        """The turn of each hot key.  Nearly always empty: callers look at that first, which saves a call."""
         self._judged_at = now
         self.passes = self._sampler.passes
         """Count one operation; True when it is to be noted."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.failures import TaskFailed, cause_of
-from ringmill.cluster.os_errors import Meaning, meaning_of, told
+from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 
 __all__ = ["failure_of", "is_spoilt", "refusal_of"]
 
@@ -19,12 +19,12 @@ def failure_of(error: OSError, what: str) -> TaskFailed:
     """The failure of an attempt that met `error` while it did `what`."""
     hint = "; the user that the nodes run as may not do that"
     is_forbidden = meaning_of(error) is Meaning.FORBIDDEN
-    return TaskFailed(cause_of(error), f"{what}: {told(error)}{hint if is_forbidden else ''}")
+    return TaskFailed(cause_of(error), f"{what}: {error_text(error)}{hint if is_forbidden else ''}")
 
 
 def refusal_of(error: OSError, what: str) -> RingmillError:
     """What the user is told when `what` met `error`."""
-    text = f"{what}: {told(error)}"
+    text = f"{what}: {error_text(error)}"
     match meaning_of(error):
         case Meaning.FULL:
             return DiskFull(text, hint="make room on that file system and run the job again")

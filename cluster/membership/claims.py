@@ -55,7 +55,7 @@ class Rank(NamedTuple):
 
 
 NEVER_SEEN: Final = Rank(Start(0, ""), 0)
-"""Of a member that is named by the topology and has not been heard of."""
+"""The rank of a member that the topology names and nobody has been heard to speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _decoded(data: bytes) -> Message:
     try:
         fields = msgpack.unpackb(data)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise InvalidArgument(f"{len(data)} bytes are no probe: {error}") from error
+        raise InvalidArgument(f"{len(data)} bytes are not a probe: {error}") from error
     if not isinstance(fields, list) or len(fields) != 4:
         raise InvalidArgument("a probe is an array of 4 items")
     version, epoch, is_full, claims = fields

@@ -129,7 +129,7 @@ class Detector:
     # What is known.
 
     def state(self, node: NodeId) -> MemberState:
-        """A node that is no member is down; this node itself is up."""
+        """A node that is not a member is down; this node itself is up."""
         if node == self._me:
             return UP
         record = self._records.get(node)

@@ -39,7 +39,7 @@ class Slowness:
         self._took.pop(node, None)
 
     def keep(self, members: Collection[NodeId]) -> None:
-        """The others are no members any more."""
+        """Forget all others: they are not members any more."""
         self._took = {node: took for node, took in self._took.items() if node in members}
 
     def is_slow(self, node: NodeId) -> bool:

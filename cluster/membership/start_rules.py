@@ -47,7 +47,7 @@ _HASH_BYTES: Final = 8
 
 
 class LogMark(NamedTuple):
-    """Of log file `log` the first `size_bytes` are on the disk."""
+    """How far a log is on the disk: the first `size_bytes` of log file `log`."""
 
     log: int
     size_bytes: int
@@ -154,21 +154,21 @@ class StartAnswer:
             raise InvalidArgument(f"a reply to a start does not decode: {error}") from error
 
 
-def judge(known: Remembered | None, told: Announcement) -> StartVerdict:
+def judge(known: Remembered | None, announced: Announcement) -> StartVerdict:
     """Whether a start goes on from what is remembered of its disk."""
     if known is None:
         return StartVerdict.NOTED
-    if known.start == told.start:  # its log only grows, so one that is shorter was put back with the memory
-        return StartVerdict.NOTED if told.mark >= known.mark else StartVerdict.OLD_COPY
-    is_later = known.start in told.earlier or _is_beyond_memory(known.start, told)
-    return StartVerdict.NOTED if is_later and told.found.holds(known.mark) else StartVerdict.OLD_COPY
+    if known.start == announced.start:  # its log only grows, so a shorter one was put back with the memory
+        return StartVerdict.NOTED if announced.mark >= known.mark else StartVerdict.OLD_COPY
+    is_later = known.start in announced.earlier or _is_beyond_memory(known.start, announced)
+    return StartVerdict.NOTED if is_later and announced.found.holds(known.mark) else StartVerdict.OLD_COPY
 
 
-def noted(known: Remembered | None, told: Announcement) -> Remembered:
+def noted(known: Remembered | None, announced: Announcement) -> Remembered:
     """What is remembered after a start was noted; a mark never goes back within a start."""
-    if known is not None and known.start == told.start:
-        return Remembered(told.node, told.start, max(known.mark, told.mark))
-    return Remembered(told.node, told.start, told.mark)
+    if known is not None and known.start == announced.start:
+        return Remembered(announced.node, announced.start, max(known.mark, announced.mark))
+    return Remembered(announced.node, announced.start, announced.mark)
 
 
 def others_needed(members: int) -> int:
@@ -230,9 +230,9 @@ def _hash(disk: DiskId) -> bytes:
     return blake2b(disk.encode(), digest_size=_HASH_BYTES).digest()
 
 
-def _is_beyond_memory(start: Start, told: Announcement) -> bool:
+def _is_beyond_memory(start: Start, announced: Announcement) -> bool:
     """Whether the start is older than the earlier starts that the folder still names."""
-    return len(told.earlier) >= EARLIER_STARTS and start.number < told.earlier[-1].number
+    return len(announced.earlier) >= EARLIER_STARTS and start.number < announced.earlier[-1].number
 
 
 def _fields(data: bytes, what: str, count: int) -> list[Any]:

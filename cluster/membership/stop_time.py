@@ -37,6 +37,6 @@ class StopTime:
         return max(0.0, self._ends_at - kept_s - self._clock.monotonic())
 
     def within(self, most_s: float, kept_s: float = AFTER_CALLS_S) -> float:
-        """The same, `most_s` at most."""
+        """Seconds until no more than `kept_s` are left, but `most_s` at most."""
         left_s = self.left_s(kept_s)
         return most_s if left_s is None else min(most_s, left_s)

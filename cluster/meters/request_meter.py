@@ -15,7 +15,7 @@ from ringmill.cluster.meters.histogram import Histogram
 __all__ = ["METER_BITS", "MethodMeter", "RequestMeter", "outcome_named"]
 
 METER_BITS: Final = 2
-"""Of the histograms that a node keeps: 180 buckets, each at most a quarter wider than its lowest value."""
+"""The precision of a node's histograms: 180 buckets, each at most a quarter wider than its lowest value."""
 DONE: Final = "ok"
 
 

@@ -31,7 +31,7 @@ def _loop_s() -> float:
 
 
 class Crossings:
-    """Of one kind of calls, by the node that answers them; none has longer than `longest_s`."""
+    """How long calls of one kind may take, by the node that answers them; `longest_s` at most."""
 
     def __init__(
         self, usual_s: float, now_s: Callable[[], float] = _loop_s, *, longest_s: float = LONGEST_S

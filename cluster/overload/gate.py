@@ -34,7 +34,7 @@ Run: TypeAlias = tuple[int, int]
 """The first and the last id of operations that are refused together."""
 
 FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0.25}
-"""Of the limit, and of the queue."""
+"""The share of the limit, and of the queue, that a class has for itself."""
 LONG_S: Final = 0.25
 """What has been under way for longer waits for others: work of this node is done in a few turns."""
 _COHORT_S: Final = 0.05  # what begins within this time becomes old together
@@ -85,7 +85,7 @@ class Gate:
         return partial(self._enter, self._lines[priority], handler)
 
     def guard_call(self, handler: Handler, priority: Priority) -> Handler:
-        """The same for a handler of single calls."""
+        """A handler of single calls behind the gate."""
         if not self._is_on:
             return handler
         line = self._lines[priority]

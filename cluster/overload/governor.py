@@ -20,7 +20,7 @@ __all__ = ["core_pause_s", "stretch"]
 BUSY: Final = 10.0
 CROWDED: Final = 100.0
 CROWDED_SHARE: Final = 0.5
-"""Of the time that a loop needs, the part in which it waits for a core while the processors are crowded."""
+"""The share of its time that a loop waits for a core while the processors are crowded."""
 PAUSED: Final = 8.0
 """How much longer work takes then, pauses included.  Two copies are filled at once, so a joiner is at work a
 quarter of the time.  Chosen by scripts/bench/rebalance.py."""

@@ -73,7 +73,7 @@ class WorkLimit:
         self._was_short = False  # requests waited in this window
         self._empty_at = now  # when the queue was empty last
         self.refused_share = 0.0
-        """Of the units offered in the last window."""
+        """The share of the units offered in the last window that was refused."""
 
     def refused(self, cost: float) -> None:
         self._refused += cost
@@ -139,5 +139,5 @@ class WorkLimit:
 
 
 def cost_of(body: bytes) -> int:
-    """Of a request with this message."""
+    """How many units a request with this message costs."""
     return 1 + min(len(body) // UNIT_BYTES, MOST_UNITS - 1)

@@ -29,7 +29,7 @@ def parse_level(text: str, owners: int, default: int) -> int:
         return named[text]
     if not (text.isascii() and text.isdecimal() and len(text) <= MAX_LEVEL_TEXT):
         raise InvalidArgument(
-            f"{text[:40]!r} is no level; use one, quorum, all or a number from 1 to {owners}"
+            f"{text[:40]!r} is not a level; use one, quorum, all or a number from 1 to {owners}"
         )
     level = int(text)
     if not 1 <= level <= owners:

@@ -34,7 +34,7 @@ _ASKED: Final = {
 def parse_durability(text: str) -> Durability:
     """The durability that a request asks for.  Raises InvalidArgument."""
     if text not in _ASKED:
-        raise InvalidArgument(f"{text[:40]!r} is no durability", hint="use synced, buffered or memory")
+        raise InvalidArgument(f"{text[:40]!r} is not a durability", hint="use synced, buffered or memory")
     return _ASKED[text]
 
 

@@ -77,7 +77,7 @@ class WriteTally:
 
 @dataclass(slots=True)
 class SloppyTally(WriteTally):
-    """As WriteTally, where another member may stand in for an owner (rule W7).
+    """Counts the acks of a write in a sloppy keyspace, where a member may stand in for an owner (rule W7).
 
     An owner and who stands in for it are one seat, which counts once.  A member stands in for one owner at
     most, so `w` seats are `w` nodes.

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 
-__all__ = ["Fate", "Kept", "Note", "OwnerMark", "fate_of"]
+__all__ = ["Fate", "Kept", "Note", "OwnerWatermark", "fate_of"]
 
 
 class Fate(IntEnum):
@@ -43,7 +43,7 @@ class Kept(NamedTuple):
     proven: HybridTime = ZERO
     proof: str = ""
     attempt: str = ""
-    mark: HybridTime = ZERO
+    watermark: HybridTime = ZERO
     row_epoch: Epoch = Epoch(0)
 
 
@@ -52,13 +52,13 @@ class Note:
     """An attempt that an owner watches."""
 
     attempt: str
-    mark: HybridTime
+    watermark: HybridTime
     row_epoch: Epoch
     token: str
     is_void: bool = False
 
 
-class OwnerMark:
+class OwnerWatermark:
     """The watermark of one partition at one owner."""
 
     def __init__(self, kept: Kept = Kept()) -> None:  # noqa: B008 - it is immutable
@@ -73,21 +73,21 @@ class OwnerMark:
     @property
     def closed(self) -> HybridTime:
         """At or below this nothing new is accepted from elsewhere."""
-        return HybridTime(max(self.kept.proven, self.kept.mark))
+        return HybridTime(max(self.kept.proven, self.kept.watermark))
 
     @property
     def watched(self) -> HybridTime:
         """At or below this the owner has to look at what it accepts, and no fresh write is stamped."""
-        return self.closed if self.note is None else HybridTime(max(self.closed, self.note.mark))
+        return self.closed if self.note is None else HybridTime(max(self.closed, self.note.watermark))
 
     def write_down(self, note: Note) -> None:
         """Watch an attempt; the one before is watched no more."""
         assert not self.kept.attempt, f"attempt {self.kept.attempt} is open"
         self.note = note
 
-    def voids(self, attempt: str) -> bool:
-        """Something at or below the noted watermark came from elsewhere than `attempt`.  Returns whether that
-        has made a noted attempt void."""
+    def void(self, attempt: str) -> bool:
+        """Make the noted attempt void, as something at or below its watermark came from elsewhere than the
+        exchange of `attempt`.  Returns whether it was not void before."""
         note = self.note
         if note is None or note.is_void or note.attempt == attempt:
             return False
@@ -116,7 +116,9 @@ class OwnerMark:
         if note is None or note.attempt != attempt:
             return  # it was kept before; another one may be noted by now
         assert not note.is_void, "there is nothing to be kept"
-        self.kept = self.kept._replace(attempt=note.attempt, mark=note.mark, row_epoch=note.row_epoch)
+        self.kept = self.kept._replace(
+            attempt=note.attempt, watermark=note.watermark, row_epoch=note.row_epoch
+        )
         self.note = None
 
     def give_up(self, attempt: str) -> None:
@@ -124,12 +126,12 @@ class OwnerMark:
         if self.note is not None and self.note.attempt == attempt:
             self.note = None
 
-    def settle(self, attempt: str, fate: Fate) -> bool:
-        """The outcome of an attempt is known.  Returns whether that changes what is to be stored."""
+    def record_fate(self, attempt: str, fate: Fate) -> bool:
+        """Record what came of an attempt.  Returns whether that changes what is to be stored."""
         kept = self.kept
         if kept.attempt != attempt or fate not in (Fate.PROVEN, Fate.DEAD):
             return False
-        self.kept = Kept(kept.mark, attempt) if fate is Fate.PROVEN else Kept(kept.proven, kept.proof)
+        self.kept = Kept(kept.watermark, attempt) if fate is Fate.PROVEN else Kept(kept.proven, kept.proof)
         return True
 
     def fate(self, attempt: str) -> Fate:

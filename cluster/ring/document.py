@@ -96,23 +96,23 @@ class RowTable:
 
     def pack(self, rows: Sequence[Row]) -> list[bytes]:
         """The bytes of each row, all of whose seats are in the table."""
-        return [self._written(row) for row in rows]
+        return [self._packed(row) for row in rows]
 
     def _read_anew(self, entry: Any, new: dict[Any, Row]) -> Row:
         """Kept apart until all rows are read, so that a document that is refused leaves none behind."""
         row = new[entry] = self._row(entry)
         return row
 
-    def _written(self, row: Row) -> bytes:
-        table, packed = row.written  # together: a thread may write the row for another table
-        return packed if table is self else self._write_anew(row)
+    def _packed(self, row: Row) -> bytes:
+        table, packed = row.packed_by  # together: a thread may pack the row for another table
+        return packed if table is self else self._pack_anew(row)
 
     def _row(self, entry: Any) -> Row:
         return (_row if self._version < _FIFTH_VERSION else _moving_row)(entry, self._seats)
 
-    def _write_anew(self, row: Row) -> bytes:
+    def _pack_anew(self, row: Row) -> bytes:
         packed: bytes = msgpack.packb(_packed_row(row, self._index, self._version))
-        object.__setattr__(row, "written", (self, packed))
+        row.note_packed(self, packed)
         return packed
 
 
@@ -164,13 +164,13 @@ def pack_document(document: Document) -> bytes:
 
 
 def unpack_document(data: bytes) -> Document:
-    """Raises InvalidArgument for bytes that are no document, ProtocolMismatch for a later version."""
+    """Raises InvalidArgument for bytes that are not a document, ProtocolMismatch for a later version."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidArgument(f"topology document of {len(data)} bytes, the limit is {MAX_DOCUMENT_BYTES}")
     try:
         fields = msgpack.unpackb(data, use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise InvalidArgument(f"{len(data)} bytes are no topology document: {error}") from error
+        raise InvalidArgument(f"{len(data)} bytes are not a topology document: {error}") from error
     if not isinstance(fields, tuple) or not fields:
         raise InvalidArgument(f"a topology document is a msgpack array, got {type(fields).__name__}")
     if fields[0] not in range(_FIRST_VERSION, FORMAT_VERSION + 1):

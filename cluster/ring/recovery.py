@@ -127,9 +127,8 @@ def check_recoverable(topology: Topology, lost: Collection[NodeId]) -> None:
 def _leaves_too_few(topology: Topology, lost: Collection[NodeId]) -> bool:
     """Whether those that are left could not serve again, once they have all stopped (I3): a start needs half
     of the members beside itself, as cluster/membership/start_rules.py has it."""
-    standing = [each.id for each in topology.members if not each.is_given_up]
-    left = sum(node not in lost for node in standing)
-    return left - 1 < len(standing) // 2
+    left = sum(node not in lost for node in topology.standing)
+    return left - 1 < len(topology.standing) // 2
 
 
 def is_recovered(topology: Topology, lost: Collection[NodeId]) -> bool:
@@ -190,5 +189,5 @@ def _number_of(lost: Collection[NodeId]) -> int:
 
 def _nobodys_disk(topology: Topology, node: NodeId) -> DiskId:
     """An id that no disk has, and that everybody makes alike."""
-    told = f"{topology.cluster} {topology.epoch} {node}".encode()
-    return DiskId(GIVEN_UP + blake2b(told, digest_size=8).hexdigest())
+    named = f"{topology.cluster} {topology.epoch} {node}".encode()
+    return DiskId(GIVEN_UP + blake2b(named, digest_size=8).hexdigest())

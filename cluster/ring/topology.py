@@ -146,7 +146,8 @@ class Topology:
             if member.id == node:
                 return member
         names = ", ".join(member.id for member in self.members)
-        raise InvalidArgument(f"{node[:80]!r} is no member of cluster {self.name}", hint=f"members: {names}")
+        why = f"{node[:80]!r} is not a member of cluster {self.name}"
+        raise InvalidArgument(why, hint=f"members: {names}")
 
     def has_member(self, node: NodeId) -> bool:
         return any(member.id == node for member in self.members)
@@ -162,6 +163,11 @@ class Topology:
     def addresses(self) -> dict[NodeId, str]:
         """Where each member listens, in member order."""
         return {member.id: member.address for member in self.members}
+
+    @property
+    def standing(self) -> tuple[NodeId, ...]:
+        """The members whose disks were not given up; the others may go on in the former cluster (rule T9)."""
+        return tuple(member.id for member in self.members if not member.is_given_up)
 
     @property
     def voter_nodes(self) -> tuple[NodeId, ...]:
@@ -254,11 +260,11 @@ class Topology:
     def _check_seats(self) -> None:
         replicas = min(self.n, len(self.members))
         known = {member.id for member in self.members}
-        around = _around(replicas, frozenset([member.seat for member in self.members]))
+        checker = _row_checker(replicas, frozenset([member.seat for member in self.members]))
         check_between("number of rows", len(self.rows), self.partitions, self.partitions)
         for row in self.rows:
-            if row.sound_beside is not around or row.row_epoch > self.epoch:
-                around.check(row, self.epoch)
+            if row.checked_by is not checker or row.row_epoch > self.epoch:
+                checker.check(row, self.epoch)
         check_between("number of voters", len(self.voters), 1, MAX_VOTERS)
         if len(self.voters) % 2 == 0 or not known.issuperset(voter.node for voter in self.voters):
             raise InvalidArgument(f"{len(self.voters)} voters: need an odd number, all of them members")
@@ -299,7 +305,7 @@ def first_topology(
 
 
 def _first_keyspaces(n: int, r: int, w: int) -> tuple[KeyspaceEntry, ...]:
-    """Objects and registers.  Of registers always a majority is asked (rule R1)."""
+    """Objects and registers.  A read or change of a register always asks a majority (rule R1)."""
     majority = n // 2 + 1
     return (
         KeyspaceEntry(KeyspaceId(1, 0), "default", r=r, w=w),
@@ -324,8 +330,8 @@ def choose_voters(members: Sequence[Member]) -> tuple[Owner, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Around:
-    """What a row is checked beside.  One that was found sound needs no second look in a later document."""
+class _RowChecker:
+    """Checks rows of documents with these members.  A row that it found sound it need not check again."""
 
     replicas: int
     seats: frozenset[Owner]  # of the members
@@ -335,10 +341,10 @@ class _Around:
         if not self.seats.issuperset(row.named):
             named = dict.fromkeys((*row.nodes, *(seat.node for seat in row.wanted)))
             raise InvalidArgument(f"a row names {', '.join(named)}: not all are members, with these disks")
-        object.__setattr__(row, "sound_beside", self)
+        row.note_checked(self)
 
 
-_around = lru_cache(maxsize=8)(_Around)
+_row_checker = lru_cache(maxsize=8)(_RowChecker)  # one for each set of members
 
 
 @lru_cache(maxsize=8)

@@ -122,7 +122,7 @@ class Member:
 
     @property
     def host(self) -> str:
-        """Of its address."""
+        """The host part of the address."""
         return self.address.rpartition(":")[0]
 
     @property
@@ -176,19 +176,20 @@ class Row:
     leaver: Owner | None = None
     wanted: tuple[Owner, ...] = ()
     nodes: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
-    """Of the owners and the joiner: all who take writes."""
+    """The nodes of the owners and of the joiner: all who take writes."""
     whole: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
-    """Of the owners: those who coordinate, and who are sources."""
+    """The nodes of the owners: those who coordinate, and who are sources."""
     readers: tuple[NodeId, ...] = field(init=False, repr=False, compare=False)
     """Whom reads ask: the joiner only once it is filled."""
     named: tuple[Owner, ...] = field(init=False, repr=False, compare=False)
     """The owners, the joiner, and those that are wanted."""
     is_plain: bool = field(init=False, repr=False, compare=False)
     """Nothing moves, and all copies are of one epoch: versions of the document before 5 can say it."""
-    sound_beside: object = field(init=False, default=None, repr=False, compare=False)
-    """Set by whoever has checked it: beside what it may stand (cluster/ring/topology.py)."""
-    written: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
-    """Set by whoever has written it: by which table, and the bytes (cluster/ring/document.py)."""
+    # Consecutive documents share nearly all rows, so a row remembers who has checked and who has packed it.
+    checked_by: object = field(init=False, default=None, repr=False, compare=False)
+    """The checker that has found it sound (cluster/ring/topology.py)."""
+    packed_by: tuple[object, bytes] = field(init=False, default=(None, b""), repr=False, compare=False)
+    """The table that has packed it, and the bytes (cluster/ring/document.py)."""
     _copies: dict[NodeId, Epoch] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -201,6 +202,14 @@ class Row:
         is_plain = self.joiner is None and not self.wanted and len(set(self.copy_epochs)) <= 1
         object.__setattr__(self, "is_plain", is_plain)
         object.__setattr__(self, "_copies", dict(zip(nodes, self.copy_epochs, strict=False)))
+
+    def note_checked(self, checker: object) -> None:
+        """Remember that this checker has found the row sound."""
+        object.__setattr__(self, "checked_by", checker)
+
+    def note_packed(self, table: object, packed: bytes) -> None:
+        """Remember what this table has packed the row into."""
+        object.__setattr__(self, "packed_by", (table, packed))
 
     @property
     def is_joint(self) -> bool:
@@ -226,7 +235,7 @@ class Row:
         return self.whole, tuple(seat.node for seat in self.following)
 
     def copy_epoch_of(self, node: NodeId) -> Epoch:
-        """Of a node's copy; NO_COPY when it has none."""
+        """The epoch of a node's copy; NO_COPY when it has none."""
         return self._copies.get(node, NO_COPY)
 
     @property
@@ -236,8 +245,10 @@ class Row:
 
     @property
     def majority(self) -> int:
-        """Of those who take writes, a majority in each set of owners: of the owners there are, which may be
-        fewer than the document's `n`, and in a joint one more."""
+        """How many of those who take writes are a majority in each set of owners.
+
+        It counts the owners there are: they may be fewer than the document's `n`, and in a joint one more.
+        """
         return self.writers_for(len(self.owners) // 2 + 1)
 
     def level(self, wanted: int) -> int:
@@ -287,7 +298,8 @@ def check_name(what: str, name: str) -> None:
     """Raise InvalidArgument unless `name` is 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit."""
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"{what} {name[:80]!r} is no name: need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
+            f"{what} {name[:80]!r} is not a valid name: "
+            "need 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"
         )
 
 

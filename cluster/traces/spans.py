@@ -122,7 +122,7 @@ def is_unrecorded() -> bool:
 
 
 def carried_text() -> str:
-    """The same as a header has it."""
+    """The trace that is sent with a call made now, as a header has it; "" for none."""
     context = TraceContext.decode(carried_trace())
     return "" if context is None else context.text
 

@@ -97,12 +97,14 @@ class ContextSeal:
         writers: Sequence[str] = (),
         owners: Collection[str] = (),
     ) -> bytes:
-        """The same of what the context is made of: `entries` are its [actor, counter] pairs in order, and
-        `writers` the siblings' actors, newest first."""
+        """The token of a context that is given in parts.
+
+        `entries` are its [actor, counter] pairs in order, `writers` the siblings' actors, newest first.
+        """
         if len(entries) > MOST_TOLD:
             entries = told_entries(entries, writers, owners)
-        told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
-        return _checked(told + self._seal(told))
+        body: bytes = _HEAD + _key_hash(keyspace, key) + _pack((time, entries))
+        return _checked(body + self._seal(body))
 
     def open(self, token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
         """What is in a token.
@@ -111,18 +113,18 @@ class ContextSeal:
         this cluster has given out.
         """
         opened = _opened_of(token, keyspace, key)
-        for told, seal, context in opened.parts:
-            if not self._is_seal(told, seal) and context != BLIND:
+        for body, seal, context in opened.parts:
+            if not self._is_seal(body, seal) and context != BLIND:
                 raise _refused("was given out by no node of this cluster, or before its token was changed")
         return opened.context
 
-    def _seal(self, told: bytes) -> bytes:
-        return _sealed(self._fresh, told)
+    def _seal(self, body: bytes) -> bytes:
+        return _sealed(self._fresh, body)
 
-    def _is_seal(self, told: bytes, seal: bytes) -> bool:
-        if compare_digest(self._seal(told), seal):
+    def _is_seal(self, body: bytes, seal: bytes) -> bool:
+        if compare_digest(self._seal(body), seal):
             return True
-        return any(compare_digest(_sealed(other, told), seal) for other in self._others)
+        return any(compare_digest(_sealed(other, body), seal) for other in self._others)
 
 
 def _keyed(secret: str) -> blake2b:
@@ -130,9 +132,9 @@ def _keyed(secret: str) -> blake2b:
     return blake2b(key=key, digest_size=_SEAL_BYTES)  # copied: half the cost of a new one
 
 
-def _sealed(keyed: blake2b, told: bytes) -> bytes:
+def _sealed(keyed: blake2b, body: bytes) -> bytes:
     fresh = keyed.copy()
-    fresh.update(told)
+    fresh.update(body)
     return fresh.digest()
 
 
@@ -143,7 +145,7 @@ NO_SECRET: Final = ContextSeal("")
 class _Part(NamedTuple):
     """One token that a node has given out."""
 
-    told: bytes  # what the seal is of
+    body: bytes  # what the seal is of
     seal: bytes
     context: ContextToken
 
@@ -169,8 +171,8 @@ def told_by(token: bytes, keyspace: KeyspaceId, key: bytes) -> ContextToken:
 
 def blind_token(keyspace: KeyspaceId, key: bytes) -> bytes:
     """A token that covers nothing and only tells of which key it is: whoever makes it gains nothing."""
-    told: bytes = _HEAD + _key_hash(keyspace, key) + _pack((BLIND.time, BLIND.vector.entries))
-    return _checked(told + _NO_SEAL)
+    body: bytes = _HEAD + _key_hash(keyspace, key) + _pack((BLIND.time, BLIND.vector.entries))
+    return _checked(body + _NO_SEAL)
 
 
 def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
@@ -190,7 +192,7 @@ def joined(ours: bytes, theirs: bytes) -> tuple[bytes, ContextToken]:
     if not kept:
         return theirs, later
     both = _Opened(now.key_hash, (*kept, *now.parts))
-    tokens = [_checked(told + seal) for told, seal, _ in both.parts]
+    tokens = [_checked(body + seal) for body, seal, _ in both.parts]
     return _checked(_JOINED_HEAD + now.key_hash + _pack(tokens)), both.context
 
 
@@ -244,11 +246,11 @@ def _split(token: bytes) -> tuple[int, bytes, bytes]:
         raise _refused(f"is {len(token)} bytes long, too short to be one")
     if len(token) > MAX_CONTEXT_BYTES:
         raise _refused(f"is {len(token)} bytes long, at most {MAX_CONTEXT_BYTES} are taken")
-    told, check = token[: -_CHECK.size], token[-_CHECK.size :]
-    if _CHECK.pack(crc32(told)) != check:
+    body, check = token[: -_CHECK.size], token[-_CHECK.size :]
+    if _CHECK.pack(crc32(body)) != check:
         raise _refused("is damaged, or of another version")
-    version, key_hash = _BEFORE.unpack_from(told)
-    return version, key_hash, told[_BEFORE.size :]
+    version, key_hash = _BEFORE.unpack_from(body)
+    return version, key_hash, body[_BEFORE.size :]
 
 
 def _part(token: bytes, body: bytes) -> _Part:
@@ -256,9 +258,9 @@ def _part(token: bytes, body: bytes) -> _Part:
     return _Part(sealed[:-_SEAL_BYTES], sealed[-_SEAL_BYTES:], _decode_body(body[:-_SEAL_BYTES]))
 
 
-def _checked(told: bytes) -> bytes:
+def _checked(body: bytes) -> bytes:
     """With its check at the end."""
-    return told + _CHECK.pack(crc32(told))
+    return body + _CHECK.pack(crc32(body))
 
 
 def _decode_body(body: bytes) -> ContextToken:

@@ -34,7 +34,7 @@ def parse_dot(text: str) -> Dot:
     """The dot that str() has shown.  Raises ValueError."""
     actor, colon, counter = text.rpartition(":")
     if not colon or "#" not in actor or not counter.isdecimal():
-        raise ValueError(f"{text[:80]!r} is no dot")
+        raise ValueError(f"{text[:80]!r} is not a dot")
     return Dot(Actor(actor), int(counter))
 
 

@@ -31,10 +31,10 @@ def entry_bytes(name: bytes, data: bytes) -> bytes:
 
 
 def entry_name(entry: bytes) -> bytes:
-    """Of a map's entry.  Raises CorruptData."""
+    """The name of a map's entry.  Raises CorruptData."""
     end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
     if len(entry) < max(end, _LENGTH_BYTES + 1):
-        raise CorruptData(f"a value of {len(entry)} bytes is no entry of a map")
+        raise CorruptData(f"a value of {len(entry)} bytes is not an entry of a map")
     return entry[_LENGTH_BYTES:end]
 
 
@@ -44,7 +44,7 @@ def entry_data(entry: bytes) -> bytes:
 
 
 def newest_of_each(newest_first: Iterable[V]) -> tuple[V, ...]:
-    """The newest sibling of each entry, without tombstones.  What is no entry is one of its own."""
+    """The newest sibling of each entry, without tombstones.  What is not an entry is kept as if it were."""
     found: dict[tuple[bool, bytes], V] = {}
     for sibling in newest_first:
         if sibling.value is not None:

@@ -63,7 +63,7 @@ class HybridClock:
         self._last = ZERO
         self._offset_ms = self.offset_ms
         self._median_ms: float | None = None  # of the wall clocks of the cluster, against the own boot clock
-        self._earliest_ms: float | None = None  # of those that were heard, likewise
+        self._earliest_ms: float | None = None  # the earliest of the clocks that were heard
         self._last_expiry_ms = 0
         self._ahead: deque[tuple[float, float]] = (
             deque()
@@ -170,8 +170,11 @@ class HybridClock:
         )
 
     def shared_expiry_ms(self) -> int:
-        """The same for what cannot be undone: until there is a median by the earliest of the clocks that were
-        heard, and 0, when nothing has expired, while only the own clock tells."""
+        """What expiry is judged by where that cannot be undone, milliseconds since 1970.
+
+        Until there is a median it is the earliest of the clocks that were heard, and 0, by which nothing has
+        expired, while only the own clock tells.
+        """
         if self.knows_shared_time:
             return self.expiry_ms()
         if self._earliest_ms is None:

@@ -102,7 +102,7 @@ def lone_of(data: bytes) -> LoneValue | None:
 
 
 def _covers(vector: Any, actor: str, counter: int) -> bool:
-    """Raises ValueError and TypeError for what is no vector."""
+    """Raises ValueError and TypeError for what is not a vector."""
     if vector == [[actor, counter]] and type(vector[0][1]) is int:
         return True
     return type(vector) is list and decode_vector(vector).counter(Actor(actor)) >= counter

@@ -56,12 +56,15 @@ class Update(Protocol):
     def replaces(self, sibling: Sibling, actor: Actor) -> bool: ...
 
     def value(self, replaced: Sequence[Sibling]) -> bytes | None:
-        """Of the new sibling; None leaves a tombstone.  Raises InvalidArgument."""
+        """The value of the new sibling; None leaves a tombstone.  Raises InvalidArgument."""
         ...
 
 
 class Add(NamedTuple):
-    """Of a counter.  The sibling of an actor names its last update only: a copy would not be known."""
+    """An addition to a counter.
+
+    The sibling of an actor names its last update only: a copy would not be known.
+    """
 
     amount: int
 
@@ -218,5 +221,5 @@ def _size(stored: StoredObject) -> int:
 
 def _number(value: bytes) -> int:
     if not value.removeprefix(b"-").isdigit() or len(value) > 20:
-        raise CorruptData(f"a value of {len(value)} bytes is no total of a counter")
+        raise CorruptData(f"a value of {len(value)} bytes is not the total of a counter")
     return int(value)

@@ -33,7 +33,7 @@ __all__ = [
 FORMAT_VERSION: Final = 1
 WITH_REPLACED: Final = 2  # the version of an object that remembers replaced operations
 MAX_COUNT: Final = 1 << 48
-"""Of one actor: at a million writes a second a start would count that far in nine years."""
+"""The bound of one actor's count: at a million writes a second a start gets there in nine years."""
 IS_RETRY: Final = 1  # flag bit of a sibling
 _NUMBER: Final = {int}
 _pack: Callable[[object], bytes] = msgpack.packb
@@ -102,7 +102,7 @@ def outline(data: bytes) -> tuple[bool, int, HybridTime]:
     """Whether some sibling has a value, when the first one expires (ms since 1970, 0: none does), and the
     time of the newest one, at a fifth of what `decode_object` costs: it checks no invariant.
 
-    Raises as `decode_object`, but only for bytes that are no object at all.
+    Raises as `decode_object`, but only for bytes that are not an object at all.
     """
     _version(data)
     try:
@@ -177,7 +177,7 @@ def _check(stored: StoredObject) -> None:
 
 def _actor(value: Any) -> Actor:
     if not isinstance(value, str) or "#" not in value or len(value) > 255:
-        raise ValueError(f"{_shown(value)} is no actor")
+        raise ValueError(f"{_shown(value)} is not an actor")
     return Actor(value)
 
 
@@ -189,7 +189,7 @@ def _count(value: Any) -> int:
 
 def _u64(value: Any) -> HybridTime:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{_shown(value)} is no unsigned 64-bit number")
+        raise ValueError(f"{_shown(value)} is not an unsigned 64-bit number")
     return HybridTime(value)
 
 

@@ -216,8 +216,7 @@ def supersede(present: StoredObject, context: VersionVector, sibling: Sibling) -
 
 
 def supersede_chosen(present: StoredObject, replaced: Sequence[Sibling], sibling: Sibling) -> StoredObject:
-    """As `supersede`, for a write that replaces some siblings of the object and no others, whatever their
-    dots."""
+    """The object after a write that replaces these siblings of it and no others, whatever their dots."""
     assert not present.context.covers(sibling.dot), f"{sibling.dot} was used before"
     dots = {old.dot for old in replaced}
     kept, gone = _sift((old, old.dot not in dots) for old in present.siblings)

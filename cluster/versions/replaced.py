@@ -129,7 +129,7 @@ def _entries(replaced: bytes) -> list[bytes]:
 
 
 def _hash(session: int, sequence: int, birth: int) -> int:
-    """Of the whole id, because an operation is found by the whole id.
+    """The hash of the whole id, because an operation is found by the whole id.
 
     Sessions are random, and odd factors spread what is counted.
     """

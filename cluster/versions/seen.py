@@ -62,7 +62,7 @@ class Needed(NamedTuple):
         return exact.join(VersionVector.of(dot for dot, time in self.own if not 0 < time <= mark))
 
     def without_forgotten(self, known: VersionVector) -> Needed:
-        """The same without the writes that are not in `known`, all that is left of what owners held."""
+        """What is needed, without the writes that are not in `known`, which is all that is left at owners."""
         own = tuple(each for each in self.own if known.covers(each[0]))
         exact = self.exact
         if self._may_be_cut:

@@ -38,8 +38,8 @@ def told_entries(
     of_siblings = {actor: by_actor[actor] for actor in writers if actor in by_actor}
     others = _newest_first([entry for entry in entries if entry[0] not in of_siblings], owners)
     chosen, room = list[_Entry](), _ROOM_BYTES
-    for most, told in ((MAX_CONTEXT_ACTORS, of_siblings.values()), (MOST_TOLD, others)):
-        for entry in islice(told, max(0, most - len(chosen))):
+    for most, candidates in ((MAX_CONTEXT_ACTORS, of_siblings.values()), (MOST_TOLD, others)):
+        for entry in islice(candidates, max(0, most - len(chosen))):
             room -= len(entry[0]) + _COUNT_BYTES
             if room < 0:
                 break
@@ -48,7 +48,7 @@ def told_entries(
 
 
 def _newest_first(entries: Sequence[_Entry], owners: Collection[str]) -> list[_Entry]:
-    """Of each node a like share of them, and then what is left of each."""
+    """The entries in turns: an equal share from each node, and then what is left of each."""
     of_nodes = defaultdict[str, list[_Entry]](list)
     for entry in entries:
         of_nodes[_node_and_start(entry[0])[0]].append(entry)
@@ -67,7 +67,7 @@ def _start(entry: _Entry) -> int:
 
 @lru_cache(8192)
 def _node_and_start(actor: str) -> tuple[str, int]:
-    """Of "n1#7.9f31c0aa52"; a forged one may be anything."""
+    """The two parts of "n1#7.9f31c0aa52"; a forged one may be anything."""
     node, _, start = actor.partition("#")
     number = start.partition(".")[0]
     return node, int(number) if number.isdecimal() and len(number) < 20 else 0

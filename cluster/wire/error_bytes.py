@@ -23,7 +23,7 @@ _MESSAGE_CHARACTERS: Final = 1024  # kept of a message when an error has to be c
 def encode_error(error: RingmillError, *, max_bytes: int | None = None) -> bytes:
     """The error as bytes, cut to `max_bytes`: the largest details give way first, each leaving a note.
 
-    Nothing that an error holds makes this raise: details that are no msgpack are left out.
+    Nothing that an error holds makes this raise: details that are not msgpack are left out.
     """
     try:
         return _cut(to_wire(error), max_bytes)
@@ -48,11 +48,11 @@ def _cut(fields: list[Any], max_bytes: int | None) -> bytes:
 
 
 def decode_error(packed: bytes) -> RingmillError:
-    """The error that `encode_error` wrote.  Raises ProtocolMismatch when the bytes are no error."""
+    """The error that `encode_error` wrote.  Raises ProtocolMismatch when the bytes are not an error."""
     try:
         fields = msgpack.unpackb(packed)
     except (ValueError, msgpack.UnpackException) as cause:
-        raise ProtocolMismatch(f"an error of {len(packed)} bytes is no msgpack: {cause}") from cause
+        raise ProtocolMismatch(f"an error of {len(packed)} bytes is not msgpack: {cause}") from cause
     match fields:
         case [str(), str(), dict(), str(), str(), *_]:
             return from_wire(fields)

@@ -110,11 +110,11 @@ def decode_traced(
     """
     operations, sent_us, traces = _open(_OPERATIONS, frame, max_bytes)
     if operations and not _are_all(operations, _OPERATION_SHAPE):
-        raise ProtocolMismatch("a frame holds an operation that is none: expected 5 typed fields")
+        raise ProtocolMismatch("a frame holds an invalid operation: expected 5 typed fields")
     if not traces:
         return operations, sent_us, _NO_TRACES
     if not _are_all(traces, _TRACE_SHAPE) or any(len(trace) != TRACE_BYTES for _, trace in traces):
-        raise ProtocolMismatch(f"a frame holds a trace that is none: expected an id and {TRACE_BYTES} bytes")
+        raise ProtocolMismatch(f"a frame holds an invalid trace: expected an id and {TRACE_BYTES} bytes")
     return operations, sent_us, dict(traces)
 
 
@@ -125,7 +125,7 @@ def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[l
         return answers, clock_us
     for answer in answers:
         if type(answer) is not tuple or tuple(map(type, answer)) not in _ANSWER_SHAPES:
-            raise ProtocolMismatch("a frame holds an answer that is none: expected 2 to 4 typed fields")
+            raise ProtocolMismatch("a frame holds an invalid answer: expected 2 to 4 typed fields")
     return answers, clock_us
 
 
@@ -173,14 +173,14 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
             body, use_list=False, object_pairs_hook=_refuse, ext_hook=_refuse, max_ext_len=0
         )
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a frame's body is no msgpack: {error}") from error
+        raise ProtocolMismatch(f"a frame's body is not msgpack: {error}") from error
     if not isinstance(fields, tuple):
         raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
     if version == _UNSTAMPED_VERSION:
         return list(fields), None, ()
     is_traced = kind == _OPERATIONS and _shape(fields) == _TRACED_SHAPE
     if not (is_traced or _shape(fields) == _STAMPED_SHAPE) or fields[0] < 0:
-        raise ProtocolMismatch("a frame's body is no stamp and array")
+        raise ProtocolMismatch("a frame's body is not a stamp and an array")
     return list(fields[1]), fields[0], fields[2] if is_traced else ()
 
 

@@ -97,7 +97,7 @@ class JoinToken:
 
     @classmethod
     def parse(cls, text: str) -> JoinToken:
-        """Raises InvalidArgument for what is no join token; who made it is not known yet."""
+        """Raises InvalidArgument for what is not a join token; who made it is not known yet."""
         grant, dot, key = text.removeprefix(_PREFIX).partition(".")
         if not text.startswith(_PREFIX) or not dot:
             raise _refused(f"does not begin with {_PREFIX}, or has no dot")
@@ -135,8 +135,8 @@ class JoinToken:
             raise Unavailable("who answered did not prove to be a member of the cluster of the join token")
         return _covered(covered, self._stream(nonce, salt)).decode()
 
-    def _proof(self, *told: Any) -> bytes:
-        return hmac.digest(self.key, _LABEL + msgpack.packb(told), _HASH)
+    def _proof(self, *parts: Any) -> bytes:
+        return hmac.digest(self.key, _LABEL + msgpack.packb(parts), _HASH)
 
     def _stream(self, nonce: bytes, salt: bytes) -> bytes:
         """A key for one answer, from which its pad is made."""

@@ -14,13 +14,16 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 def parsed(kind: type[MessageT], body: bytes) -> MessageT:
-    """Raises ProtocolMismatch when `body` is no message of this kind."""
+    """Raises ProtocolMismatch when `body` is not a message of this kind."""
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        raise ProtocolMismatch(f"the body of {len(body)} bytes is no {kind.__name__}") from error
+        raise ProtocolMismatch(f"the body of {len(body)} bytes is not a {kind.__name__}") from error
 
 
 def serialized(message: Message) -> bytes:
-    """The same bytes for the same message: protobuf leaves the order of maps to chance unless told not to."""
+    """The bytes of a message, equal for equal messages.
+
+    Protobuf leaves the order of maps to chance unless told not to.
+    """
     return message.SerializeToString(deterministic=True)

@@ -52,7 +52,7 @@ NOTHING_SEEN: Final = Seen()
 
 
 class WriteOptions(NamedTuple):
-    """Of a put, a delete or a touch.  An empty text, 0 and False mean the default."""
+    """The options of a put, a delete or a touch.  An empty text, 0 and False mean the default."""
 
     level: str = ""  # owners that must ack: a number, "one", "quorum", "all"; default: the keyspace's W
     durability: str = ""  # how firmly they hold it then: "memory", "buffered", "sync" (default)
@@ -92,7 +92,7 @@ class WriteOptions(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """Of a get."""
+    """The options of a get."""
 
     level: str = ""  # owners whose answers are merged; default: the keyspace's R
     timeout_s: float = 0.0  # how long the caller waits
@@ -107,7 +107,10 @@ class ReadOptions(NamedTuple):
     @classmethod
     @lru_cache(1024)
     def _by_default(cls, timeout_ms: int) -> Self:
-        """Of nearly all gets.  A level is not remembered: a client may send a text of any length."""
+        """The options of nearly all gets.
+
+        A level is not remembered: a client may send a text of any length.
+        """
         return cls(timeout_s=timeout_ms / 1000)
 
     def fill(self, message: GetRequest) -> None:

@@ -125,24 +125,24 @@ class SocketParser:
         self.texts = _texts(bytes(view[_GREETING_HEAD.size : whole]))
         return whole
 
-    def _take_farewell(self, told: bytes) -> None:
+    def _take_farewell(self, farewell: bytes) -> None:
         """Note what the other side said last, once it has come whole.
 
         It takes a copy: a failure that is kept keeps what its frames held, and a view of what has come would
         not let that be dropped.  Raises ProtocolMismatch.
         """
-        (length,) = _LENGTH.unpack_from(told)
+        (length,) = _LENGTH.unpack_from(farewell)
         size = length & ~_FAREWELL_BIT
         if size == length or size > MAX_FAREWELL_BYTES:
             raise ProtocolMismatch(f"a frame of {length} bytes is over the limit of {self.max_frame_bytes}")
-        if len(told) >= _LENGTH.size + size:
-            self.failure = decode_error(told[_LENGTH.size : _LENGTH.size + size])
+        if len(farewell) >= _LENGTH.size + size:
+            self.failure = decode_error(farewell[_LENGTH.size : _LENGTH.size + size])
 
 
 def _greeting_length(head: bytes, *, is_dialling: bool) -> int:
     """How long the body of a greeting is, from as much of its head as has come; -1 while that does not tell.
 
-    Raises ProtocolMismatch as soon as it is no greeting.
+    Raises ProtocolMismatch as soon as it cannot be a greeting.
     """
     if head[: len(_MAGIC)] != _MAGIC[: len(head)]:
         raise ProtocolMismatch(f"no greeting of Ringmill begins with {head[:16]!r}")
@@ -163,7 +163,7 @@ def _texts(body: bytes) -> dict[str, str]:
     try:
         texts: Any = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"a greeting of {len(body)} bytes is no msgpack: {error}") from error
+        raise ProtocolMismatch(f"a greeting of {len(body)} bytes is not msgpack: {error}") from error
     if not isinstance(texts, dict):
         raise ProtocolMismatch(f"a greeting is {type(texts).__name__}, not a map")
     if not all(isinstance(text, str) for pair in texts.items() for text in pair):

@@ -41,9 +41,9 @@ def decode_watch_cursor(data: bytes) -> WatchCursor:
     fields = open_sealed(data, FORMAT_VERSION, most_bytes=MAX_WATCH_CURSOR_BYTES, refused=_refused)
     if type(fields) is not list or tuple(map(type, fields)) != _SHAPE or min(fields[:2]) < 0:
         raise _refused("does not decode")
-    epoch, ordinal, prefix, is_scan_owed, told = fields
+    epoch, ordinal, prefix, is_scan_owed, found = fields
     places: dict[str, tuple[bytes, int]] = {}
-    for node, place in told.items():
+    for node, place in found.items():
         if type(node) is not str or type(place) is not list or tuple(map(type, place)) != (bytes, int):
             raise _refused("does not decode")
         if not 0 <= place[1] < 1 << 63:

@@ -7,7 +7,7 @@ from ringmill import Client, Conflict
 
 
 def claim(db: Client, name: str, user: str) -> bool:
-    """Whether the name belongs to the user now.  Asking again is no error."""
+    """Whether the name belongs to the user now.  Asking again is not an error."""
     try:
         db.registers.cas(f"name:{name}", user.encode(), expect=None)
     except Conflict as conflict:

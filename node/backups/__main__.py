@@ -94,7 +94,7 @@ def _check(asked: Any) -> int:
 
 
 def _damages(file: int, path: str) -> Iterator[dict[str, Any]]:
-    """Of one table, what cannot be read among them: the others are looked through all the same."""
+    """The damages of one table.  One that cannot be read is a damage: the others are still looked through."""
     part = FilePart(FileName("table", file))
     with closing(_Copies({f"0/{table_name(file)}": path})) as files:
         try:

@@ -23,7 +23,7 @@ from ringmill.cluster.ids import Epoch, PartitionId
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
-from ringmill.node.replica.object_batch import ObjectBatch, decoded
+from ringmill.node.replica.object_batch import ObjectBatch, Present
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.routes import Route, Routes
@@ -58,7 +58,7 @@ class Bringing:
 
         Raises WrongEpoch when this node does not own the partition, or it moves; Unavailable while a
         watermark is being settled; Conflict for what names a write of this start (rule V8); InvalidArgument
-        for what is no object, or of another partition; and what the engine raises.
+        for what is not an object, or of another partition; and what the engine raises.
         """
         for number, (key, encoded) in enumerate(items, 1):
             route = await self._routes.by_name(keyspace, key, epoch, within_s=1.0)
@@ -76,10 +76,10 @@ class Bringing:
                 f"{self._routes.node} does not own partition {partition}, or it moves",
                 hint="wait until `ringmill cluster moves` shows none",
             )
-        mark = self._watermarks.of(partition)
-        if mark.kept.attempt:
+        watermark = self._watermarks.of(partition)
+        if watermark.kept.attempt:
             raise Unavailable(f"a watermark of partition {partition} is being settled", hint="try again")
-        mark.voids("")
+        watermark.void("")
 
     async def _merge(self, route: Route, brought: StoredObject) -> None:
         place, objects = route.place, self._objects
@@ -97,11 +97,11 @@ class Bringing:
 
         def step(encoded: bytes | None) -> None:
             self._routes.check_same(route)
-            present = decoded(encoded)
-            merged = merge(present, brought)
-            if merged != present:
+            present = Present(encoded)
+            merged = merge(present.stored, brought)
+            if merged != present.stored:
                 batch = ObjectBatch()
-                batch.store(place.stored_key, present, encoded, merged)
+                batch.store(place.stored_key, present, merged)
                 objects.commit(batch)
 
         await change(self._engine, place.stored_key, step)
@@ -111,4 +111,4 @@ def _object(encoded: bytes) -> StoredObject:
     try:
         return decode_object(encoded)
     except CorruptData as error:
-        raise InvalidArgument(f"what is no object: {error.message}") from error
+        raise InvalidArgument(f"not an object: {error.message}") from error

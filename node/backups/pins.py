@@ -3,7 +3,7 @@
 A pin shows one moment of the store: every write that this node held then is in its tables.  Entries that the
 node removes later, because all owners hold them or nobody needs them any more, are counted: a backup pins all
 nodes again when one of them has removed something before its pin, as the entry may have come to a node that
-was pinned earlier.  A former copy that is owed is no part of a backup, so a pin tells that there is one.
+was pinned earlier.  A former copy that is owed is not part of a backup, so a pin tells that there is one.
 Rules B1 and B2: docs/protocol/backups.md.
 """
 
@@ -128,7 +128,7 @@ class Pins:
                 f"{self._node} keeps its tables for {MOST_PINS} backups already",
                 hint=f"wait for them; what a killed one has left ends after {UNUSED_S:g} s",
             )
-        topology, removals = self._topology.topology(), self.removals  # no await from here to the pin
+        topology, removals = self._topology.serving_topology(), self.removals  # no await from here to the pin
         is_owing = self.is_owing
         self._begun += 1
         name = f"{self._boot}.{self._begun}"
@@ -172,7 +172,7 @@ class Pins:
         """
         kept = self._found(name)
         if not any(meta.file_id == file_id for meta in kept.pin.tables.tables):
-            raise InvalidArgument(f"table {file_id} is none of pin {name[:80]}")
+            raise InvalidArgument(f"table {file_id} does not belong to pin {name[:80]}")
         kept.users += 1
         try:
             return await kept.pin.tables.read(file_id, PIECE_BYTES, offset)
@@ -181,7 +181,7 @@ class Pins:
             self._end_later(kept)
 
     def unpin(self, name: str) -> None:
-        """Let the engine delete what it has replaced.  A pin that has ended is no error."""
+        """Let the engine delete what it has replaced.  A pin that has ended is not an error."""
         kept = self._kept.pop(name, None)
         if kept is not None:
             if kept.ending is not None:
@@ -193,7 +193,7 @@ class Pins:
 
         The cluster's own registers do not count.  Raises CorruptData, OSError.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         found = []
         for name in keyspaces:
             if not topology.has_keyspace(name):

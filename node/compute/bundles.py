@@ -36,7 +36,7 @@ from ringmill.cluster.errors import (
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.bundle import MAX_BUNDLE_BYTES, check_bundle
 from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
-from ringmill.cluster.os_errors import is_full, told
+from ringmill.cluster.os_errors import error_text, is_full
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, Transport
 from ringmill.node.contracts import KeptBundle
 
@@ -287,7 +287,7 @@ class BundleStore:
 
 
 def _not_kept(sha256: str, error: OSError) -> RingmillError:
-    text = f"bundle {sha256[:12]} cannot be written: {told(error)}"
+    text = f"bundle {sha256[:12]} cannot be written: {error_text(error)}"
     if is_full(error):
         return DiskFull(text, hint="make room on the disk of this node")
     return BundleNotKept(text, outcome="failed")

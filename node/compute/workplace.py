@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.os_errors import Meaning, meaning_of, told
+from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["Workplace", "take_out"]
@@ -75,7 +75,7 @@ def take_out(files: FileSystem, source: str, target: str) -> None:
     except OSError as error:
         if meaning_of(error) not in _OF_THE_JOB:
             raise
-        text = f"the job's code deleted, locked or replaced the folder it works in: {told(error)}"
+        text = f"the job's code deleted, locked or replaced the folder it works in: {error_text(error)}"
         raise TaskFailed(Cause.USER_ERROR, text) from error
     if files.is_link(target) or not files.is_dir(target):
         files.unlink(target)

@@ -68,17 +68,17 @@ async def secret_by_token(
 async def _asked_in_turn(
     token: JoinToken, newcomer: Member, links: Mapping[str, SeedLink], entropy: Entropy
 ) -> str:
-    told: dict[str, str] = {}
+    logged: dict[str, str] = {}
     while True:
         refusals: list[RingmillError] = []
         for address, link in links.items():
             try:
-                secret = await _asked(token, newcomer, link, entropy)
+                secret = await _ask(token, newcomer, link, entropy)
             except RingmillError as error:
                 if isinstance(error, PermissionDenied | InvalidArgument):
                     refusals.append(error)
-                if told.get(address) != error.message:
-                    told[address] = error.message
+                if logged.get(address) != error.message:
+                    logged[address] = error.message
                     _log.info("seed %s has not let %s join: %s", address, newcomer.id, error.message)
                 continue
             _log.info("%s joined the cluster by %s", newcomer.id, address)
@@ -88,7 +88,7 @@ async def _asked_in_turn(
         await next_beat(_AGAIN_S)
 
 
-async def _asked(token: JoinToken, newcomer: Member, link: SeedLink, entropy: Entropy) -> str:
+async def _ask(token: JoinToken, newcomer: Member, link: SeedLink, entropy: Entropy) -> str:
     nonce = entropy.random_bytes("join nonce", JOIN_NONCE_BYTES)
     member = NewMember(
         node=newcomer.id,

@@ -137,14 +137,14 @@ class ClockWatch:
         if others is None:
             return
         readings = await gather_all(self._ask(node, self._options.clock_answer_s) for node in others)
-        own_ms, told = self._hybrid.offset_ms, [each for each in readings if each is not None]
-        shared_ms = shared_reading(own_ms, told, len(others))
+        own_ms, heard = self._hybrid.offset_ms, [each for each in readings if each is not None]
+        shared_ms = shared_reading(own_ms, heard, len(others))
         if shared_ms is not None:
             self._compared_at = self._clock.monotonic()
             self._hybrid.expiry_follows(shared_ms)
-        elif (earliest_ms := earliest_reading(own_ms, told)) is not None:
+        elif (earliest_ms := earliest_reading(own_ms, heard)) is not None:
             self._hybrid.removals_follow(earliest_ms)
-        self._judge(compare(own_ms, told, len(others)))
+        self._judge(compare(own_ms, heard, len(others)))
         self._judged.set()
         self._judged = asyncio.Event()
 
@@ -177,8 +177,7 @@ class ClockWatch:
         topology = self._topology.current
         if topology is None:
             return None
-        standing = (member.id for member in topology.members if not member.is_given_up)
-        return [node for node in standing if node != self._node]
+        return [node for node in topology.standing if node != self._node]
 
     async def _ask(self, node: NodeId, within_s: float) -> float | None:
         """Another node's wall clock against this one's boot clock, milliseconds; None when it is silent, or
@@ -206,7 +205,7 @@ def _wall_us(answer: bytes) -> int:
     try:
         fields = msgpack.unpackb(answer)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"{len(answer)} bytes are no reading of a clock: {error}") from error
+        raise ProtocolMismatch(f"{len(answer)} bytes are not a reading of a clock: {error}") from error
     if not isinstance(fields, list) or [type(each) for each in fields] != [int, int] or fields[0] != _VERSION:
         raise ProtocolMismatch(f"a reading of a clock is [{_VERSION}, microseconds]")
     return int(fields[1])

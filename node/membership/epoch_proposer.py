@@ -4,7 +4,7 @@ What is wanted is a function of the newest document.  If another node's document
 is applied to that one and the next epoch is tried.  A change is answered once a majority of the voters holds
 its document.  Any member may propose; two that do so at once are safe, and one of them pauses.
 
-Rules T2 and T3: docs/protocol/topology.md.  cluster/consensus/proposer.py counts the answers.
+Rules T2 and T3: docs/protocol/topology.md.  cluster/consensus/round_tally.py counts the answers.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.preemption import MOST_PREEMPTED, PreemptionPause
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import DeadlineExceeded, QuorumNotReached, RingmillError, Unavailable
 from ringmill.cluster.ids import Epoch, NodeId, Start
 from ringmill.cluster.ports import Clock, Entropy, Priority, Transport
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
-from ringmill.node.membership.settling import voters_missing
+from ringmill.node.membership.newest_document import voters_missing
 from ringmill.node.membership.topology_agent import TopologyAgent
 
 __all__ = ["TopologyChanged", "EpochProposer", "TopologyChange"]
 
-_FIRST_PAUSE_S: Final = 0.02
-_LONGEST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_ROUNDS: Final = 8
-"""Pauses grow to this many rounds as they take here: a shorter one ends while another proposer's round goes
-on, and preempts it."""
+_PAUSE: Final = PreemptionPause(first_s=0.02, longest_s=0.5, longest_questions=8)
 _GRACE_S: Final = 0.1  # for who has a document accepted to tell of it, before another one finishes it
 _AGAIN_S: Final = 0.25  # between two attempts to reach a voter
 _STALL_S: Final = 0.25  # for silent voters, once another one has refused: the next round will not need them
@@ -82,7 +79,7 @@ class EpochProposer:
         self._turn = asyncio.Lock()
         self._next = asyncio.Event()  # another one for each document
         topology.on_change(self._take)
-        topology.settling.finish_by(self.finish)
+        topology.newest_document.finish_by(self.finish)
 
     async def finish(self, current: Topology) -> bool:
         """Adopt what was decided after `current`, or may have been and is now; false when nothing was.
@@ -140,14 +137,14 @@ class EpochProposer:
         self._counter += 1 + lost
         return Ballot(self._counter, self._node, self._start.number, self._start.boot)
 
-    def see(self, phase: Phase) -> None:
-        self._counter = max(self._counter, phase.highest_counter)
+    def see(self, tally: RoundTally) -> None:
+        self._counter = max(self._counter, tally.highest_counter)
 
 
 class _Round(NamedTuple):
     """What the voters answered; `newest` is a document that makes the question an old one."""
 
-    phase: Phase
+    tally: RoundTally
     newest: Topology | None
 
 
@@ -158,7 +155,7 @@ class _Attempt:
         self._change = change
         self._until = until
         self.may_be_made = False
-        self._round_s = 0.0  # that the last question took
+        self._question_s = 0.0  # that the last question took
         self._lost = 0  # rounds, to others
 
     @property
@@ -176,7 +173,7 @@ class _Attempt:
             assert decided is not None
             await self._topology.adopt(decided)
             if decided == wanted:
-                await self._topology.settling.spread()
+                await self._topology.newest_document.spread()
                 if self._topology.serving:  # who has left asks nobody
                     await self._newest()
                 return TopologyChanged(decided, was_made=True)
@@ -201,39 +198,41 @@ class _Attempt:
         while True:
             self._checked_left_s()
             ballot = proposer.next_ballot(self._lost)
-            phase, newest = await self._ask(EPOCH_PREPARE, current, ballot, b"")
-            proposer.see(phase)
-            if newest is None and phase.is_met:
-                document = phase.value or mine
-                if phase.value:
+            tally, newest = await self._ask(EPOCH_PREPARE, current, ballot, b"")
+            proposer.see(tally)
+            if newest is None and tally.is_met:
+                document = tally.value or mine
+                if tally.value:
                     sometimes("a change of the topology is finished for another node")
                 if not document:
                     return None
                 self.may_be_made |= document == mine
-                phase, newest = await self._ask(EPOCH_ACCEPT, current, ballot, document)
-                proposer.see(phase)
-                if newest is None and phase.is_met:
+                tally, newest = await self._ask(EPOCH_ACCEPT, current, ballot, document)
+                proposer.see(tally)
+                if newest is None and tally.is_met:
                     return Topology.decode(document)
             if newest is not None:
                 return newest
-            preempted = await self._again(current, phase, preempted)
+            preempted = await self._pause_or_give_up(current, tally, preempted)
             if (held := self._topology.current) is not None and held.epoch > current.epoch:
                 return held
 
-    async def _again(self, current: Topology, phase: Phase, preempted: int) -> int:
-        """Leave the one that came first the time of its rounds, and no longer than until this node hears of
-        its document.  Raises QuorumNotReached when there can be no other round."""
-        if not phase.is_preempted:
+    async def _pause_or_give_up(self, current: Topology, tally: RoundTally, preempted: int) -> int:
+        """Leave the one that came first the time of its rounds, or until this node hears of its document.
+
+        Returns how many rounds were preempted in a row.  Raises QuorumNotReached when there can be no other
+        round.
+        """
+        if not tally.is_preempted:
             raise voters_missing(
-                _VERB, current, phase.agreed, phase.reasons("no answer in time"), outcome="failed"
+                _VERB, current, tally.agreed, tally.reasons("no answer in time"), outcome="failed"
             )
         sometimes("two nodes propose an epoch at once")
         self._lost += 1
-        longest_s = min(max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._round_s), max(0.0, self._left_s))
-        bound_s = max(_FIRST_PAUSE_S, self._round_s) * float(2**preempted)
+        most_s = min(_PAUSE.most_s(self._question_s, preempted + 1), max(0.0, self._left_s))
         share = 0.5 + 0.5 * self._proposer._entropy.uniform("epoch.pause")
-        await self._proposer.wait_next(current, min(2 * bound_s, longest_s) * share)
-        return min(preempted + 1, 10)
+        await self._proposer.wait_next(current, most_s * share)
+        return min(preempted + 1, MOST_PREEMPTED)
 
     def _checked_left_s(self) -> float:
         """Raises DeadlineExceeded."""
@@ -244,8 +243,8 @@ class _Attempt:
     async def _ask(self, method: str, current: Topology, ballot: Ballot, document: bytes) -> _Round:
         """Ask all voters, until a majority agrees, none can any more, or the deadline has passed."""
         began = self._proposer._clock.monotonic()
-        phase = Phase(current.voter_nodes)
-        asked = _Asked(phase)
+        tally = RoundTally(current.voter_nodes)
+        asked = _RoundWatch(tally)
         request = EpochRequest(current.cluster, Epoch(current.epoch + 1), ballot, document).encode()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -260,10 +259,10 @@ class _Attempt:
             asked.over.set()  # what comes later must not change the outcome
             for task in tasks:
                 task.cancel()
-        self._round_s = self._proposer._clock.monotonic() - began
-        return _Round(phase, asked.newest)
+        self._question_s = self._proposer._clock.monotonic() - began
+        return _Round(tally, asked.newest)
 
-    async def _ask_one(self, asked: _Asked, method: str, node: NodeId, request: bytes) -> None:
+    async def _ask_one(self, asked: _RoundWatch, method: str, node: NodeId, request: bytes) -> None:
         """Until it answers: a voter that is down may be back while others are silent."""
         transport = self._proposer._transport
         while not asked.over.is_set():
@@ -283,9 +282,11 @@ class _Attempt:
             await asyncio.sleep(_AGAIN_S)
 
 
-class _Asked:
-    def __init__(self, phase: Phase) -> None:
-        self.phase = phase
+class _RoundWatch:
+    """Counts the answers to one question to the voters, and tells when enough have come."""
+
+    def __init__(self, tally: RoundTally) -> None:
+        self.tally = tally
         self.newest: Topology | None = None
         self.in_doubt = asyncio.Event()
         """The rest is waited for a moment at most; set also when it is over."""
@@ -299,23 +300,23 @@ class _Asked:
         if answer.newest:
             self.newest = Topology.decode(answer.newest)
         elif answer.refused_counter:
-            self.phase.refuse(node, answer.refused_counter)
+            self.tally.refuse(node, answer.refused_counter)
             self._voted_not.add(node)
         else:
-            self.phase.agree(node, answer.accepted, answer.document)
+            self.tally.agree(node, answer.accepted, answer.document)
         self._look()
 
     def failed(self, node: NodeId, error: RingmillError, *, may_come: bool) -> None:
         if not self.over.is_set():
-            self.phase.fail(node, f"{error.code}: {error.message}")
+            self.tally.fail(node, f"{error.code}: {error.message}")
             if not may_come:
                 self._voted_not.add(node)
             self._look()
 
     def _look(self) -> None:
-        phase = self.phase
-        open_ones = phase.size - len(self._voted_not)
-        if self.newest is not None or phase.is_met or open_ones < phase.majority:
+        tally = self.tally
+        open_ones = tally.size - len(self._voted_not)
+        if self.newest is not None or tally.is_met or open_ones < tally.majority:
             self.over.set()
-        if self.over.is_set() or phase.is_preempted:
+        if self.over.is_set() or tally.is_preempted:
             self.in_doubt.set()

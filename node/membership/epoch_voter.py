@@ -83,7 +83,7 @@ class EpochVoter:
             await self._topology.know(Epoch(request.epoch - 1), ask=incoming.sender)
         async with self._voting:
             check_in_time(incoming, self._clock)
-            current = self._topology.topology()
+            current = self._topology.serving_topology()
             if current.cluster != request.cluster:
                 raise InvalidArgument(f"{self._seat.node} is of cluster {current.cluster}")
             if current.epoch >= request.epoch:
@@ -102,7 +102,7 @@ class EpochVoter:
         if following is None:
             return EpochAnswer(refused_counter=max(1, present.promised.counter))
         await self._keep(EpochVote(request.epoch, following))
-        self._topology.topology()  # a start that is withdrawn meanwhile does not answer
+        self._topology.serving_topology()  # a start that is withdrawn meanwhile does not answer
         document = b"" if request.document else following.value
         return EpochAnswer(accepted=following.accepted, document=document)
 
@@ -113,5 +113,5 @@ class EpochVoter:
     def _check_may_vote(self, current: Topology) -> None:
         if self._seat not in current.voters:
             raise Unavailable(
-                f"{self._seat.node} with disk {self._seat.disk} is no voter of epoch {current.epoch}"
+                f"{self._seat.node} with disk {self._seat.disk} is not a voter of epoch {current.epoch}"
             )

@@ -59,7 +59,7 @@ class Forming:
         Between rounds there is a pause that doubles up to a second.
         """
         await self._given.wait()
-        pause_s, told = _PAUSE_S, ""
+        pause_s, logged = _PAUSE_S, ""
         while not self.is_done:
             assert self._first is not None
             try:
@@ -68,9 +68,9 @@ class Forming:
                     self._done.set()
                     return
             except RingmillError as error:
-                if error.message != told:
+                if error.message != logged:
                     _log.warning("that the first document counts is not on the disk yet: %s", error)
-                told = error.message
+                logged = error.message
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_CAP_S)
 

@@ -87,12 +87,12 @@ class LettingJoin:
             )
         grant = JoinGrant.decode(encoded)
         token, told_secrets = self._token_of(grant, proof, nonce, newcomer)
-        if grant.cluster != self._topology.topology().cluster:
+        if grant.cluster != self._topology.serving_topology().cluster:
             raise PermissionDenied(f"the join token for {newcomer.id} is of another cluster")
 
         asked_s = share_to_ask(within_s)
         former = await self._starts.former_disks([newcomer.disk], asked_s)
-        if not self._topology.topology().has_seat(newcomer.seat):
+        if not self._topology.serving_topology().has_seat(newcomer.seat):
             await self._versions.check_read_by_all(USED_TOKENS_VERSION, asked_s)
 
         def change(topology: Topology, may_be_done: bool) -> Topology | None:
@@ -106,28 +106,28 @@ class LettingJoin:
             check_read_by_newcomer(newcomer.id, reads, noted)
             return noted
 
-        told = await self._epochs.change(change, within_s - 2 * asked_s)
-        if not told.topology.has_seat(newcomer.seat):
-            raise Unavailable(f"{newcomer.id} was added and is no member any more", outcome="unknown")
-        _check_address(told.topology.member(newcomer.id), newcomer)
-        if told.was_made:
+        changed = await self._epochs.change(change, within_s - 2 * asked_s)
+        if not changed.topology.has_seat(newcomer.seat):
+            raise Unavailable(f"{newcomer.id} was added and is not a member any more", outcome="unknown")
+        _check_address(changed.topology.member(newcomer.id), newcomer)
+        if changed.was_made:
             _log.info("%s joined at %s, by a join token", newcomer.id, newcomer.address)
         salt = self._entropy.random_bytes("join salt", JOIN_NONCE_BYTES)
-        return Admitted(told.topology.epoch, token.seal(told_secrets, nonce, salt))
+        return Admitted(changed.topology.epoch, token.seal(told_secrets, nonce, salt))
 
     def _token_of(
         self, grant: JoinGrant, proof: bytes, nonce: bytes, newcomer: Member
     ) -> tuple[JoinToken, str]:
         """The token that the newcomer has, and the secrets that it brings.  Raises PermissionDenied."""
         refusals: list[PermissionDenied] = []
-        for secret, told in told_to_newcomers(self._secret.text).items():
+        for secret, told_secrets in told_to_newcomers(self._secret.text).items():
             token = grant.token(secret)
             try:
                 token.check_request(proof, nonce, newcomer)
             except PermissionDenied as error:
                 refusals.append(error)
             else:
-                return token, told
+                return token, told_secrets
         raise refusals[0]
 
     def _check_unused(self, grant: JoinGrant, topology: Topology) -> None:

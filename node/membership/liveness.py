@@ -144,7 +144,7 @@ class Liveness:
         if not self._is_running or not self._may_take_part():
             return
         instructions = self._detector.leave(self._clock.monotonic())
-        self._untold = {told.id for told in instructions if isinstance(told, Ping)}
+        self._untold = {ping.id for ping in instructions if isinstance(ping, Ping)}
         self._obey(instructions)
         if self._untold:
             await self._all_told.wait()
@@ -205,7 +205,7 @@ class Liveness:
             ended=partial(self._end, ping, self._clock.monotonic()),
         )
 
-    def _end(self, ping: Ping, sent_at: float, told: bytes | RingmillError) -> None:
+    def _end(self, ping: Ping, sent_at: float, reply: bytes | RingmillError) -> None:
         """Report what came of a ping; a node that stops learns nothing from its own end."""
         if ping.id in self._untold:
             self._untold.discard(ping.id)
@@ -214,7 +214,7 @@ class Liveness:
         if not self._is_running:
             return
         try:
-            message = _answer(ping, told)
+            message = _answer(ping, reply)
         except RingmillError as error:
             is_silent = isinstance(error, DeadlineExceeded)
             self._obey(self._detector.failed(ping.id, self._clock.monotonic(), is_silent=is_silent))
@@ -285,13 +285,13 @@ class Liveness:
             listener(node, state)
 
 
-def _answer(ping: Ping, told: bytes | RingmillError) -> Message:
+def _answer(ping: Ping, reply: bytes | RingmillError) -> Message:
     """What the target of a ping answers.  Raises RingmillError when it does not."""
-    if isinstance(told, RingmillError):
-        raise told
-    if ping.via is not None and not told:
+    if isinstance(reply, RingmillError):
+        raise reply
+    if ping.via is not None and not reply:
         raise Unavailable(f"{ping.via} cannot reach {ping.target} either")
-    return Message.decode(told)
+    return Message.decode(reply)
 
 
 def _distances(topology: Topology, node: NodeId) -> dict[NodeId, int]:
@@ -305,7 +305,7 @@ def _relay(body: bytes) -> tuple[NodeId, float, bytes]:
     try:
         fields: Any = msgpack.unpackb(body)
     except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise InvalidArgument(f"{PING_REQ} of {len(body)} bytes is no msgpack: {error}") from error
+        raise InvalidArgument(f"{PING_REQ} of {len(body)} bytes is not msgpack: {error}") from error
     if not isinstance(fields, list) or [type(field) for field in fields] != [str, float, bytes]:
         raise InvalidArgument(f"{PING_REQ} has a target, a time and a message")
     target, timeout_s, message = fields

@@ -90,11 +90,11 @@ class Recovering:
     async def _with_accepted(self, current: Topology, lost: Collection[NodeId]) -> Topology:
         """The newest document that may have been decided: one that a voter that is left has accepted may have
         been answered, by voters that are lost (T3)."""
-        left = [each.id for each in current.members if each.id not in lost and not each.is_given_up]
-        others = await gather_all(self._accepted_by(node) for node in left if node != self._node)
-        for told in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
+        left = [node for node in current.standing if node not in lost]
+        others = await gather_all(self._ask_accepted(node) for node in left if node != self._node)
+        for vote in sorted([self._voter.accepted, *others], key=lambda each: each.accepted, reverse=True):
             try:
-                accepted = Topology.decode(told.document)
+                accepted = Topology.decode(vote.document)
                 check_next(current, accepted)
                 check_recoverable(accepted, lost)
             except RingmillError as error:  # none, or one that is decided long since
@@ -103,7 +103,7 @@ class Recovering:
                 return accepted
         return current
 
-    async def _accepted_by(self, node: NodeId) -> EpochAnswer:
+    async def _ask_accepted(self, node: NodeId) -> EpochAnswer:
         """Nothing when it is of an earlier release.
 
         Raises what the call raises: whose vote cannot be read may have accepted a document all the same.
@@ -121,7 +121,7 @@ class Recovering:
 
     async def _check_gone_over(self, made: Topology) -> None:
         """Raises Unavailable unless all members that are left say that they are of this cluster."""
-        left = [each.id for each in made.members if not each.is_given_up and each.id != self._node]
+        left = [node for node in made.standing if node != self._node]
         have = await gather_all(self._has_gone_over(node, made) for node in left)
         if others := sorted(node for node, has in zip(left, have, strict=True) if not has):
             raise Unavailable(
@@ -134,23 +134,23 @@ class Recovering:
 
     async def _has_gone_over(self, node: NodeId, made: Topology) -> bool:
         try:
-            told = await self._pulled(node)
-            return bool(told) and Topology.decode(told).cluster == made.cluster
+            document = await self._pull(node)
+            return bool(document) and Topology.decode(document).cluster == made.cluster
         except RingmillError:
             return False
 
-    async def _pulled(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
+    async def _pull(self, node: NodeId, timeout_s: float = _ASK_TIMEOUT_S) -> bytes:
         body = Epoch(0).to_bytes(8, "big")
         return await self._transport.call(node, PULL, body, timeout_s=timeout_s, priority=Priority.CONTROL)
 
     async def _check_silent(self, topology: Topology, lost: Collection[NodeId]) -> None:
         """Raises InvalidArgument unless exactly `lost` are silent, and what `_answers` raises.
 
-        A member that was given up before may be either: a process on its old disk is no member.
+        A member that was given up before may be either: a process on its old disk is not a member.
         """
-        others = [each.id for each in topology.members if each.id != self._node and not each.is_given_up]
-        told = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
-        answering = {node for node, answers in zip(others, told, strict=True) if answers}
+        others = [node for node in topology.standing if node != self._node]
+        answered = await gather_all(self._answers_at_last(node, is_lost=node in lost) for node in others)
+        answering = {node for node, answers in zip(others, answered, strict=True) if answers}
         if alive := sorted(answering & {*lost}):
             raise InvalidArgument(
                 f"{', '.join(alive)} answers: it is not lost",
@@ -177,12 +177,12 @@ class Recovering:
         Raises Unavailable for one that is left and in the former cluster: a third one would leave it there.
         """
         try:
-            told = await self._pulled(node, timeout_s)
+            document = await self._pull(node, timeout_s)
         except RingmillError as error:
             return error.was_told
         try:
-            if told:
-                await self._topology.be_given(told)
+            if document:
+                await self._topology.be_given(document)
         except InvalidArgument as error:
             if not is_lost:
                 raise Unavailable(

@@ -39,13 +39,13 @@ from ringmill.cluster.membership.start_rules import (
 )
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming, Priority, Transport
-from ringmill.cluster.ring.topology import Owner, Topology
+from ringmill.cluster.ring.topology import Owner
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.membership.topology_agent import TopologyAgent
 
-__all__ = ["START_KNOWN", "START_TELL", "START_WHO", "Starts", "standing"]
+__all__ = ["START_KNOWN", "START_TELL", "START_WHO", "Starts"]
 
 START_TELL: Final = "start.tell"
 """Peer method: an Announcement; answers a Reply."""
@@ -134,8 +134,8 @@ class Starts:
         One alone may have forgotten: it was cut off when they started, or is on a new disk itself.
         """
         asked = self._others() if disks else []
-        told = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
-        return frozenset(self._former(disks)).union(*told) & {*disks}
+        remembered = await gather_all(self._ask_known(node, disks, within_s) for node in asked)
+        return frozenset(self._former(disks)).union(*remembered) & {*disks}
 
     async def answers(self, seat: Owner) -> bool:
         """Whether the newest start of this disk that this node knows of answers it."""
@@ -236,7 +236,7 @@ class Starts:
         """
         topology = self._topology.current
         assert topology is not None, "members were told"
-        enough = max(1, others_needed(standing(topology)))
+        enough = max(1, others_needed(len(topology.standing)))
         return not self._is_confirmed or len(self._refused_by) >= enough
 
     def _confirm_if_enough(self) -> None:
@@ -244,7 +244,7 @@ class Starts:
         if topology is None or self._topology.is_displaced or self._is_refused:
             return
         heard = [node for node in self._others() if node in self._heard_by]
-        if len(heard) >= others_needed(standing(topology)):
+        if len(heard) >= others_needed(len(topology.standing)):
             self._is_confirmed = True
             self._topology.confirm_start()
 
@@ -258,28 +258,31 @@ class Starts:
 
     async def _answer_tell(self, incoming: Incoming) -> bytes:
         """Answer an announcement.  Raises Unavailable when this node cannot record it."""
-        told = Announcement.decode(incoming.body)
-        self._check_membership(told)
-        known = self._remembered.get(told.disk)
-        if known is not None and known.start != told.start and await self._is_alive(told.node, known.start):
+        announced = Announcement.decode(incoming.body)
+        self._check_membership(announced)
+        known = self._remembered.get(announced.disk)
+        is_other = known is not None and known.start != announced.start
+        if known is not None and is_other and await self._is_alive(announced.node, known.start):
             return StartAnswer(StartVerdict.RUNS_ALREADY, known.start).encode()
         async with self._writing:
             check_in_time(incoming, self._clock)
-            known = self._remembered.get(told.disk)
-            verdict = judge(known, told)
+            known = self._remembered.get(announced.disk)
+            verdict = judge(known, announced)
             if verdict is not StartVerdict.NOTED:
                 assert known is not None
                 _log.warning(
-                    "start %d of %s on an old copy of its data is refused", told.start.number, told.node
+                    "start %d of %s on an old copy of its data is refused",
+                    announced.start.number,
+                    announced.node,
                 )
                 return StartAnswer(verdict, known.start).encode()
-            news = noted(known, told)
-            if known is None or known.start != told.start:
-                await self._remember({**self._remembered, told.disk: news})
+            news = noted(known, announced)
+            if known is None or known.start != announced.start:
+                await self._remember({**self._remembered, announced.disk: news})
             elif news != known:
-                self._remembered[told.disk] = news
+                self._remembered[announced.disk] = news
                 self._has_news.set()
-        return StartAnswer(StartVerdict.NOTED, told.start).encode()
+        return StartAnswer(StartVerdict.NOTED, announced.start).encode()
 
     async def _keep_marks(self) -> None:
         """Write new log marks to the disk, those of all members together and not too often."""
@@ -310,21 +313,23 @@ class Starts:
         self._remembered = dict(after)
 
     def _left_of(self, disks: Iterable[DiskId]) -> set[DiskId]:
-        """Those that are no members' any more."""
+        """The disks that belong to no member any more."""
         topology = self._topology.current
         if topology is None or self._topology.is_displaced:
             return set()
         named = {member.disk for member in topology.members}
         return {disk for disk in disks if disk not in named}
 
-    def _check_membership(self, told: Announcement) -> None:
+    def _check_membership(self, announced: Announcement) -> None:
         topology = self._topology.current
         if topology is None or self._topology.is_displaced:
             raise Unavailable(
-                f"{self._announcement.node} is no member of a cluster, so it remembers no starts"
+                f"{self._announcement.node} is not a member of a cluster, so it remembers no starts"
             )
-        if not topology.has_seat(Owner(told.node, told.disk)):
-            raise Unavailable(f"{told.node} with disk {told.disk} is no member of cluster {topology.name}")
+        if not topology.has_seat(Owner(announced.node, announced.disk)):
+            raise Unavailable(
+                f"{announced.node} with disk {announced.disk} is not a member of cluster {topology.name}"
+            )
 
     async def _is_alive(self, node: NodeId, start: Start) -> bool:
         """Whether this very start still answers at the node's address."""
@@ -361,22 +366,17 @@ class Starts:
         return packed
 
 
-def standing(topology: Topology) -> int:
-    """How many members can note a start: those whose disks were not given up (T9)."""
-    return sum(not member.is_given_up for member in topology.members)
-
-
 def _packed(disks: Collection[DiskId]) -> bytes:
     packed: bytes = msgpack.packb(list(disks))
     return packed
 
 
-def _disks(told: bytes) -> list[DiskId]:
+def _disks(packed: bytes) -> list[DiskId]:
     """Raises ProtocolMismatch."""
     try:
-        disks = msgpack.unpackb(told)
+        disks = msgpack.unpackb(packed)
     except (ValueError, msgpack.UnpackException) as error:
-        raise ProtocolMismatch(f"{len(told)} bytes name no disks: {error}") from error
+        raise ProtocolMismatch(f"{len(packed)} bytes name no disks: {error}") from error
     if (
         not isinstance(disks, list)
         or len(disks) > _MOST_DISKS

@@ -26,7 +26,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
-from ringmill.cluster.os_errors import is_full, told
+from ringmill.cluster.os_errors import error_text, is_full
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.replacement import is_newly_seated
 from ringmill.cluster.ring.succession import check_follows
@@ -34,7 +34,7 @@ from ringmill.cluster.ring.topology import Member, Owner, Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import ControlState
 from ringmill.node.membership.forming import Forming
-from ringmill.node.membership.settling import KNOW, Settling
+from ringmill.node.membership.newest_document import KNOW, NewestDocument
 
 __all__ = ["PULL", "TopologyAgent"]
 
@@ -82,13 +82,13 @@ class TopologyAgent:
         self._proven: Topology | None = None  # the document by which this node is known to serve
         if not awaits_confirmation:
             self._is_confirmed.set()
-        self.settling = Settling(self._seat, topology=self, store=store, transport=transport)
+        self.newest_document = NewestDocument(self._seat, topology=self, store=store, transport=transport)
         self._forming = Forming(
             self._seat, store=store, fetch=lambda peer: self._ask_for_newer(peer, Epoch(0))
         )
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {PULL: self._answer_pull, KNOW: self.settling.answer}
+        return {PULL: self._answer_pull, KNOW: self.newest_document.answer}
 
     # What is known.
 
@@ -127,7 +127,7 @@ class TopologyAgent:
             "disk: what is written here is merged with nothing; end this process",
         )
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         """The current document.  Raises Unavailable (nothing happened) when this node may not serve."""
         current = self._current
         if current is None or current is not self._proven:
@@ -143,7 +143,7 @@ class TopologyAgent:
         Raises WrongEpoch when the row changed after `epoch`, or when `epoch` is newer than this node's (await
         `know` first); Unavailable when this node serves nothing.
         """
-        topology = self.topology()
+        topology = self.serving_topology()
         row = topology.row(partition)
         if epoch < row.row_epoch:
             raise WrongEpoch(
@@ -228,8 +228,8 @@ class TopologyAgent:
             raise Unavailable(f"no member answered with topology epoch {epoch}; known is {self.epoch}")
 
     async def newest(self, within_s: float) -> Topology:
-        """The newest document that was acknowledged to anybody (node/membership/settling.py)."""
-        return await self.settling.newest(within_s)
+        """The newest document that was acknowledged to anybody (node/membership/newest_document.py)."""
+        return await self.newest_document.confirm(within_s)
 
     async def adopt(self, topology: Topology) -> None:
         """Hold a document that was decided, durably, unless a newer one is held already.
@@ -335,7 +335,7 @@ class TopologyAgent:
         if self._current is None:
             return Unavailable(f"{node} belongs to no cluster yet", hint="run `ringmill cluster form`")
         if not self._current.has_member(node):
-            return Unavailable(f"{node} is no member of cluster {self._current.name}: it serves nothing")
+            return Unavailable(f"{node} is not a member of cluster {self._current.name}: it serves nothing")
         if (member := self._current.member(node)).disk != disk:
             return _other_disk(member, disk)
         if not self._is_confirmed.is_set():
@@ -400,7 +400,9 @@ class TopologyAgent:
                 await self._fence()
             except OSError as error:  # as when the disk is full: who asked asks again
                 kind = DiskFull if is_full(error) else Unavailable
-                raise kind(f"the copies of {self._seat.node} cannot be fenced: {told(error)}") from error
+                raise kind(
+                    f"the copies of {self._seat.node} cannot be fenced: {error_text(error)}"
+                ) from error
         if self._remember is not None:
             self._remember(topology)
         await self._store.put_synced(_STORED_AS, topology.encode())

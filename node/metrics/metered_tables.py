@@ -17,7 +17,7 @@ __all__ = ["metered"]
 
 
 def metered(tables: Iterable[Service], meter: RequestMeter, clock: Clock) -> tuple[Service, ...]:
-    """The same services; each call is counted when it ends."""
+    """These services, with each call counted when it ends."""
     return tuple(
         Service(
             service.name,

@@ -24,6 +24,6 @@ def metric_messages(families: Iterable[Family]) -> list[MetricFamily]:
 def _message(sample: Sample) -> MetricSample:
     if isinstance(sample.value, Histogram):
         times = sample.value
-        told = MetricHistogram(counts=times.filled, sum_ns=times.sum_ns, max_ns=times.max_ns)
-        return MetricSample(labels=sample.labels, histogram=told)
+        message = MetricHistogram(counts=times.filled, sum_ns=times.sum_ns, max_ns=times.max_ns)
+        return MetricSample(labels=sample.labels, histogram=message)
     return MetricSample(labels=sample.labels, value=sample.value)

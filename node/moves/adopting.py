@@ -38,7 +38,7 @@ class Adopting:
         epoch, partitions = unpack(incoming.body, (int, list))
         await self.topology.know(Epoch(epoch), ask=incoming.sender)
         marks = [self.watermarks.proven(PartitionId(each)) for each in partitions if type(each) is int]
-        return pack([self.topology.topology().epoch, marks])
+        return pack([self.topology.serving_topology().epoch, marks])
 
 
 async def ask_adopted(

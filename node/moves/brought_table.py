@@ -82,35 +82,35 @@ class TableOfCopy:
             except CorruptBlock:
                 return None
             bodies = [page.body for page in self._pages]
-            told = await ingest.make(make_table, PagesJob(self._prefix, bodies, frozenset(held)))
-            self._check_made(told)
+            figures = await ingest.make(make_table, PagesJob(self._prefix, bodies, frozenset(held)))
+            self._check_made(figures)
             # A healing may delete what it finds in the copy, which an ingested table must not outlive.
-            if objects.heals != heals or not await ingest.add(lambda: self._added(told)):
+            if objects.heals != heals or not await ingest.add(lambda: self._added(figures)):
                 return None
-            return Brought([*told.rest, *self._late], told.read_bytes)
+            return Brought([*figures.rest, *self._late], figures.read_bytes)
         finally:
             ingest.discard()
 
-    def _check_made(self, told: TableFigures) -> None:
+    def _check_made(self, figures: TableFigures) -> None:
         """As for each object that is merged in: ObjectStore.check_made."""
-        seen = VersionVector.of([(Actor(actor), counter) for actor, counter in told.counters.items()])
+        seen = VersionVector.of([(Actor(actor), counter) for actor, counter in figures.counters.items()])
         self._objects.check_made(Place(self._copy, KeyspaceId(1, 0), b""), StoredObject(seen))
-        self._clock.observe(told.newest)
+        self._clock.observe(figures.newest)
 
-    def _added(self, told: TableFigures) -> None:
+    def _added(self, figures: TableFigures) -> None:
         """The table is there: count it, in the step in which others may find its objects."""
         sometimes("a new copy gets a table")
-        objects, items, size_bytes = self._objects, told.items, told.size_bytes
-        rest = {key for key, _ in told.rest}
+        objects, items, size_bytes = self._objects, figures.items, figures.size_bytes
+        rest = {key for key, _ in figures.rest}
         self._late = [item for item in self._written_meanwhile() if item[0] not in rest]
         for key, encoded in self._late:
-            told.sums.drop(self._prefix + key, encoded)
+            figures.sums.drop(self._prefix + key, encoded)
             items -= 1
             size_bytes -= len(key) + len(encoded)
-        if told.first_expiry_ms:
-            objects.dead.dead_from(self._prefix, told.first_expiry_ms)
-        objects.note_added(told.sums, self._prefix, items, size_bytes)
-        objects.changes += told.items
+        if figures.first_expiry_ms:
+            objects.dead.dead_from(self._prefix, figures.first_expiry_ms)
+        objects.note_added(figures.sums, self._prefix, items, size_bytes)
+        objects.changes += figures.items
         objects.feed.note_brought()
 
     def _written_meanwhile(self) -> list[Item]:

@@ -24,7 +24,7 @@ _AT_WORK: Final = 4.0
 
 
 class FillPace:
-    """Of one copy, from the moment on at which it is made.
+    """The pace at which one copy is filled, made when the filling begins.
 
     `beside`: how many nodes of this host are being filled, this one included.
     """

@@ -45,7 +45,7 @@ from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
-__all__ = ["Filling", "Pull", "Settle"]
+__all__ = ["Filling", "Pull", "FinishRegister"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ CALL_TIMEOUT_S: Final = 5.0
 CHECKPOINT_BYTES: Final = 1 << 20
 MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
-Settle = Callable[[str, bytes], Awaitable[None]]
+FinishRegister = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
 
 
@@ -76,7 +76,7 @@ class Filling:
         forgotten: ForgottenStore,
         topology: TopologyView,
         transport: Transport,
-        settle: Settle,
+        finish_register: FinishRegister,
         pull: Pull,
         progress: MoveProgress,
         gate: Gate,
@@ -92,7 +92,7 @@ class Filling:
         self._forgotten = forgotten
         self._topology = topology
         self._transport = transport
-        self._settle = settle
+        self._finish_register = finish_register
         self._pull = pull
         self._progress = progress
         self._crossings = Crossings(CALL_TIMEOUT_S)
@@ -111,7 +111,7 @@ class Filling:
         Returns why one cannot begin: Unavailable when too few old owners answer, WrongEpoch when its move has
         ended meanwhile.  Raises what the control state raises.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         rows = {partition: topology.row(partition) for partition in partitions}
         fresh = {at: row for at, row in rows.items() if not self._progress.is_begun(self._copy_of(at, row))}
         if not fresh:
@@ -130,7 +130,7 @@ class Filling:
 
         Returns why one was not learned, as `begin`.
         """
-        told: dict[PartitionId, list[HybridTime]] = {partition: [] for partition in rows}
+        marks_of: dict[PartitionId, list[HybridTime]] = {partition: [] for partition in rows}
         failures: dict[NodeId, str] = {}
 
         async def ask(node: NodeId) -> None:
@@ -141,18 +141,20 @@ class Filling:
                 failures[node] = error.message
                 return
             for partition, mark in zip(owned, marks, strict=True):
-                told[partition].append(mark)
+                marks_of[partition].append(mark)
 
         async with asyncio.TaskGroup() as group:
             for node in dict.fromkeys(node for row in rows.values() for node in row.whole):
                 group.create_task(ask(node))
         refused: dict[PartitionId, RingmillError] = {}
         for partition, row in rows.items():
-            if len(told[partition]) < sources_for(topology, row):
+            if len(marks_of[partition]) < sources_for(topology, row):
                 silent = {node: why for node, why in failures.items() if node in row.whole}
-                refused[partition] = _too_few(sources_for(topology, row), told[partition], silent)
+                refused[partition] = _too_few(sources_for(topology, row), marks_of[partition], silent)
         refused |= self._changed(rows)
-        if known := {partition: max(marks) for partition, marks in told.items() if partition not in refused}:
+        if known := {
+            partition: max(marks) for partition, marks in marks_of.items() if partition not in refused
+        }:
             await self._watermarks.learn(known)
         return refused
 
@@ -175,7 +177,7 @@ class Filling:
         Raises Unavailable when too few old owners answer, WrongEpoch when the move has ended meanwhile, also
         when another one has brought a copy that has not begun, and what the engine raises.
         """
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         row = topology.row(partition)
         copy = self._copy_of(partition, row)
         if not self._progress.is_begun(copy):  # its watermark is not known, and would never be asked for
@@ -248,7 +250,7 @@ class Filling:
         pages: list[PageBody] = []
         in_all = 0
         while True:
-            epoch = self._topology.topology().epoch
+            epoch = self._topology.serving_topology().epoch
             request = ReadPage(epoch, copy.partition, start)
             with self._crossings.within(node) as timeout_s:
                 page = await ask_page_body(self._transport, node, request, row, timeout_s=timeout_s)
@@ -322,29 +324,29 @@ class Filling:
     async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
         """Enough old owners tell of their registers that each one which was ever agreed on is among them."""
         keys: dict[bytes, None] = {}
-        told: list[NodeId] = []
+        answered: list[NodeId] = []
         failures: dict[NodeId, str] = {}
         need = row.size - (row.size // 2 + 1) + 1
         for node in self._in_turn(row, copy.partition):
-            if len(told) >= need:
+            if len(answered) >= need:
                 break
             try:
                 keys.update(dict.fromkeys(await self._registers_of(node, copy, row)))
-                told.append(node)
+                answered.append(node)
             except WrongEpoch:
                 self._check_same(copy.partition, row)
                 raise
             except RingmillError as error:
                 failures[node] = f"{error.code}: {error.message}"
-        if len(told) < need:
-            raise _too_few(need, told, failures)
+        if len(answered) < need:
+            raise _too_few(need, answered, failures)
         for key in keys:
             place = parse_object_key(registers_prefix(copy) + key)
             if topology.has_dropped(place.keyspace):
                 continue
             space = topology.keyspace(place.keyspace)
             if not (is_own(space, place.key) and self._forgotten.known.covers(place.key)):
-                await self._settle(space.name, place.key)
+                await self._finish_register(space.name, place.key)
                 sometimes("a register is brought over by a round")
 
     async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:
@@ -353,7 +355,7 @@ class Filling:
         keys: list[bytes] = []
         start = b""
         while True:
-            epoch = self._topology.topology().epoch
+            epoch = self._topology.serving_topology().epoch
             request = AskRegisters(epoch, copy.partition, 0, start).encode()
             with self._crossings.within(node) as timeout_s:
                 body = await self._transport.call(
@@ -378,11 +380,11 @@ class Filling:
 
     def _check_same(self, partition: PartitionId, row: Row) -> None:
         """Raise WrongEpoch when the move has gone on or was given up."""
-        if self._topology.topology().row(partition).row_epoch != row.row_epoch:
+        if self._topology.serving_topology().row(partition).row_epoch != row.row_epoch:
             raise WrongEpoch(f"the move of partition {partition} has changed meanwhile")
 
 
-def _too_few(need: int, told: object, failures: dict[NodeId, str]) -> Unavailable:
+def _too_few(need: int, answered: object, failures: dict[NodeId, str]) -> Unavailable:
     why = "; ".join(f"{node}: {reason}" for node, reason in sorted(failures.items()))
-    number = len(told) if isinstance(told, dict | list | set | tuple) else 0
+    number = len(answered) if isinstance(answered, dict | list | set | tuple) else 0
     return Unavailable(f"{need} old owners are needed, {number} answered ({why})")

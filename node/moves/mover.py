@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError, WrongEpoch
+from ringmill.cluster.errors import RingmillError, WrongEpoch, reason_of
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
@@ -165,7 +165,7 @@ class Mover:
         self.held_back.clear()
         loop = asyncio.get_running_loop()
         begun, before = loop.time(), self._filling.moved_bytes
-        adopted = await self._adopted(topology)
+        adopted = await self._ask_adopted(topology)
         fills_from = loop.time()
         turns = asyncio.Semaphore(FILLED_AT_ONCE)
         joining = [
@@ -188,7 +188,7 @@ class Mover:
 
         await take_turn(self._seat.node, self._topology)
         await self._change(change, CHANGE_S)
-        current = self._topology.topology()
+        current = self._topology.serving_topology()
         if current.epoch > topology.epoch:
             size_bytes = self._filling.moved_bytes - before
             copies = sum(partition in self._filled for partition in startable)
@@ -227,11 +227,11 @@ class Mover:
         if isinstance(error, WrongEpoch):
             self.held_back[partition] = "the topology has changed"
             return
-        self.held_back[partition] = str(error) or type(error).__name__
+        self.held_back[partition] = reason_of(error)
         _log.info("partition %d is not filled yet: %s", partition, error)
 
-    async def _adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
-        """Of the partitions in joint-2 those of which enough old owners hold this document (rule M2).
+    async def _ask_adopted(self, topology: Topology) -> Mapping[PartitionId, Epoch]:
+        """The partitions in joint-2 of which enough old owners hold this document (rule M2).
 
         One whose disk is gone, by the operator's word, answers no read by an earlier one.
         """

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
@@ -70,7 +70,7 @@ class OwedCopies:
         self.held_back: dict[PartitionId, str] = {}
         """Why a former copy is still kept."""
         self.on_settled: Callable[[], None] = lambda: None
-        """Told when a copy is owed no longer."""
+        """Called when a copy is owed no longer."""
 
     def take(self, topology: Topology) -> None:
         """A document is held from now on: what leaves this node by it is kept if something is owed.
@@ -136,12 +136,15 @@ class OwedCopies:
         if topology is None or not self._topology.serving:
             return False
         for copy in list(self._owed):
-            if await self._is_brought(copy, topology.row(copy.partition)):
+            if await self._bring(copy, topology.row(copy.partition)):
                 self._settle(copy)
         return not self._owed
 
-    async def _is_brought(self, copy: Copy, row: Row) -> bool:
-        """Whether all present owners have what the copy holds, or one has and the others were waited for."""
+    async def _bring(self, copy: Copy, row: Row) -> bool:
+        """Bring the present owners what the copy holds.
+
+        Returns whether all of them have it, or one has it and the others were waited for.
+        """
         others = [node for node in row.whole if node != self._node]
         failures: dict[NodeId, str] = {}
         for node in others:
@@ -151,7 +154,7 @@ class OwedCopies:
             try:
                 await self._owing.push(copy, row, node)
             except (RingmillError, OSError) as error:
-                failures[node] = f"{node}: {str(error) or type(error).__name__}"
+                failures[node] = f"{node}: {reason_of(error)}"
         self._owed[copy] += 1
         if not failures or (self._owed[copy] >= ALL_TRIES and len(failures) < len(others)):
             return True

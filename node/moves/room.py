@@ -12,7 +12,7 @@ from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
 from ringmill.node.moves.filled_so_far import MoveProgress
-from ringmill.node.moves.filling import Filling, Pull, Settle
+from ringmill.node.moves.filling import Filling, FinishRegister, Pull
 from ringmill.node.moves.former_copies import FormerCopies
 from ringmill.node.moves.giving_up import GivingUp
 from ringmill.node.moves.mover import Advance, Mover
@@ -53,7 +53,7 @@ def open_moves(
     topology: TopologyView,
     liveness: LivenessView,
     change: Advance,
-    settle_register: Settle,
+    finish_register: FinishRegister,
     pull: Pull,
     owing: Owing,
 ) -> Moves:
@@ -67,7 +67,7 @@ def open_moves(
         forgotten=replica.forgotten,
         topology=topology,
         transport=core.transport,
-        settle=settle_register,
+        finish_register=finish_register,
         pull=pull,
         progress=progress,
         gate=core.gate,

@@ -39,7 +39,7 @@ class PagesJob:
 @dataclass(slots=True)
 class TableFigures:
     """`sums`, `items` and `size_bytes` are of the objects in the table, `read_bytes` of all; bytes of keys,
-    without the prefix, and objects.  What is no single value is in `rest`, and what was held."""
+    without the prefix, and objects.  What is not a single value is in `rest`, and what was held."""
 
     sums: CopySums = field(default_factory=CopySums)
     items: int = 0
@@ -52,30 +52,31 @@ class TableFigures:
 
 
 def make_table(files: FileSystem, place: TablePlace, job: PagesJob) -> tuple[TableMeta | None, TableFigures]:
-    """Raises ProtocolMismatch for what is no page, OSError."""
-    told = TableFigures()
+    """Raises ProtocolMismatch for what is not a page, OSError."""
+    figures = TableFigures()
     keys: list[bytes] = []
     values: list[bytes] = []
-    prefix, held, counters = job.prefix, job.held, told.counters
+    prefix, held, counters = job.prefix, job.held, figures.counters
     last = b""
     for body in job.bodies:
         for key, encoded in Page.decode(body).items:
-            told.read_bytes += len(key) + len(encoded)
+            figures.read_bytes += len(key) + len(encoded)
             value, stored_key = lone_of(encoded), prefix + key
             is_sound = last < key and _LEAST_KEY_BYTES <= len(key) <= MAX_RECORD_KEY_BYTES - len(prefix)
             if value is None or not is_sound or len(encoded) > MAX_RECORD_VALUE_BYTES or stored_key in held:
-                told.rest.append((key, encoded))
+                figures.rest.append((key, encoded))
                 continue
             last = key
             keys.append(stored_key)
             values.append(encoded)
-            told.sums.change(stored_key, None, encoded)
-            told.size_bytes += len(key) + len(encoded)
-            told.newest = max(told.newest, value.time)
+            figures.sums.change(stored_key, None, encoded)
+            figures.size_bytes += len(key) + len(encoded)
+            figures.newest = max(figures.newest, value.time)
             if value.expires_at_ms:
-                told.first_expiry_ms = min(told.first_expiry_ms or value.expires_at_ms, value.expires_at_ms)
+                first_ms = figures.first_expiry_ms or value.expires_at_ms
+                figures.first_expiry_ms = min(first_ms, value.expires_at_ms)
             for actor, counter in value.vector:
                 if counters.get(actor, 0) < counter:
                     counters[actor] = counter
-    told.items = len(keys)
-    return write_table(files, place, keys, values), told
+    figures.items = len(keys)
+    return write_table(files, place, keys, values), figures

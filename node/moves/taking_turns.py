@@ -31,7 +31,7 @@ async def take_turn(node: NodeId, view: TopologyView) -> None:
     """Return when it is the turn of `node`; at once when no other node joins."""
     seen, before = -1, 0
     while True:
-        topology = view.topology()
+        topology = view.serving_topology()
         if topology.epoch != seen:
             seen, before = topology.epoch, _before(node, topology)
         if before <= 0:

@@ -129,10 +129,10 @@ class AntiEntropy:
             return ""
         others = ", ".join(sorted({node for _, node in pairs})) or "the other owners"
         partitions = len({partition for partition, _ in pairs})
-        told = "1 partition waits" if partitions == 1 else f"{partitions or 'its'} partitions wait"
+        subject = "1 partition waits" if partitions == 1 else f"{partitions or 'its'} partitions wait"
         reasons = sorted({self.held_back[pair] for pair in pairs if pair in self.held_back})
         why = f": {reasons[0]}" if reasons else ""
-        return f"{told} to be compared with {others}, who may lack a write{why}"
+        return f"{subject} to be compared with {others}, who may lack a write{why}"
 
     @property
     def mended(self) -> int:
@@ -257,7 +257,7 @@ class AntiEntropy:
             await self._exchange.mend(partition, row, peer)
 
         def equal(partition: PartitionId) -> None:
-            self._settle(partition, rows[partition], peer, began)
+            self._mark_compared(partition, rows[partition], peer, began)
 
         def unequal(partition: PartitionId, why: str) -> None:
             sometimes("owners cannot be compared yet")
@@ -274,7 +274,7 @@ class AntiEntropy:
             unequal=unequal,
         )
 
-    def _settle(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
+    def _mark_compared(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
         self._comparisons.note_equal(partition, peer)
         self.held_back.pop((partition, peer), None)
-        self._owed.settle(partition, peer, self._others(row), began)
+        self._owed.mark_compared(partition, peer, self._others(row), began)

@@ -100,17 +100,20 @@ class _Unit:
     names: list[bytes] = field(default_factory=list)
 
 
-class _Other(NamedTuple):
-    """The owner that this node compares with, under one row.  `prefix` is that of this node's copy, `attempt`
-    names what they are compared for (rule P2).  A new copy brings it nothing (rule M3), a former one takes
-    nothing from it (rule M6)."""
+class _Peer(NamedTuple):
+    """The owner that this node compares with, under one row.
+
+    `prefix` is that of this node's copy, `attempt` names what they are compared for (rule P2).
+    `receives`: this node brings the peer what it lacks; a new copy does not (rule M3).
+    `sends`: this node takes from the peer what it lacks itself; a former copy does not (rule M6).
+    """
 
     node: NodeId
     row: Row
     prefix: bytes
     attempt: str = ""
-    is_brought: bool = True
-    is_taken_from: bool = True
+    receives: bool = True
+    sends: bool = True
 
 
 class Exchange:
@@ -145,7 +148,7 @@ class Exchange:
             self._objects.count_again()  # a read failed that may not fail again
         return None
 
-    async def judge(self, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
+    async def compare_roots(self, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
         """What another owner says to each of these roots, which are on this node's disk by then.
 
         Raises what the call raises.
@@ -166,7 +169,7 @@ class Exchange:
             leaves = await self._differing(copy, row, peer, self._options.looks)
             if leaves:
                 self._comparisons.differing += 1
-                await self._walk(_Other(peer, row, copy_prefix(copy), attempt), leaves)
+                await self._walk(_Peer(peer, row, copy_prefix(copy), attempt), leaves)
             else:
                 sometimes("copies that differed for a moment need no repair")
         finally:
@@ -176,13 +179,13 @@ class Exchange:
         """Make this node's copy hold, synced, what the other held when this began, and bring it nothing.
 
         It looks once, without a pause: an epoch waits for it, and a write under way costs a short walk.
-        Returns the bytes of objects that came.  Raises as `mend`.
+        Returns the bytes of objects that came.  Raises RingmillError and OSError when it cannot be done now.
         """
         self._comparisons.take_turn(partition, peer)
         try:
             copy = self._copy_of(partition, row)
             leaves = await self._differing(copy, row, peer, 1)
-            other = _Other(peer, row, copy_prefix(copy), is_brought=False)
+            other = _Peer(peer, row, copy_prefix(copy), receives=False)
             return await self._walk(other, leaves) if leaves else 0
         finally:
             self._comparisons.end_turn(partition)
@@ -190,13 +193,14 @@ class Exchange:
     async def push(self, copy: Copy, row: Row, peer: NodeId) -> None:
         """Make an owner's copy hold, synced, what a former copy of this node holds, and take nothing.
 
-        What the owner knows to be deleted and forgotten (rule P3) it need not hold.  Raises as `mend`.
+        What the owner knows to be deleted and forgotten (rule P3) it need not hold.
+        Raises RingmillError and OSError when it cannot be done now.
         """
         self._comparisons.take_turn(copy.partition, peer)
         try:
             leaves = await self._differing(copy, row, peer, 1)
             if leaves:
-                await self._walk(_Other(peer, row, copy_prefix(copy), is_taken_from=False), leaves)
+                await self._walk(_Peer(peer, row, copy_prefix(copy), sends=False), leaves)
         finally:
             self._comparisons.end_turn(copy.partition)
 
@@ -230,7 +234,7 @@ class Exchange:
             look += 1
         return leaves
 
-    async def _walk(self, other: _Other, leaves: Sequence[int]) -> int:
+    async def _walk(self, other: _Peer, leaves: Sequence[int]) -> int:
         """Returns the bytes of objects moved."""
         bits = bytearray(LEAVES // 8)
         for leaf in leaves:
@@ -281,9 +285,9 @@ class Exchange:
         return unit
 
     async def _equalize(
-        self, other: _Other, unit: _Unit, answer: Difference
+        self, other: _Peer, unit: _Unit, answer: Difference
     ) -> tuple[int, InvalidArgument | None]:
-        """Merge in what the peer holds, and bring it what it lacks, unless this copy is a new one.
+        """Merge in what the peer sends, and bring it what it lacks if it receives.
 
         Returns the bytes of objects moved, and why one of them could not be brought: it is too large to cross
         between nodes, which must not keep the others waiting.  Where some of the peer's objects do not come,
@@ -292,14 +296,14 @@ class Exchange:
         prefix = other.prefix
         theirs: list[tuple[bytes, bytes]] = []
         failure: Exception | None = None
-        if other.is_taken_from:
+        if other.sends:
             newer, failure = await self._newer(other, unit, answer.contexts)
             theirs = [*answer.items, *newer]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
             applied = await self._objects.apply(
-                place, decode_object(encoded), other.attempt, of_owner=not other.is_brought
+                place, decode_object(encoded), other.attempt, of_owner=not other.receives
             )
             merged[key] = b"" if applied.encoded == encoded else applied.encoded
         await self._objects.wait_synced(is_urgent=False)
@@ -309,7 +313,7 @@ class Exchange:
         if failure is not None:
             raise failure
         moved, too_large = sum(len(key) + len(encoded) for key, encoded in theirs), None
-        if not other.is_brought:
+        if not other.receives:
             self._comparisons.moved_bytes += moved
             return moved, None
         lacking = {
@@ -330,7 +334,7 @@ class Exchange:
         return moved, too_large
 
     async def _newer(
-        self, other: _Other, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]]
+        self, other: _Peer, unit: _Unit, contexts: Sequence[tuple[bytes, VersionVector]]
     ) -> tuple[list[tuple[bytes, bytes]], Exception | None]:
         """The peer's objects of these keys, without those that this node's objects have replaced; and why
         there may be more of them."""
@@ -358,10 +362,10 @@ class Exchange:
                 break
         return sorted(each for each in found if each[1]), failures[0] if failures else None
 
-    async def _object_of(self, other: _Other, key: bytes) -> tuple[bytes, bytes]:
+    async def _object_of(self, other: _Peer, key: bytes) -> tuple[bytes, bytes]:
         """What the peer holds of a key, durable there."""
         place = parse_object_key(other.prefix + key)
-        if self._topology.topology().has_dropped(place.keyspace):  # only a page still shows its keys
+        if self._topology.serving_topology().has_dropped(place.keyspace):  # only a page still shows its keys
             request = ReadPage(self._epoch, place.copy.partition, key, key + b"\0")
             page = Page.decode(await self._ask(other.node, PAGE, request.encode()))
             _check_row(other.node, other.row, page.row_epoch)
@@ -369,7 +373,7 @@ class Exchange:
         body = await self._ask(other.node, READ, Read(self._epoch, place.keyspace, place.key).encode())
         return key, ReadAnswer.decode(body).encoded
 
-    async def _bring(self, other: _Other, batch: Sequence[tuple[bytes, bytes]]) -> None:
+    async def _bring(self, other: _Peer, batch: Sequence[tuple[bytes, bytes]]) -> None:
         """Raises what the call raises, Unavailable when something is refused."""
         places = [parse_object_key(other.prefix + key) for key, _ in batch]
         items = [
@@ -380,7 +384,7 @@ class Exchange:
             other.node, DELIVER, Deliver(self._epoch, tuple(items), other.attempt).encode()
         )
         refused = [refusal for refusal in DeliverAnswer.decode(body, len(items)).refusals if refusal]
-        if not other.is_taken_from:
+        if not other.sends:
             refused = [refusal for refusal in refused if not refusal.startswith(Stale.code)]
         self._comparisons.pushed += len(items) - len(refused)
         sometimes("an owner brings another one what it lacks")
@@ -403,7 +407,7 @@ class Exchange:
 
     @property
     def _epoch(self) -> Epoch:
-        return self._topology.topology().epoch
+        return self._topology.serving_topology().epoch
 
     async def _ask(self, peer: NodeId, method: str, request: bytes) -> bytes:
         with self._crossings.within(peer, len(request)) as timeout_s:

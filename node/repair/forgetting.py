@@ -15,7 +15,7 @@ import sys
 from contextlib import aclosing
 from typing import Final
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.sometimes import sometimes
@@ -99,7 +99,7 @@ class Forgetting:
                 try:
                     await self._pass(copy, proven)
                 except (RingmillError, OSError) as error:
-                    self.held_back[partition] = str(error) or type(error).__name__
+                    self.held_back[partition] = reason_of(error)
         if fresh := [why for partition, why in self.held_back.items() if partition not in before]:
             _log.warning("deletes of %d partitions are not forgotten: %s", len(fresh), fresh[0])
         await self._merge_tables()

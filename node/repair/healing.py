@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import replace
 from typing import Final, Protocol
 
-from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
@@ -57,7 +57,7 @@ _MERGED: Final = (PartKind.COPY, PartKind.REGISTERS)
 _FIRST: Final = {PartKind.CONTROL: 0, PartKind.HINTS: 1}  # serving needs them
 
 Reached = Callable[[bytes], None]
-"""Told as soon as a part is healed, durably, from its start to before this key."""
+"""Called as soon as a part is healed, durably, from its start to before this key."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Healing:
         self._on_lost_hints = on_lost_hints
         self._heal_registers = heal_registers
         self._crossings = Crossings(CALL_TIMEOUT_S)
-        self._told: dict[str, None] = {}  # what the log has been told of the present marks
+        self._logged: dict[str, None] = {}  # of the present marks
         self._silent: set[NodeId] = set()  # owners that did not answer in this round: not waited for again
         self._uncounted: dict[bytes, None] = {}  # prefixes of copies of which something was healed
         self._known: tuple[int, Layout] | None = None
@@ -106,7 +106,7 @@ class Healing:
 
     @property
     def unfilled(self) -> int:
-        """Of how many partitions something is still to be filled from other owners.
+        """How many partitions still need something from other owners.
 
         A node that does not serve tells it, too: where most are lost, operators go by it (rule T9)."""
         marks, layout = self._engine.corrupt_ranges(), self._layout_by_document()
@@ -132,7 +132,7 @@ class Healing:
             self.loss.end()
             if self.healed > before:
                 _log.info("healed: %d damaged parts were merged from other copies", self.healed - before)
-            self._told.clear()
+            self._logged.clear()
             self._uncounted.clear()
             self._objects.count_again()
 
@@ -224,7 +224,7 @@ class Healing:
                 self._tell_of_former(part)
 
     def _tell_of_former(self, part: Part) -> None:
-        """Of what is given up of former copies that are still stored, as far as these are counted."""
+        """Log what is given up of former copies that are still stored, as far as these are counted."""
         for copy in self._objects.copies():
             prefix = copy_prefix(copy)
             if part.start < prefix_end(prefix) and (part.end is None or prefix < part.end):
@@ -295,7 +295,7 @@ class Healing:
                     raise ProtocolMismatch(f"{node} answered with keys before those that were asked for")
                 pages[node] = page
             except RingmillError as error:
-                failures[node] = str(error) or type(error).__name__
+                failures[node] = reason_of(error)
                 if isinstance(error, Unavailable | DeadlineExceeded):
                     self._silent.add(node)
 
@@ -315,8 +315,8 @@ class Healing:
         return list(pages.values())
 
     def _tell_once(self, story: str) -> None:
-        if story not in self._told:
-            self._told[story] = None
+        if story not in self._logged:
+            self._logged[story] = None
             _log.warning("%s", story)
 
 

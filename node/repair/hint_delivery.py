@@ -37,7 +37,7 @@ FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 ROUND_S: Final = 0.25
 _LONGEST_S: Final = 20.0  # for one message: a target that hangs holds up the others' next round
-LONGEST_WAY_S: Final = 10.0  # given to requests after one batch
+LONGEST_YIELD_S: Final = 10.0  # to requests, after one batch
 READDRESSED_A_ROUND: Final = 512  # of hints for one former owner that is away
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class HintDelivery:
         self._options = options
         self._crossings = Crossings(options.call_timeout_s, longest_s=_LONGEST_S)
         self._pauses: dict[NodeId, Pause] = {}
-        self._told: dict[HintKey, None] = {}  # hints already reported in the log as undeliverable
+        self._reported: dict[HintKey, None] = {}  # hints already reported in the log as undeliverable
         self._slots = asyncio.Semaphore(options.targets_at_once)
         self.delivered = 0
         self.refused = 0
@@ -126,13 +126,16 @@ class HintDelivery:
         return self._hints.waiting_at_former(target, topology, READDRESSED_A_ROUND)
 
     async def _readdress_all(self, target: NodeId, keys: Sequence[HintKey]) -> None:
-        """They would wait for a node that may never be back, and hold watermarks back meanwhile (rule P2)."""
+        """Give these hints to present owners.
+
+        They would wait for a node that may never be back, and hold watermarks back meanwhile (rule P2).
+        """
         try:
             moved = 0
             failure: CorruptData | DiskFull | None = None
             for key in keys:
                 try:
-                    moved += await self._is_readdressed(key, target)
+                    moved += await self._readdress(key, target)
                 except (CorruptData, DiskFull) as error:
                     failure = error
                     self._hints.stand_behind(target, [key])
@@ -144,7 +147,7 @@ class HintDelivery:
             self._leave_alone(target, error)
 
     def _seems_up(self, target: NodeId) -> bool:
-        """Also one that is no member any more: its hints go to the present owners."""
+        """True also for a node that is not a member any more: its hints go to the present owners."""
         topology = self._topology.current
         if topology is not None and not topology.has_member(target):
             return True
@@ -162,7 +165,7 @@ class HintDelivery:
                         break
                     began = self._clock.monotonic()
                     tried, refused = await self._deliver_batch(target, keys)
-                    await self._give_way(self._clock.monotonic() - began)
+                    await self._yield_to_requests(self._clock.monotonic() - began)
                     waiting -= tried
                     fenced += refused
                 if fenced:
@@ -172,11 +175,11 @@ class HintDelivery:
             else:
                 self._pauses.pop(target, None)
 
-    async def _give_way(self, worked_s: float) -> None:
-        """Requests of clients go first (rule O8)."""
+    async def _yield_to_requests(self, worked_s: float) -> None:
+        """Pause for as long as the load of clients asks for: their requests go first (rule O8)."""
         longer = self._gate.stretch - 1.0
         if longer > 0:
-            await asyncio.sleep(min(longer * worked_s, LONGEST_WAY_S))
+            await asyncio.sleep(min(longer * worked_s, LONGEST_YIELD_S))
 
     async def _deliver_batch(self, target: NodeId, keys: Sequence[HintKey]) -> tuple[int, int]:
         """Send one batch and remove the target from the hints that it accepted.
@@ -189,7 +192,7 @@ class HintDelivery:
         if not items:
             return len(keys), 0  # all of it went to other owners
         self._hints.stand_behind(target, [key for key, _ in items])
-        request = Deliver(self._topology.topology().epoch, tuple(item for _, item in items)).encode()
+        request = Deliver(self._topology.serving_topology().epoch, tuple(item for _, item in items)).encode()
         try:
             with self._crossings.within(target, len(request)) as timeout_s:
                 body = await self._transport.call(
@@ -198,7 +201,7 @@ class HintDelivery:
         except InvalidArgument as error:  # one too large to cross, alone as it is larger than a batch
             if await self._shrink(items[0][0], target):
                 return 1, 0
-            self._tell_once(target, items[0][0], error)
+            self._report_once(target, items[0][0], error)
             raise
         answer = DeliverAnswer.decode(body, len(items))
         refusals = [each for each in answer.refusals if each and not each.startswith(Stale.code)]
@@ -208,7 +211,7 @@ class HintDelivery:
             if is_held and await self._hints.strike_off(key, target, item.encoded):
                 sometimes("a hint is delivered")
                 self.delivered += 1
-                self._told.pop(key, None)
+                self._reported.pop(key, None)
         fenced = sum(refusal.startswith(CorruptData.code) for refusal in refusals)
         if len(refusals) == len(items) and not fenced:
             raise Unavailable(f"{target} refused all of {len(items)} hints, the first because: {refusals[0]}")
@@ -224,9 +227,9 @@ class HintDelivery:
         failure: CorruptData | DiskFull | None = None
         size_bytes = moved = 0
         for key in keys:
-            topology = self._topology.topology()
+            topology = self._topology.serving_topology()
             try:
-                if await self._is_readdressed(key, target):
+                if await self._readdress(key, target):
                     moved += 1
                     continue
                 hint = await self._hints.get(key)
@@ -246,9 +249,12 @@ class HintDelivery:
             raise failure
         return items
 
-    async def _is_readdressed(self, key: HintKey, target: NodeId) -> bool:
-        """Whether the present owners of the key are the targets instead, as this one is none."""
-        owners = self._topology.topology().row(key.partition).nodes
+    async def _readdress(self, key: HintKey, target: NodeId) -> bool:
+        """Give the hint to the present owners of the key if the target is not one of them.
+
+        Returns whether it was given to them.
+        """
+        owners = self._topology.serving_topology().row(key.partition).nodes
         if target in owners:
             return False
         await self._hints.readdress(key, target, [node for node in owners if node != self._node])
@@ -257,7 +263,7 @@ class HintDelivery:
     async def _shrink(self, key: HintKey, target: NodeId) -> bool:
         """Merge this node's own copy into a hint that is too large to cross: a later write or delete may have
         made the object small, and the target may have acked that one.  Whether the hint is smaller now."""
-        topology = self._topology.topology()
+        topology = self._topology.serving_topology()
         row = topology.row(key.partition)
         if self._node not in row.nodes:
             return False
@@ -270,9 +276,9 @@ class HintDelivery:
         await self._hints.keep(key, (target,), own)
         return True
 
-    def _tell_once(self, target: NodeId, key: HintKey, error: Exception) -> None:
-        if key not in self._told:
-            self._told[key] = None
+    def _report_once(self, target: NodeId, key: HintKey, error: Exception) -> None:
+        if key not in self._reported:
+            self._reported[key] = None
             _log.warning("a hint for %s is kept, but cannot be delivered: %s", target, error)
 
     def _leave_alone(self, target: NodeId, error: Exception) -> None:

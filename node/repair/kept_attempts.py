@@ -117,16 +117,16 @@ class KeptAttempts:
     ) -> None:
         """Ask the other owners about these attempts.  What came of one counts as soon as it is certain; all
         of it is stored in the end."""
-        told: dict[PartitionId, dict[NodeId, Fate]] = {partition: {} for partition in due}
+        fates_of: dict[PartitionId, dict[NodeId, Fate]] = {partition: {} for partition in due}
         settled: dict[PartitionId, None] = {}
 
         async def ask(node: NodeId) -> None:
             for partition, fate in (await self._fates(node, due, document, timeout_s)).items():
-                told[partition][node] = fate
+                fates_of[partition][node] = fate
                 row, mark = document.rows[partition], self._watermarks.of(partition)
-                fates = [told[partition].get(one, Fate.SILENT) for one in row.whole if one != self._node]
+                fates = [fates_of[partition].get(one, Fate.SILENT) for one in row.whole if one != self._node]
                 found = fate_of(fates, is_same_row=row.row_epoch == mark.kept.row_epoch)
-                if mark.settle(due[partition], found):
+                if mark.record_fate(due[partition], found):
                     sometimes("an owner finds out what came of a watermark that it has kept")
                     settled[partition] = None
             if len(settled) == len(due):

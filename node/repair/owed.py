@@ -19,7 +19,7 @@ _NONE: Final[dict[NodeId, tuple[int, bool]]] = {}
 
 
 class Owed:
-    """`stamp` counts what was owed so far: a comparison settles only what was owed before it began."""
+    """`stamp` counts what was owed so far: a comparison is one of what was owed before it began."""
 
     def __init__(self) -> None:
         self._pairs: dict[PartitionId, dict[NodeId, tuple[int, bool]]] = {}  # stamp, whether others follow
@@ -34,8 +34,10 @@ class Owed:
         pairs = self._pairs.setdefault(partition, {})
         pairs[node] = self.stamp, node in pairs and pairs[node][1]
 
-    def settle(self, partition: PartitionId, node: NodeId, others: Iterable[NodeId], began: int) -> None:
-        """A comparison that began at stamp `began` has ended well; `others` are the other owners."""
+    def mark_compared(
+        self, partition: PartitionId, node: NodeId, others: Iterable[NodeId], began: int
+    ) -> None:
+        """Note that a comparison begun at stamp `began` has ended well; `others` are the other owners."""
         stamp, is_first = self._pairs.get(partition, _NONE).get(node, (began + 1, False))
         if stamp > began:
             return
@@ -50,7 +52,7 @@ class Owed:
             del self._pairs[partition]
 
     def keep_only(self, partition: PartitionId, others: Iterable[NodeId]) -> None:
-        """These are the other owners now; none, when this node is no owner."""
+        """Drop what is owed to any but these: the other owners now, none where this node is not an owner."""
         kept = {node: self._pairs[partition][node] for node in others if node in self._pairs[partition]}
         if kept:
             self._pairs[partition] = kept

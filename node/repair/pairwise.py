@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from ringmill.cluster.errors import RingmillError
+from ringmill.cluster.errors import RingmillError, reason_of
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row
@@ -42,10 +42,10 @@ async def compare_with(
     if not roots:
         return
     try:
-        verdicts = await exchange.judge(peer, roots)
+        verdicts = await exchange.compare_roots(peer, roots)
     except (RingmillError, OSError) as error:
         for one in roots:
-            unequal(one.partition, _told(error))
+            unequal(one.partition, reason_of(error))
         return
     slots = asyncio.Semaphore(at_once)
 
@@ -54,7 +54,7 @@ async def compare_with(
             try:
                 await mend(partition, rows[partition])
             except (RingmillError, OSError) as error:
-                unequal(partition, _told(error))
+                unequal(partition, reason_of(error))
             else:
                 equal(partition)
 
@@ -67,7 +67,3 @@ async def compare_with(
         else:
             unequal(one.partition, "damaged, or not counted yet, on the other node")
     await gather_all(works)
-
-
-def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__

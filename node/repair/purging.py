@@ -19,7 +19,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ringmill.cluster.errors import Overloaded, RingmillError
+from ringmill.cluster.errors import Overloaded, RingmillError, reason_of
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId, Start
 from ringmill.cluster.membership.claims import MemberState
@@ -124,8 +124,10 @@ class Purging:
         reasons = sorted({*held_back.values()})
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
         number = len(held_back)
-        told = "1 partition keeps its deletes" if number == 1 else f"{number} partitions keep their deletes"
-        return f"{told}: {reasons[0]}{more}"
+        subject = (
+            "1 partition keeps its deletes" if number == 1 else f"{number} partitions keep their deletes"
+        )
+        return f"{subject}: {reasons[0]}{more}"
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -206,13 +208,13 @@ class Purging:
         rows = {partition: document.rows[partition] for partition in partitions}
         try:
             tokens = await self._note(attempt, owners, rows, mark, document)
-            tokens = await self._vouched(attempt, owners, rows, tokens, mark, document)
+            tokens = await self._ask_vouched(attempt, owners, rows, tokens, mark, document)
             others = [node for node in owners if node != self._node]
             for peer in (*others, *others[:-1]):
                 tokens = await self._compare(attempt, peer, rows, tokens)
             await self._keep(attempt, owners, tokens, document)
         except (RingmillError, OSError) as error:
-            self.held_back.update(dict.fromkeys(partitions, str(error) or type(error).__name__))
+            self.held_back.update(dict.fromkeys(partitions, reason_of(error)))
 
     def _seems_up(self, node: NodeId) -> bool:
         return self._liveness.state(node) is MemberState.UP
@@ -239,7 +241,7 @@ class Purging:
                     tokens[partition][node] = token
         return tokens
 
-    async def _vouched(
+    async def _ask_vouched(
         self,
         attempt: str,
         owners: Sequence[NodeId],
@@ -248,8 +250,9 @@ class Purging:
         mark: HybridTime,
         document: Topology,
     ) -> dict[PartitionId, dict[NodeId, str]]:
-        """The tokens of the partitions for which every member that is no owner says that no hint waits there,
-        nor a former copy of which others may lack something (rule M6).
+        """The tokens of the partitions for which no member but the owners has anything that others may lack.
+
+        Each of them says that no hint waits there, nor a former copy that is owed (rule M6).
 
         They are asked after all owners have noted the attempt: what an owner sends to a fallback from then on
         it has made after its note, so above the watermark, or holds itself when the owners are compared.
@@ -350,14 +353,14 @@ class Purging:
             if settled:
                 await self._tell(owners, Settle(attempt, fate, tuple(settled)))
 
-    async def _tell(self, owners: Sequence[NodeId], told: Settle) -> None:
+    async def _tell(self, owners: Sequence[NodeId], message: Settle) -> None:
         """Who does not hear it asks for it (node/repair/kept_attempts.py)."""
 
         async def tell(node: NodeId) -> None:
             try:
-                await self._ask(node, SETTLE, told.encode())
+                await self._ask(node, SETTLE, message.encode())
             except (RingmillError, OSError) as error:
-                _log.debug("%s is not told what came of %s: %s", node, told.attempt, error)
+                _log.debug("%s is not told what came of %s: %s", node, message.attempt, error)
 
         await gather_all(tell(node) for node in owners)
 

@@ -99,14 +99,14 @@ class RegisterHealing:
             stop = min(part.end, *ends) if pages else part.end
             lowest = max([floor, *(self._bounds[node, part.row.row_epoch] for node in pages)])
             await self._registers.raise_floor(lowest)
-            told = _newest(pages.values(), prefix, start, stop)
+            known = _newest(pages.values(), prefix, start, stop)
             # A copy is told to later rounds.  Should it be lost, the ceiling must not be below it.
-            highest = max((state.accepted.counter for state in told.values()), default=0)
+            highest = max((state.accepted.counter for state in known.values()), default=0)
             await self._registers.raise_ceiling(highest)
-            for key, state in told.items():
+            for key, state in known.items():
                 await self._registers.put_healed(key, state)
             if len(pages) >= sources_needed(part.row):
-                await self._drop_survivors(start, stop, floor, told)
+                await self._drop_survivors(start, stop, floor, known)
             await self._registers.wait_synced()
             start = stop
             reached(start)
@@ -114,7 +114,7 @@ class RegisterHealing:
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
         sometimes("damaged registers are healed from other owners")
 
-    async def _drop_survivors(self, start: bytes, stop: bytes, floor: int, told: Collection[bytes]) -> None:
+    async def _drop_survivors(self, start: bytes, stop: bytes, floor: int, known: Collection[bytes]) -> None:
         """What survived of registers that no other owner has accepted anything of was removed since, or has
         never come about, and cannot any more: what knew of the removal may have been lost (rule R5).
 
@@ -129,7 +129,7 @@ class RegisterHealing:
                         break
                     keys.append(key)
             for key in keys:
-                if key not in told and await self._registers.drop_survivor(key, floor):
+                if key not in known and await self._registers.drop_survivor(key, floor):
                     sometimes("a register that no other owner knows has survived damage")
             start = end
 
@@ -171,7 +171,7 @@ class RegisterHealing:
         Raises what the call raises, WrongEpoch, ProtocolMismatch.
         """
         assert part.partition is not None and part.row is not None
-        request = AskRegisters(self._topology.topology().epoch, part.partition, floor, start)
+        request = AskRegisters(self._topology.serving_topology().epoch, part.partition, floor, start)
         with self._crossings.within(node) as timeout_s:
             body = await self._transport.call(
                 node, REGISTER_PAGE, request.encode(), timeout_s=timeout_s, priority=Priority.REPAIR

@@ -26,7 +26,7 @@ from ringmill.cluster.consensus.remains import (
     holds_own,
     remains_of,
 )
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import RingmillError, Unavailable, reason_of
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
@@ -67,7 +67,7 @@ _NEVER: Final = 1 << 62
 
 _log = logging.getLogger(__name__)
 
-Settle = Callable[[str, bytes], Awaitable[None]]
+FinishRegister = Callable[[str, bytes], Awaitable[None]]
 """Has all owners that can be reached hold what a register of a keyspace holds.  Raises RingmillError."""
 
 
@@ -91,10 +91,10 @@ class RegisterRemoval:
         hybrid: HybridClock,
         options: PurgeOptions,
         gate: Gate,
-        settle: Settle,
+        finish_register: FinishRegister,
     ) -> None:
         self._node = node
-        self._settle = settle
+        self._finish_register = finish_register
         self._registers = registers
         self._engine = engine
         self._liveness = liveness
@@ -114,8 +114,8 @@ class RegisterRemoval:
         if not self.held_back:
             return ""
         number = len(self.held_back)
-        told = "1 partition keeps its" if number == 1 else f"{number} partitions keep their"
-        return f"{told} deleted registers: {min(self.held_back.values())}"
+        subject = "1 partition keeps its" if number == 1 else f"{number} partitions keep their"
+        return f"{subject} deleted registers: {min(self.held_back.values())}"
 
     async def round(self, document: Topology) -> None:
         """One pass over the copies that may hold something old enough; one that fails keeps no other
@@ -135,7 +135,7 @@ class RegisterRemoval:
             try:
                 self._due[copy] = await self._pass(document, partition, row)
             except (RingmillError, OSError) as error:
-                self.held_back[partition] = self._unread[copy] = str(error) or type(error).__name__
+                self.held_back[partition] = self._unread[copy] = reason_of(error)
         if fresh := [why for copy, why in self._unread.items() if copy not in before]:
             _log.warning("deleted registers of %d partitions are not removed: %s", len(fresh), fresh[0])
 
@@ -209,20 +209,20 @@ class RegisterRemoval:
             floor, states = await self._close(document, partition, row, old)
             empty = [
                 each.key
-                for each, told in zip(old, states, strict=True)
-                if not any(state.holds_value or state.promised > floor for state in told)
+                for each, of_owners in zip(old, states, strict=True)
+                if not any(state.holds_value or state.promised > floor for state in of_owners)
             ]
             if empty:
                 request = AskRemove(document.epoch, partition, row.row_epoch, floor, tuple(empty))
                 await gather_all(self._ask(node, REMOVE, request.encode()) for node in row.nodes)
             missed = [
                 each.key
-                for each, told in zip(old, states, strict=True)
-                if any(state.holds_value for state in told)
+                for each, of_owners in zip(old, states, strict=True)
+                if any(state.holds_value for state in of_owners)
             ]
             await self._settle_all(document, copy, missed)
         except (RingmillError, OSError) as error:
-            self.held_back[partition] = str(error) or type(error).__name__
+            self.held_back[partition] = reason_of(error)
             return False
         return len(empty) == len(old)
 
@@ -246,7 +246,7 @@ class RegisterRemoval:
                 if answer.why or len(answer.states) != len(keys):
                     raise Unavailable(f"{node}: {answer.why or 'it did not tell of all registers'}")
             states = list(zip(*(answer.states for answer in answers), strict=True))
-            highest = max(state.promised for told in states for state in told)
+            highest = max(state.promised for of_owners in states for state in of_owners)
             if highest <= floor:
                 return floor, states
             floor = highest
@@ -258,7 +258,7 @@ class RegisterRemoval:
             place = parse_object_key(registers_prefix(copy) + key)
             if not document.has_dropped(place.keyspace):
                 sometimes("an owner has missed the delete of a register")
-                await self._settle(document.keyspace(place.keyspace).name, place.key)
+                await self._finish_register(document.keyspace(place.keyspace).name, place.key)
 
     async def _ask(self, node: NodeId, method: str, request: bytes) -> bytes:
         return await self._transport.call(

@@ -20,7 +20,7 @@ from ringmill.node.repair.journals.journal_removal import JournalRemoval
 from ringmill.node.repair.kept_attempts import KeptAttempts
 from ringmill.node.repair.purging import Purging
 from ringmill.node.repair.register_healing import RegisterHealing
-from ringmill.node.repair.register_removal import RegisterRemoval, Settle
+from ringmill.node.repair.register_removal import FinishRegister, RegisterRemoval
 from ringmill.node.repair.scrub_schedule import scrub_now_and_then
 from ringmill.node.replica.room import Replica
 
@@ -64,7 +64,7 @@ def open_repair(
     *,
     topology: TopologyView,
     liveness: LivenessView,
-    settle_register: Settle,
+    finish_register: FinishRegister,
     own_registers: RegisterAccess,
 ) -> Repair:
     delivery = HintDelivery(
@@ -81,7 +81,7 @@ def open_repair(
     options = core.options.compare
     exchange = _open_exchange(core, replica, topology)
     forgetting, purging = _open_purging(
-        core, replica, start, exchange, settle_register, topology=topology, liveness=liveness
+        core, replica, start, exchange, finish_register, topology=topology, liveness=liveness
     )
     anti_entropy = AntiEntropy(
         core.node,
@@ -173,7 +173,7 @@ def _open_purging(
     replica: Replica,
     start: Start,
     exchange: Exchange,
-    settle_register: Settle,
+    finish_register: FinishRegister,
     *,
     topology: TopologyView,
     liveness: LivenessView,
@@ -188,7 +188,7 @@ def _open_purging(
         hybrid=core.hybrid,
         options=options,
         gate=core.gate,
-        settle=settle_register,
+        finish_register=finish_register,
     )
     forgetting = Forgetting(
         core.node,

@@ -68,7 +68,7 @@ class CopyActors:
             )
 
     def has_made(self, copy: Copy, vector: Iterable[Sequence[Any]]) -> bool:
-        """The same of [actor, counter] pairs: whether none of them is such a dot."""
+        """Whether this start has made all dots of its own among these [actor, counter] pairs."""
         ours = self._names.get(copy.copy_epoch) or self._actor(copy)
         for actor, counter in vector:
             if actor == ours:

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Final
 
 from ringmill.cluster.errors import DiskFull, Overloaded, RingmillError, Stale
@@ -30,6 +28,7 @@ from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
+from ringmill.node.replica.hinted.hint_index import HintIndex
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from ringmill.node.storage.batch import Batch
@@ -67,18 +66,9 @@ class HintStore:
         clock: Clock | None = None,
     ) -> None:
         self._engine = engine
-        self._by_target = index  # with the size of each hint; who was tried stands behind
         self._options = options or HintOptions()
         self._clock = clock
-        self._bytes = {target: sum(sizes.values()) for target, sizes in index.items()}
-        self._partitions = {
-            target: Counter(key.partition for key in sizes) for target, sizes in index.items()
-        }
-        self._count = sum(len(sizes) for sizes in index.values())  # each takes some memory, of any size
-        now = self._now()
-        self._since = {
-            target: OrderedDict.fromkeys(keys, now) for target, keys in index.items()
-        }  # oldest first
+        self._index = HintIndex(index, self._now)
         self._refused: dict[HintKey, RefusedHint] = {}
         self._refused_bytes = 0
         self._vouched: dict[PartitionId, HybridTime] = {}  # since the start
@@ -86,7 +76,7 @@ class HintStore:
         self._last: Commit | None = None  # of the newest change; those before it are synced with it
         self.kept = asyncio.Event()  # set whenever there is something new to deliver
         self.dropped = 0  # over the bound, since the start
-        self.delivered = 0  # to all their targets, likewise
+        self.delivered = 0  # to all their targets, since the start
         self.on_dropped: Callable[[PartitionId, NodeId], bool] = self._lose_dropped
         """Told before a hint is dropped, and says whether it may be; until somebody listens, it counts as
         lost."""
@@ -124,16 +114,16 @@ class HintStore:
 
     def counts(self) -> dict[NodeId, int]:
         """The number of hints for each owner that has some."""
-        waiting = {target: len(keys) for target, keys in self._by_target.items() if keys}
+        waiting = self._index.counts()
         for key, refused in self._refused.items():
             for target in refused.targets:
-                waiting[target] = waiting.get(target, 0) + (not self._waits(target, key))
+                waiting[target] = waiting.get(target, 0) + (not self._index.waits(target, key))
         return dict(sorted(waiting.items()))
 
     def waited_s(self) -> dict[NodeId, float]:
         """How long the oldest hint for each owner has waited, in seconds; a start counts anew."""
         now = self._now()
-        waited = {target: now - self._oldest(target) for target, keys in self._since.items() if keys}
+        waited = self._index.waited_s()
         for refused in self._refused.values():
             for target in refused.targets:
                 waited[target] = max(waited.get(target, 0.0), now - refused.since)
@@ -141,26 +131,20 @@ class HintStore:
 
     def partitions(self) -> set[PartitionId]:
         """The partitions of which some hint waits."""
-        waiting = {partition for counts in self._partitions.values() for partition in counts}
-        return waiting | {key.partition for key in self._refused}
+        return self._index.partitions() | {key.partition for key in self._refused}
 
     def waiting_at_former(self, target: NodeId, topology: Topology, limit: int) -> list[HintKey]:
         """Some hints for an owner of partitions that it owns no longer."""
-        counts = self._partitions.get(target, Counter())
-        former = {partition for partition in counts if target not in topology.row(partition).nodes}
-        if not former:
-            return []
-        waiting = (key for key in self._by_target.get(target, {}) if key.partition in former)
-        return list(islice(waiting, limit))
+        return self._index.at_former(target, topology, limit)
 
-    def vouch(self, partition: PartitionId, mark: HybridTime) -> None:
+    def vouch(self, partition: PartitionId, watermark: HybridTime) -> None:
         """Somebody is told that no hint of the partition waits here, as a watermark is to be proven.
 
-        From now on an object with nothing newer than `mark` cannot count here (rule P2): its coordinator
+        From now on an object with nothing newer than `watermark` cannot count here (rule P2): its coordinator
         sent it before that, and holds it, or its delete.  A start forgets this; what was sent before it has
         passed its deadline by then (rule D2), as a watermark is farther back than a request waits.
         """
-        self._vouched[partition] = HybridTime(max(mark, self._vouched.get(partition, ZERO)))
+        self._vouched[partition] = HybridTime(max(watermark, self._vouched.get(partition, ZERO)))
 
     async def wait_synced(self) -> None:
         """Return once all that was kept or struck off until now is on the disk.
@@ -172,14 +156,11 @@ class HintStore:
 
     def waiting_for(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints for an owner, oldest first (by when they were kept or last tried)."""
-        return [key for key, _ in zip(self._by_target.get(target, {}), range(limit), strict=False)]
+        return self._index.first(target, limit)
 
     def stand_behind(self, target: NodeId, keys: Iterable[HintKey]) -> None:
         """Move hints to the back of the queue, so that failing hints cannot starve the rest."""
-        waiting = self._by_target.get(target, {})
-        for key in keys:
-            if key in waiting:
-                waiting[key] = waiting.pop(key)
+        self._index.stand_behind(target, keys)
 
     async def get(self, key: HintKey) -> Hint | None:
         """The present hint.  Raises CorruptData."""
@@ -187,7 +168,7 @@ class HintStore:
         return None if value is None else decode_hint(value)
 
     async def get_synced(self, key: HintKey) -> Hint | None:
-        """The same, once this node cannot forget it."""
+        """The present hint, once this node cannot forget it.  Raises CorruptData, and what syncing raises."""
         hint = await self.get(key)
         await self.wait_synced()
         return hint
@@ -280,7 +261,7 @@ class HintStore:
             present = None if value is None else decode_hint(value)
             if present is not None and present.encoded != delivered:
                 sometimes("a hint has changed while it was delivered")
-                self._renew(target, key)
+                self._index.renew(target, key)
                 return False
             self._strike_off(key, target, present)
             return True
@@ -304,7 +285,7 @@ class HintStore:
                 named = sorted({*present.targets, *owners})  # but for those whose hint was dropped just now
                 present = replace(
                     present,
-                    targets=tuple(each for each in named if self._waits(each, key)),
+                    targets=tuple(each for each in named if self._index.waits(each, key)),
                     counted=tuple(each for each in named if each in counted),
                 )
             self._strike_off(key, target, present)
@@ -313,7 +294,7 @@ class HintStore:
             present = None if value is None else decode_hint(value)
             if present is not None:
                 for owner in owners:
-                    self._note(owner, key, len(key.key) + len(present.encoded))
+                    self._index.add(owner, key, len(key.key) + len(present.encoded))
             self._strike_off(key, target, present)
 
         try:
@@ -327,7 +308,7 @@ class HintStore:
         encoded = encode_object(merge(decode_object(former.encoded), stored) if former.size else stored)
         size = len(key.key) + len(encoded)
         total = self._refused_bytes - former.size + size
-        is_over = not former.size and len(self._refused) + self._count >= self._options.most_hints
+        is_over = not former.size and len(self._refused) + self._index.count >= self._options.most_hints
         if is_over or total > min(self._options.most_refused_bytes, self._options.most_bytes):
             may_go = [self.on_dropped(key.partition, target) for target in targets]
             if all(may_go):
@@ -383,9 +364,9 @@ class HintStore:
             return None  # an older hint of the key stays as it is: its owner lacks that one, too
         commit = self._put(key, Hint(left, encoded, tuple(each for each in left if each in counted)))
         for target in left:
-            self._note(target, key, size)
+            self._index.add(target, key, size)
         for target in over:
-            self._unnote(target, key)
+            self._index.remove(target, key)
         self.kept.set()
         return None if all(target in over for target in asked) else commit
 
@@ -395,60 +376,26 @@ class HintStore:
             if not self._fits(target, key, size):
                 sometimes("a hint that was to count is refused")
                 raise Overloaded(
-                    f"hints for {target} have {self._bytes.get(target, 0)} bytes here, the limit is "
-                    f"{self._options.most_bytes}; there are {self._count}, the limit is "
+                    f"hints for {target} have {self._index.bytes_of(target)} bytes here, the limit is "
+                    f"{self._options.most_bytes}; there are {self._index.count}, the limit is "
                     f"{self._options.most_hints}, and three quarters of what is left for one owner"
                 )
 
     def _is_dropped(self, target: NodeId, key: HintKey, size: int, is_counted: bool) -> bool:
         """What has counted is never dropped (rule H11)."""
-        return not is_counted and not self._has_room(target, key, size)
+        return not is_counted and not self._is_within_bounds(target, key, size)
 
-    def _waits(self, target: NodeId, key: HintKey) -> bool:
-        return key in self._by_target.get(target, {})
-
-    def _has_room(self, target: NodeId, key: HintKey, size: int) -> bool:
+    def _is_within_bounds(self, target: NodeId, key: HintKey, size: int) -> bool:
         """Whether one more hint of this size, or in the place of that key's, is within the bound."""
-        age_s = self._now() - self._oldest(target)
+        age_s = self._now() - self._index.oldest(target)
         return self._fits(target, key, size) and age_s <= self._options.longest_s
 
     def _fits(self, target: NodeId, key: HintKey, size: int) -> bool:
-        own = self._by_target.get(target, {})
-        former = own.get(key)
-        room = self._options.most_hints - (self._count - len(own))  # what others leave
-        if former is None and len(own) >= room - room // _FOR_OTHERS:
+        former, own = self._index.size_of(target, key), self._index.count_of(target)
+        left = self._options.most_hints - (self._index.count - own)  # by the hints for others
+        if former is None and own >= left - left // _FOR_OTHERS:
             return False
-        return self._bytes.get(target, 0) - (former or 0) + size <= self._options.most_bytes
-
-    def _note(self, target: NodeId, key: HintKey, size: int) -> None:
-        waiting = self._by_target.setdefault(target, {})
-        self._since.setdefault(target, OrderedDict()).setdefault(key, self._now())
-        self._bytes[target] = self._bytes.get(target, 0) - waiting.get(key, 0) + size
-        if key not in waiting:
-            self._partitions.setdefault(target, Counter())[key.partition] += 1
-            self._count += 1
-        waiting[key] = size
-
-    def _unnote(self, target: NodeId, key: HintKey) -> None:
-        waiting = self._by_target.get(target, {})
-        if key in waiting:
-            self._bytes[target] -= waiting.pop(key)
-            self._count -= 1
-            counts = self._partitions[target]
-            counts[key.partition] -= 1
-            if not counts[key.partition]:
-                del counts[key.partition]
-            del self._since[target][key]
-
-    def _renew(self, target: NodeId, key: HintKey) -> None:
-        """The owner has all of it but what came just now."""
-        if self._waits(target, key):
-            del self._since[target][key]
-            self._since[target][key] = self._now()
-
-    def _oldest(self, target: NodeId) -> float:
-        """When the oldest hint that waits for this owner was kept; now when none does."""
-        return next(iter(self._since.get(target, {}).values()), self._now())
+        return self._index.bytes_of(target) - (former or 0) + size <= self._options.most_bytes
 
     def _now(self) -> float:
         return 0.0 if self._clock is None else self._clock.monotonic()
@@ -458,7 +405,7 @@ class HintStore:
         return True
 
     def _strike_off(self, key: HintKey, target: NodeId, present: Hint | None) -> None:
-        left = tuple(sorted(node for node in self._by_target if node != target and self._waits(node, key)))
+        left = tuple(node for node in self._index.targets_of(key) if node != target)
         if present is not None and left:
             added = {*left}.difference(present.targets)  # in memory, maybe for one that has counted
             counted = tuple(node for node in left if node in added or node in present.counted)
@@ -469,7 +416,7 @@ class HintStore:
             batch.delete(hint_key(key))
             self._last = self._engine.apply(batch, frees_space=True)
             self.delivered += 1
-        self._unnote(target, key)
+        self._index.remove(target, key)
 
     def _put(self, key: HintKey, hint: Hint) -> Commit:
         batch = Batch()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Actor
@@ -20,35 +20,62 @@ from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
 from ringmill.cluster.versions.own_share import own_share_bytes
 from ringmill.node.storage.batch import Batch
-from ringmill.node.storage.engine import Commit, Told
+from ringmill.node.storage.engine import Commit, OnDurable
 
 __all__ = [
-    "Admission",
+    "Admit",
     "Applied",
     "Change",
-    "Kept",
+    "Growth",
     "ObjectBatch",
-    "decoded",
-    "hold",
+    "Present",
+    "TouchedValue",
+    "on_durable",
     "peers_object",
-    "tell_held",
+    "wait_durable",
 ]
 
 FULL_BYTES: Final = 256 * 1024
 """A batch is one record of the log, and a block of it that is damaged costs the record (rule E4)."""
 
-Admission = Callable[[int, int, int, int], None]
-"""Called with the number of values that the object shows before and after, with the bytes of the values that
-this node has written, told for an object above MAX_OBJECT_BYTES and else 0, and with its size after in bytes;
-raises to refuse the write."""
 
-Kept = Callable[[StoredObject, int], bytes]
-"""The value that a touch keeps of the present object, at a time in milliseconds since 1970 (rule V11)."""
+class Growth(NamedTuple):
+    """What a write makes of an object."""
+
+    was: int  # values that the object shows before
+    becomes: int  # and after it
+    own_bytes: int  # of the values that this node has written; 0 unless the object is above MAX_OBJECT_BYTES
+    size_bytes: int  # of the object after it
+
+
+Admit = Callable[[Growth], None]
+"""Called before a write is applied; raises to refuse it."""
+
+TouchedValue = Callable[[StoredObject, int], bytes]
+"""Finds the value that a touch keeps of the present object, at a time in ms since 1970 (rule V11)."""
+
+
+class Present:
+    """What stands under a key: `encoded` are the bytes of the object, None when there is none.  It is decoded
+    when somebody asks for it."""
+
+    __slots__ = ("_stored", "encoded")
+
+    def __init__(self, encoded: bytes | None, stored: StoredObject | None = None) -> None:
+        self.encoded = encoded
+        self._stored = stored
+
+    @property
+    def stored(self) -> StoredObject:
+        stored = self._stored
+        if stored is None:
+            stored = self._stored = ABSENT if self.encoded is None else decode_object(self.encoded)
+        return stored
 
 
 class Applied:
     """An object as it stands once its batch is committed; `commit` None means that it is on the disk
-    already.  `stored` None: it is decoded when somebody asks for it."""
+    already.  It is decoded when somebody asks for it."""
 
     __slots__ = ("_stored", "commit", "encoded")
 
@@ -98,27 +125,30 @@ class ObjectBatch:
     def store(
         self,
         key: bytes,
-        before: StoredObject,
-        old: bytes | None,
+        present: Present,
         after: StoredObject,
-        admit: Admission | None = None,
+        *,
+        admit: Admit | None = None,
         encoded: bytes | None = None,
         writer: Actor | None = None,
     ) -> Applied:
-        """Put `after` in the place of `before`, whose bytes are `old`.  `encoded` are the bytes of `after`
-        where they are known, `writer` is who writes.  Raises what `admit` raises."""
+        """Put `after` in the place of the present object.  `encoded` are the bytes of `after` where they are
+        known, `writer` is who writes.  Raises what `admit` raises."""
         if encoded is None:
             encoded = encode_object(after)
+        before = present.stored
         if admit is not None:
             is_large = len(encoded) > MAX_OBJECT_BYTES
             own_bytes = own_share_bytes(after, writer) if is_large and writer is not None else 0
-            admit(len(before.visible()), len(after.visible()), own_bytes, len(encoded))
+            admit(Growth(len(before.visible()), len(after.visible()), own_bytes, len(encoded)))
         if len(after.siblings) > 1:
             sometimes("siblings stand beside each other")
-        return self.put(key, old, Applied(after, encoded), _has_value(after) - _has_value(before))
+        new_values = _has_value(after) - _has_value(before)
+        return self.put(key, present.encoded, Applied(after, encoded), new_values)
 
     def put(self, key: bytes, old: bytes | None, applied: Applied, new_values: int) -> Applied:
-        """The same for what is known to be admitted; `new_values` as in Change."""
+        """Put in an object that is known to be admitted, in the place of the one whose bytes are `old`;
+        `new_values` as in Change."""
         if (earlier := self._changes.get(key)) is not None:
             sometimes("a batch changes a key twice")
             self._followers.append(earlier.applied)
@@ -128,7 +158,7 @@ class ObjectBatch:
         return applied
 
     def unchanged(self, pending: Applied) -> Applied:
-        """What a change in this batch that turned out to change nothing waits for."""
+        """What a change that turned out to change nothing has to wait for: the pending one of this batch."""
         follower = Applied(pending._stored, pending.encoded)
         self._followers.append(follower)
         return follower
@@ -139,17 +169,12 @@ class ObjectBatch:
             batch.put(key, change.applied.encoded)
         return batch
 
-    def committed(self, commit: Commit) -> None:
-        """All of it stands in the engine."""
+    def note_commit(self, commit: Commit) -> None:
+        """Note the commit by which all of it stands in the engine."""
         for change in self._changes.values():
             change.applied.commit = commit
         for applied in self._followers:
             applied.commit = commit
-
-
-def decoded(encoded: bytes | None) -> StoredObject:
-    """ABSENT when there are no bytes."""
-    return ABSENT if encoded is None else decode_object(encoded)
 
 
 def _has_value(stored: StoredObject) -> bool:
@@ -159,7 +184,7 @@ def _has_value(stored: StoredObject) -> bool:
     return False
 
 
-async def hold(commit: Commit | None, durability: Durability) -> None:
+async def wait_durable(commit: Commit | None, durability: Durability) -> None:
     """Return once an applied write has this durability (rule W2).
 
     Raises Unavailable or DiskFull when it cannot be.
@@ -172,14 +197,17 @@ async def hold(commit: Commit | None, durability: Durability) -> None:
         await commit.synced()
 
 
-def tell_held(commit: Commit | None, durability: Durability, told: Told) -> None:
-    """The same without waiting: `told` None or what `hold` raises, perhaps before this returns."""
+def on_durable(commit: Commit | None, durability: Durability, callback: OnDurable) -> None:
+    """Call back once an applied write has this durability (rule W2), perhaps before this returns.
+
+    The callback gets None, or the Unavailable or DiskFull for which it cannot be made durable.
+    """
     if commit is None or durability is Durability.MEMORY:
-        told(None)
+        callback(None)
     elif durability is Durability.BUFFERED:
-        commit.tell_buffered(told)
+        commit.tell_buffered(callback)
     else:
-        commit.tell_synced(told)
+        commit.tell_synced(callback)
 
 
 def peers_object(encoded: bytes) -> StoredObject:

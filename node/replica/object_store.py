@@ -23,19 +23,12 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.lone_value import LoneValue, lone_of, overwritten, replaces
 from ringmill.cluster.versions.mergeable import Update, after_update
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
-from ringmill.cluster.versions.objects import (
-    OperationId,
-    Sibling,
-    StoredObject,
-    merge,
-    merge_all,
-    supersede,
-)
+from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject, merge, merge_all, supersede
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.comparing.stored_count import StoredCount
-from ringmill.node.replica.object_batch import Admission, Applied, Kept, ObjectBatch, decoded
+from ringmill.node.replica.object_batch import Admit, Applied, Growth, ObjectBatch, Present, TouchedValue
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
@@ -73,7 +66,7 @@ class Intent(NamedTuple):
     is_retry: bool = False
     needed: Needed | None = None  # what its session has seen, or a context that may be cut (rule V12)
     update: Update | None = None
-    kept: Kept | None = None  # of a touch, which finds its value
+    touched_value: TouchedValue | None = None  # set for a touch, which keeps the present value
 
 
 class NotCaughtUp(Exception):
@@ -113,18 +106,18 @@ class ObjectStore(StoredCount):
         self._commits: deque[tuple[Commit, list[bytes]]] = deque()  # with their keys, until they are synced
         self.written = WrittenKeys()
         self.changes = 0  # of objects, since the start
-        self.heals = 0  # of damaged ranges, likewise
-        self.forgotten = 0  # objects, likewise
+        self.heals = 0  # of damaged ranges, since the start
+        self.forgotten = 0  # objects, since the start
         self.waiters = Waiters()
         self.feed = feed
 
-    def proven(self, place: Place) -> HybridTime:
-        """At or below this what was deleted may have been forgotten here."""
+    def watermark_of(self, place: Place) -> HybridTime:
+        """At or below this time, what was deleted may have been forgotten here."""
         return self._watermarks.proven(place.copy.partition)
 
     async def read(self, place: Place) -> StoredObject:
         """The present object, or ABSENT.  Raises CorruptData, Unavailable."""
-        return decoded(await fetch(self._engine, place.stored_key))
+        return Present(await fetch(self._engine, place.stored_key)).stored
 
     async def read_synced(self, place: Place) -> bytes:
         """The object's bytes, empty when there is none, once this node cannot forget it (rule G2)."""
@@ -150,53 +143,53 @@ class ObjectStore(StoredCount):
         sometimes("a read waits for the disk")
         return commit
 
-    def check_made(self, place: Place, told: StoredObject) -> None:
+    def check_made(self, place: Place, stored: StoredObject) -> None:
         """Raises ProtocolMismatch for an object with a dot that this start has not given yet.
 
         Such an object is forged or damaged, and would hide the write that gets this dot later (rule V8).
         """
-        if forged := self._actors.never_made(place.copy, told.context):
+        if forged := self._actors.never_made(place.copy, stored.context):
             raise ProtocolMismatch(f"an object names write {forged}, which this node has not made")
 
-    def has_made(self, place: Place, told: LoneValue) -> bool:
+    def has_made(self, place: Place, lone: LoneValue) -> bool:
         """Whether `check_made` lets the object of this value pass."""
-        return self._actors.has_made(place.copy, told.vector)
+        return self._actors.has_made(place.copy, lone.vector)
 
     @property
     def takes_batches(self) -> bool:
         """The engine takes changes without a wait."""
         return self._engine.is_writable
 
-    def apply_into(self, batch: ObjectBatch, place: Place, told: bytes) -> Applied:
-        """Merge what an owner holds in as part of a batch; `told` are the object's bytes.
+    def apply_into(self, batch: ObjectBatch, place: Place, encoded: bytes) -> Applied:
+        """Merge what an owner holds in as part of a batch; `encoded` are the object's bytes.
 
         One value that was written over the one here is stored as it came, undecoded.  Raises NotCached when
-        the disk is needed to know the present object; else as `apply`.
+        the disk is needed to know the present object; else what `apply` raises.
         """
         key = place.stored_key
-        pending, encoded = batch.pending(key), None
+        pending, present = batch.pending(key), Present(None)
         if pending is None:
-            encoded, theirs = self._engine.get_nowait(key), lone_of(told)
+            present, theirs = Present(self._engine.get_nowait(key)), lone_of(encoded)
             watched = self._watermarks.watched(place.copy.partition)
             if theirs is not None and theirs.time > watched and self.has_made(place, theirs):
-                ours = None if encoded is None else lone_of(encoded)
-                if encoded is None or (ours is not None and replaces(theirs, ours)):
+                ours = None if present.encoded is None else lone_of(present.encoded)
+                if present.encoded is None or (ours is not None and replaces(theirs, ours)):
                     sometimes("an object is stored as it came")
                     self._clock.observe(theirs.time)
                     if theirs.expires_at_ms:
                         self.dead.dead_from(key, theirs.expires_at_ms)
-                    return batch.put(key, encoded, Applied(None, told), encoded is None)
-        incoming = decode_object(told)
+                    return batch.put(key, present.encoded, Applied(None, encoded), present.encoded is None)
+        incoming = decode_object(encoded)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
         if pending is None:
-            return self._merge(batch, place, decoded(encoded), encoded, incoming, "", True, told)
+            return self._merge(batch, place, present, incoming, of_owner=True, encoded=encoded)
         self._watermarks.judge(place, pending.stored, incoming, "", of_owner=True)
         merged = merge(pending.stored, incoming)
         if merged == pending.stored:
             return batch.unchanged(pending)
         self._note_expiries(key, incoming)
-        return batch.store(key, pending.stored, pending.encoded, merged)
+        return batch.store(key, Present(pending.encoded, pending.stored), merged)
 
     async def apply(
         self, place: Place, incoming: StoredObject, attempt: str = "", *, of_owner: bool = False
@@ -209,39 +202,41 @@ class ObjectStore(StoredCount):
         """
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
-        key = place.stored_key
 
         def step(encoded: bytes | None) -> Applied:
             batch = ObjectBatch()
-            applied = self._merge(batch, place, decoded(encoded), encoded, incoming, attempt, of_owner)
+            applied = self._merge(
+                batch, place, Present(encoded), incoming, attempt=attempt, of_owner=of_owner
+            )
             self.commit(batch)
             return applied
 
-        return await change(self._engine, key, step)
+        return await change(self._engine, place.stored_key, step)
 
     def _merge(
         self,
         batch: ObjectBatch,
         place: Place,
-        present: StoredObject,
-        encoded: bytes | None,
+        present: Present,
         incoming: StoredObject,
-        attempt: str,
+        *,
+        attempt: str = "",
         of_owner: bool,
-        told: bytes | None = None,
+        encoded: bytes | None = None,
     ) -> Applied:
+        """Merge an object in; `encoded` are its bytes where they are known."""
         key = place.stored_key
-        self._watermarks.judge(place, present, incoming, attempt, of_owner=of_owner)
-        merged = merge(present, incoming)
-        if encoded is None and self._watermarks.forgets(place, merged):
+        self._watermarks.judge(place, present.stored, incoming, attempt, of_owner=of_owner)
+        merged = merge(present.stored, incoming)
+        if present.encoded is None and self._watermarks.forgets(place, merged):
             sometimes("a delete that is forgotten already is not taken again")
-            return Applied(present, b"", self._unsynced.get(key))
-        if merged == present:
+            return Applied(present.stored, b"", self._unsynced.get(key))
+        if merged == present.stored:
             sometimes("a late copy changes nothing")
-            return Applied(present, encoded or b"", self._unsynced.get(key))
+            return Applied(present.stored, present.encoded or b"", self._unsynced.get(key))
         self._note_expiries(key, incoming)
         # Stored as it came where nothing of the present one is left.
-        return batch.store(key, present, encoded, merged, encoded=told if merged is incoming else None)
+        return batch.store(key, present, merged, encoded=encoded if merged is incoming else None)
 
     def _note_expiries(self, key: bytes, incoming: StoredObject) -> None:
         for sibling in incoming.siblings:
@@ -256,7 +251,7 @@ class ObjectStore(StoredCount):
         if not batch.changes:
             return None
         commit = self._engine.apply(batch.for_engine())
-        batch.committed(commit)
+        batch.note_commit(commit)
         self._commits.append((commit, list(batch.changes)))
         for key, changed in batch.changes.items():
             self._unsynced[key] = commit
@@ -276,8 +271,8 @@ class ObjectStore(StoredCount):
             await self._commits[-1][0].synced(is_urgent=is_urgent)
 
     async def forget(self, dead: Iterable[tuple[Place, bytes]]) -> int:
-        """Remove objects that are dead at their partition's watermark, if they still are what was read; for
-        good once the engine has merged its tables.  Returns how many (rule P1).  Raises as `apply`."""
+        """Remove objects that are dead at their partition's watermark, if they still are what was read;
+        permanently once the engine has merged its tables.  Returns how many (rule P1).  Raises as `apply`."""
         gone = 0
         for place, read in dead:
             key = place.stored_key
@@ -310,7 +305,7 @@ class ObjectStore(StoredCount):
         """
         self.sums.forget(start)
         self.heals += 1
-        self._watermarks.voids_all([parse_copy(start).partition])
+        self._watermarks.void_all([parse_copy(start).partition])
         with self.written.noted() as touched:
             survivors, stale = await self._survivors(start, end, found, knows_deletes=knows_deletes)
             for number, (key, copies) in enumerate(found.items(), 1):
@@ -366,59 +361,54 @@ class ObjectStore(StoredCount):
         incoming, place = _merged(copies), parse_object_key(key)
         self.check_made(place, incoming)
         self._clock.observe(incoming.newest)
-        present, batch = decoded(survivor), ObjectBatch()
-        batch.store(key, present, survivor, merge(present, incoming))
+        present, batch = Present(survivor), ObjectBatch()
+        batch.store(key, present, merge(present.stored, incoming))
         self.commit(batch)
 
-    def write_into(self, batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
-        """As `write`, as part of a batch.  Raises NotCached when the disk is needed, too."""
+    def write_into(self, batch: ObjectBatch, place: Place, intent: Intent, admit: Admit) -> Written:
+        """Write what a client wants as part of a batch, without waiting.  Raises NotCached when the disk is
+        needed; else what `write` raises."""
         key = place.stored_key
         if (pending := batch.pending(key)) is None:
             encoded = self._engine.get_nowait(key)
             is_plain = intent.needed is None and intent.update is None
             if intent.context is None and intent.value is not None and is_plain:
-                seen = None if encoded is None else lone_of(encoded)
-                is_other = seen is not None and not seen.knows(intent.operation)
-                if encoded is None or (seen is not None and is_other and self.has_made(place, seen)):
-                    return self._overwrite(batch, place, key, seen, encoded, intent, admit)
-            return self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
+                lone = None if encoded is None else lone_of(encoded)
+                is_other = lone is not None and not lone.knows(intent.operation)
+                if encoded is None or (lone is not None and is_other and self.has_made(place, lone)):
+                    return self._overwrite(batch, place, lone, encoded, intent, admit)
+            return self._write(batch, place, Present(encoded), intent, admit)
         known = pending.stored.find(intent.operation)
         if known is not None:
             return Written(batch.unchanged(pending), known, is_repeat=True)
-        return self._write(batch, place, key, pending.stored, pending.encoded, intent, admit)
+        return self._write(batch, place, Present(pending.encoded, pending.stored), intent, admit)
 
-    async def write(self, place: Place, intent: Intent, admit: Admission) -> Written:
+    async def write(self, place: Place, intent: Intent, admit: Admit) -> Written:
         """Coordinate a client's write: it gets a new dot and stamp and replaces what its context covers (V1).
 
         An operation that was already applied is not written again (V4).  Raises what `admit` and `apply`
-        raise; InvalidArgument for a context with dots that this copy never gave; Unavailable (nothing
-        happened) after a clock jump; NotCaughtUp, likewise, with `needed`; DeadlineExceeded (unknown) for an
-        operation that was applied by another of its attempts and has been replaced, and for a later attempt
-        of one that may have been.
+        raise; InvalidArgument for a context with dots that this copy never gave; Unavailable after a clock
+        jump, and NotCaughtUp for one that lacks what is `needed` (nothing happened); DeadlineExceeded
+        (unknown) for an operation that was applied by another of its attempts and has been replaced, and for
+        a later attempt of one that may have been.
         """
-        key = place.stored_key
 
         def step(encoded: bytes | None) -> Written:
             batch = ObjectBatch()
-            written = self._write(batch, place, key, decoded(encoded), encoded, intent, admit)
+            written = self._write(batch, place, Present(encoded), intent, admit)
             self.commit(batch)
             return written
 
-        return await change(self._engine, key, step)
+        return await change(self._engine, place.stored_key, step)
 
     def _write(
-        self,
-        batch: ObjectBatch,
-        place: Place,
-        key: bytes,
-        present: StoredObject,
-        encoded: bytes | None,
-        intent: Intent,
-        admit: Admission,
+        self, batch: ObjectBatch, place: Place, found: Present, intent: Intent, admit: Admit
     ) -> Written:
+        key, present = place.stored_key, found.stored
         known = present.find(intent.operation)
         if known is not None:
-            return Written(Applied(present, encoded or b"", self._unsynced.get(key)), known, is_repeat=True)
+            applied = Applied(present, found.encoded or b"", self._unsynced.get(key))
+            return Written(applied, known, is_repeat=True)
         if present.has_replaced(intent.operation):
             raise DeadlineExceeded(
                 REPLACED, detail={"earlier": "replaced"}, hint=REPLACED_HINT, outcome="unknown"
@@ -435,35 +425,37 @@ class ObjectStore(StoredCount):
             sibling = self._sibling(place, intent, present.newest)
             stored = after_update(present, intent.update, sibling, self._clock.shared_expiry_ms())
             written = next(one for one in stored.siblings if one.dot == sibling.dot)
-            applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
+            applied = batch.store(key, found, stored, admit=admit, writer=sibling.dot.actor)
             return Written(applied, written, is_repeat=False)
         context = _known(present, intent)
         self._actors.admit(place.copy, present.context, context.vector)
-        if intent.kept is not None:
-            intent = intent._replace(value=intent.kept(present, self._clock.expiry_ms()))
+        if intent.touched_value is not None:
+            intent = intent._replace(value=intent.touched_value(present, self._clock.expiry_ms()))
         sibling = self._sibling(place, intent, context.time)
         stored = supersede(present, context.vector, sibling)
         if context.time > sibling.time:  # what it replaces may be forgotten only behind that (rule P1)
             stored = stored._replace(forgotten=HybridTime(max(stored.forgotten, context.time)))
-        applied = batch.store(key, present, encoded, stored, admit, writer=sibling.dot.actor)
+        applied = batch.store(key, found, stored, admit=admit, writer=sibling.dot.actor)
         return Written(applied, sibling, is_repeat=False)
 
     def _overwrite(
         self,
         batch: ObjectBatch,
         place: Place,
-        key: bytes,
         present: LoneValue | None,
         encoded: bytes | None,
         intent: Intent,
-        admit: Admission,
+        admit: Admit,
     ) -> Written:
-        """As `_write`, in the usual case: a value without a context in the place of one value, or of none."""
+        """Write in the usual case: a value without a context in the place of one value, or of none.
+
+        `encoded` are the bytes of the present object, None when there is none.
+        """
         sibling = self._sibling(place, intent, ZERO if present is None else present.time)
         changed = overwritten(present, sibling)
-        told = encode_object(changed)
-        admit(encoded is not None, 1, 0, len(told))
-        applied = batch.put(key, encoded, Applied(changed, told), encoded is None)
+        after = encode_object(changed)
+        admit(Growth(int(encoded is not None), 1, 0, len(after)))
+        applied = batch.put(place.stored_key, encoded, Applied(changed, after), encoded is None)
         return Written(applied, sibling, is_repeat=False)
 
     def _sibling(self, place: Place, intent: Intent, seen: HybridTime) -> Sibling:

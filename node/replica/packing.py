@@ -40,7 +40,7 @@ def _has_negative(fields: list[Any]) -> bool:
 
 
 def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[Any]:
-    """Like `unpack`, for an array inside a message."""
+    """The fields of an array inside a message.  Raises ProtocolMismatch unless there is one of each type."""
     if not isinstance(fields, list) or len(fields) != len(types):
         raise ProtocolMismatch(f"a message does not have the {len(types)} fields it should have")
     for number, (field, wanted) in enumerate(zip(fields, types, strict=True)):
@@ -52,7 +52,8 @@ def check_fields(fields: Any, types: Sequence[type | tuple[type, ...]]) -> list[
 
 
 def check_column(column: list[Any], *types: type) -> None:
-    """The same for a list of one field of many entries, each of one of these types."""
+    """Check the list of one field of many entries.  Raises ProtocolMismatch unless each has one of these
+    types and is not negative."""
     if not set(map(type, column)) <= set(types):
         names = " and ".join(each.__name__ for each in types)
         raise ProtocolMismatch(f"a list of a message holds other things than {names}")

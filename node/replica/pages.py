@@ -15,7 +15,7 @@ import msgpack
 
 from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
-from ringmill.cluster.os_errors import Meaning, meaning_of, told
+from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
 from ringmill.cluster.ring.topology import Row
 from ringmill.node.replica.object_store import ObjectStore
@@ -156,7 +156,7 @@ class PageServing:
         except OSError as error:
             # not Unavailable: other ranges may be read, so the asker need not pass this owner over for all
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
-            raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
+            raise kind(f"partition {request.partition} cannot be read: {error_text(error)}") from error
         await self._objects.wait_synced(is_urgent=incoming.priority < Priority.REPAIR)
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return page
@@ -189,13 +189,13 @@ async def ask_page_body(
     timeout_s: float,
     priority: Priority = Priority.REPAIR,
 ) -> PageBody:
-    """The same, without unpacking it."""
+    """The next page of a copy, which is not unpacked.  Raises what `ask_page` raises."""
     answer = await transport.call(node, PAGE, request.encode(), timeout_s=timeout_s, priority=priority)
     return checked_page(answer, node, request, row)
 
 
 def checked_page(answer: bytes, node: NodeId, request: ReadPage, row: Row) -> PageBody:
-    """A page that a node has answered with.  Raises as `ask_page`."""
+    """Check a page that a node has answered with.  Raises what `ask_page` raises."""
     page = PageBody.of(answer)
     if page.row_epoch != row.row_epoch:
         raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}, not {row.row_epoch}")

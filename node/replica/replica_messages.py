@@ -25,12 +25,12 @@ __all__ = [
 
 APPLY: Final = "replica.apply"
 APPLY_MANY: Final = "replica.apply_many"
-"""APPLY for many objects, as far as that can be done at once."""
+"""APPLY for many objects; what has to wait for something is to be sent alone."""
 READ: Final = "replica.read"
 DIGEST: Final = "replica.digest"
-"""As READ, but a large object is told by its digest."""
+"""Asks for an object; a large one is answered by its digest."""
 READ_MANY: Final = "replica.read_many"
-"""DIGEST for many keys, as far as that can be told at once."""
+"""READ for many keys; what is large or has to wait for something is to be asked for alone."""
 MOST_TOGETHER: Final = 16
 """Keys of a READ_MANY or APPLY_MANY: more would save little, and make a frame of them a long turn."""
 DELIVER: Final = "hint.deliver"
@@ -145,22 +145,23 @@ class Read(NamedTuple):
 
 class ReadAnswer(NamedTuple):
     """The bytes of the object, durable on the replica; empty when nothing was ever written there, or all of
-    it was deleted and forgotten: at or below `mark` that may be so (rule P3).  0 is not in the message."""
+    it was deleted and forgotten: at or below `watermark` that may be so (rule P3).  0 is not in
+    the message."""
 
     row_epoch: Epoch
     encoded: bytes
-    mark: HybridTime = ZERO
+    watermark: HybridTime = ZERO
 
     def encode(self) -> bytes:
-        if self.mark:
-            return pack([self.row_epoch, self.encoded, self.mark])
+        if self.watermark:
+            return pack([self.row_epoch, self.encoded, self.watermark])
         return pack([self.row_epoch, self.encoded])
 
     @classmethod
     def decode(cls, body: bytes) -> ReadAnswer:
         types = _READ_ANSWER_WITH_MARK if body[:1] == _THREE_FIELDS else _READ_ANSWER
-        row_epoch, encoded, *mark = unpack(body, types)
-        return cls(row_epoch, encoded, *mark)
+        row_epoch, encoded, *watermark = unpack(body, types)
+        return cls(row_epoch, encoded, *watermark)
 
 
 class ReadMany(NamedTuple):
@@ -186,7 +187,7 @@ class ReadManyAnswer(NamedTuple):
 
     row_epochs: list[Epoch]
     encoded: list[bytes | None]
-    marks: list[HybridTime]
+    watermarks: list[HybridTime]
 
     @classmethod
     def alone(cls, keys: int) -> ReadManyAnswer:
@@ -200,12 +201,12 @@ class ReadManyAnswer(NamedTuple):
     def decode(cls, body: bytes, keys: int) -> ReadManyAnswer:
         """Decode the answer to a message with this number of keys."""
         answer = cls(*unpack(body, _READ_MANY_ANSWER))
-        row_epochs, encoded, marks = answer
-        if not len(row_epochs) == len(encoded) == len(marks) == keys:
+        row_epochs, encoded, watermarks = answer
+        if not len(row_epochs) == len(encoded) == len(watermarks) == keys:
             raise ProtocolMismatch(f"an answer about {keys} keys has {len(encoded)} objects")
         check_column(row_epochs, int)
         check_column(encoded, bytes, NoneType)
-        check_column(marks, int)
+        check_column(watermarks, int)
         return answer
 
 
@@ -215,10 +216,10 @@ class DigestAnswer(NamedTuple):
     row_epoch: Epoch
     digest: bytes
     size_bytes: int
-    mark: HybridTime = ZERO  # as in a ReadAnswer
+    watermark: HybridTime = ZERO  # as in a ReadAnswer
 
     def encode(self) -> bytes:
-        return pack([self.row_epoch, self.digest, self.size_bytes, self.mark])
+        return pack([self.row_epoch, self.digest, self.size_bytes, self.watermark])
 
     @classmethod
     def is_one(cls, body: bytes) -> bool:
@@ -227,8 +228,8 @@ class DigestAnswer(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> DigestAnswer:
-        row_epoch, digest, size_bytes, mark = unpack(body, _DIGEST_ANSWER)
-        return cls(row_epoch, digest, size_bytes, HybridTime(mark))
+        row_epoch, digest, size_bytes, watermark = unpack(body, _DIGEST_ANSWER)
+        return cls(row_epoch, digest, size_bytes, HybridTime(watermark))
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,15 @@ class Routes:
     async def objects_named(
         self, keyspace: str, epoch: Epoch, within_s: float
     ) -> tuple[Topology, KeyspaceEntry]:
-        """Keyspace and topology of a client's request about many keys.  Raises as `by_name`."""
+        """Keyspace and topology of a client's request about many keys.  Raises what `by_name` raises."""
         topology = await self._holding(keyspace or "default", epoch, within_s)
         return topology, _objects(topology, keyspace)
 
     async def register_by_name(self, keyspace: str, key: bytes, epoch: Epoch, within_s: float) -> Route:
-        """The same for a register; keyspace "" is `registers`."""
+        """The route of a client's request for a register; keyspace "" is `registers`.
+
+        A keyspace that this node has not heard of is asked for, as in `by_name`, and it raises the same.
+        """
         topology = await self._holding(keyspace or REGISTERS, epoch, within_s)
         named = topology.keyspace_named(keyspace or REGISTERS)
         if named.kind != "registers":
@@ -84,8 +87,11 @@ class Routes:
         return self._route(topology, topology.keyspace(former.keyspace.id), former.key, topology.epoch)
 
     def by_name_now(self, keyspace: str, key: bytes, epoch: Epoch) -> Route | None:
-        """The same by what this node knows; None when it has to catch up first."""
-        topology = self._view.topology()
+        """The route of a client's request by the topology at hand; None when this node has to catch up first.
+
+        Raises WrongEpoch, InvalidArgument for a keyspace of another kind, Unavailable.
+        """
+        topology = self._view.serving_topology()
         if epoch > topology.epoch or not topology.has_keyspace(keyspace or "default"):
             return None
         return self._route(topology, _objects(topology, keyspace), key, epoch)
@@ -98,14 +104,18 @@ class Routes:
         return self._owned(await self._at(epoch, sender), keyspace, key, epoch)
 
     def by_id_now(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route | None:
-        """The same by what this node knows; None when it has to catch up first."""
-        topology = self._view.topology()
+        """The route of a peer's message to this replica by the topology at hand; None when this node has to
+        catch up first.  Raises WrongEpoch, also when it is no owner, Unavailable."""
+        topology = self._view.serving_topology()
         return self._owned(topology, keyspace, key, epoch) if epoch <= topology.epoch else None
 
     def of_message(self, keyspace: KeyspaceId, epoch: Epoch) -> Callable[[bytes], Route] | None:
-        """The same for a message about many keys of a keyspace: what finds the route of each, until the next
-        await.  Raises InvalidArgument for an unknown keyspace; the finder WrongEpoch."""
-        topology = self._view.topology()
+        """A function that finds the route of each key of a peer's message, to be used before the next await;
+        None when this node has to catch up first.
+
+        Raises InvalidArgument for an unknown keyspace; the function raises WrongEpoch.
+        """
+        topology = self._view.serving_topology()
         if epoch > topology.epoch:
             return None
         named = topology.keyspace(keyspace)
@@ -120,7 +130,7 @@ class Routes:
     ) -> Route:
         """The route of a peer's message to this node as one that stands in for an owner (rule W7).
 
-        Raises WrongEpoch when this node owns the key, or when `owner` does not; else as `by_id`.
+        Raises WrongEpoch when this node owns the key, or when `owner` does not; else what `by_id` raises.
         """
         topology = await self._at(epoch, sender)
         route = self._route(topology, topology.keyspace(keyspace), key, epoch)
@@ -135,16 +145,16 @@ class Routes:
 
     def fallbacks(self, route: Route) -> tuple[NodeId, ...]:
         """Who may stand in for owners of a key, in the order of the ring; nobody in a strict keyspace."""
-        return self._view.topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
+        return self._view.serving_topology().fallbacks(route.partition) if route.keyspace.is_sloppy else ()
 
     def stays(self, node: NodeId) -> bool:
         """Whether a member is neither on its way in, which may be given up, nor on its way out."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         return topology.has_member(node) and topology.member(node).state == "up"
 
     async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
         """Where an object that a peer brings lies here; also one of a keyspace that was dropped, as copies
-        are compared with all that they hold.  Raises as `by_id`."""
+        are compared with all that they hold.  Raises what `by_id` raises."""
         topology = await self._at(epoch, sender)
         if not topology.has_dropped(keyspace):
             return self._owned(topology, keyspace, key, epoch).place
@@ -167,7 +177,7 @@ class Routes:
 
     def check_partitions(self, partitions: Iterable[PartitionId]) -> None:
         """Raise InvalidArgument for one that the topology does not have, Unavailable when there is none."""
-        document = self._view.current or self._view.topology()
+        document = self._view.current or self._view.serving_topology()
         for partition in partitions:
             document.row(partition)
 
@@ -179,20 +189,23 @@ class Routes:
         return known[1]
 
     async def row_of(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
-        """The row of a peer's message about a whole partition.  Raises as `by_id`."""
+        """The row of a peer's message about a whole partition.  Raises what `by_id` raises."""
         row = await self.row_at(partition, epoch, sender=sender)
         if self.node not in row.nodes:
-            raise _not_an_owner(self.node, partition, self._view.topology().epoch)
+            raise _not_an_owner(self.node, partition, self._view.serving_topology().epoch)
         return row
 
     async def row_at(self, partition: PartitionId, epoch: Epoch, *, sender: NodeId) -> Row:
-        """The same where this node need not be an owner."""
+        """The row of a message about a whole partition, whether or not this node is an owner.
+
+        Raises WrongEpoch, Unavailable when it cannot catch up.
+        """
         topology = await self._at(epoch, sender)
         return self._view.check_row(partition, epoch or topology.epoch)
 
     def is_sloppy_after(self, epoch: Epoch) -> bool:
         """Whether this node knows of a newer document than that of `epoch`, with a sloppy keyspace."""
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         return topology.epoch > epoch and any(each.is_sloppy for each in topology.keyspaces)
 
     async def _holding(self, keyspace: str, epoch: Epoch, within_s: float) -> Topology:
@@ -212,11 +225,11 @@ class Routes:
             ) from error
 
     async def _at(self, epoch: Epoch, ask: NodeId | None) -> Topology:
-        topology = self._view.topology()
+        topology = self._view.serving_topology()
         if epoch <= topology.epoch:
             return topology
         await self._view.know(epoch, ask=ask)
-        return self._view.topology()
+        return self._view.serving_topology()
 
     def _owned(self, topology: Topology, keyspace: KeyspaceId, key: bytes, epoch: Epoch) -> Route:
         return self._checked(self._route(topology, topology.keyspace(keyspace), key, epoch))

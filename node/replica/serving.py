@@ -24,7 +24,7 @@ from ringmill.cluster.versions.digests import RecentDigests
 from ringmill.cluster.versions.hybrid_time import HybridClock, HybridTime
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.node.node_options import ReplicaOptions
-from ringmill.node.replica.object_batch import Applied, ObjectBatch, hold, peers_object, tell_held
+from ringmill.node.replica.object_batch import Applied, ObjectBatch, on_durable, peers_object, wait_durable
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.purging.watermarks import Unsettled, Watermarks
 from ringmill.node.replica.reads.cold_reads import ColdReads
@@ -115,12 +115,12 @@ class ReplicaServing:
         waiting: dict[tuple[Commit | None, Durability], list[_Taken]] = {}
         for one in taken:
             waiting.setdefault((one.applied.commit, one.durability), []).append(one)
-        for (commit, durability), together in waiting.items():
-            tell_held(commit, durability, partial(self._held, together, durability))
+        for (commit, durability), same in waiting.items():
+            on_durable(commit, durability, partial(self._acknowledge, same, durability))
 
     def apply_many_batch(self, arrivals: Sequence[Arrival]) -> None:
-        """The same for messages of many objects; what has to wait first, or is to be refused, is to be sent
-        alone."""
+        """Merge what messages of many objects brought, by one batch of the engine.  The answer says
+        which objects have to wait first or are refused: these are to be sent alone."""
         batch = ObjectBatch()
         messages: list[_TakenMany] = []
         for arrival in arrivals:
@@ -139,7 +139,7 @@ class ReplicaServing:
         for one in messages:
             commits = [each[0].commit for each in one.taken if each is not None]
             newest = max((each for each in commits if each), key=attrgetter("sequence"), default=None)
-            tell_held(newest, one.durability, partial(self._held_many, one))
+            on_durable(newest, one.durability, partial(self._acknowledge_many, one))
 
     def _take_many(self, batch: ObjectBatch, request: ApplyMany) -> list[tuple[Applied, Epoch] | None]:
         epoch, keyspace, _, keys, objects = request
@@ -155,14 +155,14 @@ class ReplicaServing:
         return taken
 
     def _finder(self, keyspace: KeyspaceId, epoch: Epoch) -> Callable[[bytes], Route] | None:
-        """What finds the routes of a message's keys; None when each is to be asked for or sent alone, as this
-        node has to catch up, or as it refuses them and says so to each."""
+        """A function from each key of a message to its route.  None when each key is to be asked for or sent
+        alone: this node has to catch up first, or it refuses them and says so to each."""
         try:
             return self._routes.of_message(keyspace, epoch)
         except RingmillError:
             return None
 
-    def _held_many(self, one: _TakenMany, failure: RingmillError | None) -> None:
+    def _acknowledge_many(self, one: _TakenMany, failure: RingmillError | None) -> None:
         if failure is not None:
             one.arrival.fail(failure)
             return
@@ -170,14 +170,16 @@ class ReplicaServing:
         one.arrival.answer(ApplyManyAnswer(row_epochs, one.durability, self._clock.now()).encode())
 
     def _apply_into(self, batch: ObjectBatch, request: Apply) -> tuple[Applied, Epoch] | None:
-        """What it became, and the epoch of its row; None when it has to wait for something first."""
+        """Merge one message into a batch.  Returns what the object became and the epoch of its row; None when
+        it has to wait for something first."""
         if not self._objects.takes_batches:
             return None
         route = self._routes.by_id_now(request.keyspace, request.key, request.epoch)
         return None if route is None else self._merge_into(batch, route, request.encoded)
 
     def _merge_into(self, batch: ObjectBatch, route: Route, encoded: bytes) -> tuple[Applied, Epoch] | None:
-        """The same, its route being known."""
+        """Merge an object whose route is known into a batch.  Returns what it became and the epoch of its
+        row; None when it has to wait for something first."""
         if batch.is_full:
             return None
         try:
@@ -188,8 +190,10 @@ class ReplicaServing:
             self._note_write(route, applied)
         return applied, route.row.row_epoch
 
-    def _held(self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None) -> None:
-        """What became durable together is acknowledged together."""
+    def _acknowledge(
+        self, taken: Sequence[_Taken], durability: Durability, failure: RingmillError | None
+    ) -> None:
+        """Answer messages that became durable together, or say why they did not."""
         answers: dict[Epoch, bytes] = {}
         for one in taken:
             if failure is not None:
@@ -202,14 +206,14 @@ class ReplicaServing:
             one.arrival.answer(answer)
 
     async def apply(self, arrival: Arrival) -> bytes:
-        """The whole story of one: it may wait for an epoch, a block or the engine."""
+        """Merge what one message brought.  This may wait for an epoch, a block or the engine."""
         request = Apply.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
         applied = await self._merge(route.place, peers_object(request.encoded), of_owner=True)
         if self._heat.passes():
             self._note_write(route, applied)
         self._routes.check_same(route)  # a new owner may have been told what was here before
-        await hold(applied.commit, request.durability)
+        await wait_durable(applied.commit, request.durability)
         return ApplyAnswer(route.row.row_epoch, request.durability, self._clock.now()).encode()
 
     async def _merge(
@@ -223,11 +227,12 @@ class ReplicaServing:
             return await self._objects.apply(place, incoming, attempt, of_owner=of_owner)
 
     def read_batch(self, arrivals: Sequence[Arrival]) -> None:
-        """Show what is in memory and on the disk, or will be soon; what has to wait first goes to `read`."""
+        """Answer reads of a frame with what is in memory; what needs the disk or a newer epoch first goes to
+        `read`."""
         self._read_batch(arrivals, sys.maxsize)
 
     def digest_batch(self, arrivals: Sequence[Arrival]) -> None:
-        """The same, but a large object is told by its digest (rule G6)."""
+        """Answer reads like `read_batch`, but give the digest of a large object in its place (rule G6)."""
         self._read_batch(arrivals, self._most_bytes)
 
     def _read_batch(self, arrivals: Sequence[Arrival], most_bytes: int) -> None:
@@ -246,7 +251,7 @@ class ReplicaServing:
             arrival.answer_later(self.read(arrival, most_bytes))
             return
         encoded, commit = self._objects.read_now(route.place)
-        answer = self._told(route, encoded, self._objects.proven(route.place), most_bytes)
+        answer = self._answer_of(route, encoded, self._objects.watermark_of(route.place), most_bytes)
         if commit is None:
             arrival.answer(answer)
         else:
@@ -264,7 +269,7 @@ class ReplicaServing:
         elsewhere or to be refused is to be asked for alone."""
         epoch, keyspace, keys = request
         answer = ReadManyAnswer.alone(len(keys))
-        row_epochs, told, marks = answer
+        row_epochs, objects, watermarks = answer
         find = self._finder(keyspace, epoch)
         if find is None:
             arrival.answer(answer.encode())
@@ -284,29 +289,31 @@ class ReplicaServing:
                 newest = commit
             if passes():
                 self._heat.note(Work.COPY_READ, keyspace, key, route.partition, size_bytes)
-            row_epochs[number], told[number] = route.row.row_epoch, encoded
-            marks[number] = proven(route.partition)
+            row_epochs[number], objects[number] = route.row.row_epoch, encoded
+            watermarks[number] = proven(route.partition)
         if newest is None:
             arrival.answer(answer.encode())
         else:
             newest.tell_synced(partial(_show_many, arrival, answer))
 
     async def read(self, arrival: Arrival, most_bytes: int = sys.maxsize) -> bytes:
-        """The whole story of one; one of more than `most_bytes` is told by its digest."""
+        """Answer one read, which may wait.  An object of more than `most_bytes` is answered by its digest."""
         request = Read.decode(arrival.body)
         route = await self._routes.by_id(request.keyspace, request.key, request.epoch, sender=arrival.sender)
-        mark = self._objects.proven(route.place)  # a later one is no word about what is read (rule S1)
+        watermark = self._objects.watermark_of(
+            route.place
+        )  # a later one is no word about what is read (rule S1)
         left_s = arrival.deadline - self._boot_clock.boottime()
         encoded = await self._cold_reads.read(route.place, left_s)
         self._routes.check_same(route)  # what a former owner has dropped is no absence (rule M6)
-        return self._told(route, encoded, mark, most_bytes)
+        return self._answer_of(route, encoded, watermark, most_bytes)
 
-    def _told(self, route: Route, encoded: bytes, mark: HybridTime, most_bytes: int) -> bytes:
+    def _answer_of(self, route: Route, encoded: bytes, watermark: HybridTime, most_bytes: int) -> bytes:
         self._note_read(route, len(encoded))
         row_epoch = route.row.row_epoch
         if len(encoded) <= most_bytes:
-            return ReadAnswer(row_epoch, encoded, mark).encode()
-        return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), mark).encode()
+            return ReadAnswer(row_epoch, encoded, watermark).encode()
+        return DigestAnswer(row_epoch, self._digests.of(encoded), len(encoded), watermark).encode()
 
     def _note_read(self, route: Route, size_bytes: int) -> None:
         if self._heat.passes():
@@ -322,7 +329,7 @@ class ReplicaServing:
         taken = [await self._take(item, request, incoming.sender) for item in request.items]
         for outcome in taken:
             if not isinstance(outcome, str):
-                await hold(outcome, Durability.SYNCED)
+                await wait_durable(outcome, Durability.SYNCED)
         return DeliverAnswer(tuple(each if isinstance(each, str) else "" for each in taken)).encode()
 
     async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
@@ -342,14 +349,14 @@ class ReplicaServing:
             return await self._merge(place, incoming, attempt)
         except Stale:
             present = await self._objects.read(place)
-            fresh = fresh_part(present, incoming, self._objects.proven(place))
+            fresh = fresh_part(present, incoming, self._objects.watermark_of(place))
             if fresh is None:
                 raise
             return await self._merge(place, fresh, attempt)
 
 
 class _Taken(NamedTuple):
-    """A message of a batch that was merged in and is acknowledged once it is held."""
+    """A message of a batch that was merged in and is acknowledged once it is durable."""
 
     arrival: Arrival
     durability: Durability
@@ -358,7 +365,8 @@ class _Taken(NamedTuple):
 
 
 class _TakenMany(NamedTuple):
-    """The same of a message of many objects, None for each that is to be sent alone."""
+    """A message of many objects that is acknowledged once they are durable; None stands for each object that
+    is to be sent alone."""
 
     arrival: Arrival
     durability: Durability
@@ -373,6 +381,7 @@ def _show(arrival: Arrival, answer: bytes, failure: RingmillError | None) -> Non
 
 
 def _show_many(arrival: Arrival, answer: ReadManyAnswer, failure: RingmillError | None) -> None:
-    """Of a log that failed some may be on the disk all the same: that is for them to say, each alone."""
-    told = answer if failure is None else ReadManyAnswer.alone(len(answer.encoded))
-    arrival.answer(told.encode())
+    """Answer a read of many keys.  When the log has failed, some objects may be on the disk all the same, so
+    each is to be asked for alone."""
+    sound = answer if failure is None else ReadManyAnswer.alone(len(answer.encoded))
+    arrival.answer(sound.encode())

@@ -35,7 +35,7 @@ async def change(
             present, is_present = await _present(engine, key)
         except OSError as error:
             raise _unreadable(error) from error
-        if is_present and (engine.has_room or (fetched and engine.has_spare_room)):
+        if is_present and (engine.has_space or (fetched and engine.has_spare_space)):
             return step(present)
     raise Overloaded(f"a key or its tables changed {MAX_FETCHES} times while its block was read")
 

@@ -85,7 +85,7 @@ class HintKey(NamedTuple):
 
 @lru_cache(8192)
 def _objects_prefix(copy: Copy, keyspace: KeyspaceId) -> bytes:
-    """Of the objects of a keyspace in a copy: one for each partition in use, and each request asks for it."""
+    """The prefix of the objects of a keyspace in a copy; cached, as every request needs one of a few."""
     return _OBJECT.pack(Kind.OBJECT, *copy, *keyspace)
 
 

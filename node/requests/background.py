@@ -11,12 +11,14 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.membership.stop_time import StopTime
 
 __all__ = ["Background", "Unfinished"]
+
+T = TypeVar("T")
 
 
 class Unfinished(Protocol):
@@ -39,7 +41,7 @@ class Background:
         self._kept: dict[Unfinished, None] = {}
         self._none_kept: asyncio.Event | None = None
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` now.  An error it does not handle ends the block, and with it the node.
 
         Raises Unavailable once the block has been left: nobody would see the work to its end.

@@ -64,77 +64,66 @@ class Requests:
         """Copies of owners that reads have repaired since the start."""
         return self._reader.repaired
 
-    async def put(self, request: WriteRequest) -> QuorumReceipt:
-        """Write a value.  Raises as Writer.write."""
-        assert request.value is not None, "a put has a value"
-        return await self._writer.write(request)
-
-    async def delete(self, request: WriteRequest) -> QuorumReceipt:
-        """Write a tombstone.  Raises as Writer.write."""
-        assert request.value is None, "a delete has no value"
-        return await self._writer.write(request)
-
-    async def touch(self, request: WriteRequest) -> QuorumReceipt:
-        """Give the present value another expiry.  Raises as Writer.write."""
-        assert request.is_touch, "a touch finds its value"
+    async def write(self, request: WriteRequest) -> QuorumReceipt:
+        """Put, delete or touch a key.  Raises what Writer.write raises."""
         return await self._writer.write(request)
 
     async def get(self, request: ReadRequest) -> ReadResult:
-        """What a key holds.  Raises as Reader.read."""
+        """What a key holds.  Raises what Reader.read raises."""
         return await self._reader.read(request)
 
     async def watch(self, request: WatchRequest) -> ReadResult | None:
-        """Wait until a key holds something new.  Raises as Watches.watch."""
+        """Wait until a key holds something new.  Raises what Watches.watch raises."""
         return await self._watches.watch(request)
 
     async def watch_prefix(self, request: PrefixRequest) -> PrefixNews:
-        """Wait until a key with a prefix changes.  Raises as PrefixWatches.poll."""
+        """Wait until a key with a prefix changes.  Raises what PrefixWatches.poll raises."""
         return await self._prefix_watches.poll(request)
 
     def end_watches(self) -> None:
-        """The node stops: nobody may wait here any more."""
+        """End all watches: the node stops."""
         self._held_watches.end()
 
     def write_batch(self) -> WriteBatch:
-        """For writes that came together, to be applied at once where they can be."""
+        """A batch for writes that came together: those that can be are applied at once."""
         return self._writer.batch()
 
     def read_batch(self) -> ReadBatch:
-        """For gets that came together, which need no task as long as all owners say the same."""
+        """A batch for gets that came together: they need no task as long as all owners say the same."""
         return self._reader.batch()
 
     async def change_register(self, request: ChangeRequest) -> RegisterResult:
-        """Compare and set, or count.  Raises as RegisterCoordinator.change."""
+        """Compare and set, or count.  Raises what RegisterCoordinator.change raises."""
         return await self._registers.change(request)
 
     async def read_register(self, request: RegisterRead) -> RegisterResult:
-        """What a register holds.  Raises as RegisterCoordinator.read."""
+        """What a register holds.  Raises what RegisterCoordinator.read raises."""
         return await self._registers.read(request)
 
     async def bring_register(self, where: RegisterRead, encoded: bytes) -> None:
-        """Have a register hold what a backup holds of it.  Raises as RegisterCoordinator.bring."""
+        """Merge what a backup holds of a register into it.  Raises what RegisterCoordinator.bring raises."""
         await self._registers.bring(where, encoded)
 
-    async def settle_register(self, keyspace: str, key: bytes) -> None:
-        """Have all owners hold what a register holds.  Raises as RegisterCoordinator.settle."""
-        await self._registers.settle(RegisterRead(keyspace, key))
+    async def finish_register(self, keyspace: str, key: bytes) -> None:
+        """Have all owners hold what a register holds.  Raises what RegisterCoordinator.finish raises."""
+        await self._registers.finish(RegisterRead(keyspace, key))
 
     def own_registers(self) -> OwnRegisters:
-        """For the rooms of this node."""
+        """The registers, for the rooms of this node."""
         return OwnRegisters(self._registers)
 
     def own_keyspaces(self) -> OwnKeyspaces:
-        """The same, for what jobs read and write."""
+        """The keyspaces of keys, for the jobs of this node."""
         return self._own_keyspaces
 
     async def explain(self, request: ReadRequest) -> ExplainedGet:
-        """Do a read, and tell how it went.  Raises as Explainer.explain."""
+        """Do a read, and return how it went.  Raises what Explainer.explain raises."""
         return await self._explainer.explain(request)
 
     async def locate(self, request: LocateRequest) -> Located:
-        """Where a key lives, and what each owner holds of it.  Raises as Locator.locate."""
+        """Where a key lives, and what each owner holds of it.  Raises what Locator.locate raises."""
         return await self._locator.locate(request)
 
     async def scan(self, request: ScanRequest) -> ScanResult:
-        """The next page of a scan.  Raises as Scanner.page."""
+        """The next page of a scan.  Raises what Scanner.page raises."""
         return await self._scanner.page(request)

@@ -101,10 +101,10 @@ class Forwarder:
                     sent.begin(node, partial(self._hand_over, attempt, node, deadline))
             if not sent.are_under_way:
                 raise sent.final(error)  # what an owner said, rather than that another one was silent
-            told = await sent.news()
-            if not isinstance(told, RingmillError):
-                return _receipt(told)
-            error, may_send = told, self._may_go_on(told, sent)
+            answer = await sent.news()
+            if not isinstance(answer, RingmillError):
+                return _receipt(answer)
+            error, may_send = answer, self._may_go_on(answer, sent)
 
     def _may_go_on(self, error: RingmillError, sent: HandedOver) -> bool:
         """Whether another owner may get the write after what came of an attempt."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch
+from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch, reason_of
 from ringmill.cluster.hot.key_heat import KeyHeat, Work
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
@@ -34,18 +34,19 @@ from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.owners.collection import AskedTogether, Collected
+from ringmill.node.requests.owner_calls import OwnerCalls
+from ringmill.node.requests.owners.read_dispatcher import ReadDispatcher
+from ringmill.node.requests.owners.read_in_flight import OwnerAnswers, QuestionBatcher
 from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
-from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
 from ringmill.node.requests.request_values import LoneResult, ReadRequest, ReadResult
 
-__all__ = ["ReadBatch", "ReadEnded", "Reader", "holders_needed", "strict_level"]
+__all__ = ["ReadBatch", "OnReadDone", "Reader", "holders_needed", "strict_level"]
 
-ReadEnded: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
-"""Told once how a read ended for its client: what `Reader.read` returns, short where it can be, or raises."""
+OnReadDone: TypeAlias = Callable[[ReadResult | LoneResult | Exception], None]
+"""Called once, with what the client of a read is answered: what `Reader.read` returns, as a LoneResult where
+that is enough, or raises."""
 
 
 @dataclass(slots=True)
@@ -82,8 +83,8 @@ class Reader:
         self,
         *,
         routes: Routes,
-        collector: Collector,
-        replicas: Replicas,
+        dispatcher: ReadDispatcher,
+        owner_calls: OwnerCalls,
         background: Background,
         hybrid: HybridClock,
         timekeeper: TimeKeeper,
@@ -93,8 +94,8 @@ class Reader:
         seal: ContextSeal,
     ) -> None:
         self._routes = routes
-        self._collector = collector
-        self._replicas = replicas
+        self._dispatcher = dispatcher
+        self._owners = owner_calls
         self._background = background
         self._hybrid = hybrid
         self._timekeeper = timekeeper
@@ -116,7 +117,7 @@ class Reader:
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         r = _asked_of(route, request)
         needed = need_of(request.options.seen, route, self._seal)
-        collected = await self._collector.collect(
+        answers = await self._dispatcher.ask_owners(
             route,
             level_for(needed, r, route),
             deadline,
@@ -124,14 +125,18 @@ class Reader:
             trace,
             is_strict=not route.keyspace.is_sloppy,
         )
-        return await self._finish(route, r, collected, deadline, trace)
+        return await self._finish(route, r, answers, deadline, trace)
 
     def batch(self) -> ReadBatch:
-        """For reads that came together.  No await between this and its `launch`."""
-        return ReadBatch(self, self._collector.together(), self._clock.boottime())
+        """A batch for reads that came together.  No await between this and its `send`."""
+        return ReadBatch(self._start, self._dispatcher.new_batcher(), self._clock.boottime())
 
-    def _begin(self, request: ReadRequest, ended: ReadEnded, together: AskedTogether, now: float) -> bool:
-        """As ReadBatch.add."""
+    def _start(self, request: ReadRequest, on_done: OnReadDone, batcher: QuestionBatcher, now: float) -> bool:
+        """Start a read that is taken in at `now`; its first questions wait in the batcher.  Returns False
+        when this node has to catch up first: then nothing was done.
+
+        Raises InvalidArgument, WrongEpoch, Unavailable.
+        """
         deadline = self._checked(request, now)
         route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
         if route is None:
@@ -141,9 +146,11 @@ class Reader:
         if request.options.seen is not None:
             needed = need_of(request.options.seen, route, self._seal)
             level = level_for(needed, r, route)
-        told = partial(self._collected, route, r, deadline, ended)
+        on_answers = partial(self._on_answers, route, r, deadline, on_done)
         is_strict = not route.keyspace.is_sloppy
-        self._collector.begin(route, level, deadline, told, needed, None, together, is_strict=is_strict)
+        self._dispatcher.start_read(
+            route, level, deadline, on_answers, needed, None, batcher, is_strict=is_strict
+        )
         return True
 
     def _checked(self, request: ReadRequest, now: float) -> Deadline:
@@ -152,70 +159,77 @@ class Reader:
         allowed_s = time_allowed(request.options.timeout_s, request.left_s)
         return Deadline(allowed_s, now + allowed_s, self._clock)
 
-    def _collected(
-        self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, told: Collected | QuorumNotReached
+    def _on_answers(
+        self,
+        route: Route,
+        r: int,
+        deadline: Deadline,
+        on_done: OnReadDone,
+        outcome: OwnerAnswers | QuorumNotReached,
     ) -> None:
-        if isinstance(told, QuorumNotReached):
-            ended(told)
+        """Answer the client if all owners say the same, else finish the read in a task."""
+        if isinstance(outcome, QuorumNotReached):
+            on_done(outcome)
             return
-        agreed = None if route.row.is_joint else told.agreed  # both sets of owners have to hold it (rule M1)
+        answers = outcome
+        agreed = None if route.row.is_joint else answers.agreed  # both sets of owners have to hold it (M1)
         if agreed is not None and (lone := agreed.lone) is not None and lone.is_plain:
-            ended(self._lone_result(route, r, told, lone))
+            on_done(self._lone_result(route, r, answers, lone))
             return
         if agreed is None or any(each.expires_at_ms for each in agreed.stored.siblings):
             try:
-                self._background.start(self._finish_and_tell(route, r, deadline, ended, told))
+                self._background.start(self._finish_and_answer(route, r, deadline, on_done, answers))
             except RingmillError as error:
-                ended(error)
+                on_done(error)
             return
         self._hybrid.observe(agreed.stored.newest)
         try:
             check_shown(agreed.stored)
         except RingmillError as error:
-            ended(error)
+            on_done(error)
         else:
-            ended(self._result(route, r, told, agreed.stored, repaired=0))
+            on_done(self._result(route, r, answers, agreed.stored, repaired=0))
 
-    async def _finish_and_tell(
-        self, route: Route, r: int, deadline: Deadline, ended: ReadEnded, collected: Collected
+    async def _finish_and_answer(
+        self, route: Route, r: int, deadline: Deadline, on_done: OnReadDone, answers: OwnerAnswers
     ) -> None:
         try:
-            result = await self._finish(route, r, collected, deadline)
+            result = await self._finish(route, r, answers, deadline)
         except Exception as error:  # noqa: BLE001  whatever goes wrong is the client's to hear
-            ended(error)
+            on_done(error)
         else:
-            ended(result)
+            on_done(result)
 
     async def _finish(
         self,
         route: Route,
         r: int,
-        collected: Collected,
+        answers: OwnerAnswers,
         deadline: Deadline,
         trace: ReadTrace | None = None,
     ) -> ReadResult:
-        """Merge the answers, make the rule good for them, and judge what has expired."""
-        merged = collected.merged
+        """Merge the answers, repair what differs, and judge what has expired."""
+        merged = answers.merged
         self._hybrid.observe(merged.newest)
-        repaired = await self._repair(route, collected, merged, deadline, trace)
+        repaired = await self._repair(route, answers, merged, deadline, trace)
         check_shown(merged)
         if any(sibling.expires_at_ms for sibling in merged.siblings):
             await self._timekeeper.wait_compared(deadline.left_s / 2)
-        return self._result(route, r, collected, merged, repaired)
+        return self._result(route, r, answers, merged, repaired)
 
     def _result(
-        self, route: Route, r: int, collected: Collected, merged: StoredObject, repaired: int
+        self, route: Route, r: int, answers: OwnerAnswers, merged: StoredObject, repaired: int
     ) -> ReadResult:
         seen = ContextToken(merged.context, merged.newest)
         token = self._seal.token(seen, route.keyspace.id, route.key, merged.siblings, route.owners)
         now_ms = self._hybrid.expiry_ms()
         shown = merged.shown(route.keyspace.policy, now_ms)
         judged_at_ms = now_ms if any(sibling.expires_at_ms for sibling in shown) else 0
-        is_weak, is_hot = self._note(route, r, collected)
+        is_weak, is_hot = self._note(route, r, answers)
         return ReadResult(
             shown,
             token,
-            tuple(collected.held),
+            tuple(answers.by_owner),
             repaired,
             is_weak,
             route.epoch,
@@ -224,30 +238,30 @@ class Reader:
             is_hot,
         )
 
-    def _lone_result(self, route: Route, r: int, collected: Collected, lone: LoneValue) -> LoneResult:
-        """The same of one plain value that all hold."""
+    def _lone_result(self, route: Route, r: int, answers: OwnerAnswers, lone: LoneValue) -> LoneResult:
+        """The result of a read of one plain value that all owners hold."""
         time, keyspace = lone.time, route.keyspace
         self._hybrid.observe(time)
         token = self._seal.token_of(time, lone.vector, keyspace.id, route.key, lone.fields[:1], route.owners)
-        is_weak, is_hot = self._note(route, r, collected)
-        answered = tuple(collected.held)
+        is_weak, is_hot = self._note(route, r, answers)
+        answered = tuple(answers.by_owner)
         return LoneResult(lone, token, answered, is_weak, route.epoch, self._hybrid.now(), is_hot)
 
-    def _note(self, route: Route, r: int, collected: Collected) -> tuple[bool, bool]:
+    def _note(self, route: Route, r: int, answers: OwnerAnswers) -> tuple[bool, bool]:
         """Count a read that is answered.  Returns whether it is weak, and whether its key is hot."""
         heat, keyspace = self._heat, route.keyspace
         if heat.passes():
-            size_bytes = len(next(iter(collected.held.values())).encoded)
+            size_bytes = len(next(iter(answers.by_owner.values())).encoded)
             heat.note(Work.READ, keyspace.id, route.key, route.partition, size_bytes)
         is_weak = r < strict_level(route.row, keyspace.r)
         if keyspace.is_sloppy and not is_weak:
-            is_weak = sum(node in route.owners for node in collected.held) < r  # others answered (rule G5)
+            is_weak = sum(node in route.owners for node in answers.by_owner) < r  # others answered (rule G5)
         return is_weak, bool(heat.turns) and heat.is_hot(keyspace.id, route.key)
 
     async def _repair(
         self,
         route: Route,
-        collected: Collected,
+        answers: OwnerAnswers,
         merged: StoredObject,
         deadline: Deadline,
         trace: ReadTrace | None,
@@ -257,7 +271,7 @@ class Reader:
         A weak read, which asks too few owners for rule G2, begins with the owners that it asked; others are
         written to when those do not ack.  Fallbacks that answered hold it for owners, and are not written to.
         """
-        of_owners = {node: told for node, told in collected.answers.items() if node in route.owners}
+        of_owners = {node: held for node, held in answers.objects.items() if node in route.owners}
         stale = [node for node, stored in of_owners.items() if stored != merged]
         if not stale and not route.row.is_joint:
             return 0
@@ -270,7 +284,7 @@ class Reader:
         await _wait_for_repair(repair, patience_s, is_all_wanted=True)
         if not repair.is_enough:
             sometimes("a read asks further owners to hold what it shows")
-            others = [node for node in route.owners if node not in collected.answers]
+            others = [node for node in route.owners if node not in answers.objects]
             self._write_back(others, route, encoded, repair, deadline)
             await _wait_for_repair(repair, deadline.left_s, is_all_wanted=False)
         if trace is not None:
@@ -302,9 +316,7 @@ class Reader:
         self, node: NodeId, route: Route, encoded: bytes, repair: ReadRepair, deadline: Deadline
     ) -> None:
         try:
-            _, row_epoch = await self._replicas.apply(
-                node, route, encoded, Durability.SYNCED, deadline.left_s
-            )
+            _, row_epoch = await self._owners.apply(node, route, encoded, Durability.SYNCED, deadline.left_s)
             if row_epoch != route.row.row_epoch:
                 repair.failures[node] = f"answered under row epoch {row_epoch}"
                 return
@@ -312,7 +324,7 @@ class Reader:
             repair.written += 1
             repair.holders.append(node)
         except RingmillError as error:
-            repair.failures[node] = str(error) or type(error).__name__
+            repair.failures[node] = reason_of(error)
             repair.newer_epoch = max(repair.newer_epoch, WrongEpoch.epoch_of(error))
         finally:
             repair.moved.set()
@@ -321,24 +333,30 @@ class Reader:
 class ReadBatch:
     """Reads that came together: what they ask another owner first travels in one message."""
 
-    def __init__(self, reader: Reader, together: AskedTogether, now: float) -> None:
-        """`now` is a reading of the boot clock, from which their time counts."""
-        self._reader = reader
-        self._together = together
+    def __init__(
+        self,
+        start: Callable[[ReadRequest, OnReadDone, QuestionBatcher, float], bool],
+        batcher: QuestionBatcher,
+        now: float,
+    ) -> None:
+        """`start` starts a read, or returns False for one that has to wait first; `now` is a reading of the
+        boot clock, from which the time of the reads counts."""
+        self._start = start
+        self._batcher = batcher
         self._now = now
 
-    def add(self, request: ReadRequest, ended: ReadEnded) -> bool:
-        """Begin a read, without a task as long as all owners say the same: `ended` is told how it ends,
-        perhaps before this returns.  False when this node has to catch up first: then nothing was done, and
-        it is `Reader.read`'s.
+    def add(self, request: ReadRequest, on_done: OnReadDone) -> bool:
+        """Start a read, without a task as long as all owners say the same; `on_done` is called with its
+        outcome, perhaps before this returns.  Returns False when this node has to catch up first: then
+        nothing was done, and the read is for `Reader.read`.
 
         Raises InvalidArgument, WrongEpoch, Unavailable.
         """
-        return self._reader._begin(request, ended, self._together, self._now)
+        return self._start(request, on_done, self._batcher, self._now)
 
-    def launch(self) -> None:
+    def send(self) -> None:
         """Ask the other owners."""
-        self._together.launch()
+        self._batcher.flush()
 
 
 def holders_needed(row: Row, default_r: int, *, asked: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, QuorumNotReached
 from ringmill.cluster.limits import (
@@ -23,17 +23,20 @@ from ringmill.cluster.limits import (
 from ringmill.cluster.versions.hybrid_time import HybridClock, hybrid_time, millis
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, OPERATION_OVERHEAD_BYTES
+from ringmill.node.replica.object_batch import Growth
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
     "MAX_SIBLINGS",
+    "UNLIMITED",
+    "GrowthLimit",
     "admit_growth",
     "check_birth",
     "check_key",
     "check_shown",
     "check_ttl",
     "check_value",
-    "most_values",
+    "growth_limit",
     "time_allowed",
 ]
 
@@ -43,7 +46,6 @@ DEFAULT_TIMEOUT_S: Final = 5.0
 ANSWER_S: Final = 0.1
 _BIRTH_AHEAD_MS: Final = 86_400_000
 """A day: no clock that is right but set to another zone's time is as far from the others."""
-_MOST: Final = {"counter": sys.maxsize, "set": MAX_ENTRIES, "map": MAX_ENTRIES}
 
 _log = logging.getLogger(__name__)
 
@@ -111,47 +113,61 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
     return timeout_s - min(ANSWER_S, timeout_s / 20)
 
 
-def most_values(policy: str) -> int:
-    """How many values an object may have in a keyspace of this policy.
+class GrowthLimit(NamedTuple):
+    """How many values an object may have after a write."""
 
-    A counter has one for each start of a node that has counted; it is limited by its size alone.
+    most: int
+    values: str  # what a refusal calls them
+    hint: str
+
+
+_SIBLINGS: Final = GrowthLimit(
+    MAX_SIBLINGS, "siblings", "get the key and put one merged value with the context of that answer"
+)
+_ENTRIES: Final = GrowthLimit(MAX_ENTRIES, "entries", "spread them over several keys")
+UNLIMITED: Final = GrowthLimit(sys.maxsize, "entries", "")
+
+
+def growth_limit(policy: str) -> GrowthLimit:
+    """The limit of an object in a keyspace of this policy.
+
+    A counter has one value for each start of a node that has counted; it is limited by its size alone.
     """
-    return _MOST.get(policy, MAX_SIBLINGS)
+    if policy == "counter":
+        return UNLIMITED
+    return _ENTRIES if policy in ("set", "map") else _SIBLINGS
 
 
-def admit_growth(was: int, becomes: int, own_bytes: int, size_bytes: int, most: int = MAX_SIBLINGS) -> None:
-    """Refuse a client's write that would make an object too wide, from `was` to `becomes` values where `most`
-    are allowed, or too large.
+def admit_growth(growth: Growth, limit: GrowthLimit = _SIBLINGS) -> None:
+    """Refuse a client's write that would make an object too wide or too large.
 
-    `size_bytes` is the size of the object, and `own_bytes` that of the values that this node has written,
-    if the object is above the limit.  Of sets, maps and counters only the number is checked here: an update
-    has checked their size, as a removal has to pass, however large they are (cluster/versions/mergeable.py).
+    Of the entries of sets, maps and counters only the number is checked here: an update has checked their
+    size, as a removal has to pass, however large they are (cluster/versions/mergeable.py).
     """
-    hint = "get the key and put one merged value with the context of that answer"
-    if becomes > max(was, most):
-        what = "siblings" if most == MAX_SIBLINGS else "entries"
+    was, becomes, own_bytes, size_bytes = growth
+    if becomes > max(was, limit.most):
         raise InvalidArgument(
-            f"the key would have {becomes} {what}, the limit is {most}",
-            hint=hint if most == MAX_SIBLINGS else "spread them over several keys",
+            f"the key would have {becomes} {limit.values}, the limit is {limit.most}", hint=limit.hint
         )
-    is_siblings = most == MAX_SIBLINGS
+    is_siblings = limit is _SIBLINGS
     if is_siblings and becomes > max(was, 1) and size_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"{becomes} siblings would take {size_bytes} bytes, the limit is {MAX_OBJECT_BYTES} bytes",
-            hint=hint,
+            hint=limit.hint,
         )
     if is_siblings and becomes > 1 and own_bytes > MAX_OBJECT_BYTES:
         raise InvalidArgument(
             f"{becomes} siblings would take {size_bytes} bytes, {own_bytes} of them written by this node; "
             f"the limit is {MAX_OBJECT_BYTES} bytes",
-            hint=hint,
+            hint=limit.hint,
         )
-    if becomes == WARN_SIBLINGS > was and most == MAX_SIBLINGS:
+    if is_siblings and becomes == WARN_SIBLINGS > was:
         _log.warning("a key has %d siblings; at %d writes are refused", becomes, MAX_SIBLINGS)
 
 
 def check_shown(merged: StoredObject) -> None:
-    """Whether an answer has room for an object.  Raises QuorumNotReached, like when owners cannot send it."""
+    """Check that an answer has room for an object.  Raises QuorumNotReached, as if owners could not send
+    it."""
     size = sum(len(sibling.value or b"") + OPERATION_OVERHEAD_BYTES for sibling in merged.siblings)
     if size > MAX_FRAME_BYTES - OPERATION_OVERHEAD_BYTES:  # more than the owners can have been sent
         raise QuorumNotReached(

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from ringmill.cluster.ids import Start
 from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyChanges, TopologyView
 from ringmill.node.core import Core
+from ringmill.node.node_options import RequestOptions
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.routes import Routes
 from ringmill.node.requests.background import Background
 from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
-from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.for_jobs.job_snapshots import JobSnapshots
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.operations.write_retries import WriteRetries
-from ringmill.node.requests.owners.collect import Collector
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.proofs import Proofs
+from ringmill.node.requests.owners.read_dispatcher import ReadDispatcher
 from ringmill.node.requests.read import Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
 from ringmill.node.requests.registers.rounds import Rounds
-from ringmill.node.requests.replicas import Replicas
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.watches.held_watches import HeldWatches
 from ringmill.node.requests.watches.prefix_watches import PrefixWatches
 from ringmill.node.requests.watches.watches import Watches
 from ringmill.node.requests.write import Writer
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
 
 __all__ = ["open_requests"]
 
@@ -50,171 +52,190 @@ async def open_requests(
     changes: TopologyChanges,
 ) -> AsyncIterator[Requests]:
     """Open the room.  Leaving it waits for the background work of requests, for a bounded time."""
-    options = core.options.requests
-    async with Background(options.drain_s, core.stop_time) as background:
-        routes = Routes(core.node, topology)
-        replicas = Replicas(core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid)
-        fallbacks = Fallbacks(
-            routes=routes, liveness=liveness, transport=core.transport, hybrid=core.hybrid, options=options
+    async with Background(core.options.requests.drain_s, core.stop_time) as background:
+        parts = _Parts(
+            core,
+            replica,
+            topology,
+            liveness,
+            timekeeper,
+            background,
+            routes=Routes(core.node, topology),
+            owner_calls=OwnerCalls(
+                core.node, transport=core.transport, objects=replica.objects, hybrid=core.hybrid
+            ),
+            operations=OwnOperations(core.hybrid, core.doors.entropy),
+            held_watches=HeldWatches(core.options.requests),
         )
-        collector = _collector(core, replica, replicas, fallbacks, liveness, background, routes)
-        flights = _flights(core, replica, replicas, fallbacks, liveness, background)
-        forwarder = _forwarder(core, liveness, timekeeper, background)
-        operations = OwnOperations(core.hybrid, core.doors.entropy)
-        observer = Observer(collector=collector, replicas=replicas)
-        attempts = WriteRetries(observer=observer, hybrid=core.hybrid, operations=operations)
-        writer = Writer(
-            routes=routes,
-            objects=replica.objects,
-            flights=flights,
-            forwarder=forwarder,
-            attempts=attempts,
-            observer=observer,
-            hybrid=core.hybrid,
-            timekeeper=timekeeper,
-            clock=core.clock,
-            seal=core.seal,
-        )
-        reader = Reader(
-            routes=routes,
-            collector=collector,
-            replicas=replicas,
-            background=background,
-            hybrid=core.hybrid,
-            timekeeper=timekeeper,
-            clock=core.clock,
-            options=options,
-            heat=core.heat,
-            seal=core.seal,
-        )
-        core.serve(forwarder.handlers(writer.write))
-        held = HeldWatches(options)
-        scanner = _scanner(core, replica, routes, topology, liveness, timekeeper)
-        snapshots = JobSnapshots(
-            transport=core.transport,
-            topology=topology,
-            liveness=liveness,
-            hybrid=core.hybrid,
-            timekeeper=timekeeper,
-        )
+        fallbacks = _fallbacks(parts)
+        reads = _read_dispatcher(parts, fallbacks)
+        writer, reader = _writer(parts, fallbacks, reads), _reader(parts, reads)
+        scanner = _scanner(parts)
         yield Requests(
-            watches=_watches(core, replica, routes, reader, held),
-            prefix_watches=_prefix_watches(core, routes, held),
-            held_watches=held,
+            watches=_watches(parts, reader),
+            prefix_watches=_prefix_watches(parts),
+            held_watches=parts.held_watches,
             writer=writer,
             reader=reader,
-            registers=_registers(core, replica, start, routes, background, timekeeper, operations),
-            locator=Locator(routes=routes, topology=topology, replicas=replicas, liveness=liveness),
-            explainer=_explainer(core, replica, routes, reader, topology, liveness),
+            registers=_registers(parts, start),
+            locator=Locator(
+                routes=parts.routes, topology=topology, owner_calls=parts.owner_calls, liveness=liveness
+            ),
+            explainer=_explainer(parts, reader),
             scanner=scanner,
-            own_keyspaces=_own_keyspaces(core, routes, scanner, writer, changes, snapshots),
+            own_keyspaces=_own_keyspaces(parts, scanner, writer, changes),
         )
 
 
-def _collector(
-    core: Core,
-    replica: Replica,
-    replicas: Replicas,
-    fallbacks: Fallbacks,
-    liveness: LivenessView,
-    background: Background,
-    routes: Routes,
-) -> Collector:
-    return Collector(
-        objects=replica.objects,
-        cold_reads=replica.cold_reads,
-        replicas=replicas,
-        fallbacks=fallbacks,
-        liveness=liveness,
-        background=background,
-        routes=routes,
-        clock=core.clock,
-        options=core.options.requests,
-        gate=core.gate,
-        heat=core.heat,
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the parts of this room are made of."""
+
+    core: Core
+    replica: Replica
+    topology: TopologyView
+    liveness: LivenessView
+    timekeeper: TimeKeeper
+    background: Background
+    routes: Routes
+    owner_calls: OwnerCalls
+    operations: OwnOperations
+    held_watches: HeldWatches
+
+    @property
+    def options(self) -> RequestOptions:
+        return self.core.options.requests
+
+
+def _fallbacks(parts: _Parts) -> Fallbacks:
+    return Fallbacks(
+        routes=parts.routes,
+        liveness=parts.liveness,
+        transport=parts.core.transport,
+        hybrid=parts.core.hybrid,
+        options=parts.options,
     )
 
 
-def _flights(
-    core: Core,
-    replica: Replica,
-    replicas: Replicas,
-    fallbacks: Fallbacks,
-    liveness: LivenessView,
-    background: Background,
-) -> Flights:
-    return Flights(
-        replicas=replicas,
-        hints=replica.hints,
+def _read_dispatcher(parts: _Parts, fallbacks: Fallbacks) -> ReadDispatcher:
+    return ReadDispatcher(
+        objects=parts.replica.objects,
+        cold_reads=parts.replica.cold_reads,
+        owner_calls=parts.owner_calls,
         fallbacks=fallbacks,
-        liveness=liveness,
-        background=background,
-        options=core.options.requests,
-        heat=core.heat,
-        seal=core.seal,
-        tracer=core.doors.tracer,
+        liveness=parts.liveness,
+        background=parts.background,
+        routes=parts.routes,
+        clock=parts.core.clock,
+        options=parts.options,
+        gate=parts.core.gate,
+        heat=parts.core.heat,
     )
 
 
-def _forwarder(
-    core: Core, liveness: LivenessView, timekeeper: TimeKeeper, background: Background
-) -> Forwarder:
-    proofs = Proofs(timekeeper=timekeeper, background=background, options=core.options.requests)
+def _write_dispatcher(parts: _Parts, fallbacks: Fallbacks) -> WriteDispatcher:
+    return WriteDispatcher(
+        owner_calls=parts.owner_calls,
+        hints=parts.replica.hints,
+        fallbacks=fallbacks,
+        liveness=parts.liveness,
+        background=parts.background,
+        options=parts.options,
+        heat=parts.core.heat,
+        seal=parts.core.seal,
+        tracer=parts.core.doors.tracer,
+    )
+
+
+def _forwarder(parts: _Parts) -> Forwarder:
     return Forwarder(
-        transport=core.transport,
-        liveness=liveness,
-        proofs=proofs,
-        background=background,
-        clock=core.clock,
+        transport=parts.core.transport,
+        liveness=parts.liveness,
+        proofs=Proofs(timekeeper=parts.timekeeper, background=parts.background, options=parts.options),
+        background=parts.background,
+        clock=parts.core.clock,
     )
 
 
-def _prefix_watches(core: Core, routes: Routes, held: HeldWatches) -> PrefixWatches:
-    return PrefixWatches(
-        routes=routes, transport=core.transport, held=held, clock=core.clock, options=core.options.requests
-    )
-
-
-def _watches(core: Core, replica: Replica, routes: Routes, reader: Reader, held: HeldWatches) -> Watches:
-    return Watches(
-        routes=routes,
-        reader=reader,
-        waiters=replica.objects.waiters,
-        held=held,
+def _writer(parts: _Parts, fallbacks: Fallbacks, reads: ReadDispatcher) -> Writer:
+    """It answers what others forward to this node, too."""
+    core, forwarder = parts.core, _forwarder(parts)
+    observer = Observer(dispatcher=reads, owner_calls=parts.owner_calls)
+    writer = Writer(
+        routes=parts.routes,
+        objects=parts.replica.objects,
+        dispatcher=_write_dispatcher(parts, fallbacks),
+        forwarder=forwarder,
+        attempts=WriteRetries(observer=observer, hybrid=core.hybrid, operations=parts.operations),
+        observer=observer,
+        hybrid=core.hybrid,
+        timekeeper=parts.timekeeper,
         clock=core.clock,
-        options=core.options.requests,
         seal=core.seal,
     )
+    core.serve(forwarder.handlers(writer.write))
+    return writer
 
 
-def _explainer(
-    core: Core,
-    replica: Replica,
-    routes: Routes,
-    reader: Reader,
-    topology: TopologyView,
-    liveness: LivenessView,
-) -> Explainer:
-    return Explainer(
-        routes=routes,
-        topology=topology,
-        reader=reader,
-        hints=replica.hints,
-        liveness=liveness,
-        clock=core.clock,
+def _reader(parts: _Parts, reads: ReadDispatcher) -> Reader:
+    return Reader(
+        routes=parts.routes,
+        dispatcher=reads,
+        owner_calls=parts.owner_calls,
+        background=parts.background,
+        hybrid=parts.core.hybrid,
+        timekeeper=parts.timekeeper,
+        clock=parts.core.clock,
+        options=parts.options,
+        heat=parts.core.heat,
+        seal=parts.core.seal,
     )
 
 
-def _own_keyspaces(
-    core: Core,
-    routes: Routes,
-    scanner: Scanner,
-    writer: Writer,
-    changes: TopologyChanges,
-    snapshots: JobSnapshots,
-) -> OwnKeyspaces:
+def _prefix_watches(parts: _Parts) -> PrefixWatches:
+    return PrefixWatches(
+        routes=parts.routes,
+        transport=parts.core.transport,
+        held=parts.held_watches,
+        clock=parts.core.clock,
+        options=parts.options,
+    )
+
+
+def _watches(parts: _Parts, reader: Reader) -> Watches:
+    return Watches(
+        routes=parts.routes,
+        reader=reader,
+        waiters=parts.replica.objects.waiters,
+        held=parts.held_watches,
+        clock=parts.core.clock,
+        options=parts.options,
+        seal=parts.core.seal,
+    )
+
+
+def _explainer(parts: _Parts, reader: Reader) -> Explainer:
+    return Explainer(
+        routes=parts.routes,
+        topology=parts.topology,
+        reader=reader,
+        hints=parts.replica.hints,
+        liveness=parts.liveness,
+        clock=parts.core.clock,
+    )
+
+
+def _own_keyspaces(parts: _Parts, scanner: Scanner, writer: Writer, changes: TopologyChanges) -> OwnKeyspaces:
+    core = parts.core
+    snapshots = JobSnapshots(
+        transport=core.transport,
+        topology=parts.topology,
+        liveness=parts.liveness,
+        hybrid=core.hybrid,
+        timekeeper=parts.timekeeper,
+    )
     return OwnKeyspaces(
-        routes=routes,
+        routes=parts.routes,
         scanner=scanner,
         writer=writer,
         hybrid=core.hybrid,
@@ -224,45 +245,31 @@ def _own_keyspaces(
     )
 
 
-def _scanner(
-    core: Core,
-    replica: Replica,
-    routes: Routes,
-    topology: TopologyView,
-    liveness: LivenessView,
-    timekeeper: TimeKeeper,
-) -> Scanner:
+def _scanner(parts: _Parts) -> Scanner:
+    core, objects = parts.core, parts.replica.objects
     return Scanner(
-        routes=routes,
-        topology=topology,
-        ranges=OwnerRanges(core.node, transport=core.transport, objects=replica.objects, liveness=liveness),
+        routes=parts.routes,
+        topology=parts.topology,
+        ranges=OwnerRanges(core.node, transport=core.transport, objects=objects, liveness=parts.liveness),
         hybrid=core.hybrid,
-        timekeeper=timekeeper,
+        timekeeper=parts.timekeeper,
         clock=core.clock,
         seal=core.seal,
     )
 
 
-def _registers(
-    core: Core,
-    replica: Replica,
-    start: Start,
-    routes: Routes,
-    background: Background,
-    timekeeper: TimeKeeper,
-    operations: OwnOperations,
-) -> RegisterCoordinator:
-    options = core.options.requests
+def _registers(parts: _Parts, start: Start) -> RegisterCoordinator:
+    core, options = parts.core, parts.options
     return RegisterCoordinator(
         core.node,
         start,
-        routes=routes,
-        rounds=Rounds(transport=core.transport, background=background, stall_s=options.stall_s),
-        timekeeper=timekeeper,
-        operations=operations,
+        routes=parts.routes,
+        rounds=Rounds(transport=core.transport, background=parts.background, stall_s=options.stall_s),
+        timekeeper=parts.timekeeper,
+        operations=parts.operations,
         hybrid=core.hybrid,
         clock=core.clock,
         entropy=core.doors.entropy,
         kept_operations=options.kept_operations,
-        forgotten=replica.forgotten,
+        forgotten=parts.replica.forgotten,
     )

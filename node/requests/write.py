@@ -8,18 +8,20 @@ another one (rule H9).  In a joint old owners alone coordinate, and a level is r
 (rule V3).  An update of a counter, set or map may first ask others what it replaces (rule V10), and a touch
 asks them what it keeps (rule V11).
 
-`write` is the whole story, and may wait before the write is applied.  Most writes need not: those of one
+`Writer.write` takes every write, and may wait before it applies one.  Most writes need not wait: those of one
 frame are applied together by a `WriteBatch`, which takes what can be applied at once and leaves the others to
-`write`.  From the moment it is in the log a write is a flight either way (node/requests/flights.py).
+`Writer.write`.  Either way a write in the log is a `WriteInFlight`, which the dispatcher sends to its owners
+(node/requests/write_dispatcher.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
+from ringmill.cluster.callbacks import resolve
 from ringmill.cluster.errors import (
     CorruptData,
     DeadlineExceeded,
@@ -41,28 +43,30 @@ from ringmill.cluster.versions.mergeable import Update
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.seen import Needed, may_be_cut
 from ringmill.node.contracts import TimeKeeper
-from ringmill.node.replica.object_batch import Kept, ObjectBatch
+from ringmill.node.replica.object_batch import Growth, ObjectBatch, TouchedValue
 from ringmill.node.replica.object_store import Intent, NotCaughtUp, ObjectStore, Written
 from ringmill.node.replica.routes import Route, Routes
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.flight import Flight, WriteEnded
-from ringmill.node.requests.flights import Flights
 from ringmill.node.requests.forward import Forwarder
 from ringmill.node.requests.operations.write_retries import WriteRetries
 from ringmill.node.requests.owners.observed import Observer
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import (
+    UNLIMITED,
+    GrowthLimit,
     admit_growth,
     check_birth,
     check_key,
     check_ttl,
     check_value,
-    most_values,
+    growth_limit,
     time_allowed,
 )
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.requests.touching import kept_value
 from ringmill.node.requests.updates import update_of
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
+from ringmill.node.requests.write_in_flight import OnWriteDone, WriteInFlight
 from ringmill.node.storage.storage_errors import NotCached, StorageFailed
 
 __all__ = ["WriteBatch", "Writer"]
@@ -74,7 +78,7 @@ class Writer:
         *,
         routes: Routes,
         objects: ObjectStore,
-        flights: Flights,
+        dispatcher: WriteDispatcher,
         forwarder: Forwarder,
         attempts: WriteRetries,
         observer: Observer,
@@ -85,7 +89,7 @@ class Writer:
     ) -> None:
         self._routes = routes
         self._objects = objects
-        self._flights = flights
+        self._dispatcher = dispatcher
         self._forwarder = forwarder
         self._attempts = attempts
         self._observer = observer
@@ -95,13 +99,12 @@ class Writer:
         self._seal = seal
 
     async def write(self, request: WriteRequest) -> QuorumReceipt:
-        """Put, delete or touch.
+        """Put, delete or touch a key.
 
-        Of a touch also NotFound and UnresolvedSiblings.
         Raises InvalidArgument, WrongEpoch, Unavailable and Overloaded before anything happened;
-        QuorumNotReached (outcome unknown), which names the owners that acked and those that did not.
+        QuorumNotReached (outcome unknown), which names the owners that acked and those that did not.  For a
+        touch also NotFound and UnresolvedSiblings.
         """
-        options = request.options
         durability, deadline = self._checked(request)
         route = await self._routes.by_name(request.keyspace, request.key, request.epoch, deadline.left_s)
         _check_wanted(request, route)
@@ -109,20 +112,18 @@ class Writer:
         if self._routes.node not in route.row.whole:
             sometimes("a write is forwarded to an owner")
             return await self._forwarder.forward(request, route, deadline)
-        durability = _asked_or_default(durability, request, route)
         update = update_of(request, route.keyspace)
-        w = route.row.writers_for(parse_level(options.level, route.row.size, route.keyspace.w))
-        if options.ttl_ms or route.keyspace.ttl_ms or request.is_touch:
+        prepared = self._prepare(request, route, durability, update)
+        if request.options.ttl_ms or route.keyspace.ttl_ms or request.is_touch:
             await self._timekeeper.wait_compared(deadline.left_s / 2)
-        intent = self._intent(request, route, update)
         await self._timekeeper.wait_judged(deadline.left_s)
         await self._attempts.check_retry(request, route, deadline)
 
-        needed = intent.needed
+        intent = prepared.intent
         try:
             if request.is_touch or (update is not None and update.observes):
-                r = level_for(needed, route.row.readers_for(route.row.level(route.keyspace.r)), route)
-                await self._observe(route, r, intent, deadline, needed)  # what it replaces (V10, V11 and S2)
+                r = level_for(intent.needed, route.row.readers_for(route.row.level(route.keyspace.r)), route)
+                await self._observe(route, r, intent, deadline, intent.needed)  # V10, V11, S2
             written = await self._write_caught_up(route, intent, deadline)
         except CorruptData as error:
             if request.is_forwarded or error.outcome != "failed":
@@ -130,24 +131,52 @@ class Writer:
             sometimes("an owner that cannot read its copy lets another coordinate")
             return await self._forwarder.forward(request, route, deadline, instead_of=self._routes.node)
         receipt: asyncio.Future[QuorumReceipt] = asyncio.get_running_loop().create_future()
-        flight = Flight(
-            self._flights,
-            route,
-            written,
-            w=w,
-            durability=durability,
-            deadline=deadline,
-            verb=request.verb,
-            ended=partial(_settle, receipt),
-        )
-        self._flights.launch([flight])  # no await since the write: owners hear of it in the same tick
+        write = self._in_flight(request, route, prepared, written, deadline, partial(resolve, receipt))
+        self._dispatcher.send([write])  # no await since it was applied: owners hear of it in the same tick
         return await receipt
 
+    def batch(self) -> WriteBatch:
+        """A batch for writes that came together.  No await between this and its `commit`."""
+        return WriteBatch(
+            self._write_into, objects=self._objects, dispatcher=self._dispatcher, clock=self._clock
+        )
+
+    def _prepare(
+        self, request: WriteRequest, route: Route, durability: Durability, update: Update | None
+    ) -> _Prepared:
+        """What is to be written, and when it is acknowledged.  Raises InvalidArgument."""
+        options, keyspace = request.options, route.keyspace
+        if not options.durability:
+            durability = parse_durability(keyspace.durability)
+        w = route.row.writers_for(parse_level(options.level, route.row.size, keyspace.w))
+        return _Prepared(durability, w, self._intent(self._attempts.named(request), route, update))
+
+    def _in_flight(
+        self,
+        request: WriteRequest,
+        route: Route,
+        prepared: _Prepared,
+        written: Written,
+        deadline: Deadline,
+        on_done: OnWriteDone,
+    ) -> WriteInFlight:
+        return WriteInFlight(
+            self._dispatcher,
+            route,
+            written,
+            w=prepared.w,
+            durability=prepared.durability,
+            deadline=deadline,
+            verb=request.verb,
+            on_done=on_done,
+        )
+
     async def _observe(
-        self, route: Route, r: int, intent: Intent, deadline: Deadline, needed: Needed | None = None
+        self, route: Route, r: int, intent: Intent, deadline: Deadline, needed: Needed | None
     ) -> VersionVector:
-        """Merge what `r` owners hold, and all that is `needed`, into this node's copy.  Returns what they
-        know.
+        """Merge what `r` owners hold, and all that is `needed`, into this node's copy.
+
+        Returns the context of what was merged in.
 
         Raises QuorumNotReached and what the engine raises: this attempt has written nothing.  CorruptData is
         "failed" also for a later attempt, as another owner can coordinate it.
@@ -160,10 +189,6 @@ class Writer:
         except RingmillError as error:
             raise error.with_outcome("unknown" if intent.is_retry else "failed") from error
         return found.context
-
-    def batch(self) -> WriteBatch:
-        """For writes that came together.  No await between this and its `launch`."""
-        return WriteBatch(self)
 
     def _checked(self, request: WriteRequest) -> tuple[Durability, Deadline]:
         """Raises InvalidArgument, and DeadlineExceeded when nobody waits any more."""
@@ -216,9 +241,9 @@ class Writer:
         """
         outcome = "unknown" if intent.is_retry else "failed"
 
-        def admit(*sizes: int) -> None:
+        def admit(growth: Growth) -> None:
             self._routes.check_same(route)
-            _admit(deadline, _most(intent, route), *sizes)
+            _admit(deadline, _limit_of(intent, route), outcome, growth)
 
         try:
             async with asyncio.timeout(deadline.left_s):
@@ -230,60 +255,54 @@ class Writer:
         except (DiskFull, StorageFailed, CorruptData, NotFound, UnresolvedSiblings, WrongEpoch) as error:
             raise error.with_outcome(outcome) from error
         except DeadlineExceeded:
-            raise  # applied by another attempt, and replaced
+            raise  # it says itself why; what is left is the TimeoutError of asyncio.timeout
         except TimeoutError as error:
             raise _out_of_time(deadline, outcome) from error
 
-    def _add(
-        self, request: WriteRequest, changes: ObjectBatch, flights: list[Flight], ended: WriteEnded
-    ) -> bool:
-        """As WriteBatch.add."""
+    def _write_into(
+        self, request: WriteRequest, changes: ObjectBatch, on_done: OnWriteDone
+    ) -> WriteInFlight | None:
+        """Write by a batch of the engine.  Returns None when the write has to wait for something before it is
+        applied: then nothing was done.
+
+        Raises what `write` raises before anything happened.
+        """
         durability, deadline = self._checked(request)
+        if self._must_wait(request, changes):
+            return None
+        route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
+        if route is None or self._routes.node not in route.row.whole:
+            return None
+        update = update_of(request, route.keyspace)
+        if request.options.ttl_ms or route.keyspace.ttl_ms or (update is not None and update.observes):
+            return None
+        prepared = self._prepare(request, route, durability, update)
+        admit = partial(_admit, deadline, _limit_of(prepared.intent, route), "failed")
+        try:
+            written = self._objects.write_into(changes, route.place, prepared.intent, admit)
+        except DeadlineExceeded:
+            raise  # an OSError by its class, and not one of the disk
+        except (NotCached, CorruptData, StorageFailed, OSError, NotCaughtUp):
+            return None
+        return self._in_flight(request, route, prepared, written, deadline, on_done)
+
+    def _must_wait(self, request: WriteRequest, changes: ObjectBatch) -> bool:
+        """Whether something has to be asked or awaited before a write can be applied, whatever its route.
+
+        Other owners are asked what a session has seen and forgotten, what came of an earlier attempt and what
+        a touch keeps.  A job's record may be for a keyspace that was replaced.  A full batch, an engine that
+        takes no writes and a jump of the clock are waited for.
+        """
         seen = request.options.seen
-        if seen is not None and seen.forgotten:
-            return False  # other owners are asked before
-        if (
-            request.attempt
+        return bool(
+            (seen is not None and seen.forgotten)
+            or request.attempt
             or request.is_touch
             or request.wanted
             or changes.is_full
             or not self._objects.takes_batches
             or self._hybrid.jumped_ms
-        ):
-            return False
-        route = self._routes.by_name_now(request.keyspace, request.key, request.epoch)
-        if route is None or self._routes.node not in route.row.whole:
-            return False
-        options, keyspace = request.options, route.keyspace
-        update = update_of(request, keyspace)
-        if options.ttl_ms or keyspace.ttl_ms or (update is not None and update.observes):
-            return False
-        durability = _asked_or_default(durability, request, route)
-        w = route.row.writers_for(parse_level(options.level, route.row.size, keyspace.w))
-        request = self._attempts.named(request)
-        intent = self._intent(request, route, update)
-        admit = partial(_admit, deadline, _most(intent, route))
-        try:
-            written = self._objects.write_into(changes, route.place, intent, admit)
-        except DeadlineExceeded:
-            raise  # applied by another attempt, and replaced
-        except TimeoutError as error:
-            raise _out_of_time(deadline, "failed") from error
-        except (NotCached, CorruptData, StorageFailed, OSError, NotCaughtUp):
-            return False
-        flights.append(
-            Flight(
-                self._flights,
-                route,
-                written,
-                w=w,
-                durability=durability,
-                deadline=deadline,
-                verb=request.verb,
-                ended=ended,
-            )
         )
-        return True
 
     def _intent(self, request: WriteRequest, route: Route, update: Update | None) -> Intent:
         assert request.operation is not None, "an operation is named before it is coordinated"
@@ -298,97 +317,122 @@ class Writer:
             needed = need_of(request.options.seen, route, self._seal)
         else:
             needed = Needed(context, context.vector) if may_be_cut(context) else None
-        kept = self._kept(route) if request.is_touch else None
+        touched_value = self._touched_value_of(route) if request.is_touch else None
         is_retry = request.attempt > 0
-        return Intent(request.value, request.operation, context, ttl_ms, is_retry, needed, update, kept)
+        return Intent(
+            request.value, request.operation, context, ttl_ms, is_retry, needed, update, touched_value
+        )
 
-    def _kept(self, route: Route) -> Kept:
-        """What a touch finds: a former owner has dropped its copy, and knows nothing of the value."""
+    def _touched_value_of(self, route: Route) -> TouchedValue:
+        """Finds the value that a touch keeps.  Raises WrongEpoch at a former owner, which has dropped its
+        copy and knows nothing of the value."""
 
-        def kept(present: StoredObject, wall_ms: int) -> bytes:
+        def find(present: StoredObject, wall_ms: int) -> bytes:
             self._routes.check_same(route)
             return kept_value(route.keyspace.policy, present, wall_ms)
 
-        return kept
+        return find
+
+
+class _Prepared(NamedTuple):
+    """A write that has its route and was not applied yet."""
+
+    durability: Durability
+    w: int
+    intent: Intent
 
 
 class WriteBatch:
     """Writes that came together: those that can be are applied at once, by one batch of the engine."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(
+        self,
+        write_into: Callable[[WriteRequest, ObjectBatch, OnWriteDone], WriteInFlight | None],
+        *,
+        objects: ObjectStore,
+        dispatcher: WriteDispatcher,
+        clock: Clock,
+    ) -> None:
+        """`write_into` adds a write to the changes, or returns None for one that has to wait first."""
+        self._write_into = write_into
+        self._objects = objects
+        self._dispatcher = dispatcher
+        self._clock = clock
         self._changes = ObjectBatch()
-        self._flights: list[Flight] = []
+        self._writes: list[WriteInFlight] = []
 
-    def add(self, request: WriteRequest, ended: WriteEnded) -> bool:
-        """Take a write in; `ended` is told how it ends.  False when it has to wait for something before it is
-        applied: then nothing was done, and it is `Writer.write`'s.
+    def add(self, request: WriteRequest, on_done: OnWriteDone) -> bool:
+        """Take a write in; `on_done` is called with its outcome.  Returns False when it has to wait for
+        something before it is applied: then nothing was done, and it is for `Writer.write`.
 
         Raises what `Writer.write` raises before anything happened.
         """
-        return self._writer._add(request, self._changes, self._flights, ended)
+        write = self._write_into(request, self._changes, on_done)
+        if write is None:
+            return False
+        self._writes.append(write)
+        return True
 
-    def launch(self) -> Sequence[int]:
-        """Apply what was taken in, and tell its owners.
+    def commit(self) -> Sequence[int]:
+        """Apply what was taken in, and send it to its owners.
 
-        Returns which of them, counted from 0 in the order of taking in, were not applied and are
-        `Writer.write`'s after all: those that still have time when another one has none left.
+        Returns the numbers of the writes that were not applied and are for `Writer.write` after all, counted
+        from 0 in the order of `add`: those that still have time when another one has none left.
         """
-        writer, flights = self._writer, self._flights
-        if len(flights) > 1:
+        writes = self._writes
+        if len(writes) > 1:
             sometimes("writes of one frame are applied together")
-        now = writer._clock.boottime()
-        if any(flight.deadline.ends_at <= now for flight in flights):  # passed since it was taken in (D3)
-            return _without_late(flights, now)
+        now = self._clock.boottime()
+        if any(write.deadline.ends_at <= now for write in writes):  # passed since it was taken in (D3)
+            return _without_late(writes, now)
         try:
-            writer._objects.commit(self._changes)
+            self._objects.commit(self._changes)
         except RingmillError as error:
-            for flight in flights:
-                flight.end(error.with_outcome("unknown" if flight.written.is_repeat else "failed"))
+            for write in writes:
+                write.answer(error.with_outcome("unknown" if write.written.is_repeat else "failed"))
             return ()
-        writer._flights.launch(flights)
+        self._dispatcher.send(writes)
         return ()
 
 
-def _asked_or_default(asked: Durability, request: WriteRequest, route: Route) -> Durability:
-    """What the request says, else what its keyspace does."""
-    return asked if request.options.durability else parse_durability(route.keyspace.durability)
-
-
 def _check_wanted(request: WriteRequest, route: Route) -> None:
-    """Whoever forwarded a job's record may know another keyspace of that name (rule J18)."""
+    """Check that a job's record is for this keyspace: whoever forwarded it may know another one of that name
+    (rule J18).  Raises NotFound."""
     if request.wanted is not None and route.keyspace.id != request.wanted:
         raise NotFound(
             f"keyspace {route.keyspace.name!r} was dropped, and another one has its name", outcome="failed"
         )
 
 
-def _without_late(flights: Sequence[Flight], now: float) -> list[int]:
-    """Some of a batch are out of time, and they cannot be taken out of it: nothing of it is applied.
+def _without_late(writes: Sequence[WriteInFlight], now: float) -> list[int]:
+    """Give a batch up of which some writes are out of time, as they cannot be taken out of it.
 
-    The late ones are told so.  Returns the numbers of the others.
+    The late writes are answered.  Returns the numbers of the others.
     """
     others = list[int]()
-    for number, flight in enumerate(flights):
-        if flight.deadline.ends_at > now:
+    for number, write in enumerate(writes):
+        if write.deadline.ends_at > now:
             others.append(number)
         else:
-            flight.end(_out_of_time(flight.deadline, "unknown" if flight.written.is_repeat else "failed"))
+            write.answer(_out_of_time(write.deadline, "unknown" if write.written.is_repeat else "failed"))
     return others
 
 
-def _admit(deadline: Deadline, most: int, was: int, becomes: int, own_bytes: int, size_bytes: int) -> None:
-    """The last look before the write is in the log (rule D3): this process may have been stopped."""
-    if becomes > was or size_bytes > MAX_OBJECT_BYTES:
-        admit_growth(was, becomes, own_bytes, size_bytes, most)
+def _admit(deadline: Deadline, limit: GrowthLimit, outcome: str, growth: Growth) -> None:
+    """The last look before the write is in the log (rule D3): this process may have been stopped.
+
+    Raises InvalidArgument; DeadlineExceeded with this outcome.
+    """
+    if growth.becomes > growth.was or growth.size_bytes > MAX_OBJECT_BYTES:
+        admit_growth(growth, limit)
     if deadline.left_s <= 0:
-        raise TimeoutError
+        raise _out_of_time(deadline, outcome)
 
 
-def _most(intent: Intent, route: Route) -> int:
-    """Values that the object may have after the write: a removal lowers their number, whatever it leaves."""
+def _limit_of(intent: Intent, route: Route) -> GrowthLimit:
+    """The limit of the object after the write: none for a removal, which lowers the number of values."""
     is_removal = intent.update is not None and intent.value is None
-    return sys.maxsize if is_removal else most_values(route.keyspace.policy)
+    return UNLIMITED if is_removal else growth_limit(route.keyspace.policy)
 
 
 def _out_of_time(deadline: Deadline, outcome: str) -> DeadlineExceeded:
@@ -398,12 +442,3 @@ def _out_of_time(deadline: Deadline, outcome: str) -> DeadlineExceeded:
         hint="the node is busy or its disk is slow; try again",
         outcome=outcome,
     )
-
-
-def _settle(waiting: asyncio.Future[QuorumReceipt], told: QuorumReceipt | RingmillError) -> None:
-    if waiting.done():
-        return
-    if isinstance(told, RingmillError):
-        waiting.set_exception(told)
-    else:
-        waiting.set_result(told)

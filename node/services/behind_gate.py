@@ -35,7 +35,7 @@ def behind_gate(core: Core, name: str, method: Unary, priority: Priority) -> Una
         result = core.gate.guard_call(let_in, priority)(Incoming(_CLIENT, name, body, deadline, priority))
         return result if isinstance(result, bytes) else await result
 
-    return Unary(run, method.tells_clock)
+    return replace(method, run=run)
 
 
 def _less(call: Call, waited_s: float) -> Call:

@@ -199,8 +199,8 @@ def job_status(view: JobView) -> wire.JobStatus:
 
 
 def _chain(chain: ChainSummary) -> wire.ChainStatus:
-    told = asdict(chain)
-    return wire.ChainStatus(**{**told, "stages": [wire.ChainStage(**stage) for stage in told["stages"]]})
+    fields = asdict(chain)
+    return wire.ChainStatus(**{**fields, "stages": [wire.ChainStage(**stage) for stage in fields["stages"]]})
 
 
 def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:

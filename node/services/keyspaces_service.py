@@ -95,12 +95,12 @@ class KeyspacesService:
             return following
 
         allowed_s = time_allowed(request.timeout_ms / 1000, call.left_s)
-        told = await self._membership.epochs.change(in_order, allowed_s)
+        changed = await self._membership.epochs.change(in_order, allowed_s)
         is_drop = isinstance(request, DropKeyspaceRequest)
-        entry = next((each for each in told.topology.keyspaces if each.name == name and not is_drop), None)
+        entry = next((each for each in changed.topology.keyspaces if each.name == name and not is_drop), None)
         return KeyspaceAnswer(
-            epoch=told.topology.epoch,
-            changed=told.was_made,
+            epoch=changed.topology.epoch,
+            changed=changed.was_made,
             settings=None if entry is None else _settings(entry),
         )
 

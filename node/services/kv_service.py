@@ -38,7 +38,6 @@ from ringmill.cluster.wire.stubs.kv_pb2 import (
 from ringmill.node.core import Core
 from ringmill.node.requests.encoding.answer_bytes import receipt_bytes, result_bytes
 from ringmill.node.requests.encoding.kv_codec import (
-    Write,
     answer_locate,
     answer_read,
     answer_watch,
@@ -87,28 +86,30 @@ def _method(
     answer: Callable[[RequestT, Call], Awaitable[Message]],
     *,
     tells_clock: bool = True,
+    holds: bool = False,
 ) -> Unary:
-    """With the limit that a frame of a session has."""
-    return unary(kind, answer, tells_clock=tells_clock, most_bytes=MAX_CLIENT_MESSAGE_BYTES)
+    """A unary method, with the limit on a message that a frame of a session has."""
+    return unary(kind, answer, tells_clock=tells_clock, most_bytes=MAX_CLIENT_MESSAGE_BYTES, holds=holds)
 
 
 class KvService:
-    """Kv.Session is the transport's, which calls `handlers` for each operation of a frame."""
+    """The methods of the Kv service.  The transport answers Kv.Session, and calls each of
+    `batch_handlers` once for a frame."""
 
     def __init__(self, core: Core, requests: Requests) -> None:
         self._requests = requests
         self._clock = core.clock
 
-        def write(name: str, method: Unary) -> Unary:
-            return behind_gate(core, name, method, Priority.WRITE)
+        def write(name: str, kind: type[WriteMessage]) -> Unary:
+            return behind_gate(core, name, _method(kind, self._write), Priority.WRITE)
 
         self._methods = {
-            "Put": write(PUT, _method(PutRequest, self._put)),
-            "Delete": write(DELETE, _method(DeleteRequest, self._delete)),
-            "Touch": write(TOUCH, _method(TouchRequest, self._touch)),
+            "Put": write(PUT, PutRequest),
+            "Delete": write(DELETE, DeleteRequest),
+            "Touch": write(TOUCH, TouchRequest),
             "Get": behind_gate(core, GET, _method(GetRequest, self._get), Priority.READ),
-            "Watch": _method(WatchKeyRequest, self._watch),
-            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix),
+            "Watch": _method(WatchKeyRequest, self._watch, holds=True),
+            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix, holds=True),
             "Locate": _method(LocateRequest, self._locate, tells_clock=False),
         }
 
@@ -135,21 +136,17 @@ class KvService:
                 if batch.add(write_request(message, body, left_s), partial(_answer_write, arrival)):
                     taken.append((message, arrival))
                 else:
-                    arrival.answer_later(self._write(message, arrival))
+                    arrival.answer_later(self._write_alone(message, arrival))
             except RingmillError as error:
                 arrival.fail(error)
-        for number in batch.launch():
+        for number in batch.commit():
             message, arrival = taken[number]
-            arrival.answer_later(self._write(message, arrival))
+            arrival.answer_later(self._write_alone(message, arrival))
 
-    async def _write(self, message: WriteMessage, arrival: Arrival) -> bytes:
+    async def _write_alone(self, message: WriteMessage, arrival: Arrival) -> bytes:
+        """Do a write that has to wait for something, and encode its receipt."""
         body, left_s = arrival.body, arrival.deadline - self._clock.boottime()
-        return serialized(await answer_write(self._write_of(message), message, body, left_s))
-
-    def _write_of(self, message: WriteMessage) -> Write:
-        if isinstance(message, TouchRequest):
-            return self._requests.touch
-        return self._requests.put if isinstance(message, PutRequest) else self._requests.delete
+        return serialized(await answer_write(self._requests.write, message, body, left_s))
 
     def _gets(self, arrivals: Sequence[Arrival]) -> None:
         now, batch = self._clock.boottime(), self._requests.read_batch()
@@ -158,22 +155,17 @@ class KvService:
             try:
                 message = parsed(GetRequest, arrival.body)
                 if not batch.add(read_request(message, left_s), partial(_answer_read, arrival)):
-                    arrival.answer_later(self._read(message, left_s))
+                    arrival.answer_later(self._read_alone(message, left_s))
             except RingmillError as error:
                 arrival.fail(error)
-        batch.launch()
+        batch.send()
 
-    async def _read(self, message: GetRequest, left_s: float) -> bytes:
+    async def _read_alone(self, message: GetRequest, left_s: float) -> bytes:
+        """Do a read that has to wait for something first, and encode its result."""
         return serialized(await answer_read(self._requests.get, message, left_s))
 
-    async def _put(self, message: PutRequest, call: Call) -> WriteReceipt:
-        return await answer_write(self._requests.put, message, call.body, call.left_s)
-
-    async def _delete(self, message: DeleteRequest, call: Call) -> WriteReceipt:
-        return await answer_write(self._requests.delete, message, call.body, call.left_s)
-
-    async def _touch(self, message: TouchRequest, call: Call) -> WriteReceipt:
-        return await answer_write(self._requests.touch, message, call.body, call.left_s)
+    async def _write(self, message: WriteMessage, call: Call) -> WriteReceipt:
+        return await answer_write(self._requests.write, message, call.body, call.left_s)
 
     async def _get(self, message: GetRequest, call: Call) -> GetResponse:
         return await answer_read(self._requests.get, message, call.left_s)
@@ -201,15 +193,15 @@ class KvService:
         return await answer_locate(self._requests.locate, message)
 
 
-def _answer_write(arrival: Arrival, told: QuorumReceipt | RingmillError) -> None:
-    if isinstance(told, RingmillError):
-        arrival.fail(told)
+def _answer_write(arrival: Arrival, outcome: QuorumReceipt | RingmillError) -> None:
+    if isinstance(outcome, RingmillError):
+        arrival.fail(outcome)
     else:
-        arrival.answer(receipt_bytes(told))
+        arrival.answer(receipt_bytes(outcome))
 
 
-def _answer_read(arrival: Arrival, told: ReadResult | LoneResult | Exception) -> None:
-    if isinstance(told, Exception):
-        arrival.fail(told)
+def _answer_read(arrival: Arrival, outcome: ReadResult | LoneResult | Exception) -> None:
+    if isinstance(outcome, Exception):
+        arrival.fail(outcome)
     else:
-        arrival.answer(result_bytes(told))
+        arrival.answer(result_bytes(outcome))

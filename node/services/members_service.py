@@ -46,7 +46,7 @@ from ringmill.node.services.table import Call, Service, unary
 __all__ = ["MembersService"]
 
 _SHARE_TO_LOOK: Final = 0.6
-"""Of the time for a change: a member that was killed just now is seen down by then."""
+"""The share of the time for a change after which a member that was killed just now is seen down."""
 
 
 class MembersService:
@@ -156,8 +156,8 @@ class MembersService:
         )
 
     async def _made(self, change: TopologyChange, allowed_s: float) -> ChangeMembersResponse:
-        told = await self._membership.epochs.change(change, allowed_s)
-        return ChangeMembersResponse(epoch=told.topology.epoch, changed=told.was_made)
+        changed = await self._membership.epochs.change(change, allowed_s)
+        return ChangeMembersResponse(epoch=changed.topology.epoch, changed=changed.was_made)
 
     async def _join(self, request: JoinRequest, call: Call) -> JoinResponse:
         """Raises PermissionDenied, InvalidArgument, Conflict; what a change of the topology raises."""
@@ -199,10 +199,11 @@ class MembersService:
                 )
             return following
 
-        told = await self._membership.epochs.change(change, allowed_s - asked_s)
-        return ReplaceDiskResponse(epoch=told.topology.epoch, changed=told.was_made)
+        changed = await self._membership.epochs.change(change, allowed_s - asked_s)
+        return ReplaceDiskResponse(epoch=changed.topology.epoch, changed=changed.was_made)
 
 
-def _member(told: NewMember) -> Member:
-    zone = told.zone or "default"
-    return Member(NodeId(told.node), DiskId(told.disk), told.address, zone=zone, weight=told.weight or 1)
+def _member(newcomer: NewMember) -> Member:
+    zone = newcomer.zone or "default"
+    node, disk = NodeId(newcomer.node), DiskId(newcomer.disk)
+    return Member(node, disk, newcomer.address, zone=zone, weight=newcomer.weight or 1)

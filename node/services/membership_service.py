@@ -123,7 +123,7 @@ class MembershipService:
 
     async def _tell_hot(self, request: HotRequest, call: Call) -> HotResponse:
         """Raises Unavailable before there is a topology."""
-        return _hot_response(self._node, self._agent.topology(), self._heat())
+        return _hot_response(self._node, self._agent.serving_topology(), self._heat())
 
     def _add_cluster(self, response: StatusResponse, topology: Topology) -> None:
         counts = count_partitions(topology, self._liveness.is_up)

@@ -76,7 +76,7 @@ class RepairService:
         """Raises WrongEpoch for a partition that this node does not own, by the topology that it knows, which
         may be newer or older than that of whoever asks; InvalidArgument for one that there is not;
         Unavailable."""
-        topology, owned = self._topology.topology(), self._owned()
+        topology, owned = self._topology.serving_topology(), self._owned()
         partitions = [PartitionId(number) for number in request.partitions] or list(owned)
         for partition in partitions:
             if partition >= topology.partitions:
@@ -115,7 +115,7 @@ class RepairService:
     def _rows(self) -> dict[PartitionId, Row]:
         return {
             PartitionId(number): row
-            for number, row in enumerate(self._topology.topology().rows)
+            for number, row in enumerate(self._topology.serving_topology().rows)
             if self._node in row.whole
         }
 

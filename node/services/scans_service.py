@@ -1,6 +1,7 @@
 """The API of scans: decodes, asks the room of requests, encodes.  It decides nothing.
 
-Pages are plain calls: a client that does not read asks for no more of them, and the node holds none.
+Pages are plain calls: a client that does not read asks for no more of them, and what was made waits within
+the bounds of all answers (rule O5).
 """
 
 from __future__ import annotations

@@ -36,11 +36,13 @@ class Call:
 class Unary:
     """One request, one answer.
 
-    With `tells_clock` the answer begins with this node's clock, if the carrier does not send it anyway.
+    With `tells_clock` the answer begins with this node's clock, if the carrier does not send it anyway.  One
+    that `holds` answers when something happens, which may be never.
     """
 
     run: Callable[[bytes, Call], Awaitable[bytes]]
     tells_clock: bool = False
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def unary(
     *,
     tells_clock: bool = False,
     most_bytes: int | None = None,
+    holds: bool = False,
 ) -> Unary:
     """The method that decodes a request of this kind and encodes its answer; one above `most_bytes` is
     refused."""
@@ -83,13 +86,13 @@ def unary(
             raise InvalidArgument(f"a message of {len(body)} bytes is over the limit of {most_bytes}")
         return serialized(await answer(parsed(kind, body), call))
 
-    return Unary(run, tells_clock)
+    return Unary(run, tells_clock, holds)
 
 
 def upload(
     kind: type[RequestT], answer: Callable[[AsyncIterator[RequestT], Call], Awaitable[Message]]
 ) -> Upload:
-    """Like `unary`, for a method that takes many requests."""
+    """The method that decodes a stream of requests of this kind and encodes its one answer."""
 
     async def run(bodies: AsyncIterator[bytes], call: Call) -> bytes:
         return serialized(await answer(requests(bodies), call))
@@ -102,7 +105,7 @@ def upload(
 
 
 def stream(kind: type[RequestT], answers: Callable[[RequestT, Call], AsyncIterator[Message]]) -> Stream:
-    """Like `unary`, for a method that gives many answers."""
+    """The method that decodes a request of this kind and encodes each of its answers."""
 
     async def run(body: bytes, call: Call) -> AsyncIterator[bytes]:
         async for message in answers(parsed(kind, body), call):
@@ -116,10 +119,10 @@ def frame_handler(method: Unary, clock: Clock, metadata: Mapping[str, str] | Non
 
     Frames carry no metadata, so the caller of this function supplies it.
     """
-    told = metadata or {}
+    known = metadata or {}
 
     def answer(incoming: Incoming) -> Awaitable[bytes]:
         body = incoming.body
-        return method.run(body, Call(incoming.deadline - clock.boottime(), told, body, incoming.sender))
+        return method.run(body, Call(incoming.deadline - clock.boottime(), known, body, incoming.sender))
 
     return answer

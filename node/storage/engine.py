@@ -27,7 +27,7 @@ from ringmill.node.storage.check.scrubbing import Scrubbing
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.ingest import Ingest
 from ringmill.node.storage.log.commit_handle import Commit
-from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
+from ringmill.node.storage.log.write_ahead_log import OnDurable, WriteAheadLog
 from ringmill.node.storage.names import LOCK
 from ringmill.node.storage.read.reading import Reading
 from ringmill.node.storage.recovery.opening import Opened, open_folder, sweep
@@ -44,7 +44,7 @@ from ringmill.node.storage.version.snapshots import Snapshot, Snapshots
 from ringmill.node.storage.version.version import CorruptMark
 from ringmill.node.storage.version.version_set import VersionSet
 
-__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "Told"]
+__all__ = ["Batch", "Commit", "Engine", "NotCached", "EngineOptions", "Snapshot", "OnDurable"]
 
 _log = logging.getLogger(__name__)
 
@@ -228,10 +228,10 @@ class Engine:
         """Return when the engine accepts more writes; usually at once.
 
         Writers are slowed down when compaction falls behind, and stopped when it falls far behind.  Control
-        state takes the spare room of a full memtable before it waits; what frees space waits as any other
+        state takes the spare space of a full memtable before it waits; what frees space waits as any other
         (rule E8).  Raises what `apply` raises.
         """
-        if not (is_control and self.has_spare_room):
+        if not (is_control and self.has_spare_space):
             await self._admission.wait(is_control=is_control or frees_space)
 
     @property
@@ -240,20 +240,20 @@ class Engine:
         return self._admission.is_open
 
     @property
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         """The memtable takes a batch in this step; one that waited since `wait_writable` looks again (rule
         E8)."""
-        return self._admission.has_room
+        return self._admission.has_space
 
     @property
-    def has_spare_room(self) -> bool:
+    def has_spare_space(self) -> bool:
         """The full memtable takes a few batches beyond its size, of writers that have lost their turn (rule
         E8)."""
         most = [_SPARE_SHARE * each for each in (self.options.memtable_bytes, self.options.memtable_records)]
         return self._admission.refusal is None and not self._unflushed.active.fills(*most)
 
     async def wait_idle(self) -> None:
-        """Return when all sealed memtables are flushed and no compaction is due that has room.  Raises
+        """Return when all sealed memtables are flushed and no compaction is due that has space.  Raises
         StorageFailed."""
         await self._upkeep.wait_idle()
         self._admission.raise_failure()
@@ -358,7 +358,7 @@ class Engine:
     def survivors(
         self, start: bytes = b"", end: bytes | None = None
     ) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """Like `survivor` for all keys in [start, end), in key order.
+        """The newest readable values of all keys in [start, end), in key order, as `survivor` finds them.
 
         Run it to its end or close it (`contextlib.aclosing`).  Raises OSError, StorageFailed.
         """
@@ -379,8 +379,8 @@ class Engine:
         return await self._reading.get(key, snapshot)
 
     async def get_for_change(self, key: bytes) -> tuple[bytes | None, bool]:
-        """Like `get`; also whether the value is still current: no write of the key and no table change
-        since."""
+        """The value of a key, and whether it is still current: no write of the key and no table change came
+        while it was read."""
         return await self._reading.get_for_change(key)
 
     def scan(
@@ -406,7 +406,7 @@ class Engine:
         reverse: bool = False,
         snapshot: Snapshot | None = None,
     ) -> AsyncGenerator[list[tuple[bytes, bytes]], None]:
-        """Like `scan`, but in lists, which is faster for long scans."""
+        """What `scan` yields, but many pairs at a time, in lists: that is faster for long scans."""
         return self._reading.scan_chunks(start, end, reverse, snapshot)
 
     def snapshot(self) -> Snapshot:
@@ -470,9 +470,9 @@ class Engine:
 
     def _on_change(self) -> None:
         """The version, the memtables, the free space or the health changed."""
-        self._healing.look()
-        self._reading.look(is_failed=self._admission.failure is not None)
-        self._pressure.look()
+        self._healing.refresh()
+        self._reading.refresh(is_failed=self._admission.failure is not None)
+        self._pressure.refresh()
 
     def _pause(self, error: RingmillError) -> None:
         self._pressure.pause(error)

@@ -103,8 +103,8 @@ class Ingest:
         (self._unnamed,) = await tools.tables.take_ids(1)
         shape = table_shape(tools.options, is_split=False)
         place = TablePlace(tools.folder, self._unnamed, self._sequence, shape)
-        self._meta, told = await tools.children.run(function, tools.files, place, *args, **kwargs)
-        return told
+        self._meta, result = await tools.children.run(function, tools.files, place, *args, **kwargs)
+        return result
 
     async def add(self, on_added: Callable[[], None]) -> bool:
         """Make the table durable and visible, and call `on_added` in the step in which it becomes so.

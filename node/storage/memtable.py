@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from itertools import islice
+from typing import TypeAlias
 
-__all__ = ["Memtable"]
+__all__ = ["VersionedValue", "Memtable"]
 
-Entry = tuple[int, bytes | None]  # sequence and value; None is a deletion
+VersionedValue: TypeAlias = tuple[int, bytes | None]
+"""The sequence of a version and its value; None is a deletion."""
 
 
 class Memtable:
@@ -22,8 +24,8 @@ class Memtable:
 
     def __init__(self, first_sequence: int) -> None:
         self.first_sequence = first_sequence
-        self.values: dict[bytes, Entry] = {}
-        self.older: dict[bytes, list[Entry]] = {}
+        self.values: dict[bytes, VersionedValue] = {}
+        self.older: dict[bytes, list[VersionedValue]] = {}
         self.drops: list[tuple[bytes, int]] = []
         self.size_bytes = 0
         self._runs: list[list[bytes]] = []
@@ -41,7 +43,7 @@ class Memtable:
             self.older.setdefault(key, []).append(old)
         self.values[key] = (sequence, value)
 
-    def find(self, key: bytes, sequence: int) -> Entry | None:
+    def find(self, key: bytes, sequence: int) -> VersionedValue | None:
         """The newest version of `key` at or below `sequence`."""
         entry = self.values.get(key)
         if entry is None or entry[0] <= sequence:
@@ -54,8 +56,7 @@ class Memtable:
     async def sort(self, run_keys: int) -> None:
         """Make `slices` cover all present keys; after each `run_keys` of them other tasks have their turn.
 
-        Who comes during a pause sorts on from there, and so does who comes after one that was cancelled
-        (rule E13).
+        A caller that comes during a pause, or after a cancelled sort, continues where it stopped (rule E13).
         """
         values = self.values
         goal = len(values)

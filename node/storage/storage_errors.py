@@ -42,11 +42,11 @@ class CorruptBlock(CorruptData):
 
 
 class UnreadableBlock(CorruptBlock):
-    """The disk does not give the bytes.  That may pass, so it is no loss before rule E10 says so."""
+    """The disk does not give the bytes.  That may pass, so it is not a loss before rule E10 says so."""
 
 
 class NewerFormat(ProtocolMismatch):
-    """A whole part of a file has a version or kind that this release does not know.  That is no damage, but
+    """A whole part of a file has a version or kind that this release does not know.  That is not damage, but
     the work of a later release (rule E7)."""
 
     def __init__(self, file: str, what: str) -> None:

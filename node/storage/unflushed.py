@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.log.log_file import LogFile
 from ringmill.node.storage.log.write_ahead_log import WriteAheadLog
-from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.memtable import Memtable, VersionedValue
 from ringmill.node.storage.storage_errors import StorageFailed
 
 __all__ = ["SealedMemtable", "Unflushed"]
@@ -24,7 +24,7 @@ class SealedMemtable:
 
     @property
     def last_sequence(self) -> int:
-        """Of the memtable, once its last log is closed."""
+        """The sequence of the memtable's last batch, once its last log is closed."""
         return self.last_log.written_sequence
 
     async def closed_logs(self) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ class Unflushed:
         """Newest first."""
         return [self.active, *(sealed.memtable for sealed in self.sealed)]
 
-    def find(self, key: bytes, sequence: int) -> tuple[int, bytes | None] | None:
+    def find(self, key: bytes, sequence: int) -> VersionedValue | None:
         """The newest version of a key at or below `sequence`."""
         for memtable in self.memtables():
             entry = memtable.find(key, sequence)

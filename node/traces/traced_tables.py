@@ -15,7 +15,7 @@ __all__ = ["traced"]
 
 
 def traced(tables: Iterable[Service], tracer: CallTracer) -> tuple[Service, ...]:
-    """The same services; each call and upload has a span where it is traced.
+    """These services, with a span for each call and upload that is traced.
 
     A stream has none: it lasts as long as its reader likes.
     """
@@ -36,9 +36,9 @@ def _traced(method: Method, name: str, tracer: CallTracer) -> Method:
         return method
 
     def begun(call: Call) -> Span | None:
-        told = TraceContext.parse(call.metadata.get(TRACEPARENT, ""))
-        parent = told.encode() if told is not None and told.is_sampled else b""
-        return tracer.begin_call(name, call.body, parent=parent, may_be_first=told is None)
+        context = TraceContext.parse(call.metadata.get(TRACEPARENT, ""))
+        parent = context.encode() if context is not None and context.is_sampled else b""
+        return tracer.begin_call(name, call.body, parent=parent, may_be_first=context is None)
 
     if isinstance(method, Unary):
         run = method.run

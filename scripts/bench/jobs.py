@@ -120,7 +120,7 @@ def _own_cpu_s() -> float:
 
 
 def _tree_cpu_s(node: psutil.Process) -> float:
-    """Of a node, of what it started, and of those of them that have ended."""
+    """Processor seconds of a node, and of its child processes, those that have ended among them."""
     total = 0.0
     for process in (node, *node.children(recursive=True)):
         try:

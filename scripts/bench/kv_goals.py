@@ -18,9 +18,9 @@ CARRIERS: Final = {"grpc": "ringmill", "tcp": "ringmill tcp"}
 RATES: Final = {("put", "grpc"): 1.25, ("put", "tcp"): 2, ("get", "grpc"): 2, ("get", "tcp"): 4}
 """Times etcd's rate, at 64 and at 256 in flight."""
 CASSANDRA: Final = 3
-"""Times Cassandra's rate, likewise."""
+"""Times Cassandra's rate, at 64 and at 256 in flight."""
 SLOWEST: Final = 1
-"""Times etcd's p99, likewise."""
+"""Times etcd's p99, at 64 and at 256 in flight."""
 ALONE: Final = {"grpc": 1.3, "tcp": 1}
 """Times etcd's p50 with one request at a time."""
 NODES_US: Final = {("put", "grpc"): 200, ("put", "tcp"): 140, ("get", "grpc"): 70, ("get", "tcp"): 40}

@@ -4,8 +4,8 @@
         print(cluster.up_s)
         cluster.command("put", "key", "value")
 
-Its state is a folder of its own under build/bench/, on the disk of the checkout, gone afterwards.  The
-nodes may be those of another checkout, to be measured beside ours.
+Its state is a folder of its own under build/bench/, on the disk of the checkout, gone afterwards, also after
+SIGTERM and where the terminal is closed.  The nodes may be those of another checkout, measured beside ours.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+from ringmill.client.local.processes import end_as_by_ctrl_c
 
 __all__ = ["PORTS", "ROOT", "BenchCluster", "free_ports", "python_of"]
 
@@ -50,6 +52,7 @@ class BenchCluster:
         self._home = Path()
 
     def __enter__(self) -> BenchCluster:
+        end_as_by_ctrl_c()
         parent = ROOT / "build" / "bench"
         parent.mkdir(parents=True, exist_ok=True)
         self._home = Path(tempfile.mkdtemp(prefix="cluster-", dir=parent))

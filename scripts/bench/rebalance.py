@@ -75,14 +75,14 @@ class Load:
 
     def taken(self) -> dict[str, float | int]:
         """The figures since the last call."""
-        told = {
+        figures = {
             "put_p99_ms": percentile(self.puts_ms, 0.99),
             "get_p99_ms": percentile(self.gets_ms, 0.99),
             "errors": len(self.failed),
         }
         for each in (self.puts_ms, self.gets_ms, self.failed):
             each.clear()
-        return told
+        return figures
 
 
 async def fill(db: Any, total_bytes: int, value_bytes: int) -> None:

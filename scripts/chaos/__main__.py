@@ -1,4 +1,4 @@
-"""Chaos on real processes: the load and checkers of the simulator, kill -9, SIGSTOP, proxies that bend links.
+"""Chaos on real processes: load and checkers of the simulator, kill -9, SIGSTOP, proxies that disturb links.
 
     python scripts/chaos --seconds 30 --seed 7
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.figures import document, lines  # noqa: E402
-from chaos.homes.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.run_real import ChaosOptions, run_chaos  # noqa: E402
 
 __all__ = ["main"]
@@ -34,16 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
         seed=given.seed, seconds=given.seconds, nodes=given.nodes, operations=given.operations
     )
 
-    async def has_held(home: Path) -> bool:
+    async def run_and_judge(home: Path) -> bool:
         result = await run_chaos(options, str(home / "chaos"))
-        told = document(result)
-        print(json.dumps(told) if given.json else "\n".join(lines(told)))
+        result_document = document(result)
+        print(json.dumps(result_document) if given.json else "\n".join(lines(result_document)))
         if result.violations:
             text = "\n".join(result.history.to_lines()) + "\n"
             (home / "history.jsonl").write_text(text, encoding="utf-8")
         return not result.violations
 
-    return judged_in_a_home("chaos", has_held)
+    return judge_in_home("chaos", run_and_judge)
 
 
 def _parser() -> argparse.ArgumentParser:

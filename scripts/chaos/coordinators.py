@@ -28,7 +28,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.jobs.job_modules import load_job_module  # noqa: E402
 from ringmill.client.jobs.run_local import run_local  # noqa: E402
@@ -92,17 +92,17 @@ def main() -> int:
     for name in ("jobs", "handovers"):
         if not 1 <= getattr(given, name) <= MOST:
             parser.error(f"--{name} {getattr(given, name)}: 1 to {MOST}")
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "coordinators",
         nodes=5,
         lowest_port=19600,
-        has_held=lambda cluster: asyncio.run(
-            _has_held(cluster, given.jobs, given.handovers, random.Random(given.seed))
+        run_and_judge=lambda cluster: asyncio.run(
+            _run_and_judge(cluster, given.jobs, given.handovers, random.Random(given.seed))
         ),
     )
 
 
-async def _has_held(cluster: LocalCluster, jobs: int, handovers: int, chance: random.Random) -> bool:
+async def _run_and_judge(cluster: LocalCluster, jobs: int, handovers: int, chance: random.Random) -> bool:
     home = Path(cluster.folder).parent
     target, texts = _written(home, chance)
     with closing(OsFileSystem()) as files:
@@ -114,7 +114,7 @@ async def _has_held(cluster: LocalCluster, jobs: int, handovers: int, chance: ra
     async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
         for number in range(jobs):
             one = Round(chance.randrange(FILES))
-            cluster = await _killed(db, cluster, target, texts, home / f"out-{number}", one, chance)
+            cluster = await _run_and_kill(db, cluster, target, texts, home / f"out-{number}", one, chance)
             one.violation = one.violation or _differing(reference, home / f"out-{number}")
             rounds.append(one)
             print(one.line(), flush=True)
@@ -151,7 +151,7 @@ def _written(home: Path, chance: random.Random) -> tuple[str, str]:
     return f"{home}/words.py:counted", f"{folder}/*.txt"
 
 
-async def _killed(
+async def _run_and_kill(
     db: AsyncClient,
     cluster: LocalCluster,
     target: str,

@@ -32,7 +32,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.opinions.burners import burning  # noqa: E402
 from chaos.opinions.log_opinions import Change, changes_in, counted, seen_down_by  # noqa: E402
 from report import machine  # noqa: E402
@@ -87,14 +87,14 @@ def main() -> int:
         parser.error(f"--burners {given.burners}: 0 to 64")
     options = Options(given.seconds, given.profile, given.burners, given.seed)
 
-    async def has_held(home: Path) -> bool:
-        told = await watch(str(home / "deaths"), options)
-        print("\n".join(lines(told)), flush=True)
+    async def run_and_judge(home: Path) -> bool:
+        result = await watch(str(home / "deaths"), options)
+        print("\n".join(lines(result)), flush=True)
         if given.json:
-            _write(given.json, told)
-        return bool(told["verdict"] == "held")
+            _write(given.json, result)
+        return bool(result["verdict"] == "held")
 
-    return judged_in_a_home("false-deaths", has_held)
+    return judge_in_home("false-deaths", run_and_judge)
 
 
 async def watch(folder: str, options: Options) -> dict[str, Any]:
@@ -107,7 +107,7 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
         since = time.time()
         with burning(options.burners, options.seconds + 2 * PATIENCE_S) as burnt_s:
             before = psutil.cpu_times()
-            await _watched(cluster, starts, options.seconds)
+            await _watch_cluster(cluster, starts, options.seconds)
             idle_share = _idle_share(before, psutil.cpu_times())
             busy_s = burnt_s()
             victim = random.Random(options.seed).choice(cluster.nodes)
@@ -139,22 +139,22 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
     }
 
 
-def lines(told: dict[str, Any]) -> list[str]:
+def lines(run: dict[str, Any]) -> list[str]:
     """The figures in sentences."""
-    settings, seen = told["settings"], told["seen_dead_s"]
+    settings, seen = run["settings"], run["seen_dead_s"]
     each = ", ".join(f"{name} {took:.2f}" for name, took in seen.items())
     late = "" if len(seen) == NODES - 1 else f", not seen by {NODES - 1 - len(seen)} after {PATIENCE_S:g} s"
     return [
-        f"machine       {', '.join(told['machine'].values())}",
+        f"machine       {', '.join(run['machine'].values())}",
         f"settings      {NODES} nodes, profile {settings['profile']}, {settings['burners']} busy processes, "
-        f"watched for {told['watched_s']:,} s",
-        f"busy          {told['busy_s']:,} s of processor time used by the busy processes; "
-        f"the processors idled for {told['idle_share']:.1%} of the time",
-        f"suspicions    {told['suspicions']}, refuted {told['refuted']}; {told['stalls']} stalls of loops",
-        f"false deaths  {told['false_deaths']}",
-        f"killed {told['killed']}     seen dead after {max(seen.values(), default=0):.2f} s by the last "
-        f"({each}){late}; goal {told['goal_s']:g} s",
-        f"verdict       {told['verdict']}",
+        f"watched for {run['watched_s']:,} s",
+        f"busy          {run['busy_s']:,} s of processor time used by the busy processes; "
+        f"the processors idled for {run['idle_share']:.1%} of the time",
+        f"suspicions    {run['suspicions']}, refuted {run['refuted']}; {run['stalls']} stalls of loops",
+        f"false deaths  {run['false_deaths']}",
+        f"killed {run['killed']}     seen dead after {max(seen.values(), default=0):.2f} s by the last "
+        f"({each}){late}; goal {run['goal_s']:g} s",
+        f"verdict       {run['verdict']}",
     ]
 
 
@@ -180,7 +180,7 @@ def running(cluster: LocalCluster, profile: str) -> Iterator[tuple[LocalCluster,
         local_cluster.stop_nodes([node for node in cluster.nodes if node.pid])
 
 
-async def _watched(cluster: LocalCluster, starts: Sequence[int], seconds: float) -> None:
+async def _watch_cluster(cluster: LocalCluster, starts: Sequence[int], seconds: float) -> None:
     """Wait, and tell now and then what was seen so far.  Raises SystemExit when a node ends by itself."""
     begun = time.time()
     while (left_s := begun + seconds - time.time()) > 0:
@@ -207,18 +207,18 @@ async def _seen_dead(
 
 
 def _idle_share(before: Any, after: Any) -> float:
-    """Of all processors between two readings of their times."""
+    """The idle share of all processors between two readings of their times."""
     spent = [late - early for early, late in zip(before, after, strict=True)]
     return float((after.idle - before.idle) / (sum(spent) or 1.0))
 
 
 def _sizes(cluster: LocalCluster) -> list[int]:
-    """Of the logs of its nodes, in bytes."""
+    """The sizes of the logs of its nodes, in bytes."""
     return [os.path.getsize(cluster.log_path(node)) for node in cluster.nodes]
 
 
-def _write(path: str, told: dict[str, Any]) -> None:
-    Path(path).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+def _write(path: str, result: dict[str, Any]) -> None:
+    Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _changes(logs: dict[str, list[str]]) -> list[Change]:

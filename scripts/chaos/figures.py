@@ -41,26 +41,26 @@ def document(result: ChaosResult) -> dict[str, Any]:
     }
 
 
-def lines(told: dict[str, Any]) -> Iterator[str]:
+def lines(run: dict[str, Any]) -> Iterator[str]:
     """The document in sentences."""
-    outcomes, latency = told["outcomes"], told["latency_ms"]
-    fired = ", ".join(f"{kind} {count}" for kind, count in told["faults"].items()) or "none"
-    yield f"seed {told['seed']}, {told['nodes']} node processes, {told['seconds']:g} s of load and faults"
+    outcomes, latency = run["outcomes"], run["latency_ms"]
+    fired = ", ".join(f"{kind} {count}" for kind, count in run["faults"].items()) or "none"
+    yield f"seed {run['seed']}, {run['nodes']} node processes, {run['seconds']:g} s of load and faults"
     yield (
-        f"operations          {told['operations']:,} on {told['keys']:,} keys: {outcomes['ok']:,} ok, "
+        f"operations          {run['operations']:,} on {run['keys']:,} keys: {outcomes['ok']:,} ok, "
         f"{outcomes['failed']:,} failed, {outcomes['unknown']:,} of unknown outcome"
     )
-    yield f"acknowledged writes {told['acknowledged_writes']:,}, lost: {told['lost']}"
-    took = f"{told['converged_s']:.1f} s after the last fault" if told["converged_s"] is not None else "never"
-    yield f"converged           {'yes' if told['converged'] else 'NO'}, hints delivered {took}"
-    yield f"faults fired        {sum(told['faults'].values())}: {fired}"
-    yield f"connections         {told['connections']:,} through the proxies"
+    yield f"acknowledged writes {run['acknowledged_writes']:,}, lost: {run['lost']}"
+    took = f"{run['converged_s']:.1f} s after the last fault" if run["converged_s"] is not None else "never"
+    yield f"converged           {'yes' if run['converged'] else 'NO'}, hints delivered {took}"
+    yield f"faults fired        {sum(run['faults'].values())}: {fired}"
+    yield f"connections         {run['connections']:,} through the proxies"
     for kind, of in latency.items():
         yield f"{kind} latency".ljust(20) + f"p50 {of['p50']} ms, p99 {of['p99']} ms, slowest {of['max']} ms"
-    yield f"weak reads that missed an acknowledged write: {told['stale_reads']}"
-    yield f"tracebacks in logs  {told['tracebacks']}"
-    yield f"verdict             {told['verdict']}"
-    yield from (f"    {story}" for story in told["violations"][:20])
+    yield f"weak reads that missed an acknowledged write: {run['stale_reads']}"
+    yield f"tracebacks in logs  {run['tracebacks']}"
+    yield f"verdict             {run['verdict']}"
+    yield from (f"    {story}" for story in run["violations"][:20])
 
 
 def _latency(operations: Sequence[Operation]) -> dict[str, float]:

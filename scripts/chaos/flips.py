@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_whole  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
@@ -83,12 +83,12 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.rounds <= MOST_ROUNDS:
         parser.error(f"--rounds {given.rounds}: 1 to {MOST_ROUNDS}")
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "flips",
         nodes=3,
         lowest_port=19000,
         partitions=given.partitions,
-        has_held=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
+        run_and_judge=lambda cluster: asyncio.run(_trouble(cluster, given, random.Random(given.seed))),
     )
 
 
@@ -142,7 +142,7 @@ async def _round(
     files, flips = _flip_everywhere(Path(cluster.data_folder(node)), chance)
     one = Round(number, node.id, "kill -9" if is_kill else "stop", files, flips)
     log = Path(cluster.log_path(node))
-    told = size_of(log)
+    log_bytes = size_of(log)
     try:
         begun = time.monotonic()
         cluster = await start_scrubbing(cluster, node)
@@ -150,7 +150,7 @@ async def _round(
         for key in chance.sample(sorted(cold), min(100, len(cold))):
             if (await db.get(key)).value != cold[key]:
                 one.violation = f"{key} is not what was written"
-        await until_whole(db, node.id, log, told)
+        await until_whole(db, node.id, log, log_bytes)
         one.heal_s = time.monotonic() - begun - one.start_s
     except (RingmillError, TimeoutError) as error:
         one.violation = f"{type(error).__name__}: {error}"

@@ -32,7 +32,7 @@ from typing import Any, Final
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.chaos.chaos_load import ChaosLoad, Spaces  # noqa: E402
 from ringmill.client.chaos.load_tally import LoadTally  # noqa: E402
 from ringmill.client.checked.merging_calls import MergingCall  # noqa: E402
@@ -292,15 +292,15 @@ async def tell(cluster: LocalCluster, story: Story) -> None:
         await story.run(db)
 
 
-def has_held(cluster: LocalCluster, seed: int, kills: int, json_path: str) -> bool:
+def run_and_judge(cluster: LocalCluster, seed: int, kills: int, json_path: str) -> bool:
     story = Story(cluster, seed, kills)
     asyncio.run(tell(cluster, story))
     for trouble in story.troubles:
         print(f"  {trouble}")
     print(f"seed {seed}: verdict {'BROKEN' if story.troubles else 'held'}")
     if json_path:
-        told = {"seed": seed, "kills": kills, "changes": list(map(asdict, story.outcomes))}
-        Path(json_path).write_text(json.dumps({**told, "troubles": story.troubles}, indent=2) + "\n")
+        result = {"seed": seed, "kills": kills, "changes": list(map(asdict, story.outcomes))}
+        Path(json_path).write_text(json.dumps({**result, "troubles": story.troubles}, indent=2) + "\n")
     return not story.troubles
 
 
@@ -310,11 +310,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=2, choices=range(6), help="for each change")
     parser.add_argument("--json", default="", help="file for what came of each change")
     chosen = parser.parse_args()
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "members",
         nodes=3,
         lowest_port=18_000,
-        has_held=lambda cluster: has_held(cluster, chosen.seed, chosen.kills, chosen.json),
+        run_and_judge=lambda cluster: run_and_judge(cluster, chosen.seed, chosen.kills, chosen.json),
     )
 
 

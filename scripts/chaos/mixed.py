@@ -4,8 +4,8 @@
 
 Keys and values, registers, counters, sets, maps, scans and watches; the checkers of the simulator judge what
 was answered, and Porcupine judges the registers, too, where Go is installed.  Each round kills or pauses one
-or two nodes, or kills all at once; in one round of three links are bent beside it.  Exit 0: nothing that was
-acknowledged is lost and no judge objects; 1: one does, and data, logs and histories are kept.
+or two nodes, or kills all at once; in one round of three links are disturbed beside it.  Exit 0: nothing that
+was acknowledged is lost and no judge objects; 1: one does, and data, logs and histories are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from chaos.homes.own_home import judged_in_a_home  # noqa: E402
+from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.loads.every import LOADS  # noqa: E402
 from chaos.mixed_story import MixedOptions, MixedResult, run_mixed  # noqa: E402
 from judges.register_lines import Verdict, judge_porcupine, write_lines  # noqa: E402
@@ -40,19 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no load {unknown[0]!r}; there are: {', '.join(LOADS)}")
     options = MixedOptions(given.seed, given.rounds, given.nodes, tuple(loads), given.crowd, given.unsynced)
 
-    async def has_held(home: Path) -> bool:
+    async def run_and_judge(home: Path) -> bool:
         result = await run_mixed(options, str(home / "chaos"), lambda line: print(line, flush=True))
         path = Path(given.registers) if given.registers else home / "registers.jsonl"
         write_lines(result.history.registers, path)
         (home / "history.jsonl").write_text("\n".join(result.history.to_lines()), encoding="utf-8")
         verdict = judge_porcupine(path) if result.history.registers else None
-        told = _document(result, verdict)
-        print("\n".join(_lines(told)))
+        result_document = _document(result, verdict)
+        print("\n".join(_lines(result_document)))
         if given.json:
-            print(json.dumps(told))
-        return bool(told["verdict"] == "ok")
+            print(json.dumps(result_document))
+        return bool(result_document["verdict"] == "ok")
 
-    return judged_in_a_home("mixed", has_held)
+    return judge_in_home("mixed", run_and_judge)
 
 
 def _document(result: MixedResult, porcupine: Verdict | None) -> dict[str, Any]:
@@ -81,21 +81,21 @@ def _document(result: MixedResult, porcupine: Verdict | None) -> dict[str, Any]:
     }
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(run: dict[str, Any]) -> list[str]:
     """The document in sentences."""
-    took = "never" if told["converged_s"] is None else f"{told['converged_s']:.1f} s after the last fault"
-    acknowledged = told["acknowledged_writes"]
+    took = "never" if run["converged_s"] is None else f"{run['converged_s']:.1f} s after the last fault"
+    acknowledged = run["acknowledged_writes"]
     return [
-        f"seed {told['seed']}, {told['nodes']} node processes, {told['rounds']} rounds in {told['load_s']} s",
-        f"faults fired        {sum(told['faults'].values())}: {_counts(told['faults'])}",
-        *(f"{name:<20}{_counts(figures)}" for name, figures in told["loads"].items()),
+        f"seed {run['seed']}, {run['nodes']} node processes, {run['rounds']} rounds in {run['load_s']} s",
+        f"faults fired        {sum(run['faults'].values())}: {_counts(run['faults'])}",
+        *(f"{name:<20}{_counts(figures)}" for name, figures in run["loads"].items()),
         f"acknowledged writes {sum(acknowledged.values()):,}: {_counts(acknowledged)}",
-        f"lost                {told['lost']}",
-        f"hints delivered     {took}; {told['keys']:,} keys looked at in all their owners",
-        f"tracebacks in logs  {told['tracebacks']}",
-        f"Porcupine           {told['porcupine']}",
-        f"verdict             {told['verdict']}, {len(told['violations'])} violations",
-        *(f"    {story}" for story in told["violations"][:TOLD]),
+        f"lost                {run['lost']}",
+        f"hints delivered     {took}; {run['keys']:,} keys looked at in all their owners",
+        f"tracebacks in logs  {run['tracebacks']}",
+        f"Porcupine           {run['porcupine']}",
+        f"verdict             {run['verdict']}, {len(run['violations'])} violations",
+        *(f"    {story}" for story in run["violations"][:TOLD]),
     ]
 
 

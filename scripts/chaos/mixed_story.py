@@ -14,7 +14,7 @@ from chaos.loads.load import Load
 from chaos.loads.rest import QUIET_S, hints_delivered, look_at_owners
 from chaos.network.links import Links
 from chaos.real_faults import RealInjector, Round, draw_rounds
-from chaos.real_nodes import REPLICAS, RealNodes
+from chaos.real_nodes import QUORUM, REPLICAS, RealNodes, traceback_violations
 from ringmill.cluster.errors import RingmillError
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
@@ -33,7 +33,7 @@ POLL_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class MixedOptions:
-    """Of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
+    """Options of one run.  `unsynced`: bytes that a killed node loses at the end of its log, which breaks the
     promise of synced writes."""
 
     seed: int = 1
@@ -49,7 +49,7 @@ class MixedResult:
     """What came of a run; times in seconds."""
 
     options: MixedOptions
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=lambda: History(default_w=QUORUM))
     rounds: int = 0  # that are over
     load_s: float = 0.0
     faults: Mapping[str, int] = field(default_factory=dict)
@@ -69,7 +69,7 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
     nodes = RealNodes(folder, options.nodes, unsynced=options.unsynced)
     try:
         async with Links(nodes.ports, lambda: nodes.pids) as links:
-            await _story(nodes, links, result, tell)
+            await _drive(nodes, links, result, tell)
     except* (RingmillError, TimeoutError) as group:
         result.violations += [
             Violation("run", b"", f"{type(error).__name__}: {error}") for error in group.exceptions
@@ -77,10 +77,11 @@ async def run_mixed(options: MixedOptions, folder: str, tell: Callable[[str], No
     finally:
         nodes.stop()
     result.tracebacks = nodes.tracebacks()
+    result.violations += traceback_violations(result.tracebacks)
     return result
 
 
-async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Callable[[str], None]) -> None:
+async def _drive(nodes: RealNodes, links: Links, result: MixedResult, tell: Callable[[str], None]) -> None:
     options, history = result.options, result.history
     topology = await nodes.form(FORM_S, keyspaces_for(REPLICAS))
     ground = Ground(options.seed, nodes, topology, history, options.crowd)
@@ -98,9 +99,9 @@ async def _story(nodes: RealNodes, links: Links, result: MixedResult, tell: Call
             ):
                 for load in loads.values():
                     group.create_task(load.work())
-                await _all_answered(loads)  # first: clients find out where they are
+                await _wait_answered(loads)  # first: clients find out where they are
                 await _rounds(ground, injector, result, tell)
-                await _all_answered(loads)
+                await _wait_answered(loads)
                 ground.is_over.set()
             result.load_s = loop.time() - began
             await _rest(ground, loads, result)
@@ -133,7 +134,7 @@ async def _rounds(
         tell(f"{number:4} of {options.rounds}  {_named(each)}; {_asked(ground.history):,} requests so far")
 
 
-async def _all_answered(loads: Mapping[str, Load]) -> None:
+async def _wait_answered(loads: Mapping[str, Load]) -> None:
     """Until each load has been answered once: a short run on a slow machine shows something of it, too."""
     with suppress(TimeoutError):
         async with asyncio.timeout(ANSWERED_S):
@@ -152,7 +153,7 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
         async with asyncio.timeout(LOOK_S):
             result.keys = await look_at_owners(ground)
             for load in loads.values():
-                await load.look()
+                await load.read_final_state()
     except TimeoutError:
         story = "hints are not delivered" if result.converged_s is None else "not everything could be read"
         seconds = loop.time() - healed
@@ -161,8 +162,8 @@ async def _rest(ground: Ground, loads: Mapping[str, Load], result: MixedResult) 
 
 def _named(each: Round) -> str:
     faults = [each.fault] if each.beside is None else [each.fault, each.beside]
-    told = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
-    return f"{told} for {each.fault.lasts_s:.1f} s"
+    faults_text = " beside ".join(f"{fault.kind} {' '.join(fault.nodes)}" for fault in faults)
+    return f"{faults_text} for {each.fault.lasts_s:.1f} s"
 
 
 def _asked(history: History) -> int:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from chaos.network.links import CLIENTS, Bend, Links, both_ways
+from chaos.network.links import CLIENTS, LinkFault, Links, both_ways
 from chaos.real_nodes import RealNodes
 from ringmill.simulator.faults.fault import Fault
 
@@ -45,7 +45,7 @@ APART_S: Final = (0.3, 4.0)  # so that there is mostly a quorum to talk to
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One kill or pause, perhaps a bent link for as long as it lasts, and peace for `gap_s` seconds."""
+    """One kill or pause, perhaps a disturbed link for as long as it lasts, and peace for `gap_s` seconds."""
 
     fault: Fault
     beside: Fault | None
@@ -67,7 +67,7 @@ def draw_real_faults(draws: Random, nodes: Sequence[str], horizon_s: float) -> l
 
 
 def draw_rounds(draws: Random, nodes: Sequence[str], rounds: int) -> list[Round]:
-    """Kills and pauses one after the other, beside some of them a bent link."""
+    """Kills and pauses one after the other, beside some of them a disturbed link."""
     packs: dict[Sequence[str], list[str]] = {ROUND_PACK: [], BEND_PACK: []}
 
     def dealt(pack: Sequence[str]) -> Fault:
@@ -85,7 +85,7 @@ def draw_rounds(draws: Random, nodes: Sequence[str], rounds: int) -> list[Round]
 
 
 def _drawn(draws: Random, kind: str, order: Sequence[str], at_s: float) -> Fault:
-    """Of this kind, at the first of these nodes."""
+    """A fault of this kind at the first of these nodes."""
     return Fault(
         at_s=at_s,
         kind=kind,
@@ -121,7 +121,7 @@ class RealInjector:
         """Have it for the time of the block."""
         async with AsyncExitStack() as stack:
             if fault.kind in (SPLIT, *NODE_KINDS, *LINK_KINDS):
-                await stack.enter_async_context(self._links.bent(self._bend(fault)))
+                await stack.enter_async_context(self._links.disturbed(self._link_fault(fault)))
             else:
                 for name in sorted(fault.nodes):  # one order, so that no two wait for each other
                     await stack.enter_async_context(self._busy[name])
@@ -143,22 +143,22 @@ class RealInjector:
             yield
             self._nodes.start(fault.nodes)
 
-    def _bend(self, fault: Fault) -> Bend:
+    def _link_fault(self, fault: Fault) -> LinkFault:
         if fault.kind == SPLIT:
             rest = [name for name in self._nodes.names if name not in fault.nodes]
-            return Bend("cut", both_ways((one, other) for one in fault.nodes for other in rest))
+            return LinkFault("cut", both_ways((one, other) for one in fault.nodes for other in rest))
         first = fault.nodes[0]
         others = [*self._nodes.names, CLIENTS] if fault.kind in NODE_KINDS else [fault.nodes[1]]
         pairs = [(first, other) for other in others if other != first]
         match fault.kind.partition("_")[0]:
             case "cut":
-                return Bend("cut", both_ways(pairs))
+                return LinkFault("cut", both_ways(pairs))
             case "stall":
-                return Bend("hold", both_ways(pairs))
+                return LinkFault("hold", both_ways(pairs))
             case "delay":
-                return Bend("delay", both_ways(pairs), fault.amount)
+                return LinkFault("delay", both_ways(pairs), fault.amount)
             case _:
-                return Bend("hold", frozenset(pairs if fault.amount else [(b, a) for a, b in pairs]))
+                return LinkFault("hold", frozenset(pairs if fault.amount else [(b, a) for a, b in pairs]))
 
 
 def _how_many(draws: Random, kind: str, nodes: int) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from subprocess import Popen
 
 from chaos.network.links import HOST
-from ringmill.client.connection import open_link
+from chaos.opinions.whole_logs import tracebacks_in, whole_log
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_forming import wait_local_ready
@@ -27,13 +28,15 @@ from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
+from ringmill.simulator.checkers.violation import Violation
 
-__all__ = ["RealNodes"]
+__all__ = ["QUORUM", "REPLICAS", "RealNodes", "traceback_violations"]
 
 GONE_S = 20.0
 CALL_S = 20.0
 POLL_S = 0.1
 REPLICAS = 3
+QUORUM = 2  # of which keyspaces write to, unless told otherwise
 PARTITIONS = 64
 
 
@@ -55,7 +58,7 @@ class RealNodes:
 
     @property
     def ports(self) -> dict[str, tuple[int, int]]:
-        """Of each node: the port it listens on, the port for its proxy."""
+        """The port that each node listens on, and the port of its proxy."""
         count = len(self.names)
         return {node.id: (node.port, node.port + count) for node in self._cluster.nodes}
 
@@ -148,8 +151,8 @@ class RealNodes:
 
     def tracebacks(self) -> int:
         """How many the nodes have written to their logs, over all their starts."""
-        logs = [Path(self._cluster.log_path(node)) for node in self._cluster.nodes]
-        return sum(log.read_bytes().count(b"Traceback (most recent") for log in logs if log.exists())
+        paths = [self._cluster.log_path(node) for node in self._cluster.nodes]
+        return sum(tracebacks_in(whole_log(path)) for path in paths)
 
     def stop(self) -> None:
         """End all of them, whatever state they are in."""
@@ -167,3 +170,8 @@ class RealNodes:
                     await asyncio.sleep(POLL_S)
         finally:
             await link.close()
+
+
+def traceback_violations(count: int) -> list[Violation]:
+    """A node that writes one has met what it did not expect: no fault excuses it."""
+    return [Violation("bug", b"", f"{count} tracebacks in the logs of the nodes")] if count else []

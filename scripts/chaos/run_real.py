@@ -13,7 +13,7 @@ from chaos.loads.object_load import ObjectLoad
 from chaos.loads.rest import QUIET_S, hints_delivered, look_at_owners
 from chaos.network.links import Links
 from chaos.real_faults import RealInjector, draw_real_faults
-from chaos.real_nodes import RealNodes
+from chaos.real_nodes import QUORUM, RealNodes, traceback_violations
 from ringmill.cluster.errors import RingmillError
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History
@@ -28,7 +28,7 @@ FORM_S = 90.0
 
 @dataclass(frozen=True, slots=True)
 class ChaosOptions:
-    """Of one run.  `operations` ends the load early."""
+    """Options of one run.  `operations` ends the load early."""
 
     seed: int = 1
     seconds: float = 30.0
@@ -41,7 +41,7 @@ class ChaosResult:
     """What came of a run; times in seconds."""
 
     options: ChaosOptions
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=lambda: History(default_w=QUORUM))
     faults: dict[str, int] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     converged_s: float | None = None  # from the end of the faults until the last hint was delivered
@@ -57,7 +57,7 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
     nodes = RealNodes(folder, options.nodes)
     try:
         async with Links(nodes.ports, lambda: nodes.pids) as links:
-            await _story(nodes, links, result)
+            await _drive(nodes, links, result)
             result.connections = links.accepted
     except* (RingmillError, TimeoutError) as group:
         result.violations += [
@@ -67,12 +67,14 @@ async def run_chaos(options: ChaosOptions, folder: str) -> ChaosResult:
         nodes.stop()
     result.tracebacks = nodes.tracebacks()
     result.history.crashed = nodes.crashed
-    result.violations += check_real(result.history)
+    result.violations += [*check_real(result.history), *traceback_violations(result.tracebacks)]
+    if not any(operation.is_ok for operation in result.history.operations):
+        result.violations.append(Violation("run", b"", "nothing that was asked was answered"))
     result.stale_s = staleness_s(result.history)
     return result
 
 
-async def _story(nodes: RealNodes, links: Links, result: ChaosResult) -> None:
+async def _drive(nodes: RealNodes, links: Links, result: ChaosResult) -> None:
     ground = Ground(result.options.seed, nodes, await nodes.form(FORM_S), result.history, crowd=2)
     injector = RealInjector(nodes, links)
     try:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.healing_node import fill, flip, size_of, start_scrubbing, until_said, until_whole  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.checked_load import CheckedLoad  # noqa: E402
@@ -78,16 +78,16 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.tables <= MOST_TABLES:
         parser.error(f"--tables {given.tables}: 1 to {MOST_TABLES}")
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "tables",
         nodes=3,
         lowest_port=19300,
         partitions=given.partitions,
-        has_held=lambda cluster: asyncio.run(_has_held(cluster, given, random.Random(given.seed))),
+        run_and_judge=lambda cluster: asyncio.run(_run_and_judge(cluster, given, random.Random(given.seed))),
     )
 
 
-async def _has_held(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:
+async def _run_and_judge(cluster: LocalCluster, given: argparse.Namespace, chance: random.Random) -> bool:
     endpoints = [node.address for node in cluster.nodes]
     async with connect(endpoints, token=read_token(cluster.folder)) as db:
         cold = await fill(db, given.tables * KEYS_A_TABLE, chance)
@@ -153,14 +153,14 @@ async def _round(
     one = Round(
         path.name, chance.randrange(size) if is_in_data else size - chance.randrange(1, END_BYTES), size
     )
-    told, begun = size_of(log), time.monotonic()
+    log_bytes, begun = size_of(log), time.monotonic()
     watch = asyncio.create_task(_watch(db, node.id, one))
     flip(path, one.at, 1 << chance.randrange(8))
     try:
         for key in chance.sample(sorted(cold), READS_A_ROUND):
             if (await db.get(key)).value != cold[key]:
                 one.violation = f"{key} is not what was written"
-        await until_said(log, told, path.name)
+        await until_said(log, log_bytes, path.name)
         one.found_s = time.monotonic() - begun
         await until_whole(db, node.id, log, size_of(log))
         one.whole_s = time.monotonic() - begun
@@ -169,17 +169,17 @@ async def _round(
     finally:
         watch.cancel()
         await asyncio.wait([watch])
-    one.violation += _not_healed(node, path, log, told, one)
+    one.violation += _not_healed(node, path, log, log_bytes, one)
     return one
 
 
-def _not_healed(node: LocalNode, path: Path, log: Path, told: int, one: Round) -> str:
+def _not_healed(node: LocalNode, path: Path, log: Path, log_bytes: int, one: Round) -> str:
     """What tells that this node has not healed the table by itself; "" when it has."""
     if not processes.is_running(node.pid, node.started):
         return " the node has ended"
     if path.exists():
         return " the damaged table is in force still"
-    if one.most_ranges and HEALED_LINE not in log.read_text(encoding="utf-8")[told:]:
+    if one.most_ranges and HEALED_LINE not in log.read_text(encoding="utf-8")[log_bytes:]:
         return " its log tells of no healing"
     return ""
 

@@ -7,7 +7,7 @@ writes keys and reads them back; meanwhile n3 gets SIGKILL, and it is started ag
 the end each reads all that was acknowledged to it.  httpx, redis-py and Playwright come from the package
 index into a venv of their own under build/; redis-cli and redis-benchmark are taken from PATH, or unpacked
 there from Debian's packages.  What cannot be had is told as "not here".  The exit code is 1 when a read was
-wrong or a request failed.
+wrong, a request failed or the node could not be killed; a client that ended before the kill is told as that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -41,8 +42,8 @@ KILLED: Final = "n3"
 LATER_S: Final = 2.0
 PATIENCE_S: Final = 180.0
 
-Told = Mapping[str, Any]
-Run = Callable[[], Told]
+Result = Mapping[str, Any]
+Run = Callable[[], Result]
 
 
 class NotHere(Exception):
@@ -84,27 +85,49 @@ def main() -> int:
             "redis-benchmark": partial(with_redis_benchmark, tools, port, seconds),
         }
         results = [beside_a_kill(cluster, name, run) for name, run in clients.items()]
-    return int(any(told.get("failed") or told.get("wrong") for told in results))
+    return int(any(result.get("failed") or result.get("wrong") for result in results))
 
 
-def beside_a_kill(cluster: ScratchCluster, name: str, run: Run) -> Told:
+class Killing(threading.Thread):
+    """Kills the node a little later."""
+
+    def __init__(self, cluster: ScratchCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self.has_begun = threading.Event()
+        self.error = ""
+
+    def run(self) -> None:
+        time.sleep(LATER_S)
+        self.has_begun.set()
+        try:
+            self._cluster.kill(KILLED)
+        except Exception as error:  # noqa: BLE001 - whatever it was, this client met no kill
+            self.error = f"{type(error).__name__}: {error}"
+
+
+def beside_a_kill(cluster: ScratchCluster, name: str, run: Run) -> Result:
     """Run a client while a node is killed, and print a line about it."""
-    kill = threading.Timer(LATER_S, cluster.kill, (KILLED,))
-    kill.start()
+    killing = Killing(cluster)
+    killing.start()
     try:
-        told = run()
+        result = {**run(), **({} if killing.has_begun.is_set() else {"kill": "came after its end"})}
     except NotHere as why:
-        told = {"not here": str(why)}
+        result = {"not here": str(why)}
     except (OSError, subprocess.SubprocessError) as error:
-        told = {"failed": 1, "told": [str(error)[:300], *_stderr_of(error)]}
+        result = {"failed": 1, "told": [str(error)[:300], *_stderr_of(error)]}
     finally:
-        kill.join()
+        killing.join()
         cluster.restart(KILLED)
-    print(f"{name:16}", "  ".join(f"{key} {value}" for key, value in told.items() if value != []), flush=True)
-    return told
+    if killing.error:
+        result = {**result, "failed": 1, "told": [f"{KILLED} could not be killed: {killing.error}"]}
+    print(
+        f"{name:16}", "  ".join(f"{key} {value}" for key, value in result.items() if value != []), flush=True
+    )
+    return result
 
 
-def with_curl(url: str, seconds: float) -> Told:
+def with_curl(url: str, seconds: float) -> Result:
     """A process for each request."""
     curl = program("curl")
 
@@ -119,7 +142,7 @@ def with_curl(url: str, seconds: float) -> Told:
     return {"version": version, **round_trips(put, ask, seconds, (subprocess.CalledProcessError,))}
 
 
-def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Told:
+def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Result:
     """A process for each command."""
 
     def ask(*words: str) -> str:
@@ -138,7 +161,7 @@ def with_redis_cli(tools: Mapping[str, str], port: str, seconds: float) -> Told:
     )
 
 
-def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) -> Told:
+def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) -> Result:
     """Its own load, of 20 connections; the first error ends it with exit code 1."""
     requests = int(seconds * 150)
     load = ["-c", "20", "-n", str(requests), "-r", "1000", "--csv", "-t", "set,get,incr,lpush,sadd,hset"]
@@ -150,7 +173,7 @@ def with_redis_benchmark(tools: Mapping[str, str], port: str, seconds: float) ->
     return {"asked": requests * len(rows)} | {row[0]: f"{float(row[1]):,.0f}/s" for row in rows}
 
 
-def with_browser(python: str, url: str, token: str) -> Told:
+def with_browser(python: str, url: str, token: str) -> Result:
     """The live page, until it shows the killed node."""
     chromium = program("chromium")
     line = [program("curl"), "-sSf", "-X", "PUT", "-d", "Ada", f"{url}/v1/kv/default/seen-by-browsers"]
@@ -158,14 +181,14 @@ def with_browser(python: str, url: str, token: str) -> Told:
     return called(python, "browser_caller.py", url, chromium, token, KILLED)
 
 
-def called(python: str, caller: str, *arguments: str) -> Told:
+def called(python: str, caller: str, *arguments: str) -> Result:
     """What a caller in the venv has printed."""
     if not python:
         raise NotHere("no packages could be installed")
     line = [python, str(CALLERS / caller), *arguments]
     ended = subprocess.run(line, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
-    told: Told = json.loads(ended.stdout)
-    return told
+    result: Result = json.loads(ended.stdout)
+    return result
 
 
 def program(name: str, environment: Mapping[str, str] | None = None) -> str:
@@ -195,8 +218,8 @@ def venv_python() -> str:
 
 
 def _stderr_of(error: Exception) -> list[str]:
-    told = getattr(error, "stderr", None) or ""
-    return [str(told)[-500:]] if told else []
+    stderr = getattr(error, "stderr", None) or ""
+    return [str(stderr)[-500:]] if stderr else []
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ LEFT_OUT = "positive_data_acceptance"
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
-    """The same document with names of keyspaces that exist, and with the usual timeout: within less than
-    that, 503 and 504 are right answers."""
+    """The document with names of keyspaces that exist and without the parameter `timeout`: with less time
+    than usual, 503 and 504 are right answers."""
     for path, operations in document["paths"].items():
         room = path.split("/")[2] if path.startswith("/v1/") else ""
         for operation in operations.values():

@@ -70,8 +70,8 @@ def promtool(environment: Mapping[str, str], *words: str, stdin: bytes = b"") ->
         [shutil.which("promtool", path=environment["PATH"]) or "promtool", *words],
         cwd=MONITORING, env=environment, input=stdin, capture_output=True, check=False,
     )  # fmt: skip
-    told = "accepted" if done.returncode == 0 else (done.stdout + done.stderr).decode().strip()
-    print(f"promtool {' '.join(words)}: {told}", flush=True)
+    verdict = "accepted" if done.returncode == 0 else (done.stdout + done.stderr).decode().strip()
+    print(f"promtool {' '.join(words)}: {verdict}", flush=True)
     return int(done.returncode != 0)
 
 

@@ -30,7 +30,7 @@ class SourceFile:
     text: str
     tree: ast.Module
     nodes: tuple[ast.AST, ...]
-    """Of the tree, in the order of `ast.walk`, but for `Load` and its like: walked once for all rules."""
+    """The nodes of the tree but `Load` and its like, in the order of `ast.walk`; found once for all rules."""
 
     @classmethod
     def parse(cls, path: Path, text: str) -> SourceFile:

@@ -1,4 +1,4 @@
-"""Rules about words: no two files or public classes of the product have one name; no phrase puzzles a reader.
+"""Rules about words: no two files, classes or types of the product have one name; no phrase puzzles a reader.
 
 A search for a name finds one place.  docs/glossary.md has the words and their meanings.
 """
@@ -21,6 +21,12 @@ SHARED_FILES = {
     "room.py",  # of every room of a node: how it is opened
 }
 
+# Names of more than one type.  One that has one meaning again goes out.
+NAMED_TWICE = {
+    "Block", "Change", "Content", "Done", "Durability", "Ended", "Event", "Handler", "Hint", "Instruction",
+    "Item", "Kind", "Level", "Load", "Operation", "Pairs", "Place", "Refused", "Role", "Row", "Show",
+    "Target", "Value",
+}  # fmt: skip
 
 # Phrases that stop a reader, each with what to write.  In pieces, so that this file does not find itself.
 PHRASES = {
@@ -32,13 +38,17 @@ PHRASES = {
     "last " + "words": "the end of its log",
     "as one " + "who": "say what it does",
 }
-PHRASE = re.compile(r"\b(" + "|".join(PHRASES) + r")\b", re.IGNORECASE)
+# Between two words of a phrase: a space, or the end of a line of prose, of a comment or of a string.
+GAP = r"""(?:[ ]|[ \t"]*\n[ \t]*(?:#|//|>|[fr]?"(?!"))?[ \t]*)"""
+PATTERNS = {each: re.compile(rf"\b{GAP.join(each.split())}\b", re.IGNORECASE) for each in PHRASES}
 
 
 def phrases(path: Path, text: str) -> Iterator[Finding]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if found := PHRASE.search(line):
-            yield Finding(path, number, f'"{found[0]}" puzzles a reader; write: {PHRASES[found[0].lower()]}')
+    """Finds a phrase also where a line ends in the midst of it, and names the line that it begins on."""
+    for phrase, pattern in PATTERNS.items():
+        for found in pattern.finditer(text):
+            number = text.count("\n", 0, found.start()) + 1
+            yield Finding(path, number, f'"{phrase}" puzzles a reader; write: {PHRASES[phrase]}')
 
 
 def file_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
@@ -53,16 +63,42 @@ def file_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
 
 
 def class_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:
-    first: dict[str, Path] = {}
+    """Compares classes and the type aliases of `__all__`; two aliases of the same type may have one name."""
+    first: dict[str, tuple[Path, str]] = {}
     for source in sources:
         if source.room not in PRODUCT:
             continue
+        surface = _surface(source.tree)
         for node in source.tree.body:
-            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            name, definition = _type_named_by(node)
+            is_compared = name in surface if definition else name and not name.startswith("_")
+            if not is_compared or name in NAMED_TWICE:
                 continue
-            if first.setdefault(node.name, source.path) != source.path:
-                what = f"a second class {node.name}, beside {first[node.name]}"
+            path, other = first.setdefault(name, (source.path, definition))
+            if path != source.path and not (definition and definition == other):
+                what = f"a second {'type' if definition else 'class'} {name}, beside {path}"
                 yield source.finding(node.lineno, f"{what}; one word, one idea (docs/glossary.md)")
+
+
+def _surface(tree: ast.Module) -> list[str]:
+    """What `__all__` lists."""
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List(elts=names)):
+                return [str(each.value) for each in names if isinstance(each, ast.Constant)]
+    return []
+
+
+def _type_named_by(node: ast.stmt) -> tuple[str, str]:
+    """The name of the class or type alias that a statement defines, and what an alias stands for."""
+    match node:
+        case ast.ClassDef(name=name):
+            return name, ""
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
+            return (name, ast.unparse(value)) if ast.unparse(annotation).endswith("TypeAlias") else ("", "")
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript() | ast.BinOp() as value):
+            return (name, ast.unparse(value)) if not name.isupper() else ("", "")
+    return "", ""
 
 
 def function_names(sources: Sequence[SourceFile]) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Runs many seeds in several processes and sums up the results.
 
-Seeds are independent, so a campaign is a map.  A worker ends after some hundred seeds, which bounds its
-memory.
+Seeds are independent, so a campaign is a map.  Workers end after some hundred seeds each, which bounds their
+memory, and others do the next ones.  An executor notices a worker that the kernel has ended, which
+`multiprocessing.Pool` waits for without an end.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing import resource_tracker
 from typing import Any, Final
 
@@ -93,7 +96,7 @@ class Summary:
         return [mark for subject in subjects_named(list(self.figures)) for mark in subject.marks]
 
     def document(self) -> dict[str, Any]:
-        """The same for programs."""
+        """The result as a JSON document."""
         return {
             "verdict": self.verdict,
             "seeds": self.seeds,
@@ -110,20 +113,35 @@ def run_seeds(
 ) -> Iterator[SimulationResult]:
     """Results in the order of the seeds, without their histories.
 
-    Ctrl-C is for this process alone, which ends the others.
+    Ctrl-C is for this process alone, which ends the others.  Raises BrokenProcessPool when one of these was
+    ended from outside.
     """
     work = ((seed, options) for seed in seeds)
     if processes == 1:
         yield from map(_run, work)
         return
     resource_tracker.ensure_running()  # its first start would let the signal through again
+    while some := list(islice(work, processes * _SEEDS_A_WORKER)):
+        yield from _shared(some, processes)
+
+
+def _shared(work: Sequence[tuple[int, SimulationOptions]], processes: int) -> Iterator[SimulationResult]:
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     former = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # inherited by every worker
     try:
-        pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_SEEDS_A_WORKER)
+        results = pool.map(_run, work)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
-    with pool:
-        yield from pool.imap(_run, work)
+    is_done = False
+    try:
+        yield from results
+        is_done = True
+    finally:
+        if not is_done:
+            for worker in {*multiprocessing.active_children()} - others:
+                worker.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 def _run(work: tuple[int, SimulationOptions]) -> SimulationResult:

@@ -59,14 +59,14 @@ def as_document(result: SimulationResult) -> dict[str, Any]:
 def as_text(result: SimulationResult) -> str:
     """The verdict and what was tried, for people."""
     tried = f"{tried_text(result.figures)} on {result.options.nodes} nodes in {result.virtual_s:.1f} s"
-    told = [
+    lines = [
         f"seed {result.seed}: {'every promise held' if result.is_ok else 'A PROMISE WAS BROKEN'}",
         f"  tried   {tried} of virtual time",
         f"  faults  {fault_list(result.faults) or 'none fired'}",
         f"  trace   {result.trace}",
         f"  replay  {replay_command(result.seed, result.options)}",
     ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 def failure_text(result: SimulationResult) -> str:
@@ -81,7 +81,7 @@ def failure_text(result: SimulationResult) -> str:
         for workload in drawn_workloads(result.seed, result.options).values()
         for line in workload.plan()[:_LONGEST_PLAN]
     ]
-    told = [
+    lines = [
         "  broken:",
         *(f"    {violation}" for violation in result.violations[:10]),
         "  shortest list of faults found:",
@@ -90,12 +90,12 @@ def failure_text(result: SimulationResult) -> str:
         *plans,
         f"  replay  {replay_command(result.seed, result.options)}",
     ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 def tried_text(figures: Mapping[str, Figures]) -> str:
     """What was asked for, subject by subject."""
-    return " and ".join(subject.told(figures[subject.name]) for subject in subjects_named(list(figures)))
+    return " and ".join(subject.describe(figures[subject.name]) for subject in subjects_named(list(figures)))
 
 
 def tried_fields(figures: Mapping[str, Figures]) -> dict[str, Any]:

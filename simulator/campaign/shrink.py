@@ -29,12 +29,12 @@ class _Search:
     """Runs of a failing seed under other options, up to `most_runs`; `best` is the last that failed alike."""
 
     def __init__(
-        self, failing: SimulationResult, most_runs: int, watch: Callable[[int], None] | None
+        self, failing: SimulationResult, most_runs: int, on_progress: Callable[[int], None] | None
     ) -> None:
         self.best = failing
         self.runs = 0
         self._most_runs = most_runs
-        self._watch = watch
+        self._on_progress = on_progress
         self._broken = failing.violations[0].property
 
     def still_fails(self, options: SimulationOptions) -> bool:
@@ -42,8 +42,8 @@ class _Search:
         if self.runs >= self._most_runs:
             return False
         self.runs += 1
-        if self._watch is not None:
-            self._watch(self.runs)
+        if self._on_progress is not None:
+            self._on_progress(self.runs)
         result = run_seed(self.best.seed, options)
         if not any(violation.property == self._broken for violation in result.violations):
             return False
@@ -52,13 +52,13 @@ class _Search:
 
 
 def shrink(
-    failing: SimulationResult, *, most_runs: int = MOST_RUNS, watch: Callable[[int], None] | None = None
+    failing: SimulationResult, *, most_runs: int = MOST_RUNS, on_progress: Callable[[int], None] | None = None
 ) -> Shrunk:
-    """The same property broken by as few faults and operations as `most_runs` runs could find.
+    """Search for the fewest faults and operations that break the property which `failing` broke.
 
-    `watch` is told how many there were.
+    The search takes at most `most_runs` runs; `on_progress` is called with their number so far.
     """
-    search = _Search(failing, most_runs, watch)
+    search = _Search(failing, most_runs, on_progress)
     faults = failing.options.only_faults
     if faults is None:
         faults = tuple(range(len(drawn_faults(failing.seed, failing.options))))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmill.simulator.history import History
-from ringmill.simulator.job_history import JobRecord, Told
+from ringmill.simulator.job_history import JobRecord, JobReport
 
 __all__ = ["is_excused"]
 
@@ -45,13 +45,13 @@ _BY_KINDS: Final[Mapping[str, Sequence[str]]] = {
 _TASK_TRIES: Final = 3
 
 
-def is_excused(told: Told, history: History, job: JobRecord) -> bool:
+def is_excused(report: JobReport, history: History, job: JobRecord) -> bool:
     """Can the faults that had fired by then have had this cause?"""
-    fired = {kind for kind, at in history.first_fired_at.items() if at <= told.at}
+    fired = {kind for kind, at in history.first_fired_at.items() if at <= report.at}
     others = sum(other.output == job.output for other in history.jobs.jobs if other is not job)
-    if _BUG in told.error:
+    if _BUG in report.error:
         return False
-    match told.cause:
+    match report.cause:
         case "Killed":
             excuse = history.jobs.struck.get(job.job, 0) >= _TASK_TRIES
         case "INVALID_ARGUMENT":  # the output exists: another submit of the same work was faster

@@ -12,23 +12,22 @@ from math import inf
 from typing import Final, Protocol, TypeVar
 
 from ringmill.client.checked.merging_calls import MergingCall
+from ringmill.client.checked.product_faults import is_product_fault
 from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation
 
-__all__ = ["Timed", "check_errors", "check_promptness", "late_calls"]
+__all__ = ["Timed", "check_errors", "check_promptness", "late_calls", "wrong_errors"]
 
 _SLACK_S: Final = 0.1
-_NEVER: Final = frozenset({"INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "PROTOCOL_MISMATCH", "STALE"})
 _ANSWERS: Final = frozenset({"", "NOT_FOUND", "UNRESOLVED_SIBLINGS"})
 _LATE: Final = frozenset({"DEADLINE_EXCEEDED", "QUORUM_NOT_REACHED"})
-_DAMAGED: Final = "CORRUPT_DATA"
 _EFFECTS: Final = frozenset({"child_cut", "late_work"})  # counted as faults are, and none
 _FEW: Final = 0.1
-"""Of the calls before the first fault, these may be late.  The most that was seen is 0.03."""
+"""The share of the calls before the first fault that may be late.  The most that was seen is 0.03."""
 _HASTY_S: Final = 1.0
 _FEW_OF_HASTY: Final = 0.3
-"""Of those with less time than that.  0.14 were seen beside slow disks."""
+"""The share of calls with a timeout below `_HASTY_S` that may be late.  0.14 were seen beside slow disks."""
 _ENOUGH: Final = 50
 
 
@@ -50,8 +49,7 @@ def check_promptness(history: History) -> Iterator[Violation]:
     damaged_at = _first(history, history.spoiling)
     for call in calls:
         yield from _in_time(call, last)
-        if _is_wrong(call.error, _end(call.returned), damaged_at):
-            yield _violation(call, f"ended with {call.error}")
+        yield from _wrong_of(call, damaged_at)
     yield from _untroubled(calls, _first(history, history.first_fired_at.keys() - _EFFECTS))
 
 
@@ -67,11 +65,28 @@ def late_calls(calls: Sequence[TimedT]) -> Iterator[tuple[TimedT, str]]:
 
 
 def check_errors(history: History) -> Iterator[Violation]:
-    """The same of calls about registers, counters, sets and maps, and errors of scans."""
+    """Judges the promptness of calls on registers, counters, sets and maps, and the errors of scans."""
     for register, story in late_calls(history.registers):
         yield Violation("C22", register.key, f"{register.kind} of {register.session} {story}")
     for change, story in late_calls(history.merging):
         yield Violation("C22", change.key, f"{change.policy} {change.kind} of {change.session} {story}")
+    yield from _wrong_errors_of_others(history)
+
+
+def wrong_errors(history: History) -> Iterator[Violation]:
+    """Of all calls what holds on a machine that is late by itself, too: the errors that no fault excuses."""
+    damaged_at = _first(history, history.spoiling)
+    for call in history.operations:
+        yield from _wrong_of(call, damaged_at)
+    yield from _wrong_errors_of_others(history)
+
+
+def _wrong_of(call: Operation, damaged_at: float) -> Iterator[Violation]:
+    if _is_wrong(call.error, _end(call.returned), damaged_at):
+        yield _violation(call, f"ended with {call.error}")
+
+
+def _wrong_errors_of_others(history: History) -> Iterator[Violation]:
     damaged_at = _first(history, history.spoiling)
     calls: list[RegisterCall | MergingCall | Operation] = [*history.registers, *history.merging]
     for call in [*calls, *history.scan_writes]:
@@ -84,8 +99,7 @@ def check_errors(history: History) -> Iterator[Violation]:
 
 
 def _is_wrong(error: str, at: float, damaged_at: float) -> bool:
-    code = _code_of(error)
-    return code in _NEVER or (code == _DAMAGED and at < damaged_at)
+    return is_product_fault(error, is_damaged=at >= damaged_at)
 
 
 def _untroubled(calls: Iterable[Operation], until: float) -> Iterator[Violation]:

@@ -129,9 +129,10 @@ async def check_flip(sample: Sample, number: int, mask: int) -> str:
 async def check_flips(
     sample: Sample, hits: Sequence[tuple[int, int]], *, bad: Sequence[int] = (), reopens: int = 0
 ) -> str:
-    """The same of several flips at once, and again `reopens` times, each after a write and a kill.
+    """Check what a store answers after several flips at once.
 
-    The sectors of the `bad` bytes cannot be read.
+    It is checked `reopens` times more, each after a write and a kill.  The sectors of the `bad` bytes cannot
+    be read.
     """
     disk = LossyDisk.after(sample.moment.crash(CrashModel.PREFIX, Random(0)))
     places = [(*sample.place(number), mask) for number, mask in hits]

@@ -145,7 +145,7 @@ class Moment:
         return bytes(body)
 
     def _orders(self) -> list[int]:
-        """Of all that is not durable, in order, behind the 0 of none of it."""
+        """The order numbers of all changes that are not durable, sorted, behind 0 for none of them."""
         writes = {write.order for mine in self.writes.values() for write in mine}
         names = {*(change.order for change in self.changes), *(order for order, _ in self.made)}
         return sorted({0, *writes, *names})

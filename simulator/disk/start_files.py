@@ -326,7 +326,7 @@ class StartFiles:
         self.disk.may_fail(path)
 
     def check_sync(self, path: str) -> None:
-        """As `check_writable`; a disk that fails a sync has the system forget what was to be written."""
+        """Raises OSError for a start that is over, and when the disk fails; then unsynced writes are lost."""
         self._refuse_when_sealed(path)
         try:
             self.disk.may_fail(path)

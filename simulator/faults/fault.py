@@ -83,7 +83,7 @@ def sudden(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> 
 
 
 def early(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
-    """The same in the first quarter of the load, for what shows only in the writes that follow it."""
+    """Draw a fault as `sudden` does, but in the first quarter of the load: it shows only in later writes."""
     return sudden(draws, name, nodes, horizon_s / 4)
 
 

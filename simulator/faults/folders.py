@@ -22,7 +22,6 @@ from ringmill.cluster.membership.start_rules import (
     others_needed,
 )
 from ringmill.node.identity.identity import FolderRefused, read_identity
-from ringmill.node.membership.starts import standing
 from ringmill.node.storage.recovery.log_extent import found_logs
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.disk.moment import CrashModel
@@ -47,7 +46,7 @@ async def _restore(fault: Fault, ground: Ground) -> None:
     name = fault.nodes[0]
     node = ground.nodes[name]
     kept = await _copy_of(node, ground)
-    if kept is None or not await _is_outdated(node, kept, ground):
+    if kept is None or not await _wait_until_outdated(node, kept, ground):
         return
     ground.trace.fault(fault.kind, name)
     fallen = list(ground.nodes) if ground.draws.random() < _OF_ALL else [name]
@@ -73,7 +72,7 @@ async def _put_back_machine(fault: Fault, ground: Ground) -> None:
     kept = node.disk.lossy.after_kill()
     ground.start([name])
     present = node.current
-    if present is None or not await _has_written(node, ground) or node.current is not present:
+    if present is None or not await _wait_until_written(node, ground) or node.current is not present:
         return
     ground.trace.fault(fault.kind, name)
     node.kill(CrashModel.PREFIX)
@@ -83,15 +82,18 @@ async def _put_back_machine(fault: Fault, ground: Ground) -> None:
         node.start(is_last_again=True)
 
 
-async def _has_written(node: NodeProcess, ground: Ground) -> bool:
-    """Wait until enough others remember more of the present start's log than it had as it was confirmed."""
+async def _wait_until_written(node: NodeProcess, ground: Ground) -> bool:
+    """Wait until enough others remember more of the present start's log than it had as it was confirmed.
+
+    Returns whether they do in time.
+    """
     begun: LogMark | None = None
     least = len(ground.nodes) - others_needed(len(ground.nodes))
     for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
         await asyncio.sleep(_LOOK_EVERY_S)
         if node.node is None or not node.node.membership.topology.serving:
             continue
-        if node.node.membership.topology.topology().epoch > 1:
+        if node.node.membership.topology.serving_topology().epoch > 1:
             return False  # what a start has missed meanwhile it writes at once, and that may be as much
         mark = LogMark(*node.node.replica.engine.synced_log)
         begun = begun or mark
@@ -99,7 +101,7 @@ async def _has_written(node: NodeProcess, ground: Ground) -> bool:
         others = [each.node for each in ground.nodes.values() if each is not node and each.node]
         known = [other.membership.starts.remembered(disk) for other in others]
         marks = [each.mark for each in known if each is not None and each.start == start]
-        if sum(_is_far(begun, told) for told in marks) >= least:
+        if sum(_is_far(begun, mark) for mark in marks) >= least:
             return True
     return False
 
@@ -149,7 +151,7 @@ async def _start_a_copy(fault: Fault, ground: Ground) -> None:
     pairs = [pair for other in deaf for pair in ((name, other), (other, name))]
     ground.cut(pairs)
     kept = node.disk.lossy.after_kill()
-    if await _is_outdated(node, kept, ground, spared=len(deaf)):
+    if await _wait_until_outdated(node, kept, ground, spared=len(deaf)):
         ground.trace.fault(fault.kind, name)
         twin = node.beside(kept, f"{name}-copy{len(ground.copies)}")
         ground.copies.append(twin)
@@ -182,7 +184,7 @@ async def _check_that_it_goes_on(node: NodeProcess, ground: Ground) -> None:
     against = sum(each is not None and each.start != start for each in known)
     topology = serving.membership.topology.current
     assert topology is not None, "it served"
-    if against < others_needed(standing(topology)):
+    if against < others_needed(len(topology.standing)):
         node.failures.append(EndedByFew(f"{node.name} served and was ended by {against} members"))
 
 
@@ -197,22 +199,22 @@ async def _copy_of(node: NodeProcess, ground: Ground) -> LossyDisk | None:
     return kept
 
 
-async def _is_outdated(
+async def _wait_until_outdated(
     node: NodeProcess, kept: LossyDisk, ground: Ground, *, spared: int | None = None
 ) -> bool:
-    """Wait until all others but `spared` remember what the copy lacks.
+    """Wait until all others but `spared` remember what the copy lacks.  Returns whether they do in time.
 
     By default as many are spared as leave one who knows in any half of them.
     """
-    told = _announced_by(node, kept)
-    if told is None:
+    announced = _announced_by(node, kept)
+    if announced is None:
         return False
     count = len(ground.nodes)
     least = count - 1 - (others_needed(count) - 1 if spared is None else spared)
     for _ in range(int(_LONGEST_WAIT_S / _LOOK_EVERY_S)):
         others = [each.node for each in ground.nodes.values() if each is not node and each.node]
-        known = [other.membership.starts.remembered(told.disk) for other in others]
-        if sum(judge(each, told) is StartVerdict.OLD_COPY for each in known) >= least:
+        known = [other.membership.starts.remembered(announced.disk) for other in others]
+        if sum(judge(each, announced) is StartVerdict.OLD_COPY for each in known) >= least:
             return True
         await asyncio.sleep(_LOOK_EVERY_S)
     return False

@@ -1,6 +1,6 @@
 """Links that lose, duplicate, reorder, delay or hold back messages.
 
-A link is bent while the fault lasts; simulator/world/network.py counts each message that is hit.
+A link is disturbed while the fault lasts; simulator/world/network.py counts each message that is hit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _delay(link: DirectedLink, by: float) -> None:
 
 def _bent(
     name: str,
-    bend: Callable[[DirectedLink, float], None],
+    disturb: Callable[[DirectedLink, float], None],
     amounts: tuple[float, ...],
     *,
     is_counted: bool = False,
@@ -45,11 +45,11 @@ def _bent(
         if is_counted:
             ground.trace.fault(fault.kind, ",".join(fault.nodes))
         for link in ground.links(fault.nodes):
-            bend(link, fault.amount)
+            disturb(link, fault.amount)
 
     async def undo(fault: Fault, ground: Ground) -> None:
         for link in ground.links(fault.nodes):
-            bend(link, -fault.amount)
+            disturb(link, -fault.amount)
 
     return FaultKind(name, apply, undo, drawn(at_pair_or_all, amounts), lasting=True)
 

@@ -28,7 +28,7 @@ async def start_again(fault: Fault, ground: Ground) -> None:
 
 async def _crash_child(fault: Fault, ground: Ground) -> None:
     """Crash the node in the midst of a flush or a merge, as soon as there is one."""
-    if await _has_child_at_work(fault, ground):
+    if await _wait_for_child(fault, ground):
         await crash(fault, ground)
         await asyncio.sleep(fault.lasts_s)
         ground.start(fault.nodes)
@@ -37,15 +37,15 @@ async def _crash_child(fault: Fault, ground: Ground) -> None:
 async def _kill_child(fault: Fault, ground: Ground) -> None:
     """Kill every other flush or merge for a while; the node lives."""
     for _ in range(_CHILDREN):
-        if await _has_child_at_work(fault, ground):
+        if await _wait_for_child(fault, ground):
             if ground.draws.random() < 0.5:
                 ground.trace.fault(fault.kind, fault.nodes[0])
                 ground.nodes[fault.nodes[0]].kill_children()
             await asyncio.sleep(LONGEST_CHILD_S)
 
 
-async def _has_child_at_work(fault: Fault, ground: Ground) -> bool:
-    """Wait for it within the fault's time."""
+async def _wait_for_child(fault: Fault, ground: Ground) -> bool:
+    """Wait until the node has a child process at work.  Returns whether it has one in time."""
     node = ground.nodes[fault.nodes[0]]
     for _ in range(int(fault.lasts_s / _LOOK_EVERY_S)):
         if node.has_child_at_work:

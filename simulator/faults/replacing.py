@@ -69,7 +69,7 @@ async def _ask(ground: Ground, other: str, name: str, disk: DiskId) -> None:
 
 
 def _empty_disk(node: Node | None) -> DiskId | None:
-    """Of a node that runs and belongs to no cluster yet."""
+    """The disk of a node that runs and belongs to no cluster yet; None for any other node."""
     if node is None or node.membership.topology.current is not None:
         return None
     return node.identity.disk

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.simulator.bending import Ablation
 from ringmill.simulator.faults.every import GENERAL_KINDS
 from ringmill.simulator.faults.fault import FaultKind
+from ringmill.simulator.patching import Ablation
 from ringmill.simulator.subjects.deletes.subject import DELETES
 from ringmill.simulator.subjects.jobs.subject import JOBS
 from ringmill.simulator.subjects.keyspaces.subject import KEYSPACES

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
-from ringmill.simulator.bending import Ablation
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.faults.fault import FaultKind
 from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.world import World
 
@@ -57,8 +57,8 @@ class Workload(Protocol):
         """All is healed: wait until nothing is under way any more."""
         ...
 
-    async def look(self) -> None:
-        """All subjects have settled: read what there is."""
+    async def read_final_state(self) -> None:
+        """All subjects have come to rest: read all that checkers need."""
         ...
 
     def unrest(self) -> list[Violation]:
@@ -81,8 +81,8 @@ class Subject:
     name: str
     title: str  # of its table of safeguards
     draw: Callable[[int, SimulationOptions], Workload]
-    told: Callable[[Figures], str]  # what was tried, in words
-    fields: Callable[[Figures], Mapping[str, Any]]  # the same for programs
+    describe: Callable[[Figures], str]  # what was tried, in words
+    fields: Callable[[Figures], Mapping[str, Any]]  # what was tried, as fields of a document
     ablations: tuple[Ablation, ...]
     marks: tuple[str, ...]  # in product code, that its runs have to meet now and then
     faults: tuple[FaultKind, ...] = ()  # that only it feels

@@ -107,7 +107,7 @@ async def insist_on(
     calls: list[CallT],
     is_answered: Callable[[CallT], bool],
 ) -> None:
-    """The same, and each again until it is answered: what is healed owes an answer."""
+    """Carry out the plans in order, each again until it is answered: what is healed owes an answer."""
 
     async def work() -> None:
         async with client:

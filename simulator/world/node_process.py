@@ -20,7 +20,7 @@ from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
 from ringmill.node.identity.identity import FolderRefused
 from ringmill.node.leaving import leave_service
-from ringmill.node.replica.object_batch import Admission, ObjectBatch
+from ringmill.node.replica.object_batch import Admit, ObjectBatch
 from ringmill.node.replica.object_store import Intent, Written
 from ringmill.node.replica.stored_key import Place, parse_object_key
 from ringmill.node.service_tables import service_tables
@@ -42,7 +42,7 @@ from ringmill.simulator.world.transport import SimulatedTransport
 from ringmill.simulator.world.tunables import Tunables
 from ringmill.simulator.world.virtual_loop import Process, VirtualLoop
 
-__all__ = ["DATA", "SHARED", "NodeProcess", "NodeStart", "SharedWorld"]
+__all__ = ["DATA", "SHARED", "NodeEnvironment", "NodeProcess", "NodeStart"]
 
 DATA: Final = "/data"
 SHARED: Final = "/shared"
@@ -54,8 +54,8 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class SharedWorld:
-    """What all nodes of a world share."""
+class NodeEnvironment:
+    """What a simulated node runs in: the parts of a world that all its nodes share."""
 
     seed: int
     loop: VirtualLoop
@@ -65,7 +65,7 @@ class SharedWorld:
     shared: FolderTree
     pace: TaskPace
     coordinated: list[Coordinated] = field(default_factory=list)  # every write that a node coordinates
-    on_up: list[Callable[[str, Node], None]] = field(default_factory=list)  # told of each start of a node
+    on_up: list[Callable[[str, Node], None]] = field(default_factory=list)  # called at each start of a node
     on_purged: Callable[[str, Place, bytes], None] = lambda name, place, old: None
 
 
@@ -86,21 +86,24 @@ class NodeStart:
 
 
 class NodeProcess:
-    def __init__(self, name: NodeId, address: str, world: SharedWorld, *, host: str = "") -> None:
+    def __init__(self, name: NodeId, address: str, environment: NodeEnvironment, *, host: str = "") -> None:
         """`host` is the process's own name, where two of them claim to be one node."""
         self.name = name
         self.host = host or name
         self.address = address
-        booted_s = stream(world.seed, f"{name}/boot").random() * _LONGEST_BOOTED_S
-        self.clock = SimulatedClock(world.loop, booted_s=booted_s)
+        booted_s = stream(environment.seed, f"{name}/boot").random() * _LONGEST_BOOTED_S
+        self.clock = SimulatedClock(environment.loop, booted_s=booted_s)
         self.disk = NodeDisk(
-            self.host, stream(world.seed, f"{self.host}/disk"), world.trace, latency_s=world.tunables.disk_s
+            self.host,
+            stream(environment.seed, f"{self.host}/disk"),
+            environment.trace,
+            latency_s=environment.tunables.disk_s,
         )
         self.crashes: list[float] = []  # when it forgot what was in memory
         self.power_cuts: list[float] = []  # when it forgot what was in the page cache, too
         self.failures: list[BaseException] = []  # what ended a start, or was raised by a handler: bugs
         self.has_twin = False  # a copy of its folder was started beside it
-        self._world = world
+        self._environment = environment
         self._starts: list[NodeStart] = []
 
     @property
@@ -129,7 +132,7 @@ class NodeProcess:
         stepped_at = self.clock.first_ahead
         if stepped_at is None or self.current is None or self.current.at >= stepped_at:
             return math.inf
-        return self._world.loop.time() - stepped_at
+        return self._environment.loop.time() - stepped_at
 
     @property
     def takes_writes(self) -> bool:
@@ -151,29 +154,34 @@ class NodeProcess:
         """Begin a start; nothing is awaited.  `is_last_again`: it draws all that the last one has drawn, its
         boot id, too, so that on the disk as it was before that one it is the same start."""
         assert self.current is None, f"{self.name} runs already"
-        world, number = self._world, len(self._starts) + (not is_last_again)
-        process = world.loop.process(self.host)
+        environment, number = self._environment, len(self._starts) + (not is_last_again)
+        process = environment.loop.process(self.host)
         transport = SimulatedTransport(
             self.host,
-            loop=world.loop,
-            network=world.network,
+            loop=environment.loop,
+            network=environment.network,
             process=process,
             clock=self.clock,
             is_listening=False,
-            gather_s=world.tunables.gather_s,
+            gather_s=environment.tunables.gather_s,
         )
         start = NodeStart(
-            process, StartFiles(self.disk), transport, asyncio.Event(), asyncio.Event(), world.loop.time()
+            process,
+            StartFiles(self.disk),
+            transport,
+            asyncio.Event(),
+            asyncio.Event(),
+            environment.loop.time(),
         )
         self._starts.append(start)
         self.disk.was_faulty = False
-        world.trace.note(self.host, f"starts run {len(self._starts)}")
-        start.life = world.loop.spawn(process, self._live(start, number))
+        environment.trace.note(self.host, f"starts run {len(self._starts)}")
+        start.life = environment.loop.spawn(process, self._live(start, number))
         start.life.add_done_callback(self._note_end)
 
     def beside(self, kept: LossyDisk, host: str) -> NodeProcess:
         """A process that would run as this node on a copy of its folder, under another address."""
-        twin = NodeProcess(self.name, f"{host}:7100", self._world, host=host)
+        twin = NodeProcess(self.name, f"{host}:7100", self._environment, host=host)
         twin.disk.put_back(kept)
         return twin
 
@@ -183,28 +191,28 @@ class NodeProcess:
         start = self.current
         if start is None:
             return
-        world = self._world
-        world.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
+        environment = self._environment
+        environment.trace.note(self.name, f"is killed {model.value if model else 'alone'}")
         if is_crash:
-            self.crashes.append(world.loop.time())
+            self.crashes.append(environment.loop.time())
             if model is not None:
-                self.power_cuts.append(world.loop.time())
+                self.power_cuts.append(environment.loop.time())
         self.failures += self._bugs_of(start)
-        world.loop.kill(start.process)
+        environment.loop.kill(start.process)
         self._cut_children_short(start)
         self._kill_tasks(start)
         start.files.seal()
         if model is None:
-            world.network.break_connections(self.host)
+            environment.network.break_connections(self.host)
         else:
             self.disk.cut_power(model)
 
     def _cut_children_short(self, start: NodeStart) -> None:
         """Kill a flush or compaction in progress with its node, half done."""
         if start.doors is not None and start.spawner is not None:
-            draws = stream(self._world.seed, f"{self.name}/{len(self._starts)}/children")
+            draws = stream(self._environment.seed, f"{self.name}/{len(self._starts)}/children")
             for _ in range(start.spawner.cut_short(start.doors.files, draws)):
-                self._world.trace.fault("child_cut", self.name)
+                self._environment.trace.fault("child_cut", self.name)
 
     def _kill_tasks(self, start: NodeStart) -> None:
         """A task process dies with its node."""
@@ -215,18 +223,18 @@ class NodeProcess:
         """Flushes and merges that are under way die, and the node lives."""
         start = self.current
         if start is not None and start.doors is not None and start.spawner is not None:
-            draws = stream(self._world.seed, f"{self.name}/{len(self._starts)}/killed children")
+            draws = stream(self._environment.seed, f"{self.name}/{len(self._starts)}/killed children")
             start.spawner.kill_children(start.doors.files, draws)
 
     def pause(self) -> None:
         if self.current is not None:
-            self._world.trace.note(self.name, "is paused")
-            self._world.loop.pause(self.current.process)
+            self._environment.trace.note(self.name, "is paused")
+            self._environment.loop.pause(self.current.process)
 
     def resume(self) -> None:
         if self.current is not None and self.current.process.paused:
-            self._world.trace.note(self.name, "is resumed")
-            self._world.loop.resume(self.current.process)
+            self._environment.trace.note(self.name, "is resumed")
+            self._environment.loop.resume(self.current.process)
 
     async def stop(self) -> None:
         """An orderly end, as of SIGTERM; returns when the process is gone, however that came."""
@@ -234,19 +242,19 @@ class NodeProcess:
         if start is None or start.life is None:
             return
         start.is_stopping.set()
-        told_at = self._world.loop.time()
+        asked_at = self._environment.loop.time()
         while start.process.alive and not start.life.done():
             await asyncio.wait([start.life], timeout=0.05)
-            if self._world.loop.time() - told_at > _LONGEST_STOP_S:
+            if self._environment.loop.time() - asked_at > _LONGEST_STOP_S:
                 self.failures.append(AssertionError(f"{self.name} was told to stop and did not end"))
                 break
         if start.process.alive:
             self.failures += self._bugs_of(start)
-            self._world.loop.kill(start.process)
+            self._environment.loop.kill(start.process)
             self._kill_tasks(start)
             start.files.seal()
-            self._world.network.break_connections(self.host)
-            self._world.trace.note(self.name, "has stopped")
+            self._environment.network.break_connections(self.host)
+            self._environment.trace.note(self.name, "has stopped")
 
     async def up(self) -> Node:
         """The parts of the present start, once it is up.  Raises RuntimeError when it ends before."""
@@ -263,7 +271,7 @@ class NodeProcess:
     def inside(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run something as part of the present start."""
         assert self.current is not None, f"{self.name} does not run"
-        return self._world.loop.spawn(self.current.process, work)
+        return self._environment.loop.spawn(self.current.process, work)
 
     def bugs(self) -> list[BaseException]:
         """What ended starts or was raised by handlers, and is no error of ours nor of a faulty disk."""
@@ -273,14 +281,14 @@ class NodeProcess:
         return [error for error in start.transport.bugs if not self._is_excused(error)]
 
     async def _live(self, start: NodeStart, number: int) -> None:
-        world = self._world
-        config = NodeConfig(self.name, self.address, DATA, token=TOKEN, profile=world.tunables.profile)
+        environment = self._environment
+        config = NodeConfig(self.name, self.address, DATA, token=TOKEN, profile=environment.tunables.profile)
         start.doors = doors = self._doors(start, number)
-        async with running_node(config, doors, world.tunables.node) as node:
+        async with running_node(config, doors, environment.tunables.node) as node:
             start.node = node
             self._watch(node)
-            for told in world.on_up:
-                told(self.host, node)
+            for listener in environment.on_up:
+                listener(self.host, node)
             for method, handler in over_frames(service_tables(node, PROCESS), self.clock).items():
                 start.transport.serve(method, handler)
             start.transport.is_listening = True
@@ -288,33 +296,33 @@ class NodeProcess:
             await start.is_stopping.wait()
             node.requests.end_watches()
             await leave_service(node)
-            await start.transport.drain(world.tunables.drain_s)
+            await start.transport.drain(environment.tunables.drain_s)
 
     def _doors(self, start: NodeStart, number: int) -> Doors:
-        """The world as this start sees it."""
-        world, owner = self._world, f"{self.host}/{number}"
+        """The five doors of one start."""
+        environment, owner = self._environment, f"{self.host}/{number}"
 
         def mounted(path: str) -> FileSystem:
-            return world.shared if _is_shared(path) else start.files
+            return environment.shared if _is_shared(path) else start.files
 
         def before(path: str) -> None:
             if _is_shared(path):
                 start.files.check_writable(path)
-                world.shared.before_change(path)
+                environment.shared.before_change(path)
 
         files = Door(mounted, before)
         start.spawner = TaskSpawner(
-            stream(world.seed, f"{owner}/spawner"),
-            stream(world.seed, f"{owner}/tasks"),
+            stream(environment.seed, f"{owner}/spawner"),
+            stream(environment.seed, f"{owner}/tasks"),
             owner=owner,
-            loop=world.loop,
+            loop=environment.loop,
             files=files,
-            trace=world.trace,
-            pace=world.pace,
+            trace=environment.trace,
+            pace=environment.pace,
         )
         return Doors(
             clock=self.clock,
-            entropy=SeededEntropy(world.seed, owner),
+            entropy=SeededEntropy(environment.seed, owner),
             files=files,
             spawner=start.spawner,
             transport=start.transport,
@@ -328,17 +336,19 @@ class NodeProcess:
 
         def note(key: bytes, intent: Intent, written: Written) -> None:
             if not written.is_repeat:
-                at, dot = self._world.loop.time(), str(written.sibling.dot)
-                self._world.coordinated.append(
-                    Coordinated(at, self.name, key, written.sibling.value, dot, intent.kept is not None)
+                at, dot = self._environment.loop.time(), str(written.sibling.dot)
+                self._environment.coordinated.append(
+                    Coordinated(
+                        at, self.name, key, written.sibling.value, dot, intent.touched_value is not None
+                    )
                 )
 
-        async def noted(place: Place, intent: Intent, admit: Admission) -> Written:
+        async def noted(place: Place, intent: Intent, admit: Admit) -> Written:
             written = await write(place, intent, admit)  # nothing is awaited between the log and here
             note(place.key, intent, written)
             return written
 
-        def gathered(batch: ObjectBatch, place: Place, intent: Intent, admit: Admission) -> Written:
+        def gathered(batch: ObjectBatch, place: Place, intent: Intent, admit: Admit) -> Written:
             written = write_into(batch, place, intent, admit)
             waiting.append((place.key, intent, written))
             return written
@@ -346,16 +356,16 @@ class NodeProcess:
         def committed(batch: ObjectBatch) -> Commit | None:
             done = waiting[:]
             waiting.clear()  # of a batch that fails nothing was written
-            told = commit(batch)
+            written = commit(batch)
             for each in done:
                 note(*each)
-            return told
+            return written
 
         forgotten = objects.note_forgotten
 
         def purged(key: bytes, old: bytes) -> None:
             forgotten(key, old)
-            self._world.on_purged(self.name, parse_object_key(key), old)
+            self._environment.on_purged(self.name, parse_object_key(key), old)
 
         objects.note_forgotten = purged  # type: ignore[method-assign]
         objects.write = noted  # type: ignore[method-assign]

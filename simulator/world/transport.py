@@ -138,7 +138,7 @@ class SimulatedTransport:
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
     ) -> bytes:
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        number = self._ask(to, method, body, timeout_s, priority, partial(_settle, answer))
+        number = self._ask(to, method, body, timeout_s, priority, partial(_resolve, answer))
         try:
             return await answer
         finally:
@@ -208,11 +208,11 @@ class SimulatedTransport:
             asked.forget()
         return asked
 
-    def end(self, number: int, told: bytes | RingmillError) -> None:
+    def end(self, number: int, outcome: bytes | RingmillError) -> None:
         """A call has ended, unless it had before."""
         asked = self._forget(number)
         if asked is not None:
-            call_guarded(asked.ended, told)
+            call_guarded(asked.ended, outcome)
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new calls and wait, for at most this time, until those in progress are answered."""
@@ -282,7 +282,7 @@ class SimulatedTransport:
                 batches.setdefault(handler, []).append(arrival)
             else:
                 incoming = Incoming(source, method, body, deadline, Priority(priority))
-                self.start(self._answer(sender, number, self._handled(incoming)))
+                self.start(self._answer(sender, number, self._handle(incoming)))
         for handler, arrivals in batches.items():
             try:
                 handler(arrivals)
@@ -304,9 +304,9 @@ class SimulatedTransport:
                 theirs_us, received_us=received_us, sent_us=max(sent, default=None)
             )
         for answer in answers:
-            self._settle(sender, answer)
+            self._take_answer(sender, answer)
 
-    def _settle(self, sender: str, answer: Answer) -> None:
+    def _take_answer(self, sender: str, answer: Answer) -> None:
         asked = self._pending.get(answer[0])
         if asked is None or asked.of != sender:
             return
@@ -332,7 +332,7 @@ class SimulatedTransport:
         frame = encode_answers([answer], microseconds(self._clock.boottime()))
         self._network.send(self._name, to, _TELL + frame, _nobody)
 
-    async def _handled(self, incoming: Incoming) -> bytes:
+    async def _handle(self, incoming: Incoming) -> bytes:
         if self._is_draining:
             raise Unavailable(f"{self._name} is stopping", hint="ask another node", outcome="failed")
         handler = self._handlers.get(incoming.method)
@@ -402,13 +402,13 @@ class _Arrival:
         return True
 
 
-def _settle(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
+def _resolve(waiting: asyncio.Future[bytes], outcome: bytes | RingmillError) -> None:
     if waiting.done():
         return
-    if isinstance(told, RingmillError):
-        waiting.set_exception(told)
+    if isinstance(outcome, RingmillError):
+        waiting.set_exception(outcome)
     else:
-        waiting.set_result(told)
+        waiting.set_result(outcome)
 
 
 def _nobody(is_only_copy: bool) -> None:

@@ -110,7 +110,7 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         self._driver = Process("driver", 0)
         self.steps = 0
         self.longest_s = inf
-        """Of virtual time: a run that goes on after that waits for what never comes."""
+        """The most virtual time that a run may take: one that goes on waits for what never comes."""
 
     # -- processes -----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from ringmill.simulator.trace import Trace
 from ringmill.simulator.world.clocks import SimulatedClock
 from ringmill.simulator.world.ground import Ground
 from ringmill.simulator.world.network import Network
-from ringmill.simulator.world.node_process import SHARED, NodeProcess, SharedWorld
+from ringmill.simulator.world.node_process import SHARED, NodeEnvironment, NodeProcess
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import TaskPace
 from ringmill.simulator.world.transport import SimulatedTransport
@@ -58,7 +58,7 @@ class World:
         self.shared.mkdir(SHARED)  # where it is mounted, which no power cut changes
         self.shared.fsync_dir("")
         self.history = History(default_w=options.w)
-        around = SharedWorld(
+        environment = NodeEnvironment(
             seed,
             self.loop,
             self.network,
@@ -68,14 +68,14 @@ class World:
             TaskPace.draw(stream(seed, "tasks"), options.task_pause_s),
             self.history.coordinated,
         )
-        around.on_purged = self._note_purged
-        self._around = around
-        self.on_up = around.on_up
+        environment.on_purged = self._note_purged
+        self._environment = environment
+        self.on_up = environment.on_up
         """Called with each start of a node once its rooms are open, before it answers anybody."""
         self.on_topology: list[Callable[[str, Topology], None]] = []
         """Called with a node and a topology of this cluster (not of another one) that it adopts."""
         self.nodes = {
-            name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", around)
+            name: NodeProcess(NodeId(name), f"10.0.0.{number}:7100", environment)
             for number, name in enumerate(node_names(options), 1)
         }
         self.addresses = {process.address: NodeId(name) for name, process in self.nodes.items()}
@@ -123,7 +123,7 @@ class World:
     async def admit(self, name: str) -> Member:
         """Start one more node, on an empty disk and in no cluster.  Returns it as a member to be."""
         address = f"10.0.1.{len(self.guests) + 1}:7100"
-        self.guests[name] = process = NodeProcess(NodeId(name), address, self._around)
+        self.guests[name] = process = NodeProcess(NodeId(name), address, self._environment)
         self.nodes[name] = process
         self.addresses[address] = process.name
         for client in self._clients:
@@ -148,8 +148,8 @@ class World:
             return
         if topology.epoch > self.topology.epoch:
             self._topology = topology
-        for told in self.on_topology:
-            told(name, topology)
+        for listener in self.on_topology:
+            listener(name, topology)
 
     def _note_purged(self, name: str, place: Place, old: bytes) -> None:
         """A node forgets an object: note it, and who still shows what it had replaced."""
@@ -173,7 +173,7 @@ class World:
         now_ms = round(SimulatedClock(self.loop).wall() * 1000)
         is_alive = any(sibling.is_live(now_ms) for sibling in stored.siblings)
         stepped_s = max(self.nodes[owner].was_set_forwards_s for owner in owners)
-        is_held_back = stepped_s < _SURELY * self._around.tunables.node.purge.after_s
+        is_held_back = stepped_s < _SURELY * self._environment.tunables.node.purge.after_s
         seen = {str(actor): count for actor, count in stored.context.entries}
         dots = tuple(str(sibling.dot) for sibling in stored.siblings)
         self.history.purged.append(
@@ -231,7 +231,7 @@ class World:
         return name not in self.guests or self.topology.has_member(NodeId(name))
 
     def owners(self, key: bytes) -> list[NodeId]:
-        """Of a key's owners those that are not lost."""
+        """The owners of a key that are not lost."""
         return [node for node in self.row(key).nodes if node not in self.history.lost]
 
     def row(self, key: bytes) -> Row:

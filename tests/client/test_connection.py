@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ringmill.client.blocking
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.connection import AsyncClient, connect
 from ringmill.cluster.errors import ClientClosed, InvalidArgument, NotFound, QuorumNotReached, Unavailable

@@ -9,7 +9,7 @@ import pytest
 from ringmill.client.administration.hot_view import HotView, combine_heat
 from ringmill.client.administration.ring_view import RingView
 from ringmill.client.cli.cluster.hot_table import show_hot
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId
 from ringmill.cluster.ring.plans.topology_plan import loads_of
 from ringmill.cluster.ring.topology import first_topology
@@ -55,7 +55,7 @@ def test_requests_are_the_sum_and_each_node_has_its_own_work() -> None:
     )
 
 
-def test_what_may_be_a_chance_of_the_samples_is_no_hot_key() -> None:
+def test_what_may_be_chance_in_the_samples_is_not_a_hot_key() -> None:
     answers = answer("n1", key(b"a", 9.0, reads_s=8), key(b"b", 7.0, reads_s=8), key(b"c", at=99, reads_s=8))
     assert [each.key for each in view_of(answers).keys] == [b"b"]
 

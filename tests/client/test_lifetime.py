@@ -335,7 +335,7 @@ def test_a_client_that_nobody_closes_leaves_no_word_at_the_end(node: Node, progr
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_what_a_closed_client_raises_is_unavailable_for_who_catches_that() -> None:
+def test_what_a_closed_client_raises_is_unavailable_for_whoever_catches_that() -> None:
     assert issubclass(ClientClosed, Unavailable)
 
 

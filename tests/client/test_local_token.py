@@ -48,7 +48,7 @@ def test_the_token_is_that_of_the_cluster_with_the_address(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["no text", "a folder"])
-def test_a_token_that_cannot_be_read_is_told_and_no_other_is_tried(tmp_path: Path, damage: str) -> None:
+def test_a_token_that_cannot_be_read_is_reported_and_no_other_is_tried(tmp_path: Path, damage: str) -> None:
     save_cluster(LocalCluster("a", str(tmp_path / "a"), 3, 256, (LocalNode("n1", "127.0.0.1:7101", ""),)))
     token = tmp_path / "a" / "token"
     if damage == "a folder":

@@ -141,7 +141,7 @@ def test_a_thousand_keys_take_less_than_a_hundred_kilobytes() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 5, 20, -1])
-def test_what_is_no_token_is_refused(cut: int) -> None:
+def test_what_is_not_a_token_is_refused(cut: int) -> None:
     memory = SessionMemory(CLUSTER)
     read(memory, b"k", n1=1)
     whole = memory.encode()
@@ -156,7 +156,7 @@ def test_what_is_no_token_is_refused(cut: int) -> None:
 
 @pytest.mark.parametrize("at", [0, 1])
 @pytest.mark.parametrize("forged", [8, b"seven b", "texts be"])
-def test_an_entry_whose_name_or_context_is_none_is_refused(at: int, forged: object) -> None:
+def test_an_entry_with_an_invalid_name_or_context_is_refused(at: int, forged: object) -> None:
     """Of a number Python makes as many bytes: 200 million of them from 5."""
     entry: list[object] = [b"eight by", b"", [], False, 0]
     entry[at] = forged

@@ -40,7 +40,7 @@ def test_the_value_of_several_is_an_error_that_says_how_to_resolve_them() -> Non
     assert "context=item.context" in several.value.hint
 
 
-def test_the_newest_is_there_for_who_asks_for_it() -> None:
+def test_the_newest_is_there_for_whoever_asks_for_it() -> None:
     assert TWO.newest == b"newer"
 
 

@@ -24,7 +24,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_count_of_a_burst_is_told_by_the_next_complaint_of_any_kind(
+def test_the_count_of_a_burst_is_reported_by_the_next_complaint_of_any_kind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -43,7 +43,7 @@ def test_the_count_of_a_burst_is_told_by_the_next_complaint_of_any_kind(
     ]  # fmt: skip
 
 
-def test_who_fails_all_the_time_is_counted_once_a_minute_and_two_bursts_apart(
+def test_whoever_fails_all_the_time_is_counted_once_a_minute_and_two_bursts_apart(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -126,7 +126,7 @@ def test_after_a_hold_up_what_came_meanwhile_is_read_before_anything_expires() -
     assert expired["later"] == pytest.approx(3.0 + GRACE_S), "due soon after the hold-up"
 
 
-def test_who_was_held_up_for_a_moment_waits_a_moment_longer() -> None:
+def test_whoever_was_held_up_for_a_moment_waits_a_moment_longer() -> None:
     expired = _expired_in_a_process_that_was_held_up(GRACE_S, held_s=1.11)
     assert list(expired) == ["never", "later"]
     assert 1.11 < expired["never"] < 1.11 + 0.12

@@ -94,7 +94,7 @@ async def test_cancelled_works_have_ended_before_it_returns() -> None:
     assert ended == ["work", "work"]
 
 
-def test_the_first_error_of_a_group_is_no_group() -> None:
+def test_the_first_error_of_a_group_is_not_a_group() -> None:
     first, second = Unavailable("n1 is away"), Unavailable("n2 is away")
     assert first_error(ExceptionGroup("all", [first, second])) is first
     assert first_error(ExceptionGroup("all", [ExceptionGroup("some", [second]), first])) is second

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # of distributed
 
-from ringmill.client.cli.frame.settings import NAMES
+from ringmill.client.cli.console.settings import NAMES
 from ringmill.node.config import parse_arguments
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
 from ringmill.node.services.server import LIVENESS, READINESS, STARTUP

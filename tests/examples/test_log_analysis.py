@@ -12,7 +12,7 @@ from tests.examples.records import records_of
 LINE = '127.0.0.1 - - [01/May/2024:12:00:00 +0000] "{request} HTTP/1.1" {status} {size}\n'
 
 
-def test_each_route_has_its_sums_and_what_is_no_log_line_is_kept(tmp_path: Path) -> None:
+def test_each_route_has_its_sums_and_what_is_not_a_log_line_is_kept(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
     requests = [

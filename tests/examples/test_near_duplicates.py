@@ -18,7 +18,7 @@ def shingles_of(path: Path) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + SHINGLE]) for at in range(len(words) - SHINGLE + 1)}
 
 
-def test_documents_that_share_most_shingles_are_told_as_pairs_once(tmp_path: Path) -> None:
+def test_documents_that_share_most_shingles_are_reported_as_pairs_once(tmp_path: Path) -> None:
     random = Random(1)
     (tmp_path / "texts").mkdir()
     words = [f"w{number}" for number in range(300)]

@@ -1,8 +1,8 @@
 """Every order of steps of a few rounds on three owners, with the production code as the steps.
 
 A breadth-first search over whole states, as TLC makes it for docs/models/register.tla, but an owner's step is
-`prepare` or `accept` of the acceptor, a coordinator's is `Phase` and `_judge`, and values are registers in
-their bytes.  What was sent or answered stays a fact, so it may arrive at any later time or never.  Owners
+`prepare` or `accept` of the acceptor, a coordinator's is `RoundTally` and `_judge`, and values are registers
+in their bytes.  What was sent or answered stays a fact, so it may arrive at any later time or never.  Owners
 that differ only by name are one state.
 """
 
@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple, cast
 from ringmill.cluster.consensus import acceptor
 from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
@@ -31,7 +31,7 @@ __all__ = ["Found", "Round", "Rules", "explore"]
 NODES: Final = tuple(NodeId(f"n{number}") for number in range(3))
 MAJORITY: Final = 2
 _STAMP: Final = SimpleNamespace(stamp=lambda above: HybridTime(above + 1))
-_COORDINATOR: Final = cast("Any", SimpleNamespace(_hybrid=_STAMP, _kept_operations=16))
+_TOOLS: Final = cast("Any", SimpleNamespace(hybrid=_STAMP, kept_operations=16))
 
 Told = tuple[Ballot, bytes]
 
@@ -132,18 +132,18 @@ def _proposals(state: State, rounds: tuple[Round, ...], number: int) -> set[byte
     found = set()
     for size in range(1, len(answers) + 1):
         for heard in combinations(answers, size):
-            phase = Phase(NODES)
+            tally = RoundTally(NODES)
             for node, (accepted, value) in zip(NODES, heard, strict=False):
-                phase.agree(node, accepted, value)
-            if phase.is_met:
-                found.add(_judged(phase, rounds[number].operation))
+                tally.agree(node, accepted, value)
+            if tally.is_met:
+                found.add(_judged(tally, rounds[number].operation))
     return found
 
 
-def _judged(phase: Phase, number: int) -> bytes:
-    asked = coordinator._Asked(Incr(1), OperationId(1, number, HybridTime(1)), 0)
-    attempt = coordinator._Attempt(_COORDINATOR, cast("Any", None), cast("Any", None), asked)
-    register, _, error = attempt._judge(decode_register(phase.value))
+def _judged(tally: RoundTally, number: int) -> bytes:
+    asked = coordinator._NamedChange(Incr(1), OperationId(1, number, HybridTime(1)), 0)
+    attempt = coordinator._Attempt(_TOOLS, cast("Any", None), cast("Any", None), asked)
+    register, _, error = attempt._judge(decode_register(tally.value))
     assert error is None
     return encode_register(register)
 

@@ -1,4 +1,4 @@
-"""The code of registers in every order of a few rounds: nothing is lost, and a broken rule is missed."""
+"""The code of registers in every order of a few rounds: nothing is lost, and a broken rule is found."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from ringmill.cluster.consensus.acceptor import AcceptorState
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import NodeId
 from tests.models.register_explorer import Round, Rules, explore
 
@@ -66,7 +66,7 @@ def test_an_owner_without_one_of_its_rules_is_found(
 
 
 def test_a_round_without_a_majority_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Phase, "majority", property(lambda phase: 1))
+    monkeypatch.setattr(RoundTally, "majority", property(lambda tally: 1))
     assert explore(AT_ONCE, Rules()).violation
 
 

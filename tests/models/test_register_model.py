@@ -47,7 +47,7 @@ def test_no_order_of_steps_breaks_a_promise_of_registers(bounds: Bounds) -> None
         ("remains", Bounds(3, "Emptied", removals=1), "OneChain"),
     ],
 )
-def test_a_rule_that_is_switched_off_is_missed(rule: str, bounds: Bounds, violated: str) -> None:
+def test_the_model_finds_the_violation_without_this_rule(rule: str, bounds: Bounds, violated: str) -> None:
     verdict = check(bounds.without(rule), LIMIT_S, is_short=True)
     assert verdict.violated == violated
     assert "State 6:" in verdict.told, "the way there is told"

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import cast
 
 from ringmill.cluster.errors import DiskFull, RingmillError
-from ringmill.node.storage.engine import Batch, Engine, NotCached, Told
+from ringmill.node.storage.engine import Batch, Engine, NotCached, OnDurable
 from ringmill.node.storage.storage_errors import CorruptRange
 
 __all__ = ["ForgetfulEngine"]
@@ -32,11 +32,11 @@ class ForgetfulCommit:
     async def buffered(self) -> None:
         await asyncio.sleep(0)
 
-    def tell_synced(self, told: Told) -> None:
-        self._engine.tell_after(self.synced(), told)
+    def tell_synced(self, on_durable: OnDurable) -> None:
+        self._engine.tell_after(self.synced(), on_durable)
 
-    def tell_buffered(self, told: Told) -> None:
-        self._engine.tell_after(self.buffered(), told)
+    def tell_buffered(self, on_durable: OnDurable) -> None:
+        self._engine.tell_after(self.buffered(), on_durable)
 
 
 class HeldSnapshot:
@@ -75,16 +75,16 @@ class ForgetfulEngine:
         self.can_read.set()
         self._telling: dict[asyncio.Task[None], None] = {}
 
-    def tell_after(self, held: Coroutine[None, None, None], told: Told) -> None:
+    def tell_after(self, held: Coroutine[None, None, None], on_durable: OnDurable) -> None:
         """As the log of the real engine tells those who do not wait."""
 
         async def wait() -> None:
             try:
                 await held
             except RingmillError as error:
-                told(error)
+                on_durable(error)
             else:
-                told(None)
+                on_durable(None)
 
         task = asyncio.get_running_loop().create_task(wait())
         self._telling[task] = None
@@ -153,10 +153,10 @@ class ForgetfulEngine:
             raise DiskFull("read-only")
 
     @property
-    def has_room(self) -> bool:
+    def has_space(self) -> bool:
         return True
 
-    has_spare_room = has_room
+    has_spare_space = has_space
 
     def may_lack(self, start: bytes, end: bytes, snapshot: HeldSnapshot | None = None) -> bool:
         damaged = self.fenced if snapshot is None else self.fenced | self.healed

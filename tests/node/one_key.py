@@ -34,7 +34,7 @@ async def put(
 ) -> QuorumReceipt:
     request = write_request(keyspace, b"key", value, **given)
     requests = world.nodes[at].requests
-    return await world.on(at, requests.delete(request) if value is None else requests.put(request))
+    return await world.on(at, requests.write(request))
 
 
 async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) -> ReadResult:

@@ -153,7 +153,7 @@ class Node:
                 storage.identity.start,
                 topology=topology,
                 liveness=liveness,
-                settle_register=requests.settle_register,
+                finish_register=requests.finish_register,
                 own_registers=requests.own_registers(),
             )
             self.delivery = repair.delivery

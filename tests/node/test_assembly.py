@@ -17,7 +17,7 @@ def test_each_room_is_tuned_by_its_field_of_the_options() -> None:
         assert node.replica.objects._options is options.replica
         assert node.membership.watch._options is options.membership
         requests = node.kv._requests
-        assert requests._writer._flights._options is requests._reader._options is options.requests
+        assert requests._writer._dispatcher._options is requests._reader._options is options.requests
         assert node.repair.delivery._options is options.hints
         assert node.compute.worker._options is options.worker
         assert node.jobs._world.options is options.coordinator

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.settings import NAMES, NODES_OWN
+from ringmill.client.cli.console.settings import NAMES, NODES_OWN
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
@@ -116,7 +116,7 @@ def test_without_either_it_stays(without: str, token_file: str) -> None:
     "address", ["0.0.0.0:7101", "[::]:7101", "0:7101", "10.0.0:7101", "10.0.0.7", "a b:1"]
 )
 def test_an_address_that_nobody_can_dial_is_refused(address: str, token_file: str) -> None:
-    with pytest.raises(InvalidArgument, match="is no host:port that nodes and clients can dial"):
+    with pytest.raises(InvalidArgument, match="is not a host:port that nodes and clients can dial"):
         parse_arguments(_line(listen=address, token_file=token_file, **TLS))
 
 

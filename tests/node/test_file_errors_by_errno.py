@@ -101,7 +101,7 @@ def test_an_attempt_is_charged_by_the_meaning_whichever_process_met_the_error(nu
 
 
 @EVERY
-def test_who_submits_a_job_hears_what_happened_and_where(number: int) -> None:
+def test_whoever_submits_a_job_hears_what_happened_and_where(number: int) -> None:
     kinds = {**PUBLISHES, Meaning.ABSENT: InvalidArgument, Meaning.TAKEN: InvalidArgument}
     with pytest.raises(RingmillError, match="/data") as refusal:
         plan_job(spec(), failing(number))
@@ -109,7 +109,7 @@ def test_who_submits_a_job_hears_what_happened_and_where(number: int) -> None:
 
 
 @EVERY
-def test_who_waits_for_an_output_hears_what_happened_and_where(number: int) -> None:
+def test_whoever_waits_for_an_output_hears_what_happened_and_where(number: int) -> None:
     with pytest.raises(RingmillError, match=r"output /data/out: .*: /data/") as refusal:
         publish_output(spec(), (), failing(number), again=True)
     assert refusal.type is PUBLISHES.get(MEANINGS[number], RingmillError)

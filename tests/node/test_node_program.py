@@ -99,7 +99,7 @@ def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--peer-transport", "--client-transport"])
-def test_a_transport_that_is_none_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
+def test_an_unknown_transport_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
     code, said = refusal("--listen", "127.0.0.1:7991", "--data", str(tmp_path / "data"), option, "udp")
     assert code == 2 and len(said) == 1
     assert f"{option} 'udp': grpc, tcp or unix" in said[0]
@@ -113,7 +113,7 @@ def test_a_folder_too_deep_for_a_socket_is_one_line_and_no_traceback(tmp_path: P
     assert said[0].startswith(f"a Unix socket cannot have the path {data}/frames.sock: it has ")
 
 
-def test_an_address_that_is_none_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_an_invalid_address_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     code, said = refusal("--listen", "127.999.1.1:7991", "--data", str(tmp_path / "data"))
     assert code == 2 and len(said) == 1 and "'127.999.1.1:7991'" in said[0]
 

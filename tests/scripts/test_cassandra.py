@@ -115,7 +115,7 @@ def test_what_it_cannot_do_is_said(jars: Path, different: dict[str, Any], why: s
     assert why in said and bool(said) == bool(why)
 
 
-def test_versions_and_the_warm_up_are_told(jars: Path) -> None:
+def test_versions_and_the_warm_up_are_reported(jars: Path) -> None:
     told = Cassandra(jars, SHAPE, 12.0).settings
     for part in ("Cassandra 5.0.2", "driver 4.17.0", "RF 3", "12 s of load that does not count"):
         assert part in told

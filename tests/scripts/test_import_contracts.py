@@ -21,7 +21,7 @@ BREACHES = {
     "client/__init__.py": "import ringmill.node.replica",
     "client/connection.py": "import rich",
     "client/values.py": "import ringmill.client.kv",
-    "client/cli/frame/output.py": "import ringmill.client.cli.main",
+    "client/cli/console/output.py": "import ringmill.client.cli.main",
     "node/jobs/__init__.py": "import ringmill.node.requests",
     "cluster/ring/__init__.py": "import ringmill.cluster.quorum, click",
     "node/requests/__init__.py": "import ringmill.cluster.adapters, grpc",

@@ -42,7 +42,7 @@ def told(*points: tuple[float, float, float]) -> str:
     return text.removeprefix("knee of ringmill, put: ")
 
 
-def test_rounds_are_told_by_their_median_and_their_range() -> None:
+def test_rounds_are_reported_by_their_median_and_their_range() -> None:
     result = Result([round_of(100, nodes_us=300), round_of(300, nodes_us=100), round_of(200, nodes_us=900)])
     figures = result.figures()
     assert (figures["least"], figures["per_s"], figures["most"]) == (100, 200, 300)
@@ -59,7 +59,7 @@ def test_latency_that_shoots_up_is_a_knee_too() -> None:
     assert told((100, 100, 2.0), (400, 400, 11.0)) == "100/s, p99 2 ms; at 400/s p99 is 11 ms"
 
 
-def test_chance_is_no_knee() -> None:
+def test_chance_is_not_a_knee() -> None:
     assert told((100, 96, 2.0), (400, 392, 2.0)) == "not reached at 400/s, p99 2 ms"
 
 
@@ -97,7 +97,7 @@ def test_batches_are_cases_beside_single_requests_that_can_be_sent_in_batches() 
     assert {case.in_flight for case in cases} == {100} and batch_cases(singles, []) == []
 
 
-def test_a_batch_is_told_beside_one_single_request_after_the_other() -> None:
+def test_a_batch_is_reported_beside_one_single_request_after_the_other() -> None:
     single = Case("put", "uniform", 100, 1, "synced")
     batch = batch_cases([single], [100])[0]
     results = {(single, "ringmill"): Result([round_of(100)]), (batch, "ringmill"): Result([round_of(700)])}

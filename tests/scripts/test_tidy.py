@@ -42,6 +42,9 @@ REFUSED = [
     ("a folder that says nothing", "node/common/a.py", MODULE, "a name that says nothing"),
     ("a note to oneself", "cluster/a.py", MODULE + f"# {NOTE}: later\n", "a note to oneself"),
     ("a phrase that puzzles", "docs/a.md", "gone for " + "good\n", "puzzles a reader; write: permanently"),
+    ("a phrase over two lines", "docs/a.md", "It is gone for\n" + "good.\n", "docs/a.md:1: "),
+    ("a phrase over two comments", "node/a.py", MODULE + "# for\n    # " + "good\n", "node/a.py:3: "),
+    ("a phrase in two strings", "node/a.py", MODULE + '_x = ("for "\n  f"' + 'good")\n', "puzzles a"),
     ("a path of one machine", "Makefile", "all:\n\tcd /" + "home/someone\n", "an absolute path"),
     ("a dead link", "docs/a.md", "see [b](b.md)\n", "dead link b.md: no such file"),
     ("a link out of the project", "docs/a.md", "see [b](../../)\n", "it leaves the project"),
@@ -264,4 +267,19 @@ def test_a_name_stands_in_one_place_of_the_product(tmp_path: Path) -> None:
         "one word, one idea (docs/glossary.md)",
         "node/replica/routes.py:11: a second function route, beside cluster/ring/routes.py; "
         "say what this one does that the other does not",
+    ]
+
+
+def test_a_type_of_the_surface_stands_in_one_place_of_the_product(tmp_path: Path) -> None:
+    def seconds(name: str, definition: str) -> list[str]:
+        text = DOC + f'__all__ = ["Route"]\n{definition}\nLocal = list[{name!r}]\n'
+        return [found for found in _found(tmp_path, name, text) if " a second " in found]
+
+    assert seconds("client/one.py", "Route: TypeAlias = list[str]") == []
+    assert seconds("cluster/same.py", "Route = list[str]") == []
+    assert seconds("node/class.py", "class Route: ...") == [
+        "node/class.py:3: a second class Route, beside client/one.py; one word, one idea (docs/glossary.md)"
+    ]
+    assert seconds("node/class.py", "Route = Callable[[str], None]") == [
+        "node/class.py:3: a second type Route, beside client/one.py; one word, one idea (docs/glossary.md)"
     ]

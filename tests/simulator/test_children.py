@@ -43,7 +43,7 @@ def test_a_child_that_dies_leaves_what_it_had_done_so_far() -> None:
     assert [7, 7, 7] in left
 
 
-async def test_a_child_that_is_killed_is_told_as_dead_and_leaves_what_it_had_done() -> None:
+async def test_a_child_that_is_killed_is_reported_as_dead_and_leaves_what_it_had_done() -> None:
     disk, spawner = LossyDisk(), InlineSpawner(Random(1), longest_s=0.01)
     disk.mkdir("/d")
     child = asyncio.create_task(spawner.run(three_files, disk, "/d"))

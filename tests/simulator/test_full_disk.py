@@ -51,17 +51,19 @@ async def write_on_full_disks(world: World) -> None:
     requests = (await node.up()).requests
     for number in range(40):
         try:
-            await node.inside(requests.put(WriteRequest("", b"key %d" % number, bytes(1000), WriteOptions())))
+            await node.inside(
+                requests.write(WriteRequest("", b"key %d" % number, bytes(1000), WriteOptions()))
+            )
         except RingmillError:
             return
     pytest.fail("40 writes found room on disks that are full")
 
 
-def test_a_node_that_finds_its_disk_full_at_a_start_ends_and_that_is_no_bug() -> None:
+def test_a_node_that_finds_its_disk_full_at_a_start_ends_and_that_is_not_a_bug() -> None:
     assert bugs_of(start_on_a_full_disk) == []
 
 
-def test_a_write_that_meets_full_disks_is_not_acknowledged_and_that_is_no_bug() -> None:
+def test_a_write_that_meets_full_disks_is_not_acknowledged_and_that_is_not_a_bug() -> None:
     assert bugs_of(write_on_full_disks) == []
 
 

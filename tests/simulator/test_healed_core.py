@@ -1,4 +1,4 @@
-"""A core of the nodes is healed while the rest stays broken: which nodes, and what is missed."""
+"""A core of the nodes is healed while the rest stays broken: which nodes, and what breaks beside them."""
 
 from dataclasses import replace
 from random import Random
@@ -44,7 +44,7 @@ def test_a_core_answers_beside_a_broken_rest_also_after_its_clocks_had_jumped() 
         assert result.history.core.asked
 
 
-def test_what_waits_for_all_owners_is_missed_beside_a_core_and_by_nothing_else() -> None:
+def test_a_wait_for_all_owners_is_found_beside_a_core_and_by_nothing_else() -> None:
     beside = [result for result in seeds_with(1.0, faults=(), without="w-is-enough") if result.violations]
     assert beside
     assert {found.property for result in beside for found in result.violations} == {"C17"}
@@ -58,8 +58,8 @@ def test_a_job_that_a_core_is_asked_for_ends() -> None:
     assert any(
         job.job == "job-core" and not job.shortfall for each in results for job in each.history.jobs.jobs
     )
-    bent = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in (8, 10)]
-    assert {found.property for result in bent for found in result.violations} == {"C17"}
+    without_it = [run_seed(seed, replace(usual, safeguards_off=("seen-down-passed",))) for seed in (8, 10)]
+    assert {found.property for result in without_it for found in result.violations} == {"C17"}
 
 
 def test_a_run_that_draws_no_core_is_the_run_without_the_phase() -> None:

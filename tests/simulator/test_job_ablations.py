@@ -25,8 +25,8 @@ JOBS = usual_options(("jobs",))
         ("read-maps-count", 25),
     ],
 )
-def test_a_job_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed near one that misses it today: for most a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; for most any hundred seeds would do."""
     options = replace(ablation_named(name).under or JOBS, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
 
@@ -36,7 +36,7 @@ def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
     while_it_is_shown = (307, 560, 587)
     results = [run_seed(seed, options) for seed in (*range(1, 13), *while_it_is_shown)]
     assert [result.violations for result in results if not result.is_ok] == []
-    causes = {told.cause for result in results for job in result.history.jobs.jobs for told in job.told}
+    causes = {report.cause for result in results for job in result.history.jobs.jobs for report in job.told}
     assert "CORRUPT_DATA" in causes
 
 

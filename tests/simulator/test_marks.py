@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.sometimes import heard_by, sometimes
 from ringmill.simulator import __main__ as simulate

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.running import run_command
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.node.requests.forward import Forwarder
@@ -31,7 +31,7 @@ from ringmill.simulator.subjects.subject import Subject
 
 SMALL = SimulationOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
-QUICKLY_MISSED = (  # from a seed on that is near one which misses it today
+SOON_RED = (  # without a safeguard, from a seed on that is near one known to turn red today
     ("sync-before-ack", 27),
     ("w-acks", 4),
     ("siblings", 7),
@@ -61,7 +61,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_other_hash_seeds() ->
         "from ringmill.simulator.run import run_seed;"
         "print([run_seed(seed, SimulationOptions()).trace for seed in (3, 5)])"
     )
-    told = {
+    traces = {
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT,
@@ -72,7 +72,7 @@ def test_one_seed_gives_one_trace_in_fresh_processes_under_other_hash_seeds() ->
         ).stdout
         for hash_seed in ("0", "4242")
     }
-    assert told == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
+    assert traces == {f"{[run_seed(seed, SimulationOptions()).trace for seed in (3, 5)]}\n"}
 
 
 @pytest.mark.parametrize("subjects", [("objects",), ("jobs",), ("objects", "jobs")])
@@ -97,8 +97,8 @@ def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
     assert len(set(seen)) == 5
 
 
-@pytest.mark.parametrize(("name", "first"), QUICKLY_MISSED)
-def test_a_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
+@pytest.mark.parametrize(("name", "first"), SOON_RED)
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     off = SimulationOptions(safeguards_off=(name,))
     runs = (run_seed(seed, off) for seed in range(first, first + 200))
     assert any(result.violations for result in runs)
@@ -167,9 +167,9 @@ def test_the_command_line_tells_verdict_faults_and_replay(
     story, page, history = (str(tmp_path / name) for name in ("story.txt", "page.html", "history.jsonl"))
     arguments = ["--seed", "7", "--ops", "10", "--trace", story, "--html", page, "--history", history]
     assert main([*arguments, "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"seed", "verdict", "property", "trace", "ops", "virtual_s", "faults"} <= told.keys()
-    assert (told["seed"], told["verdict"]) == (7, "ok")
+    document = json.loads(capsys.readouterr().out)
+    assert {"seed", "verdict", "property", "trace", "ops", "virtual_s", "faults"} <= document.keys()
+    assert (document["seed"], document["verdict"]) == (7, "ok")
     assert "n1 starts run 1" in Path(story).read_text(encoding="utf-8")
     assert "<svg" in Path(page).read_text(encoding="utf-8")
     lines = Path(history).read_text(encoding="utf-8").splitlines()
@@ -193,14 +193,14 @@ def test_a_broken_promise_ends_with_one(
 )  # fmt: skip
 def test_a_bad_argument_ends_with_two_and_three_lines(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(wrong.split()) == 2
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in told] == ["error", "  why", "  try"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "  why", "  try"]
 
 
 def test_jobs_are_run_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--jobs", "--seed", "2", "-o", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["verdict"], told["replay"]) == ("ok", "ringmill simulate --jobs --seed 2")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["verdict"], document["replay"]) == ("ok", "ringmill simulate --jobs --seed 2")
     assert main(["--jobs", "--seed", "2", "--seeds", "3", "--processes", "1"]) == 0
     assert capsys.readouterr().out.startswith("3 seeds, 0 with a violation")
 

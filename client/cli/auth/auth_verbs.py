@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, seconds
 
 if TYPE_CHECKING:
     from ringmill.client.administration.auth import AsyncAuth, Role

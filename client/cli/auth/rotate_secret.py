@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client, tls_of_settings
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client, tls_of_settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import token_path
 from ringmill.cluster.access.client_token import PREFIX
@@ -39,7 +39,7 @@ def rotate_secret(settings: Settings, finish: bool) -> None:
             path, away = settings.token_file, set[str]()
         else:
             path, away = _of_local_cluster(settings, stack)
-        text = asyncio.run(_carried_out(settings, path, away, finish=finish))
+        text = asyncio.run(_carry_out(settings, path, away, finish=finish))
     output.fields(
         settings,
         {"file": path, "former_is_accepted": not finish, "members": text},
@@ -68,7 +68,7 @@ def _of_local_cluster(settings: Settings, stack: ExitStack) -> tuple[str, set[st
     return token_path(cluster.folder), stopped
 
 
-async def _carried_out(settings: Settings, path: str, away: set[str], *, finish: bool) -> list[str]:
+async def _carry_out(settings: Settings, path: str, away: set[str], *, finish: bool) -> list[str]:
     """Take the step; the members that follow it."""
     rotation = await _rotation(settings, path, away)
     await (rotation.finish() if finish else rotation.begin())

@@ -16,9 +16,9 @@ from ringmill.client.cli.backup.opened_store import (
     place_argument,
     rate_option,
 )
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.connection import token_links_of
 from ringmill.cluster.adapters.system_clock import SystemClock
 

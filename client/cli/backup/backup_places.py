@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringmill.client.cli.backup.opened_store import moment, opened_store, place_argument
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import FileFailed
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import FileFailed
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, ProtocolMismatch, RingmillError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def list_backups(settings: Settings, place: str) -> ExitCode:
 
 
 async def _all_read(store: BackupStore) -> tuple[list[BackupManifest], dict[str, RingmillError]]:
-    """Those that can be read, and why each other one cannot: damaged, by a strange name, or no file."""
+    """The backups that can be read, and why each other one cannot: damaged, by a strange name, or no file."""
     found: list[BackupManifest] = []
     unread: dict[str, RingmillError] = {}
     for name in await store.names():

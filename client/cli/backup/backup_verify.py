@@ -10,11 +10,11 @@ import click
 from ringmill.client.cli.backup.local_tables import local_tables
 from ringmill.client.cli.backup.opened_store import backup_bar, opened_store, place_argument
 from ringmill.client.cli.backup.table_program import damages
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import CorruptData
-from ringmill.cluster.os_errors import passes, told
+from ringmill.cluster.os_errors import error_text, passes
 
 if TYPE_CHECKING:
     from ringmill.client.backups.backup_manifest import BackedTable, BackupManifest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _BYTES_AT_ONCE: Final = 256 << 20
-"""Of tables that are checked by one program: of a URL, so much is copied to this machine."""
+"""The most bytes of tables that one program checks; those of a URL are copied to this machine."""
 
 
 @click.command()
@@ -70,7 +70,7 @@ async def _check(store: BackupStore, manifest: BackupManifest, local: LocalTable
         except OSError as error:
             if passes(error):  # of this machine, which has no room for a copy
                 raise
-            why = f"cannot be read: {told(error)}"
+            why = f"cannot be read: {error_text(error)}"
             found.append({"path": store.table_path(table.sha256), "offset": 0, "why": why})
         if sum(each.bytes for each, _ in sound) >= _BYTES_AT_ONCE:
             found += await _check_blocks(store, sound, local)

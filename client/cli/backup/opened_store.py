@@ -11,8 +11,8 @@ import click
 
 from ringmill.client.backups.backup_progress import BackupProgress, BytePace
 from ringmill.client.backups.backup_store import BackupStore
-from ringmill.client.cli.frame.amounts import amount_of
-from ringmill.client.cli.frame.progress_bar import Bar
+from ringmill.client.cli.console.amounts import amount_of
+from ringmill.client.cli.console.progress_bar import Bar
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.errors import InvalidArgument

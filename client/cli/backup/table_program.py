@@ -60,7 +60,7 @@ async def rows_in_tables(
         ],
     }
     unpacker, is_ended = msgpack.Unpacker(max_buffer_size=0), False
-    async with _started("rows", asked) as program:
+    async with _open_program("rows", asked) as program:
         assert program.stdout is not None and program.stderr is not None
         while piece := await program.stdout.read(_PIECE_BYTES):
             unpacker.feed(piece)
@@ -73,17 +73,17 @@ async def rows_in_tables(
 
 
 async def damages(tables: Iterable[tuple[int, str]]) -> list[dict[str, Any]]:
-    """Of tables, given by their numbers and paths: path, offset and why, of each damaged block, and of each
+    """The damages of tables, given by numbers and paths: path, offset and why, of each damaged block and each
     table that was not looked through, as the program has died before."""
     asked = [list(each) for each in tables]
-    async with _started("check", {"tables": asked}) as program:
+    async with _open_program("check", {"tables": asked}) as program:
         assert program.stdout is not None
-        told = [json.loads(line) async for line in program.stdout]
-        checked = {each["checked"] for each in told if "checked" in each}
+        reports = [json.loads(line) async for line in program.stdout]
+        checked = {each["checked"] for each in reports if "checked" in each}
         left = [path for _, path in asked if path not in checked]
         why = f"was not checked: {await _last_words(program)}" if left else ""
     unchecked = [{"path": path, "offset": 0, "why": why} for path in left]
-    return [*(each for each in told if "checked" not in each), *unchecked]
+    return [*(each for each in reports if "checked" not in each), *unchecked]
 
 
 async def _last_words(program: Process) -> str:
@@ -94,7 +94,7 @@ async def _last_words(program: Process) -> str:
 
 
 @asynccontextmanager
-async def _started(verb: str, asked: object) -> AsyncIterator[Process]:
+async def _open_program(verb: str, asked: object) -> AsyncIterator[Process]:
     command = [sys.executable, "-P", "-m", "ringmill.node.backups", verb]
     program = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=our_environment()

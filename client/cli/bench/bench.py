@@ -6,9 +6,9 @@ and removes it afterwards.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,16 +24,17 @@ from ringmill.client.bench.load import Load
 from ringmill.client.bench.plan import BenchPlan, delete_keys, run_plan, write_keys
 from ringmill.client.bench.processor_time import ProcessorTime
 from ringmill.client.bench.workloads import WORKLOADS, Workload
-from ringmill.client.cli.bench.bench_report import Outcome, report
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import endpoints_of, open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.progress_bar import Bar
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.bench.bench_report import BenchOutcome, report
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import endpoints_of, open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.progress_bar import Bar
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.client.local.local_state import load_cluster
+from ringmill.client.local.processes import end_as_by_ctrl_c
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import InvalidArgument
 
@@ -103,20 +104,22 @@ def bench(
 
     The load writes keys with a random prefix and deletes them at the end.
     """
+    if rate is not None and math.isnan(rate):  # which is in every range
+        raise InvalidArgument("--rate nan is not a number of operations", hint="--rate 2000")
     measure_s = _span_s(span)
     warm_up_s = 0.0 if operations else min(WARM_UP_SHARE * measure_s, LONGEST_WARM_UP_S)
     load = Load(in_flight, measure_s, warm_up_s, rate or 0.0, operations or 0, seed)
     plan = BenchPlan(_workload(workload), keys_by, keys, value_bytes, load)
-    asked = _asked(settings, keyspace, w, r, durability, nodes)
+    asked = _asked_of(settings, keyspace, w, r, durability, nodes)
     levels = {"w": w, "r": r, "durability": durability, "keyspace": keyspace}
     with _cluster(settings, asked.nodes) as there:
         prefix = f"bench-{os.urandom(4).hex()}:"
         outcome = _run(there, plan, asked, prefix)
     report(settings, plan, outcome, levels)
-    return ExitCode.DONE if outcome.measured.operations else ExitCode.FAILED
+    return ExitCode.DONE if outcome.measured.all_latencies.count else ExitCode.FAILED
 
 
-def _asked(
+def _asked_of(
     settings: Settings, keyspace: str, w: str | None, r: str | None, durability: str, nodes: int | None
 ) -> Asked:
     if nodes is not None and (given := settings.given & {"cluster", "endpoints"}):
@@ -156,7 +159,7 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
     """The cluster of the settings, or a temporary one."""
     if nodes is None:
         endpoints_of(settings)  # raises before anything is started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up after SIGTERM too
+    end_as_by_ctrl_c()  # keys are deleted, and nodes end, also when the terminal is closed
     if nodes is None:
         yield settings
         return
@@ -174,11 +177,11 @@ def _cluster(settings: Settings, nodes: int | None) -> Iterator[Settings]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outcome:
+def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> BenchOutcome:
     """Write the keys, run the load, delete the keys."""
     pids = _pids(settings)
 
-    async def visit() -> Outcome:
+    async def visit() -> BenchOutcome:
         async with open_client(settings, session=True) as db:
             space: AsyncKeyspace = db if asked.keyspace == "default" else db.keyspace(asked.keyspace)
             store = KeyspaceStore(space, w=asked.w, r=asked.r, durability=asked.durability)
@@ -195,7 +198,7 @@ def _run(settings: Settings, plan: BenchPlan, asked: Asked, prefix: str) -> Outc
                 with _bar("deleting", "keys", keys.count) as show:
                     cleaned = await delete_keys(store, keys, show)
             topology = db.topology
-            return Outcome(measured, cleaned, len(topology.members), topology.n, len(pids))
+            return BenchOutcome(measured, cleaned, len(topology.members), topology.n, len(pids))
 
     return uvloop.run(visit())
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ringmill.client.bench.load import Measured, is_behind
+from ringmill.client.bench.load import DRAIN_S, Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
-__all__ = ["Outcome", "caveats", "report"]
+__all__ = ["BenchOutcome", "caveats", "report"]
 
 SHORT_S = 10.0
 FEW = 100  # operations above a percentile, below which it is chance
@@ -21,7 +21,7 @@ BUSY_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BenchOutcome:
     """The result of a benchmark.  `local_nodes` is the number of node processes found on this machine."""
 
     measured: Measured
@@ -36,30 +36,38 @@ class Outcome:
         return 0 < self.local_nodes == self.nodes
 
 
-def report(settings: Settings, plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> None:
+def report(
+    settings: Settings, plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> None:
     """Print the report."""
-    told = list(caveats(plan, outcome, levels))
+    notes = list(caveats(plan, outcome, levels))
     if settings.output == "json":
-        output.show(settings, _document(plan, outcome, levels, told), (), ())
+        output.show(settings, _document(plan, outcome, levels, notes), (), ())
         return
     output.fields(settings, {}, list(_facts(plan, outcome, levels)))
     rows = [_row(verb, histogram) for verb, histogram in _histograms(outcome.measured).items()]
     output.show(settings, {}, ("LATENCY ms", *PERCENTILES, "max", "count"), rows)
-    for text in told:
+    for text in notes:
         output.note(f"note: {text}")
 
 
-def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[str]:
+def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]) -> Iterator[str]:
     """What limits the meaning of the figures."""
     measured, load = outcome.measured, plan.load
     if outcome.is_local:
         yield f"client and nodes share this machine ({_cores()} cores): the rate is limited by both"
     if measured.client_s > BUSY_SHARE * measured.seconds:
         yield "the client used a whole core, so it may be the limit; run several clients"
-    if load.rate_per_s and is_behind(measured.operations, load.rate_per_s, measured.seconds):
+    if load.rate_per_s and is_behind(measured.ended, load.rate_per_s, measured.seconds):
+        ended_per_s = measured.ended / measured.seconds
         yield (
-            f"{measured.per_s:,.0f} of {load.rate_per_s:,.0f} operations per second were done: "
+            f"{ended_per_s:,.0f} of {load.rate_per_s:,.0f} operations per second ended: "
             "the latencies grow with the length of the run"
+        )
+    if measured.unsent:
+        yield (
+            f"{measured.unsent:,} operations were due and could not be sent within {DRAIN_S:g} s of the end: "
+            "they count with the time that they waited"
         )
     if not load.rate_per_s:
         yield "a closed loop sends less to a slow cluster; --rate shows the latency at a fixed rate"
@@ -82,7 +90,7 @@ def caveats(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None])
 
 
 def _document(
-    plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None], told: list[str]
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None], notes: list[str]
 ) -> dict[str, Any]:
     measured, load = outcome.measured, plan.load
     return {
@@ -102,6 +110,7 @@ def _document(
         "warm_up_s": load.warm_up_s,
         "seconds": round(measured.seconds, 3),
         "operations": measured.operations,
+        "unsent": measured.unsent,
         "per_s": round(measured.per_s, 1),
         "latency_ms": {
             verb: {**one.percentiles_ms(), "max": one.max_ns / 1e6, "count": one.count}
@@ -115,11 +124,13 @@ def _document(
             "nodes": round(measured.nodes_us, 1) if outcome.is_local else None,
         },
         "cleaned": {"deleted": outcome.cleaned.deleted, "errors": dict(outcome.cleaned.errors)},
-        "notes": told,
+        "notes": notes,
     }
 
 
-def _facts(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def _facts(
+    plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | None]
+) -> Iterator[tuple[str, str]]:
     measured, load = outcome.measured, plan.load
     mix = ", ".join(f"{share:.0%} {verb}" for verb, share in plan.workload.mix.items())
     yield "workload", f"{plan.workload.name}: {mix}"
@@ -143,14 +154,14 @@ def _facts(plan: BenchPlan, outcome: Outcome, levels: Mapping[str, str | None]) 
 
 
 def _histograms(measured: Measured) -> dict[str, Histogram]:
-    """By verb, and for several verbs also all together."""
+    """The histograms by verb, and for several verbs also all together."""
     several = {"all": measured.all_latencies} if len(measured.latencies) > 1 else {}
     return {**dict(sorted(measured.latencies.items())), **several}
 
 
 def _row(verb: str, histogram: Histogram) -> tuple[object, ...]:
-    told = histogram.percentiles_ms().values()
-    return (verb, *(_digits(one) for one in told), _digits(histogram.max_ns / 1e6), histogram.count)
+    percentiles = histogram.percentiles_ms().values()
+    return (verb, *(_digits(one) for one in percentiles), _digits(histogram.max_ns / 1e6), histogram.count)
 
 
 def _digits(value_ms: float) -> float:

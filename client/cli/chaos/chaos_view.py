@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local.local_state import LocalCluster
 
 if TYPE_CHECKING:
@@ -108,31 +108,36 @@ def _document(
     }
 
 
-def _rows(told: Mapping[str, Any]) -> list[tuple[str, object]]:
-    latency = told["latency_ms"]
-    skipped = f"; {told['skipped']} skipped, as nodes took longer to come back" if told["skipped"] else ""
+def _rows(document: Mapping[str, Any]) -> list[tuple[str, object]]:
+    latency = document["latency_ms"]
+    skipped = (
+        f"; {document['skipped']} skipped, as nodes took longer to come back" if document["skipped"] else ""
+    )
     rows: list[tuple[str, object]] = [
-        ("seed", told["seed"]),
-        ("faults", f"{_counts(told['faults'])} in {told['seconds']} s{skipped}"),
-        ("operations", f"{told['operations']:,}"),
-        ("errors", _counts(told["errors"])),
+        ("seed", document["seed"]),
+        ("faults", f"{_counts(document['faults'])} in {document['seconds']} s{skipped}"),
+        ("operations", f"{document['operations']:,}"),
+        ("errors", _counts(document["errors"])),
     ]
-    if told["at_once"] > told["spare"]:
-        rows.append(("expected errors", _counts(told["expected_errors"])))
+    if document["at_once"] > document["spare"]:
+        rows.append(("expected errors", _counts(document["expected_errors"])))
     rows += [
         ("latency", f"p50 {latency['p50']} ms, p99 {latency['p99']} ms, slowest {latency['max']} ms"),
-        ("worst gap", f"{told['worst_gap_s']} s without an answer, from {told['worst_gap_at_s']} s on"),
+        (
+            "worst gap",
+            f"{document['worst_gap_s']} s without an answer, from {document['worst_gap_at_s']} s on",
+        ),
     ]
-    for outage in told["outages"]:
+    for outage in document["outages"]:
         start = "" if outage["start_s"] is None else f", {outage['start_s']} s of it from its start on"
         back = f"{outage['fault']} at {outage['at_s']:.1f} s, served again after {outage['away_s']} s{start}"
         rows.append((outage["node"], back))
-    for check in told["checks"]:
+    for check in document["checks"]:
         held = "held" if check["held"] else f"BROKEN, {check['breach_count']:,} times"
         rows.append((check["checker"], f"{held}: {check['looked_at']}"))
         rows += [("", breach) for breach in check["breaches"]]
-    rows.append(("verdict", told["verdict"]))
-    return [*rows, ("history", told["witness"])] if told["witness"] else rows
+    rows.append(("verdict", document["verdict"]))
+    return [*rows, ("history", document["witness"])] if document["witness"] else rows
 
 
 def _figures(tally: LoadTally) -> str:

@@ -16,9 +16,9 @@ import click
 from ringmill.client.chaos.fault_schedule import FAULT_KINDS, NodeFault
 from ringmill.client.cli.chaos.chaos_view import ChaosLine, show_report
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, read_token
 from ringmill.cluster.adapters.files.private_files import open_private
@@ -75,12 +75,12 @@ def chaos(settings: Settings, span: str, seed: int | None, faults: str, at_once:
                 f"--at-once {at_once}: a quorum of {cluster.replicas} owners can spare {spare}; "
                 "errors are expected while more are away"
             )
-        is_interrupted = asyncio.run(_carried_out(settings, cluster, run))
+        is_interrupted = asyncio.run(_carry_out(settings, cluster, run))
     verdicts = run.verdicts()
     has_held = all(judged.has_held for judged in verdicts)
     if is_interrupted and has_held:
         raise KeyboardInterrupt
-    show_report(settings, cluster, run, verdicts, "" if has_held else _written(folder, run))
+    show_report(settings, cluster, run, verdicts, "" if has_held else _write_history(folder, run))
     return ExitCode.DONE if has_held else ExitCode.FAILED
 
 
@@ -111,7 +111,7 @@ def _check_nodes(cluster: LocalCluster, at_once: int) -> None:
         )
 
 
-async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun) -> bool:
+async def _carry_out(settings: Settings, cluster: LocalCluster, run: ChaosRun) -> bool:
     """Carry out the run, and leave all nodes running and no keyspace; whether a signal ended it."""
     from ringmill.client.connection import connect, follow_token
     from ringmill.client.local.authority.local_tls import tls_ca_of
@@ -133,13 +133,13 @@ async def _carried_out(settings: Settings, cluster: LocalCluster, run: ChaosRun)
         await asyncio.wait([going])
         run.onlooker.over()
         await loop.shutdown_default_executor()  # threads that wait for the end of a process
-        await _tidied(db, run)
+        await _tidy_up(db, run)
     if not going.cancelled():
         going.result()
     return going.cancelled()
 
 
-async def _tidied(db: AsyncClient, run: ChaosRun) -> None:
+async def _tidy_up(db: AsyncClient, run: ChaosRun) -> None:
     from ringmill.client.chaos.chaos_run import drop_keyspaces
     from ringmill.client.chaos.disturber import put_back
 
@@ -152,9 +152,11 @@ async def _tidied(db: AsyncClient, run: ChaosRun) -> None:
         output.note(f"keyspaces that could not be dropped: {' '.join(left)}; `ringmill keyspace drop NAME`")
 
 
-def _written(folder: str, run: ChaosRun) -> str:
-    """The path of the file with the history of the keys whose promise was broken; "" without any, and where
-    it cannot be written."""
+def _write_history(folder: str, run: ChaosRun) -> str:
+    """Write the history of the keys whose promise was broken to a file; its path.
+
+    "" when there are no such keys, and when the file cannot be written.
+    """
     lines = run.witness()
     if not lines:
         return ""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ScalingLines:
         self.is_dry = is_dry
 
     def decided(self, seen: Observation, figures: Mapping[str, float | None], decision: Decision) -> None:
-        """As ScalingLog."""
+        """Write what was decided at a look."""
         document = {
             "event": "decision",
             "decision": decision.verb,
@@ -37,7 +37,9 @@ class ScalingLines:
             "members": len(figures) or None,
             "mean": round(seen.mean, 4) if seen.pressures else None,
             "highest": round(seen.highest, 4) if seen.pressures else None,
-            "figures": {node: None if told is None else round(told, 4) for node, told in figures.items()},
+            "figures": {
+                node: None if figure is None else round(figure, 4) for node, figure in figures.items()
+            },
         }
         mean = f"{seen.mean:.0%}" if seen.pressures else "?"
         verb = f"{decision.verb} {decision.node}".strip() + (
@@ -45,10 +47,10 @@ class ScalingLines:
         )
         self._write(document, (verb, len(figures) or None, mean, decision.reason))
 
-    def did(self, what: str, node: str, told: str) -> None:
-        """As ScalingLog."""
-        document = {"event": what, "node": node or None, "told": told}
-        self._write(document, (f"{what} {node}".strip(), None, None, told))
+    def did(self, what: str, node: str, text: str) -> None:
+        """Write what was done."""
+        document = {"event": what, "node": node or None, "told": text}
+        self._write(document, (f"{what} {node}".strip(), None, None, text))
 
     def _would_change(self, decision: Decision) -> bool:
         return self.is_dry and decision.verb != "stay"
@@ -62,9 +64,9 @@ class ScalingLines:
         if self._settings.output == "json":
             print(output.to_json(stamped, sys.stdout), flush=True)
         elif self._settings.is_terminal:
-            what, count, mean, told = row
+            what, count, mean, text = row
             size = "" if count is None else f"{count} members at {mean} of the target"
-            print(printable(f"{now:%H:%M:%S}  {what:<12}  {size:<34}  {told}".rstrip()), flush=True)
+            print(printable(f"{now:%H:%M:%S}  {what:<12}  {size:<34}  {text}".rstrip()), flush=True)
         else:
             output.show(self._settings, (), (), [(stamped["time"], *row)])
             sys.stdout.flush()

@@ -13,10 +13,10 @@ import click
 
 from ringmill.client.cli.cluster.autoscale_view import ScalingLines
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.amounts import amount_of
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.amounts import amount_of
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_launcher import LocalLauncher
 from ringmill.client.local.local_state import read_token
@@ -92,13 +92,15 @@ def autoscale(
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             file = held.enter_context(os.fdopen(open_private(log_path, flags), "a", encoding="utf-8"))
         lines = ScalingLines(settings, file, is_dry=is_dry)
-        is_interrupted = asyncio.run(_ran(settings, launcher, target, rules, lines, (every_s, for_s)))
+        is_interrupted = asyncio.run(
+            _run_until_end(settings, launcher, target, rules, lines, (every_s, for_s))
+        )
     if is_interrupted:
         raise KeyboardInterrupt
     return ExitCode.DONE
 
 
-async def _ran(
+async def _run_until_end(
     settings: Settings,
     launcher: LocalLauncher,
     target: tuple[str, float],
@@ -107,7 +109,8 @@ async def _ran(
     pace_s: tuple[float, float | None],
 ) -> bool:
     """Run until the time is over or a signal comes; whether one came."""
-    from ringmill.client.connection import connect, follow_token, open_link
+    from ringmill.client.connection import connect, follow_token
+    from ringmill.client.dialling.node_links import open_link
     from ringmill.client.local.authority.local_tls import tls_ca_of, tls_files_of
     from ringmill.client.local_token import FollowedToken
     from ringmill.client.scaling.autoscaler import Autoscaler
@@ -134,8 +137,9 @@ async def _ran(
         measure = ProcessorShare(amount) if flag == "--target-cpu" else HeldBytes(amount)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, stopping)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            loop.add_signal_handler(number, _stop, stopping)
     connected = connect(
         [node.address for node in cluster.nodes],
         timeout=min(settings.timeout_s, MAX_TIMEOUT_S),

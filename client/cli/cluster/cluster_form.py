@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import cluster_token, tls_of_settings
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import cluster_token, tls_of_settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_cluster import DEFAULT_REPLICAS
 from ringmill.cluster.errors import InvalidArgument
@@ -59,7 +59,7 @@ def form(settings: Settings, members: str | None, replicas: int | None, partitio
     local_cluster.check_shape(settings.cluster, nodes=len(addresses), replicas=owners, partitions=ring)
     effort = Effort(addresses, settings.timeout or FORM_TIMEOUT_S, names=names)
     if (tls := tls_of_settings(settings)) is not None:
-        from ringmill.client.connection import open_link
+        from ringmill.client.dialling.node_links import open_link
 
         effort.dial = partial(open_link, tls=tls, token=cluster_token(settings))
     formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))

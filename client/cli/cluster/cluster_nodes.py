@@ -12,9 +12,9 @@ from functools import partial
 import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.failure_text import as_told
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.failure_text import shown_error
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode
@@ -170,18 +170,18 @@ def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) ->
         try:
             return asyncio.run(start_again(cluster, chosen, timeout_s or RESTART_TIMEOUT_S))
         except (RingmillError, OSError) as error:
-            told = as_told(error)
-            told.detail["changed"] = _restarted(local_cluster.required_cluster(folder), chosen)
-            told.outcome = "unknown"
-            raise told from None
+            failure = shown_error(error)
+            failure.detail["changed"] = _restarted(local_cluster.required_cluster(folder), chosen)
+            failure.outcome = "unknown"
+            raise failure from None
 
 
 def _restarted(cluster: LocalCluster, chosen: Sequence[LocalNode]) -> str:
     """What has become of nodes whose restart has failed."""
     stopped = [node.id for node in chosen if local_cluster.node_state(cluster.node(node.id)) == "stopped"]
     running = [node.id for node in chosen if node.id not in stopped]
-    told = {"started again and left running": running, "stopped, and not started again": stopped}
-    return "; ".join(f"{' '.join(names)} {what}" for what, names in told.items() if names)
+    nodes_of = {"started again and left running": running, "stopped, and not started again": stopped}
+    return "; ".join(f"{' '.join(names)} {what}" for what, names in nodes_of.items() if names)
 
 
 def _each(settings: Settings, names: Sequence[str], act: Callable[[LocalNode], str]) -> None:

@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from ringmill.client.cli.cluster.cluster_status import POLL_S, look
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.failure_text import as_told
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.cluster.cluster_status import POLL_S, ask_status
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.failure_text import shown_error
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster
@@ -34,7 +34,7 @@ async def restart_rolling(settings: Settings, names: Sequence[str], *, is_forced
     cluster = local_cluster.required_cluster(settings.cluster_folder)
     chosen: Sequence[str] = [node.id for node in cluster.chosen(names)]
     try:
-        seen = await look(settings, LOOK_S)
+        seen = await ask_status(settings, LOOK_S)
     except (Unavailable, DeadlineExceeded):
         if not is_forced:
             raise
@@ -52,7 +52,7 @@ async def restart_rolling(settings: Settings, names: Sequence[str], *, is_forced
             if not is_forced:
                 await _wait_caught_up(settings, name, timeout_s)
         except (RingmillError, OSError) as error:
-            raise _stopped_at(as_told(error), chosen, number) from None
+            raise _stopped_at(shown_error(error), chosen, number) from None
         caught_up = time.monotonic()
         output.note(
             f"{name} ({number} of {len(chosen)}): {ended} after {stopped - begun:.1f} s, "
@@ -66,7 +66,7 @@ async def _wait_caught_up(settings: Settings, name: str, timeout_s: float) -> No
     until = time.monotonic() + timeout_s
     while True:
         try:
-            why = why_behind(await look(settings, LOOK_S), name)
+            why = why_behind(await ask_status(settings, LOOK_S), name)
         except (Unavailable, DeadlineExceeded) as error:
             why = f"is not known to have caught up: {error.message}"
         if not why:
@@ -79,10 +79,10 @@ async def _wait_caught_up(settings: Settings, name: str, timeout_s: float) -> No
 def _stopped_at(error: RingmillError, chosen: Sequence[str], number: int) -> RingmillError:
     """The error of the node of this number, which also says what was and was not done."""
     done, name, left = chosen[: number - 1], chosen[number - 1], chosen[number:]
-    told = [f"{' '.join(done)} restarted"] if done else []
-    told.append(f"{name} was stopped and has not come back")
-    told += [f"{' '.join(left)} not touched"] if left else []
-    error.detail["changed"], error.outcome = "; ".join(told), "unknown"
+    changes = [f"{' '.join(done)} restarted"] if done else []
+    changes.append(f"{name} was stopped and has not come back")
+    changes += [f"{' '.join(left)} not touched"] if left else []
+    error.detail["changed"], error.outcome = "; ".join(changes), "unknown"
     again = f", then `ringmill cluster restart --rolling {' '.join(left)}`" if left else ""
     error.hint = (
         f"see `ringmill cluster logs {name}`; bring it back by `ringmill cluster restart {name}`{again}"

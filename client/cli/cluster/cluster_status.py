@@ -13,10 +13,10 @@ import click
 from ringmill.client.cli.cluster.hot_table import show_hot
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.cluster.status_view import next_commands, show_status, with_paused
-from ringmill.client.cli.frame import failure_text, output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import failure_text, output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, cluster_names, load_cluster
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ringmill.client.administration.hot_view import HotView
     from ringmill.client.administration.status import ClusterStatus
 
-__all__ = ["POLL_S", "list_clusters", "look", "status", "wait_healthy"]
+__all__ = ["POLL_S", "ask_status", "list_clusters", "status", "wait_healthy"]
 
 WAIT_S = 20.0
 POLL_S = 0.1
@@ -53,11 +53,11 @@ def status(settings: Settings, check: bool, target: str | None, is_hot: bool) ->
     if is_hot:
         if check or target is not None:
             raise InvalidArgument("--hot shows no health: it takes neither --check nor --wait")
-        show_hot(settings, asyncio.run(_look_hot(settings)))
+        show_hot(settings, asyncio.run(_ask_hot(settings)))
         return ExitCode.DONE
     if target is not None:
         return _wait(settings, settings.timeout or WAIT_S, is_settled=target == "settled")
-    seen = asyncio.run(look(settings, settings.timeout_s))
+    seen = asyncio.run(ask_status(settings, settings.timeout_s))
     show_status(settings, seen, _local(settings))
     if seen.health != "ok" and not settings.endpoints and (commands := next_commands(seen)):
         output.next_command(settings, *commands)
@@ -78,7 +78,7 @@ def list_clusters(settings: Settings) -> ExitCode:
         try:
             one = load_cluster(os.path.join(settings.home_folder, name))
         except (RingmillError, OSError) as error:
-            damaged.append(failure_text.as_told(error))
+            damaged.append(failure_text.shown_error(error))
             document.append({"cluster": name, "error": str(damaged[-1])})
             continue
         if one:
@@ -136,7 +136,7 @@ async def wait_healthy(
     seen: ClusterStatus | None = None
     while True:
         try:
-            seen = await look(settings, min(ASK_S, timeout_s))
+            seen = await ask_status(settings, min(ASK_S, timeout_s))
             if not (lack := lacks(seen)):
                 return seen
             progress(lack)
@@ -155,23 +155,23 @@ class _Progress:
     def __init__(self, timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
         self._next = 0.0
-        self._told = ""
+        self._noted = ""
 
     def __call__(self, amiss: str) -> None:
         now = time.monotonic()
-        if amiss == self._told and now < self._next:
+        if amiss == self._noted and now < self._next:
             return
-        self._told, self._next = amiss, now + TELL_EVERY_S
+        self._noted, self._next = amiss, now + TELL_EVERY_S
         output.note(f"waiting, {output.span(self._until - now)} left: {amiss}")
 
 
-async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
+async def ask_status(settings: Settings, timeout_s: float) -> ClusterStatus:
     """The status now.  Raises Unavailable or DeadlineExceeded when no node answers."""
     async with open_client(settings) as db:
         return with_paused(await db.status(timeout=min(timeout_s, ASK_S)), _local(settings))
 
 
-async def _look_hot(settings: Settings) -> HotView:
+async def _ask_hot(settings: Settings) -> HotView:
     async with open_client(settings) as db:
         return await db.hot()
 

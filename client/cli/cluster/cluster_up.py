@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.bringing_up import bring_up
 from ringmill.cluster.wire.offers import CARRIERS, CarrierName

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.printable import printable
 
 if TYPE_CHECKING:

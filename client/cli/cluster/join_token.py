@@ -8,9 +8,9 @@ import time
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, bounded_span_s
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.cluster.errors import Conflict, InvalidArgument
 
 __all__ = ["join_token"]
@@ -32,7 +32,7 @@ def join_token(settings: Settings, node: str, ttl: str) -> None:
 
     check_name("node id", node)
     ttl_s = bounded_span_s("--ttl", ttl, _SHORTEST_TTL_S, LONGEST_TTL_S)
-    text, seeds, expires_s = asyncio.run(_made(settings, node, ttl_s))
+    text, seeds, expires_s = asyncio.run(_make_token(settings, node, ttl_s))
     if settings.output == "json":
         output.show(settings, {"node": node, "token": text, "expires": expires_s, "seeds": seeds}, (), ())
         return
@@ -42,7 +42,7 @@ def join_token(settings: Settings, node: str, ttl: str) -> None:
     )
 
 
-async def _made(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[str], int]:
+async def _make_token(settings: Settings, node: str, ttl_s: float) -> tuple[str, list[str], int]:
     """The token, the addresses of members, and when it ends."""
     from ringmill.client.connection import cluster_token_of
     from ringmill.cluster.access.client_token import PREFIX

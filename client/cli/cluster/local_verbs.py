@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["pass_local"]
@@ -30,7 +30,7 @@ _BY_HAND = "start and stop nodes with what started them; `ringmill cluster statu
 
 
 def pass_local(verb: Callable[Concatenate[Settings, P], T]) -> Callable[P, T]:
-    """Like click.pass_obj.  The verb raises InvalidArgument when endpoints are given."""
+    """Pass the settings to a verb of a local cluster; it raises InvalidArgument when endpoints are given."""
 
     @functools.wraps(verb)
     def checked(settings: Settings, /, *args: P.args, **kwargs: P.kwargs) -> T:

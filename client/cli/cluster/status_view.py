@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster
 from ringmill.cluster.printable import printable
@@ -21,7 +21,7 @@ COLUMNS = ("NODE", "STATE", "ADDRESS", "PID", "OWNS", "KEYS", "BYTES", "HINTS", 
 
 
 def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterStatus:
-    """The same status, with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
+    """The status, with `paused` for the nodes of a local cluster that are stopped by SIGSTOP.
 
     Their peers can only call them suspect or down; the remedy is `resume`, not `restart`.
     """
@@ -84,8 +84,8 @@ def _deletes(seen: ClusterStatus) -> str:
     if not most:
         return ""
     why = next((node.purge_held_back for node in seen.nodes if node.purge_held_back), "")
-    told = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
-    return f"{told} not forgotten yet" + (f"; {why}" if why else "")
+    keys = "1 deleted key is" if most == 1 else f"up to {most} deleted keys of a node are"
+    return f"{keys} not forgotten yet" + (f"; {why}" if why else "")
 
 
 def _containment(seen: ClusterStatus) -> str:
@@ -96,10 +96,10 @@ def _containment(seen: ClusterStatus) -> str:
             levels.setdefault(node.containment, []).append(node.id)
     if not levels:
         return ""
-    told = [
+    parts = [
         f"{level}{f' on {chr(44).join(names)}' if len(levels) > 1 else ''}" for level, names in levels.items()
     ]
-    return f"jobs are contained by: {'; '.join(told)}"
+    return f"jobs are contained by: {'; '.join(parts)}"
 
 
 def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:

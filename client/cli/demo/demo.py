@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import tempfile
 
 import click
 
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.demo.demo_story import Story
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, load_cluster, read_token
 from ringmill.client.local.log_files import tail
+from ringmill.client.local.processes import end_as_by_ctrl_c
 
 __all__ = ["demo"]
 
@@ -35,7 +35,7 @@ FAST_PAUSE_S = 0.05  # of each writer
 @click.pass_obj
 def demo(settings: Settings, fast: bool) -> ExitCode:
     """Take the tour: quorums, a node killed under load, members that change, a word count beside a kill."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated tour cleans up, too
+    end_as_by_ctrl_c()  # a terminated tour cleans up, too, and one whose terminal is closed
     home = tempfile.mkdtemp(prefix="ringmill-demo-")
     folder = os.path.join(home, "demo")
     story = Story(settings)
@@ -78,8 +78,10 @@ def _take_down(story: Story, folder: str) -> None:
     cluster = load_cluster(folder)
     if cluster is None:
         return
-    story.chapter("Leave nothing behind")
-    local_cluster.stop_nodes(cluster.nodes)
+    try:
+        story.chapter("Leave nothing behind")
+    finally:  # a terminal that was closed takes no text
+        local_cluster.stop_nodes(cluster.nodes)
     left = _processes_of(cluster)
     story.check("no process of the cluster is left", ok=not left, seen=", ".join(left))
     if not story.has_held:

@@ -95,7 +95,7 @@ async def kill_under_load(
     )
     _check_none(story, "reads that failed", load.failed_reads)
     _check_none(story, "acknowledged writes lost under load", load.lost)
-    await _recovered(story, db, load)
+    await _check_recovery(story, db, load)
     return disturbing.result()
 
 
@@ -110,7 +110,7 @@ async def until(condition: Callable[[], Awaitable[bool]], patience_s: float = PA
     return True
 
 
-async def _recovered(story: Story, db: AsyncClient, load: CheckedLoad) -> None:
+async def _check_recovery(story: Story, db: AsyncClient, load: CheckedLoad) -> None:
     """Check that hints reached the node that was away, and that all copies are equal."""
 
     async def are_delivered() -> bool:

@@ -58,7 +58,7 @@ async def _come(story: Story, db: AsyncClient, folder: str) -> None:
     plan = await db.ring.plan(add={fresh.id: fresh.address})
     begun = time.perf_counter()
     await db.members.change(add={fresh.id: fresh.address})
-    await _settled(db)
+    await _wait_until_settled(db)
     took_s = time.perf_counter() - begun
     story.tell(f"ringmill cluster add         {fresh.id} gets {plan.copies} copies of partitions")
     story.timed(f"{fresh.id} has joined", took_s, goal_s=MOVED_GOAL_S, limit_s=MOVED_LIMIT_S)
@@ -70,7 +70,7 @@ async def _come(story: Story, db: AsyncClient, folder: str) -> None:
 async def _go(story: Story, db: AsyncClient, folder: str) -> None:
     begun = time.perf_counter()
     await db.members.change(remove=[LEAVER])
-    await _settled(db)
+    await _wait_until_settled(db)
     took_s = time.perf_counter() - begun
     story.tell(f"ringmill cluster remove {LEAVER}")
     story.timed(f"{LEAVER} owns nothing and has left", took_s, goal_s=MOVED_GOAL_S, limit_s=MOVED_LIMIT_S)
@@ -78,7 +78,7 @@ async def _go(story: Story, db: AsyncClient, folder: str) -> None:
     await asyncio.to_thread(stop_and_forget, folder, LEAVER)
 
 
-async def _settled(db: AsyncClient) -> None:
+async def _wait_until_settled(db: AsyncClient) -> None:
     async def is_over() -> bool:
         try:
             return (await db.members.moves()).is_over

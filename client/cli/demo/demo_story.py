@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringmill.client.cli.frame.output import paint
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import paint
+from ringmill.client.cli.console.settings import Settings
 
 __all__ = ["Story"]
 

@@ -26,13 +26,13 @@ _READER: Final = "ringmill.client.gateway.jobs.reading_main"
 
 
 def checked_jobs_folder(folder: str | None) -> str:
-    """Its absolute path, "" for none.  Raises InvalidArgument when it is not there cannot be written, or
-    holds the software of this machine."""
+    """The absolute path of the folder, "" for none.  Raises InvalidArgument when it is not there cannot be
+    written, or holds the software of this machine."""
     if folder is None:
         return ""
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise InvalidArgument(
-            f"--jobs-folder {folder[:200]!r} is no folder that this user can write",
+            f"--jobs-folder {folder[:200]!r} is not a folder that this user can write",
             hint="make a folder that all nodes see at the same path",
         )
     if any(is_within(each, os.path.realpath(folder)) for each in software_folders()):
@@ -66,5 +66,5 @@ def door_jobs(folder: str, secrets: Iterable[str]) -> GatewayJobs:
 
 
 def _new_folder() -> str:
-    """Of this user alone; whoever asks for it removes it."""
+    """A new folder of this user alone; whoever asks for it removes it."""
     return tempfile.mkdtemp(prefix="ringmill-module-")

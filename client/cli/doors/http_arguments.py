@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Iterable
 from typing import Final
 
+from ringmill.client.cli.console.settings import bounded_span_s
 from ringmill.client.cli.doors.door_jobs import checked_jobs_folder, door_jobs
 from ringmill.client.cli.doors.door_place import host_and_port
-from ringmill.client.cli.frame.settings import bounded_span_s
 from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission
 from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions

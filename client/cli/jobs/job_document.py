@@ -15,7 +15,7 @@ __all__ = [
     "stage_counts",
 ]  # fmt: skip
 
-FAILURES_TOLD = 5
+FAILURES_SHOWN = 5
 FAILURE_CHARS = 200
 
 
@@ -83,8 +83,8 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
 
 def counted_fields(records: Mapping[str, int], counters: Mapping[str, int]) -> list[tuple[str, object]]:
     """What went through a job, as names and values."""
-    told = ", ".join(f"{name} {count}" for name, count in records.items())
-    rows: list[tuple[str, object]] = [("records", told or "none yet")]
+    counts = ", ".join(f"{name} {count}" for name, count in records.items())
+    rows: list[tuple[str, object]] = [("records", counts or "none yet")]
     return rows + [(f"counter {name}", count) for name, count in sorted(counters.items())]
 
 
@@ -92,9 +92,9 @@ def failure_lines(groups: Sequence[FailureGroup], least: int = 2) -> list[str]:
     """The failures of a job's attempts in groups, from `least` on: the error of a job tells one anyway."""
     if sum(group.count for group in groups) < least:
         return []
-    told = [f"  {_short(str(group))}" for group in groups[:FAILURES_TOLD]]
-    more = [f"  and {len(groups) - FAILURES_TOLD} more kinds"] if len(groups) > FAILURES_TOLD else []
-    return ["failures of attempts:", *told, *more]
+    lines = [f"  {_short(str(group))}" for group in groups[:FAILURES_SHOWN]]
+    more = [f"  and {len(groups) - FAILURES_SHOWN} more kinds"] if len(groups) > FAILURES_SHOWN else []
+    return ["failures of attempts:", *lines, *more]
 
 
 def _short(text: str) -> str:

@@ -11,11 +11,11 @@ from dataclasses import asdict
 
 import click
 
-from ringmill.client.cli.frame import output as forms
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output as forms
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
-from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job
+from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job, own_cores
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -59,7 +59,7 @@ def estimate(
     addresses = [] if nodes else asyncio.run(_up(settings))
     found = estimate_job(
         loaded.definition, inputs, nodes=nodes or len(addresses), slots=slots,
-        cores=os.cpu_count() if addresses and all(map(_is_here, addresses)) else None,
+        cores=own_cores() if addresses and all(map(_is_here, addresses)) else None,
         reducers=reducers, params=given, split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
         scratch=tempfile.gettempdir(),
     )  # fmt: skip

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
 from ringmill.client.cli.jobs.job_progress import shown_progress
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ringmill.client.connection import AsyncClient
     from ringmill.client.jobs.job_values import JobState
 
-__all__ = ["follow", "say_it_goes_on", "show_end", "watched"]
+__all__ = ["follow", "say_it_goes_on", "show_end", "show_until_over"]
 
 
 @click.command()
@@ -31,7 +31,7 @@ def follow(settings: Settings, job: str) -> None:
 
     async def wait() -> JobState:
         async with open_client(settings) as db:
-            return await watched(settings, db, job)
+            return await show_until_over(settings, db, job)
 
     try:
         last = asyncio.run(wait())
@@ -41,7 +41,7 @@ def follow(settings: Settings, job: str) -> None:
     show_end(settings, last)
 
 
-async def watched(settings: Settings, db: AsyncClient, job: str) -> JobState:
+async def show_until_over(settings: Settings, db: AsyncClient, job: str) -> JobState:
     """Show the progress of a job until it is over.  Returns its last state."""
     with shown_progress(settings) as show:
         async for state in db.jobs.watch(job):

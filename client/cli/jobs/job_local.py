@@ -9,8 +9,8 @@ from contextlib import closing
 
 import click
 
-from ringmill.client.cli.frame import output as forms
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output as forms
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_document import counted_fields
 from ringmill.client.jobs.job_modules import load_job_module

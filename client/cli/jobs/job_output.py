@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
 from ringmill.cluster.mapreduce.file_urls import is_url

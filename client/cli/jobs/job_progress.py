@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.output import note
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import note
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.client.cli.jobs.job_document import progress_line
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
@@ -20,7 +20,7 @@ from ringmill.cluster.printable import printable
 __all__ = ["Show", "bar_text", "shown_progress"]
 
 LINE_EVERY_S = 3.0
-EVENTS_TOLD = 5
+EVENTS_SHOWN = 5
 EVENT_CHARS = 200
 
 
@@ -59,21 +59,21 @@ class _Events:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._told: list[str] = []
+        self._printed: list[str] = []
 
     def new_in(self, state: JobState) -> list[str]:
         """Lines that were not printed before.  An event may come before one that is always the last."""
-        had, new = Counter(self._told), list[str]()
+        had, new = Counter(self._printed), list[str]()
         for event in state.events:
             if had[event]:
                 had[event] -= 1
             else:
                 new.append(event)
-        del new[EVENTS_TOLD - len(self._told) :]
-        self._told += new
+        del new[EVENTS_SHOWN - len(self._printed) :]
+        self._printed += new
         lines = list(map(_short, new))
-        if state.is_over and len(state.events) > EVENTS_TOLD:
-            more = f"  and {len(state.events) - EVENTS_TOLD} more: ringmill job status {state.job}"
+        if state.is_over and len(state.events) > EVENTS_SHOWN:
+            more = f"  and {len(state.events) - EVENTS_SHOWN} more: ringmill job status {state.job}"
             lines.append(as_typed(more, self._settings))
         return lines
 
@@ -97,7 +97,7 @@ def _bars(settings: Settings) -> Iterator[Show]:
     with Progress(
         TextColumn("  {task.description:<7}"),
         BarColumn(bar_width=32),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[text]}"),
         console=Console(stderr=True, highlight=False),
     ) as shown:
 
@@ -106,10 +106,10 @@ def _bars(settings: Settings) -> Iterator[Show]:
                 shown.console.print(printable(line), style="yellow", markup=False)
             for stage in state.stages:
                 if stage.name not in bars:
-                    bars[stage.name] = shown.add_task(stage.name, total=None, told="")
+                    bars[stage.name] = shown.add_task(stage.name, total=None, text="")
                 total, completed = _length(stage)
-                told = bar_text(state, stage)
-                shown.update(bars[stage.name], total=total, completed=completed, told=told)
+                text = bar_text(state, stage)
+                shown.update(bars[stage.name], total=total, completed=completed, text=text)
 
         yield show
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.explain.attempt_document import attempt_document, task_rows
-from ringmill.client.cli.jobs.explain.explain_text import size_told
+from ringmill.client.cli.jobs.explain.explain_text import size_text
 from ringmill.client.cli.jobs.job_document import (
     failure_lines,
     history_document,
@@ -80,8 +80,8 @@ def history(settings: Settings, limit: int | None, state: str | None) -> None:
         (
             one.job, one.state, one.name,
             time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.ended_at)), _took(one),
-            one.flow.records_in, size_told(one.flow.bytes_in),
-            one.flow.records_out, size_told(one.flow.bytes_out), one.retried,
+            one.flow.records_in, size_text(one.flow.bytes_in),
+            one.flow.records_out, size_text(one.flow.bytes_out), one.retried,
         )
         for one in states
     ]  # fmt: skip

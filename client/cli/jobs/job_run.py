@@ -6,11 +6,11 @@ import asyncio
 
 import click
 
-from ringmill.client.cli.frame import output as forms
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output as forms
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
-from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, watched
+from ringmill.client.cli.jobs.job_follow import say_it_goes_on, show_end, show_until_over
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.limits import MAX_WEIGHT
 
@@ -70,7 +70,7 @@ def run(
             if detach:
                 return None
             forms.note(f"job {submitted}: {target}")
-            return await watched(settings, db, submitted)
+            return await show_until_over(settings, db, submitted)
 
     try:
         last = asyncio.run(follow())

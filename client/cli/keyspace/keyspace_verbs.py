@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ringmill.client.arguments import durability_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.cluster.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def _tell(settings: Settings, info: KeyspaceInfo, what: str) -> None:
 
 
 def _document(info: KeyspaceInfo) -> dict[str, object]:
-    told = {name: value for name, value in info.to_dict().items() if name != "changed"}
-    return {**told, "durability": _typed(info.durability)}
+    document = {name: value for name, value in info.to_dict().items() if name != "changed"}
+    return {**document, "durability": _typed(info.durability)}
 
 
 def _row(info: KeyspaceInfo) -> tuple[object, ...]:

@@ -18,9 +18,10 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Final, TypeVar
 
 from ringmill.client.arguments import checked_key, checked_value
-from ringmill.client.cli.frame.failure_text import FileFailed
+from ringmill.client.cli.console.failure_text import FileFailed
 from ringmill.client.cli.kv.fields import bytes_of
 from ringmill.client.cli.kv.kv_arguments import key_of
+from ringmill.cluster.callbacks import resolve
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
@@ -74,33 +75,25 @@ def in_batches(items: Iterator[T], size_of: Callable[[T], int]) -> Iterator[list
 
 
 async def read_aside(batches: Iterator[T]) -> AsyncIterator[T]:
-    """The same, each read by a thread of its own, so that Ctrl-C ends who waits for stdin.
+    """The batches, each read by a thread of its own, so that Ctrl-C ends who waits for stdin.
 
     The thread that waits then is left behind; it does not keep the process alive.
     """
     loop = asyncio.get_running_loop()
     while True:
-        told: asyncio.Future[T | None] = loop.create_future()
+        waiting: asyncio.Future[T | None] = loop.create_future()
 
-        def settle(found: T | None, failure: Exception | None, told: asyncio.Future[T | None] = told) -> None:
-            if told.done():  # cancelled
-                return
-            if failure is not None:
-                told.set_exception(failure)
-            else:
-                told.set_result(found)
-
-        def read(settle: Callable[[T | None, Exception | None], None] = settle) -> None:
-            found, failure = None, None
+        def read(waiting: asyncio.Future[T | None] = waiting) -> None:
+            outcome: T | Exception | None
             try:
-                found = next(batches, None)
+                outcome = next(batches, None)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-                failure = error
+                outcome = error
             with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, found, failure)
+                loop.call_soon_threadsafe(resolve, waiting, outcome)
 
         threading.Thread(target=read, name="stdin", daemon=True).start()
-        batch = await told
+        batch = await waiting
         if batch is None:
             return
         yield batch
@@ -194,7 +187,7 @@ def _object(line: str) -> dict[str, Any]:
 
 
 def _member(document: dict[str, Any], name: str, is_hex: bool) -> bytes:
-    """As `-o json` writes bytes: text under its name, else base64 under NAME_b64."""
+    """Bytes in the form of `-o json`: text under its name, or base64 under NAME_b64."""
     text, coded = document.get(name), document.get(f"{name}_b64")
     if isinstance(text, str) and coded is None:
         return key_of(text, is_hex)

@@ -7,9 +7,9 @@ import asyncio
 import click
 
 from ringmill.client.arguments import level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.explanations import Explanation, OwnerPart
@@ -80,6 +80,6 @@ def _answer(owner: OwnerPart) -> str | None:
     if not owner.asked:
         return None
     if owner.answered:
-        told = "same" if owner.same else "differs"
-        return f"{told}, late" if owner.silent else told
+        state = "same" if owner.same else "differs"
+        return f"{state}, late" if owner.silent else state
     return owner.error or ("silent" if owner.silent else "not waited for")

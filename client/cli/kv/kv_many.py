@@ -11,11 +11,11 @@ from typing import Any, Final
 import click
 
 from ringmill.client.arguments import durability_named, level_named
-from ringmill.client.cli.frame import exit_codes, output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.failure_text import FileFailed, Interrupted
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import exit_codes, output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.failure_text import FileFailed, Interrupted
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.kv.batch_input import (
     FORMATS,
     KEY_FORMATS,
@@ -36,7 +36,7 @@ __all__ = ["mget", "mput", "print_many"]
 _TELL_EVERY_S: Final = 2.0
 
 
-class _Told:
+class _Tally:
     """How far it is: the worst exit code, and a line on stderr now and then."""
 
     def __init__(self, settings: Settings, doing: str) -> None:
@@ -103,7 +103,7 @@ def print_many(
     """What `mget` does.  Raises InvalidArgument for -o raw, for a level that is none, and for a key."""
     _refuse_raw(settings)
     level = None if r is None else level_named(r, "r")
-    told = _Told(settings, "read")
+    tally = _Tally(settings, "read")
 
     async def run() -> None:
         async with open_client(settings, session=True) as db:
@@ -113,11 +113,11 @@ def print_many(
                 outcomes = [NotFound("not found") if each is None else each for each in found]
                 for key, outcome in zip(batch, outcomes, strict=True):
                     _print_item(settings, key, outcome, is_hex)
-                told.count(outcomes)
+                tally.count(outcomes)
                 sys.stdout.flush()
 
     asyncio.run(run())
-    return told.end()
+    return tally.end()
 
 
 @click.command()
@@ -158,22 +158,22 @@ def mput(
         "durability": None if durability is None else durability_named(durability),
         "ttl": None if ttl is None else seconds(ttl),
     }
-    told = _Told(settings, "written")
+    tally = _Tally(settings, "written")
     given = pairs_given(pairs, form, is_hex)
     try:
-        asyncio.run(_put_all(settings, keyspace, given, wanted, told, is_hex=is_hex))
+        asyncio.run(_put_all(settings, keyspace, given, wanted, tally, is_hex=is_hex))
     except KeyboardInterrupt as interruption:
         raise Interrupted(
-            f"interrupted after {told.items:,} pairs; some of the next ones may be written",
+            f"interrupted after {tally.items:,} pairs; some of the next ones may be written",
             hint="putting all of them again does no harm",
             outcome="unknown",
         ) from interruption
     except (InvalidArgument, FileFailed) as error:
-        if told.items:
-            error.detail["changed"] = told.changed()
+        if tally.items:
+            error.detail["changed"] = tally.changed()
             error.outcome = "unknown"
         raise
-    return told.end()
+    return tally.end()
 
 
 async def _put_all(
@@ -181,7 +181,7 @@ async def _put_all(
     keyspace: str,
     given: Iterator[tuple[bytes, bytes]],
     wanted: ManyPutsSettings,
-    told: _Told,
+    tally: _Tally,
     *,
     is_hex: bool,
 ) -> None:
@@ -191,14 +191,14 @@ async def _put_all(
             outcomes = await space.mput(batch, **wanted)
             for (key, _), outcome in zip(batch, outcomes, strict=True):
                 _print_receipt(settings, key, outcome, is_hex)
-            told.count(outcomes)
+            tally.count(outcomes)
             sys.stdout.flush()
 
 
 def _print_item(settings: Settings, key: bytes, outcome: Item | RingmillError, is_hex: bool) -> None:
     if settings.output == "json":
-        told = {"error": _error(outcome)} if isinstance(outcome, RingmillError) else outcome.to_dict()
-        print(output.to_json({**json_bytes("key", key), **told}, sys.stdout))
+        document = {"error": _error(outcome)} if isinstance(outcome, RingmillError) else outcome.to_dict()
+        print(output.to_json({**json_bytes("key", key), **document}, sys.stdout))
         return
     name = _field(key, is_hex)
     if isinstance(outcome, RingmillError):
@@ -211,8 +211,8 @@ def _print_item(settings: Settings, key: bytes, outcome: Item | RingmillError, i
 
 def _print_receipt(settings: Settings, key: bytes, outcome: Receipt | RingmillError, is_hex: bool) -> None:
     if settings.output == "json":
-        told = {"error": _error(outcome)} if isinstance(outcome, RingmillError) else outcome.to_dict()
-        print(output.to_json({**json_bytes("key", key), **told}, sys.stdout))
+        document = {"error": _error(outcome)} if isinstance(outcome, RingmillError) else outcome.to_dict()
+        print(output.to_json({**json_bytes("key", key), **document}, sys.stdout))
         return
     name = _field(key, is_hex)
     if isinstance(outcome, RingmillError):

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from ringmill.client.arguments import level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.calling import typed_key
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import typed_key
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.cli.kv.kv_many import print_many
 from ringmill.client.cli.kv.kv_watch import watch_key

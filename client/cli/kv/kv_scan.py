@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ringmill.client.arguments import level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.failure_text import Interrupted
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.failure_text import Interrupted
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv.fields import field_of
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from ringmill.client.arguments import durability_named, level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.calling import typed_key
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import typed_key
 from ringmill.client.cli.kv import kv_write
 from ringmill.client.cli.kv.kv_arguments import key_of, keyspace_option
 from ringmill.client.cli.kv.session_file import session_option

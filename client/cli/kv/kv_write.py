@@ -11,11 +11,11 @@ from typing import Any, TypeAlias, TypeVar, cast
 import click
 
 from ringmill.client.arguments import durability_named, level_named
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.calling import typed_key
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.failure_text import Interrupted
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.failure_text import Interrupted
+from ringmill.client.cli.console.settings import Settings, seconds
+from ringmill.client.cli.console.suggested_commands import typed_key
 from ringmill.client.cli.kv.kv_arguments import context_of, key_of, keyspace_option, value_of
 from ringmill.client.cli.kv.session_file import kept_session, session_option
 from ringmill.client.kv import AsyncKeyspace, write

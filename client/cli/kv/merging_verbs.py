@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.kv.kv_arguments import key_of, value_of
 from ringmill.client.connection import AsyncClient
 from ringmill.client.values import Receipt, json_bytes
@@ -98,9 +98,9 @@ def show_elements(settings: Settings, key: str, keyspace: str, is_hex: bool) -> 
     """Print the elements of the set KEY, sorted, one a line."""
     name = key_of(key, is_hex)
     elements = sorted(_ask(settings, lambda db: db.sets(keyspace).get(name)))
-    told = [json_bytes("element", element) for element in elements]
+    documents = [json_bytes("element", element) for element in elements]
     rows = [(_shown(element, is_hex),) for element in elements]
-    output.show(settings, {**json_bytes("key", name), "elements": told}, (), rows)
+    output.show(settings, {**json_bytes("key", name), "elements": documents}, (), rows)
 
 
 @click.command("put")
@@ -149,9 +149,11 @@ def show_entries(settings: Settings, key: str, keyspace: str, is_hex: bool) -> N
     """Print the entries of the map KEY, sorted by name."""
     name = key_of(key, is_hex)
     entries = _ask(settings, lambda db: db.maps(keyspace).get(name))
-    told = [{**json_bytes("entry", field), **json_bytes("value", data)} for field, data in entries.items()]
+    documents = [
+        {**json_bytes("entry", field), **json_bytes("value", data)} for field, data in entries.items()
+    ]
     rows = [(_shown(field, is_hex), _shown(data, is_hex)) for field, data in entries.items()]
-    output.show(settings, {**json_bytes("key", name), "entries": told}, (), rows)
+    output.show(settings, {**json_bytes("key", name), "entries": documents}, (), rows)
 
 
 def _ask(settings: Settings, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:

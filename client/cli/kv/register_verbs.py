@@ -6,9 +6,9 @@ import asyncio
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv.kv_arguments import key_of, value_of
 from ringmill.client.registers.registers import RegisterValue
 from ringmill.cluster.errors import InvalidArgument, NotFound

@@ -42,7 +42,7 @@ def kept_session(path: str | None, db: AsyncClient) -> Iterator[SessionMemory | 
     """The session of a file, a new one where there is no file; kept there again at the end, however that
     comes.  None without a path.
 
-    Raises InvalidArgument for a file that is no session of this cluster, or that cannot be read or written:
+    Raises InvalidArgument for a file that is not a session of this cluster, or cannot be read or written:
     before the request, unless the disk fails under it.
     """
     if path is None:

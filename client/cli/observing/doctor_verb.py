@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.calling import as_typed
-from ringmill.client.cli.frame.connecting import open_client, tls_of_settings
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client, tls_of_settings
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.suggested_commands import as_typed
 from ringmill.client.local.local_state import load_cluster
 from ringmill.cluster.adapters.own_version import own_code
 from ringmill.cluster.errors import RingmillError
@@ -78,7 +78,7 @@ def _of_cluster(settings: Settings) -> list[Finding]:
 
 
 def _of_machine(settings: Settings) -> Iterator[Finding]:
-    """Nothing for nodes that are named by --endpoints: they may be anywhere."""
+    """The findings about this machine; none for nodes that are named by --endpoints: they may be anywhere."""
     cluster = None if settings.endpoints else load_cluster(settings.cluster_folder)
     if cluster is not None:
         from ringmill.client.doctor.machine_checks import check_machine

@@ -89,7 +89,7 @@ def _rate(per_s: float | None) -> str | None:
 
 
 def _ms(value: float | None) -> str | None:
-    """In milliseconds, or seconds from 10 of them on."""
+    """A time in milliseconds, or in seconds from 10 s on."""
     if value is None:
         return None
     return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:.1f} ms"

@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 
 from ringmill.client.administration.member_plans import check_fillable, check_made, check_settled
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.consent import ask_to_type
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.consent import ask_to_type
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.ring_moves import follow, moves_document
 from ringmill.client.cli.ring.ring_plan import plan_document, plan_story
 from ringmill.client.local.local_state import load_cluster
@@ -117,7 +117,7 @@ def _check_made(settings: Settings, asked: AskedChange) -> None:
 
 
 async def _member_states(settings: Settings) -> dict[str, str]:
-    """By member."""
+    """The state of each member."""
     async with open_client(settings) as db:
         shown = await db.ring.show()
     return {member.id: member.state for member in shown.topology.members}
@@ -159,10 +159,10 @@ def _take_back(settings: Settings, name: str) -> None:
 
 
 def _stop(settings: Settings, name: str) -> None:
-    """Stop a node that is no member, and forget it."""
+    """Stop a node that is not a member, and forget it."""
     if load_cluster(settings.cluster_folder) is None:
         return
     try:
         stop_and_forget(settings.cluster_folder, name)
     except RingmillError as error:
-        output.note(f"{name} is no member, and its process was not stopped: {error.message}")
+        output.note(f"{name} is not a member, and its process was not stopped: {error.message}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalNode
 from ringmill.client.local.newcomers import next_node
@@ -15,7 +15,7 @@ __all__ = ["heirs_of", "local_heir"]
 
 
 def heirs_of(settings: Settings, given: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """By member: the id and the address of the node that takes its place.
+    """For each member the id and the address of the node that takes its place.
 
     Without an address it is a node that would be started here, each on a port of its own.  Raises
     InvalidArgument.

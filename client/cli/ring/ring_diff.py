@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.ring_show import ranges
 from ringmill.cluster.printable import printable
 
@@ -30,7 +30,7 @@ _EPOCH: Final = click.IntRange(1, 2**63 - 1)
 def diff_epochs(settings: Settings, older: int, newer: int | None) -> None:
     """Show what changed from epoch E1 of the topology to epoch E2, or to the newest one.
 
-    Nodes remember the documents of the last 64 epochs that they have seen.
+    Nodes remember the documents of the last 64 epochs that they have seen, or as many as take 256 KiB.
     """
     found = asyncio.run(_ask(settings, older, newer))
     if settings.output == "json":
@@ -101,10 +101,10 @@ def _changed(before: Member | KeyspaceEntry, after: Member | KeyspaceEntry) -> s
 
 
 def _row_story(row: RowChange) -> str:
-    told = [f"+{node}" for node in row.joined] + [f"-{node}" for node in row.left]
+    parts = [f"+{node}" for node in row.joined] + [f"-{node}" for node in row.left]
     if row.before.phase != row.after.phase:
-        told.append(f"{row.before.phase} -> {row.after.phase}")
-    if not told:
+        parts.append(f"{row.before.phase} -> {row.after.phase}")
+    if not parts:
         had = set(row.before.owners)
-        told = [f"{seat.node} on another disk" for seat in row.after.owners if seat not in had]
-    return " ".join(told) or "another row epoch"
+        parts = [f"{seat.node} on another disk" for seat in row.after.owners if seat not in had]
+    return " ".join(parts) or "another row epoch"

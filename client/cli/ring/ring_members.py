@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.asked_change import (
     DRY,
     NO_WAIT,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.printable import printable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FollowedBytes", "follow", "moves", "moves_document"]
 
 _LOOK_S: Final = 0.5
-_TOLD_EVERY: Final = 10  # looks, where there is no terminal
+_SHOWN_EVERY: Final = 10  # looks, where there is no terminal
 _MIB: Final = 1024 * 1024
 _REASONS_SHOWN: Final = 5
 
@@ -42,7 +42,7 @@ def moves(settings: Settings, pause: bool, resume: bool, abort: bool, follows: b
     if pause + resume + abort > 1:
         raise InvalidArgument("--pause, --resume and --abort: one at a time")
     verb = "pause" if pause else "resume" if resume else "abort" if abort else ""
-    view = asyncio.run(_steered(settings, verb, follows=follows))
+    view = asyncio.run(_steer(settings, verb, follows=follows))
     if settings.output == "json":
         output.show(settings, moves_document(view), (), ())
         return
@@ -59,13 +59,13 @@ class FollowedBytes:
         self._before = None if before is None else dict(before)
         self._read: dict[str, int] = {}
 
-    def since(self, told: Mapping[str, int]) -> dict[str, int]:
-        """By node."""
-        before = dict(told) if self._before is None else self._before
-        for node, read in told.items():
+    def since(self, figures: Mapping[str, int]) -> dict[str, int]:
+        """The bytes that each node has read since then."""
+        before = dict(figures) if self._before is None else self._before
+        for node, read in figures.items():
             last = before.get(node, 0)
             self._read[node] = self._read.get(node, 0) + (read - last if read >= last else read)
-        self._before = {**before, **told}
+        self._before = {**before, **figures}
         return dict(self._read)
 
 
@@ -81,7 +81,7 @@ async def follow(settings: Settings, before: Mapping[str, int] | None = None) ->
                 try:
                     view = await db.members.moves()
                 except RingmillError as error:  # a node that was asked may have left meanwhile
-                    if looks > 2 * _TOLD_EVERY:
+                    if looks > 2 * _SHOWN_EVERY:
                         raise
                     looks += 1
                     output.note(f"not told now: {error.message}")
@@ -111,7 +111,7 @@ def moves_document(view: MovesView) -> dict[str, Any]:
     }
 
 
-async def _steered(settings: Settings, verb: str, *, follows: bool) -> MovesView:
+async def _steer(settings: Settings, verb: str, *, follows: bool) -> MovesView:
     async with open_client(settings) as db:
         if verb:
             steer = {
@@ -133,7 +133,7 @@ def _bar(settings: Settings) -> Iterator[Callable[[MovesView, int], None]]:
 
         def note(view: MovesView, total: int) -> None:
             nonlocal looks
-            if settings.output != "json" and (looks % _TOLD_EVERY == 0 or view.is_over):
+            if settings.output != "json" and (looks % _SHOWN_EVERY == 0 or view.is_over):
                 output.note(_line(view, total))
             looks += 1
 
@@ -170,10 +170,10 @@ def _waits(held_back: Iterable[str]) -> list[str]:
     words: dict[str, Counter[str]] = {}
     for why in held_back:
         words.setdefault(why.partition(" (")[0], Counter())[why] += 1
-    told = sorted(words.values(), key=lambda each: -each.total())
+    commonest = sorted(words.values(), key=lambda each: -each.total())
     return [
         f"waits: {each.total()} partition{'' if each.total() == 1 else 's'}, {each.most_common(1)[0][0]}"
-        for each in told[:_REASONS_SHOWN]
+        for each in commonest[:_REASONS_SHOWN]
     ]
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.heirs import heirs_of
 from ringmill.client.cli.ring.ring_show import load_document, ranges
 from ringmill.cluster.errors import InvalidArgument

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ringmill.client.cli.frame.pairs import parts_of
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.pairs import parts_of
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring.asked_change import START_S, AskedChange, agreed, carry_out, take_away
 from ringmill.client.cli.ring.disk_replacement import replace_disk
 from ringmill.client.cli.ring.heirs import heirs_of, local_heir
@@ -37,8 +37,8 @@ def replace(
     nothing.
 
     NODE=NEW puts the node NEW in the place of the member NODE: its partitions move, and nothing else does.
-    Then NODE is no member.  In a local cluster NEW is started, and NODE is stopped.  NODE=NEW=ADDRESS takes a
-    node that runs already, on an empty data folder.
+    Then NODE is not a member.  In a local cluster NEW is started, and NODE is stopped.  NODE=NEW=ADDRESS
+    takes a node that runs already, on an empty data folder.
     """
     if "=" in node:
         if accepts_loss:

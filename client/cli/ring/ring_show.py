@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 
 if TYPE_CHECKING:
     from ringmill.client.administration.ring_view import RingView

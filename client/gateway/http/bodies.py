@@ -32,9 +32,9 @@ async def read_body(call: HttpCall, most_bytes: int, what: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     request = call.request
-    told = request.content_length
-    if told is not None and told > most_bytes:
-        raise _too_large(what, told, most_bytes)
+    length = request.content_length
+    if length is not None and length > most_bytes:
+        raise _too_large(what, length, most_bytes)
     async with reading_body(call):
         async for part in request.content.iter_any():
             size += len(part)
@@ -60,7 +60,7 @@ async def reading_body(call: HttpCall, within_s: float | None = None) -> AsyncIt
         with nullcontext() if has_come else call.slot.while_a_body_comes():
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.writer.output_size = 0  # it is no part of the answer
+                request.writer.output_size = 0  # it is not part of the answer
             async with asyncio.timeout(None if has_come else within_s):
                 yield
     except TimeoutError:
@@ -88,9 +88,9 @@ async def json_object(call: HttpCall, most_bytes: int, known: frozenset[str]) ->
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the body is no JSON: {str(error)[:200]}") from error
+        raise InvalidArgument(f"the body is not JSON: {str(error)[:200]}") from error
     if not isinstance(document, dict):
-        raise InvalidArgument("the body is no JSON object")
+        raise InvalidArgument("the body is not a JSON object")
     unknown = sorted(set(document) - known)
     if unknown:
         raise InvalidArgument(

@@ -141,7 +141,7 @@ class HttpCall:
         return bytes(coded or b"") if text is None else str(text).encode("utf-8", "surrogateescape")
 
     def options(self, *names: str) -> dict[str, Any]:
-        """Those of the parameters that were given, to be passed on by name."""
+        """The values of these parameters as far as they were given, to be passed on by name."""
         return {name: self.query[name] for name in names if name in self.query}
 
     def chosen(self, offered: tuple[str, ...]) -> str:
@@ -191,8 +191,8 @@ def _names(accepted: str, media_type: str) -> bool:
     return any(name == media_type and weight > 0 for name, weight in ranges)
 
 
-def _media_range(told: str) -> tuple[str, float]:
-    name, *parameters = (each.strip().lower() for each in told.split(";"))
+def _media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (each.strip().lower() for each in text.split(";"))
     for each in parameters:
         if each.startswith("q="):
             try:
@@ -203,7 +203,7 @@ def _media_range(told: str) -> tuple[str, float]:
 
 
 def _weight(ranges: list[tuple[str, float]], media_type: str) -> float:
-    """That of the most specific range that covers the type; 0 when none does."""
+    """The weight of the most specific range that covers the type; 0 when none does."""
     kind = media_type.partition("/")[0]
     for wanted in (media_type, f"{kind}/*", "*/*"):
         found = [weight for name, weight in ranges if name == wanted]

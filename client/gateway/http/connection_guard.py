@@ -63,7 +63,7 @@ class Connections:
         self._none_asked.clear()
 
     def ends(self) -> None:
-        """It has its answer, or is given up."""
+        """Note that the request has its answer, or is given up."""
         self._asked -= 1
         if not self._asked:
             self._none_asked.set()
@@ -135,7 +135,7 @@ class _GuardedConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
         self._head_came()
-        self._is_read()
+        self._stop_unread_timer()
         if self._taken_timer is not None:
             self._taken_timer.cancel()
         super().connection_lost(exc)
@@ -156,8 +156,8 @@ class _GuardedConnection(web.RequestHandler):
             self._unread_timer = asyncio.get_running_loop().call_later(ANSWER_S, self._leave)
 
     def resume_writing(self) -> None:
-        """It takes its answers again."""
-        self._is_read()
+        """The caller takes its answers again."""
+        self._stop_unread_timer()
         super().resume_writing()
 
     async def _handle_request(self, request: Any, start_time: Any, request_handler: Any) -> Any:
@@ -181,9 +181,9 @@ class _GuardedConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP, or too long."""
-        told = (message or "").partition("\n")[0][:200] or "not HTTP"
-        refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", told)
+        """What is not HTTP, or too long."""
+        text = (message or "").partition("\n")[0][:200] or "not HTTP"
+        refusal = HttpRefusal(status, "BAD_REQUEST" if status < 500 else "INTERNAL", text)
         answer = problem_answer(refusal, "")
         answer.force_close()
         return answer
@@ -214,16 +214,16 @@ class _GuardedConnection(web.RequestHandler):
         """What is too little to pause the transport is told by nobody, and closing would wait for it."""
         if self._taken_timer is None and self._is_untaken:
             loop = asyncio.get_running_loop()
-            self._taken_timer = loop.call_later(ANSWER_S, self._look, self._answered)
+            self._taken_timer = loop.call_later(ANSWER_S, self._check_taken, self._answered)
 
-    def _look(self, answered: int) -> None:
+    def _check_taken(self, answered: int) -> None:
         self._taken_timer = None
         if answered != self._answered:
             self._expect_taken()  # it may be of a later answer
         elif self._is_untaken:
             self._leave()
 
-    def _is_read(self) -> None:
+    def _stop_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
@@ -234,9 +234,9 @@ class _GuardedConnection(web.RequestHandler):
             self._line.abort()  # else what is buffered would wait for the caller
 
 
-def _last_answer(status: int, code: str, told: str) -> bytes:
-    """Told before there is a request, so that there is no id of one."""
-    body = json.dumps(problem_document(HttpRefusal(status, code, told))) + "\n"
+def _last_answer(status: int, code: str, text: str) -> bytes:
+    """An error that is sent before there is a request, so that there is no id of one."""
+    body = json.dumps(problem_document(HttpRefusal(status, code, text))) + "\n"
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {PROBLEM_TYPE}\r\n"
     return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 

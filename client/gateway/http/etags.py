@@ -38,5 +38,5 @@ def given_etag(name: str, header: str) -> str:
 
 
 def weak_etag(header: str) -> str:
-    """The same tag for an answer whose bytes are others, and mean the same."""
+    """The weak form of a tag: for an answer with other bytes that mean the same."""
     return header if header.startswith("W/") else f"W/{header}"

@@ -102,7 +102,8 @@ class Slot:
             self._enter()
 
     def becomes_a_stream(self) -> None:
-        """It goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal 503."""
+        """The request goes on until its caller leaves it, so it is counted as such.  Raises HttpRefusal
+        503."""
         streams = self._rooms.streams
         if self._is_a_stream:
             return
@@ -134,5 +135,5 @@ class Slot:
 
 
 def _busy(why: str) -> HttpRefusal:
-    told = f"this gateway {why}, and takes no more"
-    return HttpRefusal(503, "BUSY", told, headers={"Retry-After": "1"})
+    text = f"this gateway {why}, and takes no more"
+    return HttpRefusal(503, "BUSY", text, headers={"Retry-After": "1"})

@@ -23,7 +23,7 @@ from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
 from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
-from ringmill.client.gateway.http.request_spans import answered_in_span
+from ringmill.client.gateway.http.request_spans import answer_in_span
 from ringmill.client.gateway.http.streams import HAS_BEGUN
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
@@ -119,18 +119,20 @@ class HttpAnswering:
         caller = f"token {token}" if is_known else f"address {request.remote}"
         self._admission.check_rate(caller)
         with Slot(self._admission, caller) as slot:
-            client, cache = await self._clients.taken(token, caller), self._admission.cache
+            client, cache = await self._clients.take(token, caller), self._admission.cache
             slot.at_end(partial(self._clients.give_back, token))
             call = HttpCall(request, matched.path, query, client, common, slot, self._ending, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
-            asked = partial(self._asked, call, matched.route, token, caller)
-            return await answered_in_span(self._tracing, request, matched.route, asked)
+            asked = partial(self._answer_of_cluster, call, matched.route, token, caller)
+            return await answer_in_span(self._tracing, request, matched.route, asked)
 
-    async def _asked(self, call: HttpCall, route: HttpRoute, token: str, caller: str) -> web.StreamResponse:
+    async def _answer_of_cluster(
+        self, call: HttpCall, route: HttpRoute, token: str, caller: str
+    ) -> web.StreamResponse:
         """Answer what is asked of the cluster; a write that its caller has named, once."""
         name = call.request.headers.get(IDEMPOTENCY_KEY.name)
         if name is None or IDEMPOTENCY_KEY not in route.parameters:
-            return await _handled(call, route)
+            return await _handle(call, route)
         return await self._once(call, route, (token, checked_idempotency_key(name)), caller)
 
     async def _once(
@@ -144,7 +146,7 @@ class HttpAnswering:
         async def do(operation: OperationName) -> web.Response:
             call.operation = operation
             try:
-                answer = await _handled(call, route)
+                answer = await _handle(call, route)
             except RingmillError as error:
                 raise http_refusal_of(error, has_token=call.has_token) from error
             assert isinstance(answer, web.Response), "a write is answered whole"
@@ -160,8 +162,8 @@ class HttpAnswering:
         )
 
 
-async def _handled(call: HttpCall, route: HttpRoute) -> web.StreamResponse:
-    """The answer; the key that a write names is read anew from then on, whatever kind of value it has."""
+async def _handle(call: HttpCall, route: HttpRoute) -> web.StreamResponse:
+    """Answer it; the key that a write names is read anew from then on, whatever kind of value it has."""
     if call.cache is None or route.method in _READING or "key" not in call.path:
         return await route.handler(call)
     with call.writing(call.key):

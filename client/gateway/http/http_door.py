@@ -99,9 +99,9 @@ class HttpDoor:
                     connections, options.host, options.port, backlog=BACKLOG
                 )
         except OSError as error:
-            told = error.strerror or str(error)
+            why = error.strerror or str(error)
             raise InvalidArgument(
-                f"--http {options.host}:{options.port} cannot be listened on: {told}",
+                f"--http {options.host}:{options.port} cannot be listened on: {why}",
                 hint="another port: --http 127.0.0.1:8081",
             ) from error
         port = self._listening.sockets[0].getsockname()[1]

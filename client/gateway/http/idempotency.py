@@ -90,13 +90,13 @@ class IdempotencyMemory:
         if found.under_way is None:
             found.under_way = asyncio.create_task(self._do(name, found, do), name="named-write")
             begun(found.under_way)
-        told = await asyncio.shield(found.under_way)
-        if isinstance(told, HttpRefusal):
-            raise told
-        if not isinstance(told.body, bytes):
-            return told
-        headers = {each: told.headers[each] for each in ("Content-Type", "ETag") if each in told.headers}
-        return web.Response(status=told.status, body=told.body, headers=headers)
+        answer = await asyncio.shield(found.under_way)
+        if isinstance(answer, HttpRefusal):
+            raise answer
+        if not isinstance(answer.body, bytes):
+            return answer
+        headers = {each: answer.headers[each] for each in ("Content-Type", "ETag") if each in answer.headers}
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
 
     async def _do(
         self,
@@ -140,7 +140,7 @@ class IdempotencyMemory:
             self._drop(oldest)
 
     def _forget(self, now: float) -> None:
-        """Those that are too old; none that is under way."""
+        """Forget writes that are too old; none that is under way."""
         while self._named:
             name, oldest = next(iter(self._named.items()))
             if now - oldest.since <= KEPT_S or oldest.under_way is not None:

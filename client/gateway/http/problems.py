@@ -49,7 +49,7 @@ class HttpRefusal(Exception):
 
 
 def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
-    """The same error as HTTP tells it.
+    """An error in the form that HTTP gives it.
 
     A caller who may not ask gets 401 when it has shown no token or one that opens nothing, as another one may
     help, and 403 when its token is good for less (RFC 6750).  A cluster that is overloaded says when to come

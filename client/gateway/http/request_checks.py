@@ -37,7 +37,7 @@ def checked_origin(origin: str) -> str:
     """An origin that may be allowed, "https://example.org" or "*".  Raises InvalidArgument."""
     if origin != "*" and not _ORIGIN.fullmatch(origin):
         raise InvalidArgument(
-            f"--cors-origin {origin[:80]!r} is no origin", hint="--cors-origin https://example.org, or *"
+            f"--cors-origin {origin[:80]!r} is not an origin", hint="--cors-origin https://example.org, or *"
         )
     return origin
 

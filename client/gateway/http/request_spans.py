@@ -14,16 +14,16 @@ from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.traces.spans import UNRECORDED, Span, spanned
 from ringmill.cluster.traces.trace_context import TRACEPARENT, TraceContext
 
-__all__ = ["answered_in_span"]
+__all__ = ["answer_in_span"]
 
 
-async def answered_in_span(
+async def answer_in_span(
     tracing: Tracing,
     request: web.BaseRequest,
     route: HttpRoute,
     answer: Callable[[], Awaitable[web.StreamResponse]],
 ) -> web.StreamResponse:
-    """The answer, made for a span if this gateway traces.
+    """Make the answer, in a span if this gateway traces.
 
     The path of a request has its key, so the span has that of the route.
     """
@@ -48,7 +48,7 @@ async def answered_in_span(
 
 
 def _end(span: Span | None, status: int, error: Exception | None = None) -> None:
-    """What the caller did wrong is no failure of this side, as OpenTelemetry's conventions have it."""
+    """What the caller did wrong is not a failure of this side, as OpenTelemetry's conventions have it."""
     if span is not None:
         span.note({"http.response.status_code": status})
         span.end(error if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)

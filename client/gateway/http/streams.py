@@ -76,10 +76,10 @@ class OpenStream:
 
 def event_text(name: str, document: object, id: str = "") -> bytes:
     """One Server-Sent Event; `id` is what comes back as Last-Event-ID."""
-    told = json.dumps(document, ensure_ascii=False)  # JSON has no line ends but those of Unicode
-    told = told.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
+    text = json.dumps(document, ensure_ascii=False)  # JSON has no line ends but those of Unicode
+    text = text.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
     head = f"id: {id}\n" if id else ""
-    return f"{head}event: {name}\ndata: {told}\n\n".encode("utf-8", "backslashreplace")
+    return f"{head}event: {name}\ndata: {text}\n\n".encode("utf-8", "backslashreplace")
 
 
 async def with_beats(

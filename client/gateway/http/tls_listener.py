@@ -79,7 +79,7 @@ class TlsListener:
                 next(iter(self._handshakes)).cancel()
             handshake = asyncio.create_task(self._shake_hands(connection))
             self._handshakes[handshake] = None
-            handshake.add_done_callback(self._ended)
+            handshake.add_done_callback(self._handshake_ended)
             await asyncio.sleep(0)  # a flood of connections is accepted without waiting
 
     async def _shake_hands(self, connection: socket.socket) -> None:
@@ -88,5 +88,5 @@ class TlsListener:
                 self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_S
             )
 
-    def _ended(self, handshake: asyncio.Task[None]) -> None:
+    def _handshake_ended(self, handshake: asyncio.Task[None]) -> None:
         del self._handshakes[handshake]

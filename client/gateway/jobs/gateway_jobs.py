@@ -90,7 +90,7 @@ class GatewayJobs:
         """Raises InvalidArgument."""
         if not self._folder and (spec.output_keyspace or spec.output_url):
             raise InvalidArgument(
-                "this gateway has no folder in which the parts of an output that is no folder are staged",
+                "this gateway has no folder in which the parts of an output that is not a folder are staged",
                 hint="it has with --jobs-folder; or name a folder as output",
             )
 

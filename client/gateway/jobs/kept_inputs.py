@@ -18,7 +18,7 @@ from ringmill.cluster.ports import AppendFile, Entropy, FileSystem
 __all__ = ["KeptInputs", "WrittenInput"]
 
 MOST_BYTES: Final = 256 << 20
-"""Of one input."""
+"""The most bytes of one input."""
 _BLOCK_BYTES: Final = 1 << 20
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 P = ParamSpec("P")
@@ -120,22 +120,22 @@ class KeptInputs:
         return opened.enter_context(closing(self._files.create(path)))
 
     def _name(self, written: WrittenInput) -> bool:
-        is_new = self._linked(written.partly, written.path)
+        is_new = self._link_if_free(written.partly, written.path)
         if not is_new:  # a job may read it: it is not replaced by its equal
-            is_new = not self._marked(written)
+            is_new = not self._put_mark(written)
         self._files.fsync_dir(self._folder)
         return is_new
 
-    def _marked(self, written: WrittenInput) -> bool:
-        """Whether the file was there and has its mark now.  It is there in any case.  Raises OSError.
+    def _put_mark(self, written: WrittenInput) -> bool:
+        """Returns whether the file was there and has its mark now.  It is there in any case.  Raises OSError.
 
         Who withdraws it looks for the mark before the removal and after it, so here it is put first.
         """
         try:
-            self._linked(written.path, written.mark)
+            self._link_if_free(written.path, written.mark)
         except FileNotFoundError:
-            return not self._linked(written.partly, written.path)
-        self._linked(written.partly, written.path)
+            return not self._link_if_free(written.partly, written.path)
+        self._link_if_free(written.partly, written.path)
         return True
 
     def _withdraw(self, written: WrittenInput) -> None:
@@ -143,10 +143,10 @@ class KeptInputs:
             return
         self._files.unlink(written.path)
         if self._files.exists(written.mark):
-            self._linked(written.partly, written.path)
+            self._link_if_free(written.partly, written.path)
 
-    def _linked(self, source: str, target: str) -> bool:
-        """Whether the target was free and is the source now.  Raises OSError."""
+    def _link_if_free(self, source: str, target: str) -> bool:
+        """Returns whether the target was free; then it is the source now.  Raises OSError."""
         try:
             self._files.link(source, target)
         except FileExistsError:
@@ -159,7 +159,7 @@ class KeptInputs:
 
 
 async def _blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in blocks for which a thread is worth its while."""
+    """The bytes, in blocks for which a thread is worth its while."""
     block = bytearray()
     async for piece in pieces:
         block += piece

@@ -49,13 +49,13 @@ class ReadingOrder:
     secrets: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """As msgpack."""
+        """The order in msgpack."""
         data: bytes = msgpack.packb(asdict(self), unicode_errors="surrogateescape")
         return data
 
     @classmethod
     def decode(cls, data: bytes) -> ReadingOrder:
-        """Of bytes that the gateway made."""
+        """The order in bytes that the gateway made."""
         fields: dict[str, Any] = msgpack.unpackb(data, unicode_errors="surrogateescape")
         request = fields["request"]
         options = JobOptions(**request.pop("options"))
@@ -72,8 +72,8 @@ def answer_of_job(bundle: bytes, module: str, spec: bytes) -> bytes:
 
 def answer_of_error(message: str, hint: str) -> bytes:
     """Why the job cannot be submitted."""
-    told = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
-    data: bytes = msgpack.packb(told, unicode_errors="replace")
+    record = [_ERROR, message[:_MOST_TOLD], hint[:_MOST_TOLD]]
+    data: bytes = msgpack.packb(record, unicode_errors="replace")
     return data
 
 

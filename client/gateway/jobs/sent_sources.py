@@ -17,7 +17,7 @@ from ringmill.cluster.mapreduce.api.bundle import MAX_FILES, UNREADABLE_ZIP
 __all__ = ["MOST_SOURCE_BYTES", "plain_sources"]
 
 MOST_SOURCE_BYTES: Final = 8 << 20
-"""Of all sources of a job, packed and unpacked."""
+"""The most bytes of all sources of a job, packed and unpacked."""
 _PACKED: Final = ".zip"
 _LONGEST_NAME: Final = 255  # bytes, of file systems
 
@@ -67,7 +67,7 @@ def _unpacked(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
                 with archive.open(entry) as packed:  # what its head says of its size need not be so
                     yield entry.filename, packed.read(MOST_SOURCE_BYTES + 1)
     except UNREADABLE_ZIP as error:
-        raise InvalidArgument(f"{name[:100]!r} is no zip file that can be read: {error}") from error
+        raise InvalidArgument(f"{name[:100]!r} is not a zip file that can be read: {error}") from error
 
 
 def _parents(path: str) -> Iterator[str]:

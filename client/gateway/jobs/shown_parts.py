@@ -45,15 +45,15 @@ class ShownParts:
         self._files = files
 
     async def parts(self, state: JobState) -> list[ShownPart]:
-        """In the order of the output.
+        """The parts of an output in its order.
 
         Raises NotFound for a job that has not succeeded, or whose folder this machine does not see, or has
-        the output of another job by now; InvalidArgument when its output is no folder; CorruptData for a
+        the output of another job by now; InvalidArgument when its output is not a folder; CorruptData for a
         manifest that is none.
         """
         folder = _folder_of(state)
         try:
-            listed = await self._files.off_loop(self._listed, folder)
+            listed = await self._files.off_loop(self._read_manifest, folder)
         except OSError as error:
             raise NotFound(
                 f"the output of job {state.job} is not in {folder} on the machine of this gateway"
@@ -91,15 +91,15 @@ class ShownParts:
             except TaskFailed as failure:
                 raise CorruptData(f"{part.name}: {failure.message}") from failure
 
-    def _listed(self, folder: str) -> list[ShownPart]:
-        """Raises OSError, CorruptData."""
+    def _read_manifest(self, folder: str) -> list[ShownPart]:
+        """The parts in the manifest of an output.  Raises OSError, CorruptData."""
         with closing(self._files.open_below(folder, f"{folder}/{_MANIFEST}")) as file:
             data = file.pread(min(file.size, _MOST_MANIFEST_BYTES), 0)
         try:
             rows = json.loads(data)["parts"]
             return [_part_of(row) for row in rows]
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise CorruptData(f"{folder}/{_MANIFEST} is no manifest") from error
+            raise CorruptData(f"{folder}/{_MANIFEST} is not a manifest") from error
 
 
 def _part_of(row: Any) -> ShownPart:

@@ -132,14 +132,14 @@ class ClusterWatcher:
         return known
 
     def _told_events(self) -> list[dict[str, Any]]:
-        return [asdict(event) for event in self._timeline.told()]
+        return [asdict(event) for event in self._timeline.events()]
 
     async def _look_on(self) -> None:
         loop, looks = asyncio.get_running_loop(), 0
         while self._lookers:
             until = loop.time() + EVERY_S
             try:
-                await self._look(is_hot=looks % HOT_EVERY == 0)
+                await self._ask_cluster(is_hot=looks % HOT_EVERY == 0)
             except ClientClosed:  # nothing comes any more: pages open again, with another client
                 self._end_all()
                 return
@@ -151,15 +151,15 @@ class ClusterWatcher:
             looks, self._looked_at = looks + 1, loop.time()
             await asyncio.sleep(max(0.0, until - loop.time()))
 
-    async def _look(self, *, is_hot: bool) -> None:
+    async def _ask_cluster(self, *, is_hot: bool) -> None:
         db = self._client
-        told = await asyncio.gather(
+        answers = await asyncio.gather(
             _outcome(db.status(timeout=ASK_S)),
             _outcome(db.metrics(timeout=ASK_S)),
             _outcome(db.members.moves(timeout=ASK_S)),
             _outcome(db.jobs.list()),
         )
-        seen, metrics, moves, jobs = told
+        seen, metrics, moves, jobs = answers
         if isinstance(seen, RingmillError):
             raise seen
         at_s = self._now_s()
@@ -172,7 +172,7 @@ class ClusterWatcher:
             self._hot = _kept(await _outcome(db.hot(status=seen, timeout=ASK_S)), self._hot)
         self._moves, self._jobs = _kept(moves, self._moves), _kept(jobs, self._jobs)
         pace = self._pace(seen, {} if isinstance(metrics, RingmillError) else metrics)
-        if events := self._timeline.look(at_s, seen, self._moves):
+        if events := self._timeline.observe(at_s, seen, self._moves):
             self._tell(PageMessage("events", [asdict(event) for event in events]))
         listed = None if self._jobs is None else self._jobs.jobs
         self._live = live_view(at_s, seen, self._hot, self._moves, listed, pace)

@@ -51,7 +51,7 @@ def live_view(
     pace: TopView | None,
 ) -> dict[str, Any]:
     """The cluster at one moment.  What could not be asked is null, as `jobs` without the role for them."""
-    told = seen.to_dict()
+    document = seen.to_dict()
     work = {} if hot is None else hot.work_by_node
     nodes = [
         {**{name: getattr(node, name) for name in _OF_NODE}, "work_s": work.get(node.id)}
@@ -61,7 +61,10 @@ def live_view(
     if pace is not None:
         requests_s = pace.reads.per_s + pace.writes.per_s
     return {
-        **{name: told[name] for name in ("cluster", "epoch", "health", "reasons", "coordinator", "ranges")},
+        **{
+            name: document[name]
+            for name in ("cluster", "epoch", "health", "reasons", "coordinator", "ranges")
+        },
         "at_s": at_s,
         "nodes": nodes,
         "requests_s": requests_s,
@@ -93,12 +96,15 @@ def _moves(moves: MovesView) -> dict[str, Any]:
 
 
 def _job(state: JobState) -> dict[str, Any]:
-    told = state.to_dict()
+    document = state.to_dict()
     named = (
         "job", "name", "state", "node", "output", "seconds", "submitted_at", "retried", "records", "left",
         "error",
     )  # fmt: skip
-    return {**{name: told[name] for name in named}, "stages": [asdict(each) for each in state.present_stages]}
+    return {
+        **{name: document[name] for name in named},
+        "stages": [asdict(each) for each in state.present_stages],
+    }
 
 
 def _attempt(attempt: AttemptSummary) -> dict[str, Any]:

@@ -92,8 +92,8 @@ class LivePage:
             )
             async with aclosing(beats):
                 async for each in beats:
-                    told = b": looking\n\n" if each is None else event_text(each.kind, each.body)
-                    await stream.write(told)
+                    text = b": looking\n\n" if each is None else event_text(each.kind, each.body)
+                    await stream.write(text)
         return await stream.end()
 
     def _watcher(self, client: AsyncClient) -> ClusterWatcher:

@@ -39,7 +39,7 @@ class Timeline:
         self._states: dict[str, str] = {}  # of the nodes, when somebody looked last
         self._is_moving = False
 
-    def told(self) -> list[Event]:
+    def events(self) -> list[Event]:
         """The newest changes, oldest first; before them the state that each node had then."""
         return [*self._before.values(), *self._events]
 
@@ -49,7 +49,7 @@ class Timeline:
         """
         self._seen, self._is_moving = None, False
 
-    def look(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
+    def observe(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
         """What has changed since the last look; at the first one, the state of each node."""
         found = [Event(at_s, *each) for each in self._changes(seen, moves)]
         self._seen, self._states = seen, {node.id: node.state for node in seen.nodes}
@@ -73,7 +73,7 @@ class Timeline:
                 yield "state", node.id, node.state, f"{node.id} is {node.state}"
             yield from _of_node(known.get(node.id), node)
         for gone in sorted(self._states.keys() - {node.id for node in seen.nodes}):
-            yield "state", gone, "gone", f"{gone} is no member any more"
+            yield "state", gone, "gone", f"{gone} is not a member any more"
         if before is None:
             return
         if before.health != seen.health:

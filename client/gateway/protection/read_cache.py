@@ -142,13 +142,13 @@ class ReadCache:
 
 
 def _length(name: Hashable) -> int:
-    """Of all texts and bytes in it."""
+    """The length of all texts and bytes in it."""
     if isinstance(name, tuple):
         return sum(map(_length, name))
     return len(name) if isinstance(name, str | bytes) else 0
 
 
 def _look_at(reading: asyncio.Task[Item]) -> None:
-    """Its error is nobody's when all who waited have left."""
+    """Take note of a read's error: it is nobody's when all who waited have left."""
     if not reading.cancelled():
         reading.exception()

@@ -80,7 +80,7 @@ class RedisDoor:
         self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> str:
-        """As `Door.open`: "redis://127.0.0.1:6379"."""
+        """Listen; what a caller is to connect to, such as "redis://127.0.0.1:6379"."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(lambda: RedisConnection(self), self._host, self._port)
@@ -96,7 +96,7 @@ class RedisDoor:
         return f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
 
     async def close(self, grace_s: float) -> None:
-        """As `Door.close`."""
+        """Take no connection any more, and end those that are open."""
         if self._server is None or self._looking is None:
             return
         self._server.close()
@@ -111,7 +111,7 @@ class RedisDoor:
         for connection in self.connections():
             connection.abort()
         if self._sweeper is not None:
-            await self._sweeper.ended()
+            await self._sweeper.wait_ended()
 
     def connections(self) -> Sequence[RedisConnection]:
         return list(self._connections.values())
@@ -131,22 +131,25 @@ class RedisDoor:
         if self._connections.pop(connection.id, None) is not None:
             self._gone[connection.id] = connection
             if connection.held_bytes:
-                self.has_grown(0)
+                self.note_growth(0)
                 if len(self._gone) > self.limits.most_gone:
                     self._drop_first()
             else:
-                self.has_ended(connection)
+                self.note_ended(connection)
         if not self._connections:
             self._is_empty.set()
 
-    def has_ended(self, connection: RedisConnection) -> None:
-        """As `DoorOfConnection.has_ended`."""
+    def note_ended(self, connection: RedisConnection) -> None:
+        """Note that nothing that a closed connection has begun goes on."""
         if self._gone.pop(connection.id, None) is not None:
             self._told_bytes -= connection.told_bytes
 
-    def has_grown(self, by: int) -> None:
-        """As `DoorOfConnection.has_grown`: those that have gone make room for the others, what holds most
-        before what holds less, and then the connection that holds most."""
+    def note_growth(self, by: int) -> None:
+        """Note that a connection holds this number of bytes more, and make room when it is too much.
+
+        Those that have gone make room first, what holds most before what holds less, and then the connection
+        that holds most.
+        """
         self._told_bytes += by
         self._most_bytes = max(self._most_bytes, self._told_bytes)
         if self._told_bytes > self.limits.most_held_bytes:
@@ -181,7 +184,7 @@ class RedisDoor:
 
     def _drop(self, gone: RedisConnection) -> None:
         gone.drop()
-        self.has_ended(gone)
+        self.note_ended(gone)
 
     def monotonic(self) -> float:
         return self._clock.monotonic()

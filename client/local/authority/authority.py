@@ -264,8 +264,8 @@ class Authority:
         return certificate, key
 
     def _write_revocations(self, signers: Sequence[Signer], issued: Sequence[Issued]) -> None:
-        """Those of a former authority are on the list of the one that signs: nobody takes them any more, but
-        connections may be open that were made by them."""
+        """Write the lists.  Certificates of a former authority are on the list of the one that signs: nobody
+        takes them any more, but connections may be open that were made by them."""
         known = [_identity(certificate) for certificate, _ in signers]
         lists = []
         for signer, identity in zip(signers, known, strict=True):
@@ -310,7 +310,7 @@ def _host(address: str) -> str:
     except ValueError:
         is_host = _HOST.fullmatch(host) is not None and not re.fullmatch(r"[\d.]+", host)
     if not is_host or not 0 < int(port) < 65_536:
-        raise InvalidArgument(f"--address {address[:80]!r} is no host, host:port or IP address")
+        raise InvalidArgument(f"--address {address[:80]!r} is not a host, host:port or IP address")
     return host
 
 

@@ -17,7 +17,7 @@ _LINE_BYTES = 64
 
 
 class CoreWait:
-    """Of the thread that looks first."""
+    """The wait of one thread: the one that looks first."""
 
     __slots__ = ("_descriptor", "_is_closed")
 

@@ -21,7 +21,7 @@ _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 def descriptor_below(folder: str, path: str) -> int:
     """A descriptor of the regular file at a path that begins with the folder's.
 
-    Raises OSError: with ELOOP or ENOTDIR for a link below the folder, with EINVAL for what is no file.
+    Raises OSError: with ELOOP or ENOTDIR for a link below the folder, with EINVAL for what is not one.
     """
     *between, name = posixpath.relpath(path, folder).split("/")
     at = os.open(folder, _FOLDER)
@@ -38,5 +38,5 @@ def descriptor_below(folder: str, path: str) -> int:
         os.close(at)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", path)
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     return descriptor

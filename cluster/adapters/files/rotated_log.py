@@ -1,7 +1,7 @@
 """A log file of bounded size: when it is full it becomes PATH.1, what was PATH.1 becomes PATH.2, and so on.
 
 The process's stdout and stderr lead to the same file, and are led to the new one with each change, so that
-what is no record of `logging`, such as the trace of a crash, stands between the records of its time.
+what is not a record of `logging`, such as the trace of a crash, stands between the records of its time.
 """
 
 from __future__ import annotations

@@ -33,8 +33,11 @@ _BESIDE: Final = 16  # syncs that go to the thread after one that was asked for 
 
 
 class SyncPlace:
-    """Of the files of one device.  `took` is told of every sync on the loop, `begun` of every one in the
-    thread, where its time counts even if its caller has gone."""
+    """Decides where the files of one device are synced.
+
+    `took` is told of every sync on the loop, `begun` of every one in the thread, where its time counts even
+    if its caller has gone.
+    """
 
     __slots__ = ("_backoff", "_in_thread", "_under_way", "_usual_s")
 

@@ -23,7 +23,7 @@ _ALL_RIGHTS: Final = 0o700
 
 
 def remove_tree(path: str) -> None:
-    """Delete a folder and all in it; a missing one is no error, nor is what somebody else deletes meanwhile.
+    """Delete a folder and all in it; what is missing or deleted meanwhile by somebody else is not an error.
 
     Raises OSError.
     """

@@ -122,7 +122,7 @@ class UrlFiles(OsFileSystem):
         return _size(path, _info(path)) if is_url(path) else super().size(path)
 
     def mtime_ns(self, path: str) -> int:
-        """Of a URL whose store tells no time, a number that follows from the version that it tells, or 0."""
+        """When a file changed; for a URL whose store tells no time, a number made from its version, or 0."""
         return _mark(_info(path)) if is_url(path) else super().mtime_ns(path)
 
 
@@ -203,8 +203,11 @@ def _stored(url: str) -> Iterator[tuple[Any, str]]:
 
 @contextmanager
 def _written(url: str) -> Iterator[tuple[Any, str]]:
-    """The same for what is changed there.  Raises InvalidArgument where files of this machine would be, under
-    the name of a store: whoever writes local:// knows that they are."""
+    """The store of a URL that is to be changed, and the name in it.
+
+    Raises InvalidArgument where the name of a store hides files of this machine; whoever writes local://
+    knows that they are.
+    """
     with _stored(url) as (store, name):
         if getattr(store, "local_file", False) and not url.startswith("local://"):
             raise InvalidArgument(f"{url:.200} is a file of this machine, and no store; give its path")

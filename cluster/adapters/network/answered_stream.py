@@ -24,10 +24,10 @@ from ringmill.cluster.wire.sending_time import microseconds
 __all__ = ["AnsweredStream", "Dialler", "share_of_answers"]
 
 _OPERATIONS_A_TURN: Final = 128  # then other tasks get a turn, so that a full frame does not block the loop
-TURN_BYTES: Final = 1024 * 1024  # of answers, made or expected; then likewise
+TURN_BYTES: Final = 1024 * 1024  # of answers, made or expected, before the next stream has its turn
 STREAM_BYTES: Final = 4 * 1024 * 1024  # of answers to a client, made or expected, that wait to be written
 LEAST_STREAM_BYTES: Final = 256 * 1024
-NODE_BYTES: Final = 64 * 1024 * 1024  # the same of all streams, as long as each has its least
+NODE_BYTES: Final = 64 * 1024 * 1024  # of the answers of all streams, as long as each has its least
 FIRST_ANSWER_BYTES: Final = 256 * 1024  # taken for the size of an answer before there was any
 LONG_BYTES: Final = 64 * 1024  # a longer answer is left out once its deadline is over (rule D2)
 ANSWERS_MEANT: Final = 8  # over which the size of an answer is averaged

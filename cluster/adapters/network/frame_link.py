@@ -20,7 +20,7 @@ from typing import Final
 
 from ringmill.cluster.adapters.network.frame_stream import FrameStream, run_halves
 from ringmill.cluster.adapters.network.paced_writer import PacedWriter
-from ringmill.cluster.callbacks import call_guarded, report_failed
+from ringmill.cluster.callbacks import call_guarded, report_failed, resolve
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, Overloaded, RingmillError, Unavailable
 from ringmill.cluster.ports import Clock, Ended, Entropy, Priority
@@ -75,7 +75,7 @@ class _Call:
     def is_over(self) -> bool:
         return self._ended is None
 
-    def end(self, told: bytes | RingmillError) -> None:
+    def end(self, outcome: bytes | RingmillError) -> None:
         """Tell how it ended, the first time only."""
         ended = self._ended
         if ended is not None:
@@ -83,7 +83,7 @@ class _Call:
             self.body = b""
             if self._bucket is not None:
                 self._bucket.take_out(self)
-            call_guarded(ended, told)
+            call_guarded(ended, outcome)
 
     def forget(self) -> None:
         """Nobody waits any more."""
@@ -93,7 +93,7 @@ class _Call:
             self._bucket.take_out(self)
 
     def abandon(self) -> None:
-        """The same, for a call that may have been sent."""
+        """Forget a call that may have been sent: nobody waits for its answer any more."""
         self.forget()
         self._link.drop(self)
 
@@ -153,7 +153,7 @@ class FrameLink:
         too much waits to be sent; InvalidArgument for a body over the frame limit.
         """
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        call = self._begin(method, body, timeout_s, priority, partial(_tell, waiting))
+        call = self._begin(method, body, timeout_s, priority, partial(resolve, waiting))
         try:
             return await waiting
         finally:
@@ -162,7 +162,7 @@ class FrameLink:
     def send(
         self, method: str, body: bytes, timeout_s: float, priority: Priority, ended: Ended
     ) -> Callable[[], None]:
-        """The same without waiting: `ended` is told what `call` returns or raises.
+        """Send one call without waiting: `ended` is told what `call` would return or raise.
 
         Calling what is returned says that nobody waits any more.
         """
@@ -356,15 +356,6 @@ def nothing() -> None:
     """To abandon what was never begun."""
 
 
-def _tell(waiting: asyncio.Future[bytes], told: bytes | RingmillError) -> None:
-    if waiting.done():
-        return
-    if isinstance(told, RingmillError):
-        waiting.set_exception(told)
-    else:
-        waiting.set_result(told)
-
-
 def _again(error: RingmillError, outcome: str) -> RingmillError:
-    """The same error for one more call: an exception object belongs to one traceback."""
+    """A copy of the error for one more call: an exception object belongs to one traceback."""
     return type(error)(error.message, detail=error.detail, hint=error.hint, outcome=outcome)

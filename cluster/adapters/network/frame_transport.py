@@ -217,14 +217,14 @@ class FrameTransport:
         self._handlers[method] = handler
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
-        """The same, all calls of a frame at a time."""
+        """Answer calls of `method`, all calls of a frame at a time."""
         assert method not in self._batch_handlers, f"{method} has a handler already"
         self._batch_handlers[method] = handler
 
     def send(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
     ) -> None:
-        """As `call`, without a task that waits: `ended` is told what it returns or raises."""
+        """Ask a node without waiting: `ended` is told what `call` would return or raise."""
         try:
             link = (self._links.get(to) or self._open(to))[_CLASS_OF[priority]]
         except RingmillError as error:
@@ -254,24 +254,24 @@ class FrameTransport:
         """
         await self._answering.drain(timeout_s)
 
-    def admit_peer(self, told: Introduction) -> Welcome:
+    def admit_peer(self, introduction: Introduction) -> Welcome:
         """What a stream between nodes may ask.  Raises the RingmillError that its dialler is to be told."""
-        if not told.node:
+        if not introduction.node:
             raise ProtocolMismatch(
                 f"{self._node_id}: a link came without the name of its node (ringmill-node)"
             )
-        if told.node == self._node_id:
+        if introduction.node == self._node_id:
             raise ProtocolMismatch(f"{self._node_id} was dialled by a node of the same name")
-        self._check_cluster(told, told.traffic_class)
+        self._check_cluster(introduction, introduction.traffic_class)
         dialler = Dialler(
-            NodeId(told.node),
-            BETWEEN_CLUSTERS if self._is_foreign(told) else "",
-            gathers=told.traffic_class != _CONTROL,
-            cluster=told.cluster,
+            NodeId(introduction.node),
+            BETWEEN_CLUSTERS if self._is_foreign(introduction) else "",
+            gathers=introduction.traffic_class != _CONTROL,
+            cluster=introduction.cluster,
         )
-        return self._admitted(dialler, told)
+        return self._admitted(dialler, introduction)
 
-    def admit_client(self, told: Introduction) -> Welcome:
+    def admit_client(self, introduction: Introduction) -> Welcome:
         """What a client's session may ask: methods "kv.*" only.  Raises as `admit_peer`.
 
         A client that gives a nonce is given a proof, and has to prove itself, too.
@@ -281,16 +281,16 @@ class FrameTransport:
             CLIENT_PREFIX,
             Priority.WRITE,
             max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
-            takes_runs=told.takes_runs,
+            takes_runs=introduction.takes_runs,
             is_screened=True,
-            standing=self.door.standing(told),
+            standing=self.door.standing(introduction),
         )
-        return self._admitted(dialler, told)
+        return self._admitted(dialler, introduction)
 
-    def prove(self, told: Mapping[str, str], path: str) -> Mapping[str, str]:
+    def prove(self, metadata: Mapping[str, str], path: str) -> Mapping[str, str]:
         """What the answer to a plain call of the method at `path` begins with, given the texts of the call:
         a proof for a caller that asks for one, if this node has a secret (rule F6)."""
-        return self.door.prove(told, path)
+        return self.door.prove(metadata, path)
 
     def authorize_by(self, permissions: Permissions) -> None:
         """Have this decide what clients may ask."""
@@ -321,7 +321,7 @@ class FrameTransport:
         """
         dialler, node = welcome.dialler, welcome.dialler.node
         if welcome.is_proof is not None:
-            given = await self._proved(stream, welcome.is_proof, node)
+            given = await self._await_proof(stream, welcome.is_proof, node)
             dialler = replace(dialler, keys=welcome.keys_shown(given))
         admitted_as = welcome.introduction.cluster
         if node and admitted_as != (self._cluster or ""):
@@ -348,7 +348,9 @@ class FrameTransport:
             raise Unavailable("the dialler has gone")
         raise self._denied(welcome.dialler.node, "brings frames without a certificate")
 
-    async def _proved(self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId) -> bytes:
+    async def _await_proof(
+        self, stream: FrameStream, is_proof: Callable[[bytes], bool], node: NodeId
+    ) -> bytes:
         """The first frame, by which the dialler has shown that it knows the secret (rule F6).
 
         Who hangs up before it is not accused: one that is offered another carrier goes on there.
@@ -376,7 +378,7 @@ class FrameTransport:
         self._complaints.add("a link", error, by=node or "a client")
         return error
 
-    def _admitted(self, dialler: Dialler, told: Introduction) -> Welcome:
+    def _admitted(self, dialler: Dialler, introduction: Introduction) -> Welcome:
         if (refusal := self._answering.refusal()) is not None:
             raise refusal
         ours = Introduction(
@@ -388,38 +390,40 @@ class FrameTransport:
             takes_traces=self._answering.tracer is not None,
         )
         is_client = not dialler.node
-        if not self._secret or (is_client and not told.nonce and not self.clients_prove):
+        if not self._secret or (is_client and not introduction.nonce and not self.clients_prove):
             return Welcome(dialler, ours)
-        if not told.nonce:
+        if not introduction.nonce:
             raise self._denied(dialler.node, "has no token of a cluster")
         theirs, own = WITH_CLIENT if is_client else BETWEEN_NODES
         addresses = self.door.addresses if is_client else ("",)
-        secret = self.door.secret_for(told) if is_client else self._secret
+        secret = self.door.secret_for(introduction) if is_client else self._secret
         ours = replace(ours, nonce=secret.nonce())
 
         def is_proof(given: bytes) -> bool:
-            return any(secret.is_proof(given, theirs, told, ours, address) for address in addresses)
+            return any(secret.is_proof(given, theirs, introduction, ours, address) for address in addresses)
 
         def keys_shown(given: bytes) -> frozenset[bytes]:
             if secret.token_id:  # of a client's own token, which ends by the topology
                 return frozenset()
-            shown = (secret.keys_shown(given, theirs, told, ours, address) for address in addresses)
+            shown = (secret.keys_shown(given, theirs, introduction, ours, address) for address in addresses)
             return frozenset().union(*shown)
 
-        shown = b"".join(secret.proof(own, told, ours, address) for address in addresses)
+        shown = b"".join(secret.proof(own, introduction, ours, address) for address in addresses)
         return Welcome(dialler, replace(ours, proof=shown), is_proof, keys_shown)
 
-    def _is_foreign(self, told: Introduction) -> bool:
-        return bool(told.cluster and self._cluster) and told.cluster != self._cluster
+    def _is_foreign(self, introduction: Introduction) -> bool:
+        return bool(introduction.cluster and self._cluster) and introduction.cluster != self._cluster
 
-    def _check_cluster(self, told: Introduction, traffic_class: str) -> None:
+    def _check_cluster(self, introduction: Introduction, traffic_class: str) -> None:
         """Raises ProtocolMismatch for another cluster, unless one of the two was made of the other (T9)."""
-        if not self._is_foreign(told):
+        if not self._is_foreign(introduction):
             return
-        if traffic_class == _CONTROL and (self._cluster in told.formers or told.cluster in self._formers):
+        is_former = self._cluster in introduction.formers or introduction.cluster in self._formers
+        if traffic_class == _CONTROL and is_former:
             return
         raise ProtocolMismatch(
-            f"{told.node} is of cluster {told.cluster}, {self._node_id} of cluster {self._cluster}",
+            f"{introduction.node} is of cluster {introduction.cluster}, "
+            f"{self._node_id} of cluster {self._cluster}",
             hint="one of the two addresses belongs to another cluster; see `ringmill cluster status`",
         )
 
@@ -448,11 +452,11 @@ class FrameTransport:
         ours = Introduction(self._node_id, self._cluster or "", traffic_class, formers=self._formers)
         proof = DialledProof(self._secret, ours, BETWEEN_NODES)
 
-        def check(told: Introduction) -> None:
-            if told.node != to:
-                raise Unavailable(f"{address} is {told.node or 'no node'}, not {to}")
-            self._check_cluster(told, traffic_class)
-            if not proof.is_given_by(told):
+        def check(introduction: Introduction) -> None:
+            if introduction.node != to:
+                raise Unavailable(f"{address} is {introduction.node or 'no node'}, not {to}")
+            self._check_cluster(introduction, traffic_class)
+            if not proof.is_given_by(introduction):
                 raise Unavailable(
                     f"who listens at {address} did not prove to be {to}",
                     hint="start all nodes of a cluster with the same --token-file",

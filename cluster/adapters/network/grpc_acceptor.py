@@ -46,14 +46,16 @@ class GrpcAcceptor:
 
     async def session(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Kv.Session."""
-        told = _introduction(context)
-        await self._accept(context, lambda: self._transport.admit_client(told), self._transport.answer)
+        introduction = _introduction(context)
+        await self._accept(
+            context, lambda: self._transport.admit_client(introduction), self._transport.answer
+        )
 
     async def link(self, _requests: object, context: grpc.aio.ServicerContext) -> None:
         """The behaviour of Peer.Link."""
-        told = _introduction(context)
+        introduction = _introduction(context)
         answer = self._transport.answer if self._tls is None else self._transport.answer_nothing
-        await self._accept(context, lambda: self._transport.admit_peer(told), answer)
+        await self._accept(context, lambda: self._transport.admit_peer(introduction), answer)
 
     async def _accept(
         self,

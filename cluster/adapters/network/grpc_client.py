@@ -52,9 +52,9 @@ from ringmill.cluster.adapters.network.handshake import (
 from ringmill.cluster.adapters.network.link_proofs import (
     WITH_CLIENT,
     AskedProof,
+    CallMetadata,
     DialledProof,
     LinkSecret,
-    Told,
     unproved,
 )
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
@@ -173,8 +173,8 @@ class ClientLink:
         """One call with one answer.
 
         Raises what the servicer raised; Unavailable, "failed" when no connection could be made or who
-        listens is no node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for an
-        answer that cannot be read.
+        listens is not a node; DeadlineExceeded after `timeout_s`, connecting included; ProtocolMismatch for
+        an answer that cannot be read.
         """
         connected = self._connected if path in _HARMLESS else self._proved_connection
         channel, remaining_s = await connected(timeout_s)
@@ -187,13 +187,13 @@ class ClientLink:
             call = method(request, timeout=remaining_s, metadata=told_with)
             try:
                 body: bytes = await call
-                told = await call.initial_metadata()
+                metadata = await call.initial_metadata()
             except grpc.aio.AioRpcError as error:
                 if asked.is_given_by(error.initial_metadata()):
                     self._learn(error.initial_metadata(), sent_us)
                 raise
-            self._check_proof(asked, told)
-            self._learn(told, sent_us)
+            self._check_proof(asked, metadata)
+            self._learn(metadata, sent_us)
         return self._message(answer, body)
 
     async def upload(
@@ -246,7 +246,7 @@ class ClientLink:
         return await self._opened_session().call(method, body, timeout_s, priority)
 
     def session_send(self, method: str, body: bytes, timeout_s: float, ended: Ended) -> Callable[[], None]:
-        """The same without a task that waits: `ended` is told what `session_call` returns or raises.
+        """Send one call without waiting: `ended` is told what `session_call` would return or raise.
 
         Calling what is returned says that nobody waits any more.
         """
@@ -305,10 +305,10 @@ class ClientLink:
         ours = Introduction(traffic_class=SESSION, takes_runs=True)
         proof = DialledProof(self._secret, ours, WITH_CLIENT, self._address)
 
-        def check(told: Introduction) -> None:
-            if not proof.is_given_by(told):
+        def check(introduction: Introduction) -> None:
+            if not proof.is_given_by(introduction):
                 raise unproved(self._address, "failed")
-            self._check(told)
+            self._check(introduction)
 
         try:
             stream = await self._carrier.dial(self._address, proof.ours, check, timeout_s=CONNECT_TIMEOUT_S)
@@ -347,14 +347,14 @@ class ClientLink:
         """By what the node is to know who calls, and to prove itself."""
         return asked.metadata if self._challenge else (*asked.metadata, *self._in_clear)
 
-    def _check_proof(self, asked: AskedProof, told: Told) -> None:
+    def _check_proof(self, asked: AskedProof, metadata: CallMetadata) -> None:
         """Raises Unavailable for an answer that does not begin with the proof that was asked for."""
         if asked.path == _HEALTH:
             return  # which proves nothing, of the connection neither
-        if not asked.is_given_by(told):
+        if not asked.is_given_by(metadata):
             raise unproved(self._address, "failed" if asked.path in _HARMLESS else "unknown")
         self._proved = max(self._proved, asked.connection)
-        self._challenge = next((str(value) for key, value in told or () if key == CHALLENGE_KEY), "")
+        self._challenge = next((str(value) for key, value in metadata or () if key == CHALLENGE_KEY), "")
 
     def _until(self, now_us: int, remaining_s: float | None) -> Metadata:
         """Until when the caller waits, on the node's clock; nothing while that clock is not known."""
@@ -363,9 +363,10 @@ class ClientLink:
             return ()
         return ((UNTIL_KEY, str(reading_us + microseconds(remaining_s))),)
 
-    def _learn(self, told: Told, sent_us: int) -> None:
+    def _learn(self, metadata: CallMetadata, sent_us: int) -> None:
         """Take over what an answer says of the node's clock."""
-        reading_us = clock_reading(next((str(value) for key, value in told or () if key == CLOCK_KEY), None))
+        clock = next((str(value) for key, value in metadata or () if key == CLOCK_KEY), None)
+        reading_us = clock_reading(clock)
         if reading_us is None:
             return
         self._peer_clock = self._peer_clock or PeerClock()
@@ -399,7 +400,7 @@ class ClientLink:
         if channel is not None:
             if credentials is self._credentials or channel.get_state() is grpc.ChannelConnectivity.READY:
                 return channel
-            retiring = asyncio.create_task(_closed_later(channel), name="client-retiring")
+            retiring = asyncio.create_task(_close_later(channel), name="client-retiring")
             self._former[channel] = retiring
             retiring.add_done_callback(lambda _: self._former.pop(channel, None))
         self._credentials = credentials
@@ -448,12 +449,12 @@ class ClientLink:
 
     def _unknown_token(self, asked: AskedProof, error: grpc.aio.AioRpcError) -> PermissionDenied | None:
         """What a node says that cannot prove itself, as it does not know the token of this client."""
-        told = error_in_metadata(error.trailing_metadata())
-        if not isinstance(told, PermissionDenied) or told.detail.get("token") != "unknown":
+        reported = error_in_metadata(error.trailing_metadata())
+        if not isinstance(reported, PermissionDenied) or reported.detail.get("token") != "unknown":
             return None
         if asked.is_given_by(error.initial_metadata()):
             return None
-        return told.with_outcome("failed" if asked.path in _HARMLESS else "unknown")
+        return reported.with_outcome("failed" if asked.path in _HARMLESS else "unknown")
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -473,12 +474,12 @@ def _is_answer(error: grpc.aio.AioRpcError, path: str) -> bool:
 
 
 def _of_trace() -> Metadata:
-    """Of which trace a call is that is made now."""
+    """The metadata that names the trace of a call made now; none without a trace."""
     text = carried_text()
     return ((TRACEPARENT, text),) if text else ()
 
 
-async def _closed_later(channel: grpc.aio.Channel) -> None:
+async def _close_later(channel: grpc.aio.Channel) -> None:
     """Once nobody waits for its connection any more, or uses one that it has got since."""
     await asyncio.sleep(RETIRING_S)
     await channel.close(RETIRING_S)

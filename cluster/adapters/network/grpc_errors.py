@@ -44,9 +44,9 @@ def error_from_rpc(error: grpc.aio.AioRpcError, address: str, *, was_sent: bool)
 
     `was_sent` False means that certainly nothing left this process, so the outcome is "failed".
     """
-    told = error_in_metadata(error.trailing_metadata())
-    if told is not None:
-        return told
+    reported = error_in_metadata(error.trailing_metadata())
+    if reported is not None:
+        return reported
     if error.code() is grpc.StatusCode.UNAVAILABLE and not was_sent:
         return unreachable(address, (error.details() or "").rpartition(": ")[2])
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in (error.details() or ""):

@@ -67,7 +67,7 @@ class DialledStream:
         except grpc.aio.AioRpcError as error:
             raise await self._lost(error.details()) from None
         if message is None:  # gRPC has logged that it does not decode
-            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is none")
+            raise ProtocolMismatch(f"{self._address}: what came on a stream of frames is not a frame")
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:
@@ -94,11 +94,11 @@ class DialledStream:
 
     async def _lost(self, details: str | None) -> RingmillError:
         """What the other side said of why, or just that it is gone: a broken stream has many statuses."""
-        told: RingmillError | None = None
+        reported: RingmillError | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STATUS_TIMEOUT_S):
-                told, details = await asyncio.shield(self._status)
-        return told or Unavailable(f"{self._address}: the stream broke: {details}", outcome="unknown")
+                reported, details = await asyncio.shield(self._status)
+        return reported or Unavailable(f"{self._address}: the stream broke: {details}", outcome="unknown")
 
 
 def _present(answer: Coroutine[Any, Any, T]) -> T:
@@ -125,7 +125,7 @@ class AcceptedStream:
         except grpc.aio.BaseError as error:
             raise Unavailable(f"the dialler went away: {error}", outcome="unknown") from None
         except DecodeError:
-            raise ProtocolMismatch("what came on a stream of frames is none") from None
+            raise ProtocolMismatch("what came on a stream of frames is not a frame") from None
         return None if message is grpc.aio.EOF else message.body
 
     async def write(self, frame: bytes) -> None:
@@ -163,11 +163,12 @@ class GrpcCarrier:
                 method = channel.stream_stream(self._path, Frame.SerializeToString, Frame.FromString)
                 rpc = method(metadata=tuple(ours.texts().items()))
                 await rpc.wait_for_connection()
-                told = Introduction.of({key: str(value) for key, value in await rpc.initial_metadata()})
-                if not told.node:
+                metadata = await rpc.initial_metadata()
+                introduction = Introduction.of({key: str(value) for key, value in metadata})
+                if not introduction.node:
                     await rpc.read()  # a refusal comes without an introduction: this raises what it says
-                peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
-                check(told)
+                peer_clock = introduction.peer_clock(microseconds(self._clock.boottime()))
+                check(introduction)
         except grpc.aio.AioRpcError as error:
             await channel.close()
             raise error_from_rpc(error, address, was_sent=False) from None
@@ -177,4 +178,4 @@ class GrpcCarrier:
         except BaseException:
             await channel.close()
             raise
-        return DialledStream(address, channel, rpc, peer_clock, takes_traces=told.takes_traces)
+        return DialledStream(address, channel, rpc, peer_clock, takes_traces=introduction.takes_traces)

@@ -49,7 +49,7 @@ _RUNS_KEY: Final = "ringmill-runs"
 _TRACES_KEY: Final = "ringmill-traces"
 PROOF_BYTES: Final = 32
 MOST_PROOFS: Final = 4
-"""Of one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
+"""By one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
 _CLOCK_DIGITS: Final = 18
 
 
@@ -70,43 +70,43 @@ class Introduction:
     formers: tuple[str, ...] = ()  # the clusters that its own was made of, newest first (rule T9)
 
     @classmethod
-    def of(cls, told: Mapping[str, str]) -> Introduction:
+    def of(cls, metadata: Mapping[str, str]) -> Introduction:
         return cls(
-            node=told.get(_NODE_KEY, ""),
-            cluster=told.get(_CLUSTER_KEY, ""),
-            formers=tuple(filter(None, (told.get(_FORMER_KEY), *told.get(_EARLIER_KEY, "").split()))),
-            traffic_class=told.get(_CLASS_KEY, ""),
-            clock_us=clock_reading(told.get(CLOCK_KEY)),
-            takes_runs=told.get(_RUNS_KEY) == "1",
-            offer=told.get(OFFER_KEY, ""),
-            nonce=told.get(NONCE_KEY, ""),
-            proof=proof_of(told),
-            token_id=told.get(TOKEN_ID_KEY, ""),
-            takes_traces=told.get(_TRACES_KEY) == "1",
+            node=metadata.get(_NODE_KEY, ""),
+            cluster=metadata.get(_CLUSTER_KEY, ""),
+            formers=tuple(filter(None, (metadata.get(_FORMER_KEY), *metadata.get(_EARLIER_KEY, "").split()))),
+            traffic_class=metadata.get(_CLASS_KEY, ""),
+            clock_us=clock_reading(metadata.get(CLOCK_KEY)),
+            takes_runs=metadata.get(_RUNS_KEY) == "1",
+            offer=metadata.get(OFFER_KEY, ""),
+            nonce=metadata.get(NONCE_KEY, ""),
+            proof=proof_of(metadata),
+            token_id=metadata.get(TOKEN_ID_KEY, ""),
+            takes_traces=metadata.get(_TRACES_KEY) == "1",
         )
 
     def texts(self) -> dict[str, str]:
-        told = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
+        metadata = {_NODE_KEY: self.node, _CLUSTER_KEY: self.cluster} if self.node else {}
         if self.formers:
-            told[_FORMER_KEY], *earlier = self.formers
-            told |= {_EARLIER_KEY: " ".join(earlier)} if earlier else {}
+            metadata[_FORMER_KEY], *earlier = self.formers
+            metadata |= {_EARLIER_KEY: " ".join(earlier)} if earlier else {}
         if self.traffic_class:
-            told[_CLASS_KEY] = self.traffic_class
+            metadata[_CLASS_KEY] = self.traffic_class
         if self.takes_runs:
-            told[_RUNS_KEY] = "1"
+            metadata[_RUNS_KEY] = "1"
         if self.clock_us is not None:
-            told[CLOCK_KEY] = str(self.clock_us)
+            metadata[CLOCK_KEY] = str(self.clock_us)
         if self.offer:
-            told[OFFER_KEY] = self.offer
+            metadata[OFFER_KEY] = self.offer
         if self.nonce:
-            told[NONCE_KEY] = self.nonce
+            metadata[NONCE_KEY] = self.nonce
         if self.proof:
-            told[PROOF_KEY] = self.proof.hex()
+            metadata[PROOF_KEY] = self.proof.hex()
         if self.token_id:
-            told[TOKEN_ID_KEY] = self.token_id
+            metadata[TOKEN_ID_KEY] = self.token_id
         if self.takes_traces:
-            told[_TRACES_KEY] = "1"
-        return told
+            metadata[_TRACES_KEY] = "1"
+        return metadata
 
     def peer_clock(self, received_us: int) -> PeerClock | None:
         """The clock of the side that has just said this of itself; None when it told none."""
@@ -125,9 +125,9 @@ def any_node(_: Introduction) -> None:
     """The Check of a side that does not mind who answers."""
 
 
-def proof_of(told: Mapping[str, str]) -> bytes:
+def proof_of(metadata: Mapping[str, str]) -> bytes:
     """The proofs among these texts, up to MOST_PROOFS; b"" when there is none."""
-    return proof_in(told.get(PROOF_KEY, ""))
+    return proof_in(metadata.get(PROOF_KEY, ""))
 
 
 def proof_in(text: str) -> bytes:

@@ -5,7 +5,7 @@ Each side gives a nonce in its introduction.  The answering side proves itself t
 dialler's nonce by then; the dialling side in its first frame.  A proof is the HMAC-SHA256 of both
 introductions under a key made of the secret.  It also holds the side that made it, so that neither can be
 given back its own, and no proof of a client stands for one of a node.  So a process that took over a member's
-port is not that member, and one that only knows addresses is no node.
+port is not that member, and one that only knows addresses is not a node.
 
 While the secret is rotated there are two (cluster/access/cluster_secret.py): a side that knows both shows a
 proof by each, one behind the other, and takes one by either.
@@ -56,14 +56,14 @@ __all__ = [
     "DialledProof",
     "LinkSecret",
     "Side",
-    "Told",
+    "CallMetadata",
     "sealed_bytes",
     "one_spelling",
     "unproved",
 ]
 
 Side: TypeAlias = Literal["dialling", "answering", "client", "node"]
-Told: TypeAlias = Iterable[tuple[str, str | bytes]] | None
+CallMetadata: TypeAlias = Iterable[tuple[str, str | bytes]] | None
 """What an answer to a plain call begins with, as gRPC gives it."""
 
 BETWEEN_NODES: Final[tuple[Side, Side]] = ("dialling", "answering")
@@ -83,7 +83,7 @@ class LinkSecret:
     """
 
     token_id = ""
-    """Of a client's own token (rule F8); the cluster's has none."""
+    """The id of a client's own token (rule F8); the cluster's token has none."""
 
     def __init__(self, secret: str, entropy: Entropy) -> None:
         self._entropy = entropy
@@ -142,16 +142,16 @@ class LinkSecret:
         return self._sealed(CALLER, nonce, path, one_spelling(address), challenge)
 
     def is_caller_proof(self, given: bytes, nonce: str, path: str, address: str, challenge: str) -> bool:
-        told = (nonce, path, one_spelling(address), challenge)
-        return any(self._is_sealed(part, CALLER, *told) for part in _parts(given))
+        parts = (nonce, path, one_spelling(address), challenge)
+        return any(self._is_sealed(part, CALLER, *parts) for part in _parts(given))
 
-    def _sealed(self, kind: str, *told: Any) -> bytes:
+    def _sealed(self, kind: str, *parts: Any) -> bytes:
         """By each secret, one behind the other."""
-        message = sealed_bytes(kind, *told)
+        message = sealed_bytes(kind, *parts)
         return b"".join(hmac.digest(key, message, _HASH) for key in self._secret_keys)
 
-    def _is_sealed(self, given: bytes, kind: str, *told: Any) -> bool:
-        made = _parts(self._sealed(kind, *told))
+    def _is_sealed(self, given: bytes, kind: str, *parts: Any) -> bool:
+        made = _parts(self._sealed(kind, *parts))
         return any(hmac.compare_digest(given, each) for each in made)
 
 
@@ -170,15 +170,15 @@ class DialledProof:
         self._address = address
         self._answered = Introduction()
 
-    def is_given_by(self, told: Introduction) -> bool:
+    def is_given_by(self, introduction: Introduction) -> bool:
         """Whether the answering side has proved itself, or need not.
 
         The last one that was asked counts: one may offer another carrier.
         """
-        self._answered = told
+        self._answered = introduction
         if not self._secret:
             return True
-        return self._secret.is_proof(told.proof, self._other, self.ours, told, self._address)
+        return self._secret.is_proof(introduction.proof, self._other, self.ours, introduction, self._address)
 
     async def show(self, stream: FrameStream, timeout_s: float) -> None:
         """Send our own, once the stream is there; nothing without a secret.
@@ -221,25 +221,25 @@ class AskedProof:
         """What goes with the call."""
         if not self._secret:
             return ()
-        told = [(NONCE_KEY, self._nonce)]
+        metadata = [(NONCE_KEY, self._nonce)]
         if self._secret.token_id:
-            told.append((TOKEN_ID_KEY, self._secret.token_id))
+            metadata.append((TOKEN_ID_KEY, self._secret.token_id))
         if self._challenge:
             proof = self._secret.caller_proof(self._nonce, self.path, self._address, self._challenge)
-            told += [(CHALLENGE_KEY, self._challenge), (CALLER_PROOF_KEY, proof.hex())]
-        return tuple(told)
+            metadata += [(CHALLENGE_KEY, self._challenge), (CALLER_PROOF_KEY, proof.hex())]
+        return tuple(metadata)
 
-    def is_given_by(self, told: Told) -> bool:
+    def is_given_by(self, metadata: CallMetadata) -> bool:
         """Whether an answer that begins with these texts is a node's, or need not be."""
         if not self.is_given:
-            proof = proof_of({key: str(value) for key, value in told or ()})
+            proof = proof_of({key: str(value) for key, value in metadata or ()})
             self.is_given = self._secret.is_call_proof(proof, self._nonce, self.path, self._address)
         return self.is_given
 
 
-def sealed_bytes(kind: str, *told: Any) -> bytes:
+def sealed_bytes(kind: str, *parts: Any) -> bytes:
     """The bytes that a proof is made of."""
-    packed: bytes = msgpack.packb((kind, *told))
+    packed: bytes = msgpack.packb((kind, *parts))
     return _LABEL + packed
 
 

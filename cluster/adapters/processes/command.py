@@ -74,8 +74,8 @@ class Command(ExternalCommand):
             yield from passing.lines()
             status = program.wait()
             if status:
-                told = passing.tail.decode("utf-8", "replace").strip()
-                said = f"; its stderr ends: {told}" if told else ""
+                stderr = passing.tail.decode("utf-8", "replace").strip()
+                said = f"; its stderr ends: {stderr}" if stderr else ""
                 raise TaskFailed(Cause.USER_ERROR, f"{self.title} {_end_of(status)}{said}")
         finally:
             if program.poll() is None:

@@ -241,7 +241,7 @@ class Forkserver:
         return self._family(pid, lambda: self._strays(pid))
 
     def _surely_of(self, pid: int) -> list[int]:
-        """As `_descendants`, but orphans in a session that is no task's only where no other task made them.
+        """The descendants of a task, without orphans of no task's session that another task may have made.
 
         They are swept in any case, but to count them to each task would end the neighbours of a fork bomb.
         """

@@ -99,7 +99,7 @@ class _Losses:
         self.is_lost = False
 
     def note(self, result: SpanExportResult) -> SpanExportResult:
-        """The same result."""
+        """Log it when traces begin or cease to be lost.  Returns the result."""
         is_lost = result is not SpanExportResult.SUCCESS
         if is_lost and not self.is_lost:
             _log.warning("traces are lost: %s takes none", self._place)

@@ -10,9 +10,11 @@ I/O only through the FileSystem passed in; `now` is a monotonic clock in seconds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from math import log
 from statistics import fmean
 from typing import Final
@@ -103,8 +105,7 @@ def estimated(
     map_s = stage_seconds((), map_times, at_once)
     reduce_s = stage_seconds((), reduced.seconds, at_once)
     likely_s = JOB_S + map_s + reduce_s
-    paces = [one.seconds / max(1, split.size) for split, one in zip(chosen, maps, strict=True)]
-    width = width_of(paces, len(chosen)) if chosen else 0.0
+    width = width_of(_evened(chosen, maps), len(chosen)) if chosen else 0.0
     return JobEstimate(
         seconds=likely_s,
         least_s=likely_s * (1 - width),
@@ -124,18 +125,28 @@ def estimated(
 
 
 def _spread(splits: Sequence[Split]) -> list[Split]:
-    """At most three, spread evenly; of each source one first, while there are so few sources."""
+    """At most three, spread evenly over the bytes; of each source one first, while sources are few."""
     sources = sorted({split.source for split in splits})
     count = min(MOST_SAMPLES, len(splits))
     chosen: dict[int, Split] = {}
     for source in sources[:count]:
-        own = [split for split in splits if split.source == source]
-        chosen[own[len(own) // 2].index] = own[len(own) // 2]
-    for number in range(count):
-        split = splits[(2 * number + 1) * len(splits) // (2 * count)]
+        middle = _at([split for split in splits if split.source == source], 0.5)
+        chosen[middle.index] = middle
+    places = [_at(splits, (2 * number + 1) / (2 * count)) for number in range(count)]
+    for split in [*places, *sorted(splits, key=_bytes_of, reverse=True)]:
         if len(chosen) < count:
             chosen.setdefault(split.index, split)
     return [chosen[index] for index in sorted(chosen)]
+
+
+def _at(splits: Sequence[Split], share: float) -> Split:
+    """The one in which this share of all bytes ends."""
+    ends = [*accumulate(map(_bytes_of, splits))]
+    return splits[min(bisect_right(ends, share * ends[-1]), len(splits) - 1)]
+
+
+def _bytes_of(split: Split) -> int:
+    return max(1, split.size)
 
 
 def _map(
@@ -149,13 +160,32 @@ def _map(
 
 
 def _map_times(splits: Sequence[Split], chosen: Sequence[Split], maps: Sequence[_Timed]) -> list[float]:
-    """The seconds of every map: by the pace of the sampled ones of its source, else of all."""
-    paces: dict[int, list[float]] = {}
-    for split, one in zip(chosen, maps, strict=True):
-        paces.setdefault(split.source, []).append(one.seconds / max(1, split.size))
-    every = fmean(pace for some in paces.values() for pace in some) if paces else 0.0
-    of_source = {source: fmean(some) for source, some in paces.items()}
-    return [TASK_S + max(1, split.size) * of_source.get(split.source, every) for split in splits]
+    """The seconds of every map: those that it took, else by the pace of the sampled ones of its source, else
+    of all.  Bytes weigh, as what a small split takes are not its bytes."""
+    own = {split.index: one.seconds for split, one in zip(chosen, maps, strict=True)}
+    every = _pace(chosen, own)
+    of_source = {
+        source: _pace([split for split in chosen if split.source == source], own)
+        for source in sorted({split.source for split in chosen})
+    }
+    return [
+        TASK_S + own.get(split.index, _bytes_of(split) * of_source.get(split.source, every))
+        for split in splits
+    ]
+
+
+def _pace(splits: Sequence[Split], seconds: Mapping[int, float]) -> float:
+    """Seconds for a byte."""
+    return sum(seconds[split.index] for split in splits) / max(1, sum(map(_bytes_of, splits)))
+
+
+def _evened(chosen: Sequence[Split], maps: Sequence[_Timed]) -> list[float]:
+    """What the sampled maps would have taken, had their splits been equal: those differ by what none of their
+    bytes explains."""
+    mean_s = fmean(one.seconds for one in maps)
+    own = {split.index: one.seconds for split, one in zip(chosen, maps, strict=True)}
+    pace = _pace(chosen, own)
+    return [mean_s + own[split.index] - pace * _bytes_of(split) for split in chosen]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,4 +77,4 @@ class Access:
 
 
 OPEN_TO_ALL: Final = Access()
-"""Of a cluster whose operator has said nothing: no tokens but the cluster's, and none is required."""
+"""The access of a cluster whose operator has said nothing: no token but the cluster's, and none required."""

@@ -164,7 +164,7 @@ def _check_ttl(ttl_ms: int) -> None:
 
 
 def _check_registers(entry: KeyspaceEntry, majority: int) -> None:
-    """Of registers a majority is asked, and it syncs (rule R1).  Raises InvalidArgument."""
+    """Raise InvalidArgument unless registers ask a majority, which syncs (rule R1)."""
     is_plain = (entry.policy, entry.ttl_ms, entry.durability) == ("siblings", 0, "sync")
     if not is_plain or (entry.r, entry.w) != (majority, majority):
         raise InvalidArgument(

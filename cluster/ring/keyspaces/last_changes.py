@@ -22,7 +22,7 @@ _MOST_NAMES: Final = 4096  # of keyspaces that are there or are gone; a document
 
 
 class LastChanges:
-    """Told of each document that the node holds, before any change is made to it."""
+    """Called with each document that the node holds, before any change is made to it."""
 
     def __init__(self) -> None:
         self._held: Topology | None = None

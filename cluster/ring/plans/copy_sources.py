@@ -35,7 +35,7 @@ def estimated_shares(topology: Topology, held: Mapping[NodeId, int]) -> list[flo
 
 
 def known_sizes(
-    topology: Topology, told: Mapping[NodeId, Mapping[int, int]], held: Mapping[NodeId, int]
+    topology: Topology, reported: Mapping[NodeId, Mapping[int, int]], held: Mapping[NodeId, int]
 ) -> list[float]:
     """The bytes of each partition, as the owner tells that has the most of it.
 
@@ -44,6 +44,9 @@ def known_sizes(
     estimates = estimated_shares(topology, held)
     usual = sum(estimates) / len(estimates)
     return [
-        max((told[node].get(at, 0) for node in full_nodes if node in told), default=estimates[at] or usual)
+        max(
+            (reported[node].get(at, 0) for node in full_nodes if node in reported),
+            default=estimates[at] or usual,
+        )
         for at, full_nodes in enumerate([[owner.node for owner in row.owners] for row in topology.rows])
     ]

@@ -32,7 +32,7 @@ class MemberChanges:
 def members_after(topology: Topology, changes: MemberChanges) -> list[Member]:
     """The members as they are to be: who goes is left out.
 
-    Raises InvalidArgument for changes of nodes that are no members, additions that are, and a node that is
+    Raises InvalidArgument for changes of nodes that are not members, additions that are, and a node that is
     changed in two ways.
     """
     going = [*changes.remove, *changes.replace]

@@ -32,7 +32,7 @@ partition is joint its writes need one ack more."""
 _LEAST_TOGETHER: Final = 8
 _MOST_TOGETHER: Final = 128
 LEAST_BYTES: Final = 1 << 20
-"""Of fewer bytes it is the number of copies that takes the time, and no bytes per second are told."""
+"""With fewer bytes the number of copies takes the time, and no bytes per second are told."""
 _AROUND_S: Final = 0.6
 """To decide on the plan, and to see that it is over."""
 _OPENING_EPOCHS: Final = 2  # that a joiner needs beyond those in which a part of its partitions changes hands

@@ -111,7 +111,7 @@ def _start(owners: Sequence[Member], present: Sequence[tuple[NodeId, ...]], repl
 
 
 def _drop_what_breaks_zones(seating: Seating, lower: Sequence[int]) -> None:
-    """Of a partition with too many owners, or too many in a zone, those with the most to give lose it."""
+    """Take each partition with too many owners, or too many in a zone, from those with most to give."""
     for partition in range(seating.partitions):
         while over := seating.too_many_of(partition):
             seating.take(max(over, key=lambda node: (seating.count(node) - lower[node], node)), partition)

@@ -239,7 +239,7 @@ def _held_after(
 def _loads(
     members: Sequence[Member], table: Table, n: int, held: Mapping[NodeId, int]
 ) -> tuple[NodeLoad, ...]:
-    """Of each member, in their order; who is leaving has no share."""
+    """The load of each member, in their order; one that is leaving has no share."""
     load = Counter(node for row in table for node in row)
     owners = staying(members)
     fair = fair_shares(owners, len(table), min(n, len(owners))) if owners else {}

@@ -131,7 +131,7 @@ class KvServicer:
 
     def Session(self, request_iterator, context):
         """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-        is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
+        is "kv.put", "kv.delete", "kv.touch", "kv.get", "kv.cas", "kv.incr" or "kv.register", its body and answer are the messages of the unary methods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

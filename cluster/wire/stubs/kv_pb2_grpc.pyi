@@ -52,7 +52,7 @@ class KvStub:
     """Where a key lives, and what each owner holds of it now."""
     Session: _grpc.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]
     """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-    is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
+    is "kv.put", "kv.delete", "kv.touch", "kv.get", "kv.cas", "kv.incr" or "kv.register", its body and answer are the messages of the unary methods.
     """
 
 @_typing.type_check_only
@@ -76,7 +76,7 @@ class KvAsyncStub(KvStub):
     """Where a key lives, and what each owner holds of it now."""
     Session: _aio.StreamStreamMultiCallable[_kv_pb2.Frame, _kv_pb2.Frame]  # type: ignore[assignment]
     """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-    is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
+    is "kv.put", "kv.delete", "kv.touch", "kv.get", "kv.cas", "kv.incr" or "kv.register", its body and answer are the messages of the unary methods.
     """
 
 class KvServicer(metaclass=_abc_1.ABCMeta):
@@ -145,7 +145,7 @@ class KvServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_kv_pb2.Frame], _abc.AsyncIterator[_kv_pb2.Frame]]:
         """The hot path: frames of many operations each, both ways (docs/formats/frame.md).  An operation's method
-        is "kv.put", "kv.delete", "kv.touch" or "kv.get", its body and answer are the messages of the unary methods.
+        is "kv.put", "kv.delete", "kv.touch", "kv.get", "kv.cas", "kv.incr" or "kv.register", its body and answer are the messages of the unary methods.
         """
 
 def add_KvServicer_to_server(servicer: KvServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -47,7 +47,7 @@ class MemberView(_message.Message):
     state: _builtins.str
     """up, suspect, down, slow: an opinion about reachability"""
     membership: _builtins.str
-    """the topology's word: up, as long as members cannot join and leave"""
+    """the topology's word: up, joining, leaving or gone"""
     owns: _builtins.int
     """partitions"""
     def __init__(

@@ -160,7 +160,7 @@ class RegisterAnswer(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HYBRID_TIME_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """the one made, or read; 0: never written"""
+    """the one made, or read; without a value 0, or what is remembered of removed registers (R5)"""
     value: _builtins.bytes
     """what it holds; of a change that was found to be done: what it holds now"""
     number: _builtins.int

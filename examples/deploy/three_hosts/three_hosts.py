@@ -154,7 +154,7 @@ def network(delay_ms: float) -> Iterator[None]:
         ip("link", "add", BRIDGE, "type", "bridge")
         ip("address", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
-        with cables(delay_ms) as told:
+        with cables(delay_ms) as cables_text:
             for host in HOSTS:
                 ip("netns", "add", host.namespace)
                 ip("link", "set", host.far_end, "netns", host.namespace, "name", "eth0")
@@ -162,7 +162,7 @@ def network(delay_ms: float) -> Iterator[None]:
                 ip("-n", host.namespace, "address", "add", f"{host.ip}/24", "dev", "eth0")
                 ip("-n", host.namespace, "link", "set", "eth0", "up")
                 ip("-n", host.namespace, "link", "set", "lo", "up")
-            print(f"three hosts on {BRIDGE}: {', '.join(host.address for host in HOSTS)}; {told}")
+            print(f"three hosts on {BRIDGE}: {', '.join(host.address for host in HOSTS)}; {cables_text}")
             yield
     finally:
         remove_network()
@@ -300,15 +300,17 @@ async def revoke(folder: Path, load: CheckedLoad, working: asyncio.Task[None]) -
     ringmill_command("ca", "revoke", stolen.name, "--dir", str(folder / "ca"))
     let_in = await asyncio.to_thread(knock, folder, HOSTS[0])
     for host in HOSTS[:2]:
-        told = partial(is_told, folder / f"{host.name}.log", f"{stolen.name} shows a certificate that was")
-        await until(told, f"that {host.name} hears of it", working)
+        is_heard = partial(
+            is_logged, folder / f"{host.name}.log", f"{stolen.name} shows a certificate that was"
+        )
+        await until(is_heard, f"that {host.name} hears of it", working)
     await until(lambda: load.acknowledged > before + 50, "50 writes", working)
     print(f"{stolen.name} was revoked; {load.acknowledged - before} writes were acknowledged without it")
     issue_again(folder, stolen)
     return let_in
 
 
-def is_told(log: Path, text: str) -> bool:
+def is_logged(log: Path, text: str) -> bool:
     return text in log.read_text()
 
 
@@ -342,14 +344,14 @@ def knock(folder: Path, host: Host) -> list[str]:
         "unable to get local issuer certificate": (make_authority("hosts", now), now),
         "certificate has expired": ((ours, signer), now - timedelta(days=9)),
     }
-    for told, bad in strangers.items():
+    for complaint, bad in strangers.items():
         context = None if bad is None else showing(folder, *bad)
         for port in (FRAMES_PORT, PORT) if bad is None else (FRAMES_PORT,):
             if any(is_let_in(host, port, context) for _ in range(KNOCKS)):
-                faults.append(f"{told}: let in at {port}")
-        lines = [line for line in (folder / f"{host.name}.log").read_text().splitlines() if told in line]
+                faults.append(f"{complaint}: let in at {port}")
+        lines = [line for line in (folder / f"{host.name}.log").read_text().splitlines() if complaint in line]
         if len(lines) != 1:
-            faults.append(f"{told}: {len(lines)} lines in the log")
+            faults.append(f"{complaint}: {len(lines)} lines in the log")
     print(f"strangers without TLS, of another authority, and expired: {faults or 'refused, one line each'}")
     return faults
 

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class TopologyHistory:
-    """Told of each document before it is stored, and of the stored one at a start."""
+    """Called with each document before it is stored, and of the stored one at a start."""
 
     def __init__(self, store: LazyState) -> None:
         self._store = store

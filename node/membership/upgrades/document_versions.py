@@ -52,8 +52,7 @@ class DocumentVersions:
         was given up may go on in the former cluster (T9).
         """
         topology = self._topology.current
-        standing = [member.id for member in topology.members if not member.is_given_up] if topology else []
-        others = [node for node in standing if node != self._node]
+        others = [node for node in topology.standing if node != self._node] if topology else []
         able = await gather_all(self._reads(node, version, within_s) for node in others)
         behind = [node for node, is_able in zip(others, able, strict=True) if not is_able]
         if behind:

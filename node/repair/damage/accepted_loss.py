@@ -79,16 +79,16 @@ class AcceptedLoss:
             raise Unavailable("no other owner has a copy of it", detail={"missing": [node]})
 
     def are_enough(
-        self, partition: PartitionId, told: Collection[NodeId], others: Collection[NodeId], usual: int
+        self, partition: PartitionId, answered: Collection[NodeId], others: Collection[NodeId], usual: int
     ) -> bool:
         """Whether what these have told may be merged in: `usual` of the others, or all but those given up.
 
         One that was given up and is back makes up for none that was not.
         """
-        if len(told) >= usual:
+        if len(answered) >= usual:
             return True
-        is_any = bool(told) or self._needs_none(partition, others)
-        return is_any and all(node in told for node in others if node not in self._given_up)
+        is_any = bool(answered) or self._needs_none(partition, others)
+        return is_any and all(node in answered for node in others if node not in self._given_up)
 
     def note(self, part: Part, error: Exception) -> None:
         """A part could not be healed now."""

@@ -108,9 +108,9 @@ class JournalRemoval:
 
     async def _learn(self) -> None:
         version, value = await self._registers.read_cell(FORGOTTEN, _TIMEOUT_S)
-        told = NONE_FORGOTTEN if value is None else ForgottenJournals.decode(value)
-        await self._forgotten.learn(told)
-        if (known := self._forgotten.known).is_more_than(told):  # it was lost with an accepted loss
+        listed = NONE_FORGOTTEN if value is None else ForgottenJournals.decode(value)
+        await self._forgotten.learn(listed)
+        if (known := self._forgotten.known).is_more_than(listed):  # it was lost with an accepted loss
             await self._registers.set_cell(FORGOTTEN, known.encode(), version, _TIMEOUT_S)
 
     async def _remove(self, copy: Copy, space: KeyspaceId) -> None:

@@ -41,7 +41,8 @@ SUMS: Final = "replica.sums"
 DIFFERENCE: Final = "replica.difference"
 HASH_BYTES: Final = 8
 NAME_BYTES: Final = 12
-"""Of an object in a unit: its hash, and four bytes of its key's, to know another object of that key."""
+"""The name of an object in a unit: its hash, and four bytes of the hash of its key, to know another object of
+that key."""
 
 UNTOLD: Final = 0  # the owner cannot tell now: not counted yet, damaged, or no owner under this row
 EQUAL: Final = 1

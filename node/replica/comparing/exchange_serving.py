@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.errors import CorruptData, Overloaded, RingmillError, Unavailable
-from ringmill.cluster.os_errors import Meaning, meaning_of, told
+from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import Handler, Incoming
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
@@ -109,7 +109,7 @@ class ExchangeServing:
             )
         except OSError as error:
             kind = Overloaded if meaning_of(error) is Meaning.EXHAUSTED else CorruptData
-            raise kind(f"partition {request.partition} cannot be read: {told(error)}") from error
+            raise kind(f"partition {request.partition} cannot be read: {error_text(error)}") from error
         await self._objects.wait_synced(is_urgent=False)
         self._routes.check_row(request.partition, row.row_epoch)  # rule M6
         return answer.encode()

@@ -25,7 +25,7 @@ MOST_FAILURES: Final = 128
 
 
 class Unread(NamedTuple):
-    """Of the keys in [start, end) some or all could not be read; `error` says why."""
+    """A range [start, end) of which some or all keys could not be read; `error` says why."""
 
     start: bytes
     end: bytes

@@ -38,7 +38,7 @@ class StoredCount:
         self._engine = engine
         self._options = options
         self._keys: dict[bytes, int] = {}  # by the copy's prefix
-        self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, likewise
+        self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, by the copy's prefix
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False
@@ -52,11 +52,11 @@ class StoredCount:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of keys, without the copy's prefix, and of objects; likewise."""
+        """Bytes of keys, without the copy's prefix, and of objects; those found so far until `is_counted`."""
         return max(0, sum(self._sizes.values()))
 
     def partition_sizes(self) -> dict[PartitionId, int]:
-        """The same for each partition of which something is stored."""
+        """Bytes of keys and objects of each partition of which something is stored."""
         found: dict[PartitionId, int] = {}
         for copy in self.copies():
             size_bytes = self._sizes[copy_prefix(copy)]
@@ -64,11 +64,11 @@ class StoredCount:
         return found
 
     def copies(self) -> list[Copy]:
-        """Those of which a key may be stored; not all until `is_counted`."""
+        """Copies of which a key may be stored; not all of them until `is_counted`."""
         return [parse_copy(prefix) for prefix in self._sizes]
 
     def drop_copy(self, copy: Copy) -> None:
-        """All keys of a copy are gone."""
+        """Take all keys of a copy out of the figures: they are gone."""
         if not self.is_counted:
             self.count_again()  # the count that is under way may have seen them
             return
@@ -79,8 +79,8 @@ class StoredCount:
         self.sums.drop_copy(copy)
 
     def note_changed(self, key: bytes, old: bytes | None, new: bytes, new_values: int) -> None:
-        """An object stands in the place of another, or of none; `new_values` is 1 when the key holds a value
-        now and held none, -1 the other way round."""
+        """Count an object that stands in the place of another or of none; `new_values` is 1 when the key has
+        a value now and had none, -1 the other way round."""
         self._grow(key, new_values, len(new) + (_key_bytes(key) if old is None else -len(old)))
         if tombstones := (old is None) - new_values:
             self.dead.change(key, tombstones)
@@ -89,13 +89,13 @@ class StoredCount:
         self.sums.change(key, old, new)
 
     def note_added(self, sums: CopySums, some_key: bytes, values: int, size_bytes: int) -> None:
-        """Objects of one copy stand in the place of none: each holds a value.  `some_key` is one of theirs,
-        `size_bytes` are those of all keys, without the copy's prefix, and objects."""
+        """Count objects of one copy that stand in the place of none: each has a value.  `some_key` is one of
+        theirs, `size_bytes` are those of all keys, without the copy's prefix, and objects."""
         self._grow(some_key, values, size_bytes)
         self.sums.add_all(sums)
 
     def note_forgotten(self, key: bytes, old: bytes) -> None:
-        """An object is gone."""
+        """Take an object out of the figures: it is gone."""
         has_value, _, _ = outline(old)
         self._grow(key, -has_value, -_key_bytes(key) - len(old))
         if not has_value:

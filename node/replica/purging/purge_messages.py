@@ -32,18 +32,18 @@ class AskNote:
 
     epoch: Epoch
     attempt: str
-    mark: HybridTime
+    watermark: HybridTime
     partitions: tuple[tuple[PartitionId, Epoch], ...]
 
     def encode(self) -> bytes:
-        return pack([self.epoch, self.attempt, self.mark, [list(each) for each in self.partitions]])
+        return pack([self.epoch, self.attempt, self.watermark, [list(each) for each in self.partitions]])
 
     @classmethod
     def decode(cls, body: bytes) -> AskNote:
-        epoch, attempt, mark, rows = unpack(body, (int, str, int, list))
+        epoch, attempt, watermark, rows = unpack(body, (int, str, int, list))
         fields = [check_fields(row, (int, int)) for row in rows]
         pairs = tuple((PartitionId(number), Epoch(made)) for number, made in fields)
-        return cls(Epoch(epoch), attempt, HybridTime(mark), pairs)
+        return cls(Epoch(epoch), attempt, HybridTime(watermark), pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,8 @@ from ringmill.node.storage.engine import Engine
 __all__ = ["PurgeServing", "clock_complaint"]
 
 BEHIND: Final = 0.8
-"""Of the age of what is forgotten: a watermark that is less far behind an owner's own clock is refused, so
-that no clock, however far ahead, has fresh writes of another node taken for old ones."""
+"""A watermark has to be behind an owner's own clock by this share of the age of what is forgotten, so that no
+clock, however far ahead, has fresh writes of another node taken for old ones."""
 OWED: Final = "a former copy there may hold what the owners lack"
 
 
@@ -107,14 +107,14 @@ class PurgeServing:
             is_same = isinstance(row, str) or row.row_epoch == row_epoch
             rows[partition] = row if is_same else "its owners have changed"
         await self._hints.wait_synced()  # what was struck off must not be back after a power cut
-        complaint = self._complaint(asked.mark) or self._hints_complaint(asked.epoch)
+        complaint = self._complaint(asked.watermark) or self._hints_complaint(asked.epoch)
         hinted = self._hints.partitions()
         answers = []
         for partition, row in rows.items():
             why = (
                 row
                 if isinstance(row, str)
-                else complaint or self._refusal(partition, row, asked.mark, hinted)
+                else complaint or self._refusal(partition, row, asked.watermark, hinted)
             )
             answers.append(("", why) if why else (self._written_down(partition, row, asked), ""))  # type: ignore[arg-type]
         return NoteAnswer(tuple(answers)).encode()
@@ -128,13 +128,13 @@ class PurgeServing:
         except RingmillError as error:
             return f"{error.code}: {error.message}"
 
-    def _complaint(self, mark: HybridTime) -> str:
+    def _complaint(self, watermark: HybridTime) -> str:
         """Why this node takes part in no attempt for this watermark; "" when it may."""
         if not self._after_s:
             return "deletes are never forgotten there (--purge-after off)"
         if why := clock_complaint(self._hybrid, self._after_s):
             return why
-        if millis(mark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
+        if millis(watermark) > self._hybrid.wall_ms() - self._after_s * 1000 * BEHIND:
             sometimes("an owner refuses a watermark that is too young by its clock")
             return "the watermark is too young by its clock"
         return ""
@@ -148,11 +148,13 @@ class PurgeServing:
             return "hints there may be damaged"
         return ""
 
-    def _refusal(self, partition: PartitionId, row: Row, mark: HybridTime, hinted: set[PartitionId]) -> str:
+    def _refusal(
+        self, partition: PartitionId, row: Row, watermark: HybridTime, hinted: set[PartitionId]
+    ) -> str:
         present = self._watermarks.of(partition)
         if present.kept.attempt:
             return "an earlier attempt is not settled yet"
-        if mark <= present.proven:
+        if watermark <= present.proven:
             return "the watermark is behind what is proven already"
         if partition in hinted:
             sometimes("hints hold back a watermark")
@@ -166,13 +168,13 @@ class PurgeServing:
     def _written_down(self, partition: PartitionId, row: Row, asked: AskNote) -> str:
         self._notes += 1
         token = f"{self._start.number}.{self._start.boot}.{self._notes}"
-        note = Note(asked.attempt, asked.mark, row.row_epoch, token)
+        note = Note(asked.attempt, asked.watermark, row.row_epoch, token)
         self._watermarks.of(partition).write_down(note)
         return token
 
     async def vouch(self, incoming: Incoming) -> bytes:
-        """Of a member that is no owner: no hint waits here that has counted in a write at or below the
-        watermark, and none will (rule W7); nor is a former copy still to be brought (rule M6)."""
+        """Vouch as a member that does not own a partition: no hint waits here that has counted in a write at
+        or below the watermark, and none will (rule W7); nor is a former copy still to be brought (M6)."""
         asked = AskNote.decode(incoming.body)
         rows = [
             await self._row(partition, asked.epoch, incoming.sender, is_owner=False)
@@ -190,7 +192,7 @@ class PurgeServing:
             if not why and self._may_owe(partition):
                 why = OWED
             if not why:
-                self._hints.vouch(partition, asked.mark)
+                self._hints.vouch(partition, asked.watermark)
             refusals.append(why)
         return KeepAnswer(tuple(refusals)).encode()
 
@@ -201,29 +203,29 @@ class PurgeServing:
         refusals = []
         for partition, token in asked.partitions:
             row = await self._row(partition, asked.epoch, incoming.sender)
-            mark = self._watermarks.of(partition)
-            if mark.has_kept(asked.attempt):
+            watermark = self._watermarks.of(partition)
+            if watermark.has_kept(asked.attempt):
                 why = ""  # asked twice: whatever has changed since, it can no more be dead
             elif isinstance(row, str):
                 why = row
             else:
-                why = mark.may_keep(asked.attempt, token, row.row_epoch)
+                why = watermark.may_keep(asked.attempt, token, row.row_epoch)
                 sums = known_sums(self._engine, self._objects, self._routes.copy_of(partition, row))
                 why = why or ("" if sums is not None else "damaged meanwhile")
             if why:
-                mark.give_up(asked.attempt)
+                watermark.give_up(asked.attempt)
             else:
-                mark.keep(asked.attempt)
+                watermark.keep(asked.attempt)
             refusals.append(why)
         await self._objects.wait_synced()
         await self._watermarks.store()
         return KeepAnswer(tuple(refusals)).encode()
 
     async def settle(self, incoming: Incoming) -> bytes:
-        told = Settle.decode(incoming.body)
-        self._routes.check_partitions(told.partitions)
-        marks = [self._watermarks.of(partition) for partition in told.partitions]
-        changed = [mark.settle(told.attempt, told.fate) for mark in marks]
+        outcome = Settle.decode(incoming.body)
+        self._routes.check_partitions(outcome.partitions)
+        watermarks = [self._watermarks.of(partition) for partition in outcome.partitions]
+        changed = [watermark.record_fate(outcome.attempt, outcome.fate) for watermark in watermarks]
         if any(changed):
             await self._watermarks.store()
         return b""

@@ -18,7 +18,7 @@ import msgpack
 
 from ringmill.cluster.errors import CorruptData, Stale, Unavailable
 from ringmill.cluster.ids import Epoch, PartitionId
-from ringmill.cluster.quorum.watermark import Kept, OwnerMark
+from ringmill.cluster.quorum.watermark import Kept, OwnerWatermark
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import all_dead, is_dead, news, stale
 from ringmill.cluster.versions.dots import Dot
@@ -48,7 +48,7 @@ class Watermarks:
 
     def __init__(self, control: ControlStore | None = None) -> None:
         self._control = control
-        self._marks: dict[PartitionId, OwnerMark] = {}
+        self._by_partition: dict[PartitionId, OwnerWatermark] = {}
         self._storing = asyncio.Lock()
         self._alarmed: dict[PartitionId, None] = {}
         self._filling: set[PartitionId] = set()  # of copies that join here
@@ -59,27 +59,28 @@ class Watermarks:
         stored = None if control is None else control.get(NAME)
         if stored is not None:
             kept = decode_watermarks(stored)
-            self._marks = {partition: OwnerMark(each) for partition, each in kept.items()}
+            self._by_partition = {partition: OwnerWatermark(each) for partition, each in kept.items()}
 
-    def of(self, partition: PartitionId) -> OwnerMark:
+    def of(self, partition: PartitionId) -> OwnerWatermark:
         """The watermark of a partition, made when there is none yet."""
-        mark = self._marks.get(partition)
-        if mark is None:
-            mark = self._marks[partition] = OwnerMark()
-        return mark
+        watermark = self._by_partition.get(partition)
+        if watermark is None:
+            watermark = self._by_partition[partition] = OwnerWatermark()
+        return watermark
 
-    def known(self) -> dict[PartitionId, OwnerMark]:
-        """Of every partition that has ever been part of an attempt here."""
-        return self._marks
+    def known(self) -> dict[PartitionId, OwnerWatermark]:
+        """The watermarks of all partitions that have ever been part of an attempt here."""
+        return self._by_partition
 
     def proven(self, partition: PartitionId) -> HybridTime:
-        mark = self._marks.get(partition)
-        return ZERO if mark is None else mark.proven
+        """The proven watermark: at or below it what is dead may be forgotten."""
+        watermark = self._by_partition.get(partition)
+        return ZERO if watermark is None else watermark.proven
 
     def watched(self, partition: PartitionId) -> HybridTime:
         """Versions at or below this have to be judged before they are merged in."""
-        mark = self._marks.get(partition)
-        return ZERO if mark is None or partition in self._filling else mark.watched
+        watermark = self._by_partition.get(partition)
+        return ZERO if watermark is None or partition in self._filling else watermark.watched
 
     def begin_filling(self, partition: PartitionId, *, is_new: bool) -> None:
         """A copy of the partition is filled here: it lacks what is older than the watermark, so only owners
@@ -89,25 +90,28 @@ class Watermarks:
         """
         self._filling.add(partition)
         if is_new:
-            self._marks.pop(partition, None)
+            self._by_partition.pop(partition, None)
 
     def end_filling(self, partition: PartitionId) -> None:
         """The copy holds what its owners hold, and judges by the watermark from now on."""
         self._filling.discard(partition)
 
     async def learn(self, proven: Mapping[PartitionId, HybridTime]) -> None:
-        """The watermarks that the owners of these partitions have proven.  Raises as `store`."""
-        for partition, mark in proven.items():
+        """Take over the watermarks that the owners of these partitions have proven; durable on return.
+
+        Raises what `ControlStore.put_synced` raises.
+        """
+        for partition, watermark in proven.items():
             known = self.of(partition)
-            if mark > known.proven:
-                known.kept = known.kept._replace(proven=mark)
+            if watermark > known.proven:
+                known.kept = known.kept._replace(proven=watermark)
         await self.store()
 
     async def store(self) -> None:
         """Make what is kept durable.  Raises what `ControlStore.put_synced` raises."""
         assert self._control is not None, "there is no control state to store it in"
         async with self._storing:
-            kept = {partition: mark.kept for partition, mark in self._marks.items()}
+            kept = {partition: watermark.kept for partition, watermark in self._by_partition.items()}
             await self._control.put_synced(NAME, encode_watermarks(kept))
 
     def judge(
@@ -132,20 +136,24 @@ class Watermarks:
             raise Unavailable(
                 f"the copy of partition {place.copy.partition} is being filled, and takes hints after that"
             )
-        mark = self._marks.get(place.copy.partition)
-        if mark is None or not any(sibling.time <= mark.watched for sibling in incoming.siblings):
+        watermark = self._by_partition.get(place.copy.partition)
+        if watermark is None or not any(sibling.time <= watermark.watched for sibling in incoming.siblings):
             return
-        if (one := stale(present, incoming, mark.proven)) is not None:
+        if (one := stale(present, incoming, watermark.proven)) is not None:
             self.refused += 1
             self._alarm(place.copy.partition, one.dot)
             raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
-        if present.is_absent and all_dead(incoming, mark.proven):
+        if present.is_absent and all_dead(incoming, watermark.proven):
             return  # it will be forgotten again at once
-        if mark.closed > mark.proven and _has_news(present, incoming, mark.closed, mark.proven):
+        if watermark.closed > watermark.proven and _has_news(
+            present, incoming, watermark.closed, watermark.proven
+        ):
             raise Unsettled("an older version is not taken while a watermark is being settled")
-        note = mark.note
-        if note is not None and _has_news(present, incoming, note.mark, mark.proven) and mark.voids(attempt):
-            sometimes("an attempt to prove a watermark is void")
+        note = watermark.note
+        if note is not None and _has_news(present, incoming, note.watermark, watermark.proven):
+            is_void_now = watermark.void(attempt)
+            if is_void_now:
+                sometimes("an attempt to prove a watermark is void")
 
     def _alarm(self, partition: PartitionId, dot: Dot) -> None:
         """Once for each partition: a late message is harmless, but nothing else is to bring one."""
@@ -157,26 +165,29 @@ class Watermarks:
                 dot,
             )
 
-    def voids_all(self, partitions: Iterable[PartitionId]) -> None:
-        """Something of these partitions is filled from other owners: what is proven now may not hold."""
+    def void_all(self, partitions: Iterable[PartitionId]) -> None:
+        """Make the attempts of these partitions void: something of them is filled from other owners, and what
+        is proven now may not hold."""
         for partition in partitions:
-            mark = self._marks.get(partition)
-            if mark is not None:
-                mark.voids("")
+            watermark = self._by_partition.get(partition)
+            if watermark is not None:
+                watermark.void("")
 
     def forgets(self, place: Place, stored: StoredObject) -> bool:
         """Whether nothing but what is dead at the watermark is left of an object."""
-        mark = self._marks.get(place.copy.partition)
-        return mark is not None and mark.proven > ZERO and all_dead(stored, mark.proven)
+        watermark = self._by_partition.get(place.copy.partition)
+        return watermark is not None and watermark.proven > ZERO and all_dead(stored, watermark.proven)
 
 
-def _has_news(present: StoredObject, incoming: StoredObject, mark: HybridTime, proven: HybridTime) -> bool:
-    """Whether `incoming` brings a version at or below `mark` that this owner never held.
+def _has_news(
+    present: StoredObject, incoming: StoredObject, watermark: HybridTime, proven: HybridTime
+) -> bool:
+    """Whether `incoming` brings a version at or below `watermark` that this owner never held.
 
     What is dead at the proven watermark it has held and forgotten, so that is no news: another owner may
     still have it, beside a newer value.
     """
-    return any(not is_dead(one, proven) for one in news(present, incoming, mark))
+    return any(not is_dead(one, proven) for one in news(present, incoming, watermark))
 
 
 def encode_watermarks(kept: dict[PartitionId, Kept]) -> bytes:
@@ -194,9 +205,13 @@ def decode_watermarks(data: bytes) -> dict[PartitionId, Kept]:
             raise ValueError(f"version {version!r:.40}, know {FORMAT_VERSION}")
         return {
             PartitionId(int(partition)): Kept(
-                HybridTime(int(proven)), str(proof), str(attempt), HybridTime(int(mark)), Epoch(int(made))
+                HybridTime(int(proven)),
+                str(proof),
+                str(attempt),
+                HybridTime(int(watermark)),
+                Epoch(int(made)),
             )
-            for partition, proven, proof, attempt, mark, made in rows
+            for partition, proven, proof, attempt, watermark, made in rows
         }
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CorruptData(f"watermarks of {len(data)} bytes do not decode: {error}") from error

@@ -35,9 +35,10 @@ class ColdReads:
         self._ended_at = 0.0  # when the last one was done, or the line began
 
     async def read(self, place: Place, left_s: float) -> bytes:
-        """As ObjectStore.read_synced, for someone who waits for `left_s` seconds.
+        """The bytes of an object, as of ObjectStore.read_synced, for a caller who waits for `left_s` seconds.
 
-        Raises also DeadlineExceeded, and Overloaded when too many wait already; then nothing was read.
+        Raises what that raises; DeadlineExceeded, and Overloaded when too many wait already: then nothing was
+        read.
         """
         if left_s <= 0:
             raise _late()

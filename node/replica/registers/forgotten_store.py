@@ -34,12 +34,12 @@ class ForgottenStore:
         if self.known.covers(key):
             raise NotFound(f"the journal of {key[:100].decode(errors='replace')} is forgotten")
 
-    async def learn(self, told: ForgottenJournals) -> None:
-        """Keep what was told, if it is more than is known.  Durable on return, and obeyed from then on.
+    async def learn(self, journals: ForgottenJournals) -> None:
+        """Keep which journals are forgotten, if more are than was known.  Durable on return, and obeyed then.
 
         Raises what `ControlState.put_synced` raises.
         """
         async with self._storing:
-            if told.is_more_than(self.known):
-                await self._control.put_synced(_NAME, told.encode())
-                self.known = told
+            if journals.is_more_than(self.known):
+                await self._control.put_synced(_NAME, journals.encode())
+                self.known = journals

@@ -118,7 +118,7 @@ class RegistersPage(NamedTuple):
 
 
 def remains_from(fields: list[object]) -> Remains:
-    """Of two decoded fields.  Raises ProtocolMismatch."""
+    """The remains in two decoded fields.  Raises ProtocolMismatch."""
     version, time = check_fields(fields, (int, int))
     if max(version, time) > MAX_U64:
         raise ProtocolMismatch("a version or a time has 64 bits at most")

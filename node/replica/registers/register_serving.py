@@ -17,7 +17,7 @@ from ringmill.cluster.consensus.register_codec import decode_acceptor, decode_re
 from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, empty_register, is_own
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.os_errors import told
+from ringmill.cluster.os_errors import error_text
 from ringmill.cluster.overload.late_calls import check_in_time
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
@@ -119,7 +119,7 @@ class RegisterServing:
         try:
             page = await self._read_page(request, self._routes.copy_of(request.partition, row), row.row_epoch)
         except OSError as error:
-            raise CorruptData(f"registers cannot be read: {told(error)}") from error
+            raise CorruptData(f"registers cannot be read: {error_text(error)}") from error
         await self._registers.wait_synced()
         self._routes.check_row(request.partition, row.row_epoch)
         return page.encode()

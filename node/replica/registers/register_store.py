@@ -49,7 +49,8 @@ class RegisterStore:
         self.emptied: set[Copy] = set()
         """Copies in which a register has lost its value since somebody emptied this set."""
         self.unused: set[Copy] = set()
-        """The same of registers that nothing has changed yet: promised alone, or read behind removed ones."""
+        """Copies in which a register that nothing has changed yet was promised, or read behind removed ones,
+        since somebody emptied this set."""
         self.ceiling, self.floor = _bounds(control.get(_CONTROL))
 
     async def prepare(self, key: bytes, ballot: Ballot, admit: Admit) -> tuple[AcceptorState, bool]:
@@ -87,7 +88,7 @@ class RegisterStore:
         if self._last is not None and not self._last.is_synced:
             await self._last.synced()
 
-    async def put_healed(self, key: bytes, told: AcceptorState) -> None:
+    async def put_healed(self, key: bytes, healed: AcceptorState) -> None:
         """Put what other owners told of a register in place of what was lost here (rule R2).
 
         The ceiling has to be as high as its ballot before.  What is readable is written again, too: the
@@ -96,9 +97,9 @@ class RegisterStore:
 
         def step(encoded: bytes | None) -> None:
             present = decode_acceptor(encoded)
-            is_newer = told.accepted.proposed > present.accepted.proposed
-            newest = told if is_newer else present
-            self._put(key, newest._replace(promised=max(present.promised, told.promised)))
+            is_newer = healed.accepted.proposed > present.accepted.proposed
+            newest = healed if is_newer else present
+            self._put(key, newest._replace(promised=max(present.promised, healed.promised)))
 
         try:
             await change(self._engine, key, step)
@@ -106,7 +107,7 @@ class RegisterStore:
             raise
         except CorruptData:  # nobody has healed it before, and nobody else writes it
             await self._engine.wait_writable()
-            self._put(key, told)
+            self._put(key, healed)
 
     async def drop_survivor(self, key: bytes, floor: int) -> bool:
         """Delete what survived damage of a register that no other owner knows (rules R2, R5).
@@ -209,9 +210,9 @@ class RegisterStore:
             self._put(key, following)
             return following, True
 
-        told = await change(self._engine, key, apply)
+        outcome = await change(self._engine, key, apply)
         await self.wait_synced()
-        return told
+        return outcome
 
     def _check_near(self, counter: int) -> None:
         if counter > self.ceiling + _FARTHEST:

@@ -38,8 +38,8 @@ class AskClose(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> AskClose:
         epoch, partition, row_epoch, floor, remains, keys = unpack(body, (int, int, int, int, list, list))
-        told = remains_from(remains)
-        return cls(Epoch(epoch), PartitionId(partition), Epoch(row_epoch), floor, told, _keys(keys))
+        decoded = remains_from(remains)
+        return cls(Epoch(epoch), PartitionId(partition), Epoch(row_epoch), floor, decoded, _keys(keys))
 
 
 class KeyState(NamedTuple):

@@ -51,7 +51,7 @@ class HeldSnapshots:
                     f"{self._node} keeps {MOST_HELD} snapshots already",
                     hint=f"wait for the jobs that read them; one that nobody reads ends after {UNUSED_S:g} s",
                 )
-            topology = self._topology.topology()
+            topology = self._topology.serving_topology()
             owned = [
                 Copy(PartitionId(number), row.copy_epoch_of(self._node))
                 for number, row in enumerate(topology.rows)

@@ -10,12 +10,14 @@ out what has changed.  Instead all places are lost once the moves are over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ports import Clock
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
+from ringmill.node.replica.watching.feed_waiters import FeedWaiter, FeedWaiters
 
 __all__ = ["ChangeFeed", "FeedNews", "FeedPlace"]
 
@@ -56,7 +58,7 @@ class ChangeFeed:
         self._last: dict[bytes, int] = {}  # the key changed last is at the end
         self._size_bytes = 0
         self._asked_at = 0.0
-        self._waiting: dict[asyncio.Event, None] = {}  # woken in their order, so that a seed gives one run
+        self._waiting = FeedWaiters()
         self._is_over = False
         self._is_bringing = False
         self._has_brought = False  # since the feed began, or places were lost for it
@@ -80,7 +82,7 @@ class ChangeFeed:
             self._has_brought = False
             self._number += 1
             self._forget_all()
-            self._wake()
+            self._lose_all()
 
     def note(self, keys: Iterable[bytes]) -> None:
         """These keys have changed, in the step that made it visible."""
@@ -90,55 +92,66 @@ class ChangeFeed:
         if self._is_bringing:
             self._has_brought = True
             return
+        woken: dict[FeedWaiter, int] = {}
         for key in keys:
             self._number += 1
             if self._last.pop(key, None) is None:
                 self._size_bytes += len(key)
             self._last[key] = self._number
+            for waiter in self._waiting.of(key[COPY_PREFIX_BYTES:]):
+                woken.setdefault(waiter, self._number)
         while len(self._last) > self._most_keys or self._size_bytes > MOST_BYTES:
             oldest = next(iter(self._last))
             self._forgotten = self._last.pop(oldest)
             self._size_bytes -= len(oldest)
-        self._wake()
+        for waiter in sorted(woken, key=lambda each: each.number):
+            waiter.wake(woken[waiter])
 
-    async def after(
-        self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int, within_s: float
-    ) -> FeedNews:
+    async def after(self, place: FeedPlace, beginning: bytes, most: int, within_s: float) -> FeedNews:
         """What has changed since, as soon as there is any of it; nothing when time is up.
 
-        A place that is lost is told at once, with the present one.  Raises Unavailable when the node stops.
+        It tells of keys that begin so behind the prefix of their copy.  Who waits is woken for these alone,
+        and its place goes on past all others without a look at them.  A place that is lost is told at once,
+        with the present one.  Raises Unavailable when the node stops.
         """
         until = self._clock.monotonic() + within_s
         self._begin()
-        woken = asyncio.Event()
-        self._waiting[woken] = None
+        waiter = self._waiting.add(beginning)
         try:
             while True:
-                woken.clear()
-                news = await self._since(place, is_wanted, most)
+                waiter.look()
+                news = await self._since(place, beginning, most)
                 left_s = until - self._clock.monotonic()
                 if news.keys or news.is_lost or left_s <= 0:
                     return news
                 if self._is_over:
                     raise Unavailable("the node is stopping", hint="ask again after its start")
-                place = news.place
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
-                        await woken.wait()
-                except TimeoutError:
-                    continue
+                        await waiter.woken.wait()
+                place = self._passed(news.place, waiter)
         finally:
-            self._waiting.pop(woken, None)
+            self._waiting.remove(waiter, beginning)
             self._asked_at = self._clock.monotonic()
 
     def end(self) -> None:
         """The node stops: nobody waits here any more."""
         self._is_over = True
-        self._wake()
+        self._lose_all()
 
-    def _wake(self) -> None:
-        for woken in self._waiting:
-            woken.set()
+    def _lose_all(self) -> None:
+        for waiter in self._waiting:
+            waiter.lose()
+
+    def _passed(self, place: FeedPlace, waiter: FeedWaiter) -> FeedPlace:
+        """As far as nothing came that the waiter waits for."""
+        if waiter.is_lost or place.feed != self._name:
+            return place
+        return place._replace(number=self._number if waiter.before is None else waiter.before)
+
+    @property
+    def _name(self) -> bytes:
+        return f"{self._boot}.{self._begun}".encode()
 
     def _begin(self) -> None:
         if not self.is_on:
@@ -155,9 +168,9 @@ class ChangeFeed:
         self._last.clear()
         self._size_bytes = 0
 
-    async def _since(self, place: FeedPlace, is_wanted: Callable[[bytes], bool], most: int) -> FeedNews:
+    async def _since(self, place: FeedPlace, beginning: bytes, most: int) -> FeedNews:
         """In turns of the loop, as there may be many.  A key that changes meanwhile is told again."""
-        name = f"{self._boot}.{self._begun}".encode()
+        name = self._name
         if place.feed != name or not self._forgotten <= place.number <= self._number:
             return FeedNews((), FeedPlace(name, self._number), is_lost=True)
         newest = self._number
@@ -169,7 +182,7 @@ class ChangeFeed:
             changed.append((key, number))
         found: list[bytes] = []
         for judged, (key, number) in enumerate(reversed(changed), 1):
-            if is_wanted(key):
+            if _begins(key, beginning):
                 found.append(key)
                 if len(found) == most:
                     newest = number
@@ -177,3 +190,7 @@ class ChangeFeed:
             if judged % _TURN == 0:
                 await asyncio.sleep(0)
         return FeedNews(tuple(found), FeedPlace(name, newest))
+
+
+def _begins(stored: bytes, beginning: bytes) -> bool:
+    return stored.startswith(beginning, COPY_PREFIX_BYTES)

@@ -13,7 +13,7 @@ from ringmill.cluster.errors import Overloaded
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.node.replica.packing import pack, unpack
-from ringmill.node.replica.stored_key import parse_object_key
+from ringmill.node.replica.stored_key import keyspace_prefix, parse_object_key
 from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedPlace
 
 __all__ = ["FEED", "FeedAnswer", "FeedRequest", "FeedServing"]
@@ -74,15 +74,11 @@ class FeedServing:
         if self._waiting >= _MOST_WAITING:
             raise Overloaded(f"{self._waiting} wait for changes of this node, the limit is {_MOST_WAITING}")
         left_s = incoming.deadline - self._clock.boottime() - _ANSWER_S
-
-        def is_wanted(stored: bytes) -> bool:
-            place = parse_object_key(stored)
-            return place.keyspace == request.keyspace and place.key.startswith(request.prefix)
-
+        beginning = keyspace_prefix(request.keyspace) + request.prefix
         self._waiting += 1
         try:
             news = await self._feed.after(
-                request.place, is_wanted, max(1, request.most), min(request.wait_ms / 1000, left_s)
+                request.place, beginning, max(1, request.most), min(request.wait_ms / 1000, left_s)
             )
         finally:
             self._waiting -= 1

@@ -84,7 +84,7 @@ def _sibling(actor: Actor, counter: int, value: bytes | None, time: HybridTime, 
 
 @lru_cache(256)
 def _acks(replicas: tuple[QuorumAck, ...]) -> bytes:
-    """The same few for nearly all receipts."""
+    """The acks of a receipt; cached, as nearly all receipts have the same few."""
     bodies = [
         _text(b"\x0a", node.encode())
         + _text(b"\x12", role.encode())

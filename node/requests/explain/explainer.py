@@ -59,7 +59,7 @@ class Explainer:
             epoch=route.epoch,
             row_epoch=route.row.row_epoch,
             r=level,
-            fallbacks=self._topology.topology().fallbacks(route.partition),
+            fallbacks=self._topology.serving_topology().fallbacks(route.partition),
         )
         trace = ReadTrace(self._clock)
         try:
@@ -72,9 +72,9 @@ class Explainer:
             explained.values, explained.weak = len(result.siblings), result.is_weak
         explained.took_us = _us(trace.spent_s)
         held = {
-            node: decode_object(told.encoded) if told.encoded else ABSENT
-            for node, told in trace.owners.items()
-            if told.encoded is not None
+            node: decode_object(asked.encoded) if asked.encoded else ABSENT
+            for node, asked in trace.owners.items()
+            if asked.encoded is not None
         }
         merged = merge_all(held.values())
         standing_in = [node for node in trace.owners if node not in route.owners]
@@ -95,28 +95,28 @@ class Explainer:
     def _owner(
         self, node: NodeId, trace: ReadTrace, held: StoredObject | None, merged: StoredObject
     ) -> ExplainedOwner:
-        told = trace.owners.get(node)
+        asked = trace.owners.get(node)
         explained = ExplainedOwner(
             node=node,
             state=self._liveness.state(node),
             written_back=trace.written_back.get(node) == "",
             write_back_error=trace.written_back.get(node, ""),
         )
-        if told is not None:
-            _fill(explained, told)
+        if asked is not None:
+            _fill(explained, asked)
         if held is not None:
             explained.dots.extend(str(each.dot) for each in held.siblings)
             explained.same = held == merged
         return explained
 
 
-def _fill(explained: ExplainedOwner, told: OwnerTrace) -> None:
-    explained.asked, explained.silent, explained.error = True, told.was_silent, told.error
-    explained.asked_us = _us(told.asked_s)
-    if told.told_s is not None:
-        explained.took_us = _us(told.told_s - told.asked_s)
-    if told.encoded is not None:
-        explained.answered, explained.bytes = True, len(told.encoded)
+def _fill(explained: ExplainedOwner, asked: OwnerTrace) -> None:
+    explained.asked, explained.silent, explained.error = True, asked.was_silent, asked.error
+    explained.asked_us = _us(asked.asked_s)
+    if asked.answered_s is not None:
+        explained.took_us = _us(asked.answered_s - asked.asked_s)
+    if asked.encoded is not None:
+        explained.answered, explained.bytes = True, len(asked.encoded)
 
 
 def _us(seconds: float) -> int:

@@ -70,7 +70,7 @@ class Fallbacks:
         known = search.found[owner] = asyncio.get_running_loop().create_future()
         found: NodeId | None = None
         try:
-            found = await self._look(search, route, owner, encoded, deadline)
+            found = await self._search(search, route, owner, encoded, deadline)
         finally:
             known.set_result(found)
         return found
@@ -84,10 +84,10 @@ class Fallbacks:
         answer = await self._transport.call(
             node, READ_HINT, body, timeout_s=timeout_s, priority=Priority.READ
         )
-        told = ReadAnswer.decode(answer)
-        return told.encoded, told.row_epoch
+        decoded = ReadAnswer.decode(answer)
+        return decoded.encoded, decoded.row_epoch
 
-    async def _look(
+    async def _search(
         self, search: Search, route: Route, owner: NodeId, encoded: bytes, deadline: Deadline
     ) -> NodeId | None:
         body = KeepHint(route.epoch, route.keyspace.id, route.key, owner, encoded).encode()
@@ -110,6 +110,6 @@ class Fallbacks:
         answer = await self._transport.call(
             node, KEEP_HINT, body, timeout_s=timeout_s, priority=Priority.WRITE
         )
-        told = KeepHintAnswer.decode(answer)
-        self._hybrid.observe(told.time)
-        return told.row_epoch
+        decoded = KeepHintAnswer.decode(answer)
+        self._hybrid.observe(decoded.time)
+        return decoded.row_epoch

@@ -57,8 +57,8 @@ class JobSnapshots:
         body = pack([name])
         try:
             up = self._up()
-            told = dict(zip(up, await gather_all(self._held_by(node, body) for node in up), strict=True))
-            self._check_enough(self._topology.topology(), keyspace, told)
+            answers = dict(zip(up, await gather_all(self._held_by(node, body) for node in up), strict=True))
+            self._check_enough(self._topology.serving_topology(), keyspace, answers)
         except BaseException:
             await self.release(name)
             raise
@@ -102,11 +102,11 @@ class JobSnapshots:
         self,
         topology: Topology,
         keyspace: KeyspaceEntry,
-        told: Mapping[NodeId, set[PartitionId] | RingmillError],
+        answers: Mapping[NodeId, set[PartitionId] | RingmillError],
     ) -> None:
         for number, row in enumerate(topology.rows):
             wanted = row.readers_for(parse_level(SNAPSHOT_LEVEL, row.size, keyspace.r))
-            reasons = {node: _reason(told.get(node), PartitionId(number)) for node in row.readers}
+            reasons = {node: _reason(answers.get(node), PartitionId(number)) for node in row.readers}
             if sum(not why for why in reasons.values()) < wanted:
                 raise QuorumNotReached.of(
                     f"snapshot of partition {number} of {keyspace.name}",
@@ -118,10 +118,10 @@ class JobSnapshots:
                 )
 
 
-def _reason(told: set[PartitionId] | RingmillError | None, partition: PartitionId) -> str:
+def _reason(answer: set[PartitionId] | RingmillError | None, partition: PartitionId) -> str:
     """Why a node has no snapshot of the partition; empty if it has one."""
-    if told is None:
+    if answer is None:
         return "is down"
-    if isinstance(told, RingmillError):
-        return told.message
-    return "" if partition in told else "may lack some of it"
+    if isinstance(answer, RingmillError):
+        return answer.message
+    return "" if partition in answer else "may lack some of it"

@@ -14,7 +14,7 @@ _LAST_SEQUENCE: Final = (1 << 32) - 1  # docs/formats/operation_id.md
 
 
 class OwnOperations:
-    """Of one start of the node: no two are the same."""
+    """Makes the operation ids of one start of the node: no two are the same."""
 
     def __init__(self, hybrid: HybridClock, entropy: Entropy) -> None:
         self._hybrid = hybrid

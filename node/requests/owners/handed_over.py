@@ -24,23 +24,23 @@ __all__ = ["HandedOver", "OneOwner"]
 class OneOwner:
     """The attempt at one owner.  `begun_at` is on the loop's clock."""
 
-    __slots__ = ("_write", "begun_at", "is_silent", "node", "told")
+    __slots__ = ("_write", "answer", "begun_at", "is_silent", "node")
 
     def __init__(self, write: HandedOver, node: NodeId, begun_at: float) -> None:
         self._write = write
         self.node = node
         self.begun_at = begun_at
         self.is_silent = False
-        self.told: bytes | RingmillError = Unavailable("this node has stopped", outcome="unknown")
+        self.answer: bytes | RingmillError = Unavailable("this node has stopped", outcome="unknown")
 
     async def run(self, call: Callable[[], Coroutine[Any, Any, bytes]]) -> None:
         try:
-            self.told = await call()
+            self.answer = await call()
         except RingmillError as error:
-            self.told = error
+            self.answer = error
         except Exception as error:  # noqa: BLE001 - a bug: it ends this attempt, and not the node
             report_failed(self.run, error)
-            self.told = Unavailable(f"the attempt at {self.node} broke off: {error}", outcome="unknown")
+            self.answer = Unavailable(f"the attempt at {self.node} broke off: {error}", outcome="unknown")
 
     def silent(self, error: RingmillError) -> None:
         """Its owner is silent; it stays under way."""
@@ -88,10 +88,10 @@ class HandedOver:
     async def news(self) -> bytes | RingmillError:
         """What came next of any of them: an answer, an error, or that the owner of one is silent."""
         await self._has_news.wait()
-        told = self._news.popleft()
+        answer = self._news.popleft()
         if not self._news:
             self._has_news.clear()
-        return told
+        return answer
 
     async def unless_told(self, choosing: Coroutine[Any, Any, NodeId | None]) -> NodeId | None:
         """The next owner; None when there is none, or when there is news first."""
@@ -113,12 +113,12 @@ class HandedOver:
     def _end(self, attempt: OneOwner, task: asyncio.Task[None]) -> None:
         self._under_way.pop(attempt)
         self._watch.end(attempt.node, attempt)
-        if isinstance(attempt.told, RingmillError) and attempt.told.outcome == "failed":
+        if isinstance(attempt.answer, RingmillError) and attempt.answer.outcome == "failed":
             self.unsure -= 1
-        self._report(attempt.told)
+        self._report(attempt.answer)
 
-    def _report(self, told: bytes | RingmillError) -> None:
-        if isinstance(told, RingmillError) and told.outcome != "failed":
-            self._doubt = told
-        self._news.append(told)
+    def _report(self, answer: bytes | RingmillError) -> None:
+        if isinstance(answer, RingmillError) and answer.outcome != "failed":
+            self._doubt = answer
+        self._news.append(answer)
         self._has_news.set()

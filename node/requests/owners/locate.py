@@ -15,7 +15,7 @@ from ringmill.cluster.ring.hashing import position
 from ringmill.cluster.versions.objects import StoredObject, merge_all, newest_first
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.replica.routes import Route, Routes
-from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.request_limits import DEFAULT_TIMEOUT_S, check_key
 from ringmill.node.requests.request_values import ANY_EPOCH, Located, LocateRequest, OwnerAnswer
 
@@ -26,11 +26,11 @@ OWNER_TIMEOUT_S: Final = 1.0
 
 class Locator:
     def __init__(
-        self, *, routes: Routes, topology: TopologyView, replicas: Replicas, liveness: LivenessView
+        self, *, routes: Routes, topology: TopologyView, owner_calls: OwnerCalls, liveness: LivenessView
     ) -> None:
         self._routes = routes
         self._topology = topology
-        self._replicas = replicas
+        self._owners = owner_calls
         self._liveness = liveness
 
     async def locate(self, request: LocateRequest) -> Located:
@@ -49,13 +49,13 @@ class Locator:
             tuple(
                 self._describe(node, each, merged) for node, each in zip(route.row.readers, held, strict=True)
             ),
-            self._topology.topology().fallbacks(route.partition),
+            self._topology.serving_topology().fallbacks(route.partition),
         )
 
     async def _held(self, node: NodeId, route: Route) -> StoredObject | str:
         try:
             async with asyncio.timeout(OWNER_TIMEOUT_S):  # this node's own copy has no deadline otherwise
-                stored, _ = await self._replicas.read(node, route, OWNER_TIMEOUT_S)
+                stored, _ = await self._owners.read(node, route, OWNER_TIMEOUT_S)
         except (RingmillError, TimeoutError) as error:
             return str(error) or f"no answer within {OWNER_TIMEOUT_S:.0f} s"
         return stored

@@ -11,16 +11,16 @@ from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
-from ringmill.node.requests.owners.collect import Collector
-from ringmill.node.requests.replicas import Replicas
+from ringmill.node.requests.owner_calls import OwnerCalls
+from ringmill.node.requests.owners.read_dispatcher import ReadDispatcher
 
 __all__ = ["Observer"]
 
 
 class Observer:
-    def __init__(self, *, collector: Collector, replicas: Replicas) -> None:
-        self._collector = collector
-        self._replicas = replicas
+    def __init__(self, *, dispatcher: ReadDispatcher, owner_calls: OwnerCalls) -> None:
+        self._dispatcher = dispatcher
+        self._owners = owner_calls
 
     async def ask(
         self, route: Route, r: int, deadline: Deadline, needed: Needed | None = None
@@ -31,14 +31,14 @@ class Observer:
         Raises QuorumNotReached: nothing was changed.
         """
         if needed is None or not route.keyspace.is_sloppy:
-            return (await self._collector.collect(route, r, deadline, needed)).merged
-        owners = (await self._collector.collect(route, r, deadline)).merged
+            return (await self._dispatcher.ask_owners(route, r, deadline, needed)).merged
+        owners = (await self._dispatcher.ask_owners(route, r, deadline)).merged
         if needed.missing(owners.context) is None:
             return owners
-        found = await self._collector.collect(route, r, deadline, needed, is_strict=False)
+        found = await self._dispatcher.ask_owners(route, r, deadline, needed, is_strict=False)
         return merge_all([owners, found.merged])
 
     async def bring(self, found: StoredObject, route: Route, deadline: Deadline) -> None:
         """Merge it into this node's copy.  Raises what the engine raises."""
         body = encode_object(found)
-        await self._replicas.apply(self._replicas.node, route, body, Durability.MEMORY, deadline.left_s)
+        await self._owners.apply(self._owners.node, route, body, Durability.MEMORY, deadline.left_s)

@@ -1,6 +1,6 @@
-"""What one read asked and was told, noted while it runs (rule G1).
+"""What one read asked and what owners answered, noted while it runs (rule G1).
 
-The read itself is the same: a collection that notes what it hears, and an asker that notes whom it asks.
+The read itself is the same: it notes what comes in, and its handler notes whom it asks.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringmill.cluster.deadline_wheel import Bucket
+from ringmill.cluster.errors import reason_of
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
-from ringmill.node.requests.owners.collection import Asker, Collection, Held
+from ringmill.node.requests.owners.read_in_flight import OwnerObject, ReadHandler, ReadInFlight
 
-__all__ = ["OwnerTrace", "ReadTrace", "TracedCollection", "TracingAsker"]
+__all__ = ["OwnerTrace", "ReadTrace", "TracedRead", "TracingHandler"]
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class OwnerTrace:
     """One owner that was asked; times are in seconds since the read began."""
 
     asked_s: float
-    told_s: float | None = None
+    answered_s: float | None = None
     encoded: bytes | None = None
     error: str = ""
     was_silent: bool = False
@@ -30,7 +31,7 @@ class OwnerTrace:
 
 @dataclass(slots=True)
 class ReadTrace:
-    """`written_back` has the owners that the read wrote to, and why it failed there."""
+    """How one read went.  `written_back` has the owners that it wrote to, and why that failed."""
 
     clock: Clock
     begun: float = field(init=False)
@@ -44,53 +45,55 @@ class ReadTrace:
     def spent_s(self) -> float:
         return self.clock.monotonic() - self.begun
 
-    def asked(self, node: NodeId) -> None:
+    def note_asked(self, node: NodeId) -> None:
         self.owners[node] = OwnerTrace(self.spent_s)
 
-    def told(self, node: NodeId, encoded: bytes | None, error: str = "") -> None:
+    def note_answer(self, node: NodeId, encoded: bytes | None, error: str = "") -> None:
         owner = self.owners[node]
-        owner.told_s, owner.encoded, owner.error = self.spent_s, encoded, error
+        owner.answered_s, owner.encoded, owner.error = self.spent_s, encoded, error
 
-    def fell_silent(self) -> None:
+    def note_silence(self) -> None:
         for owner in self.owners.values():
-            owner.was_silent |= owner.told_s is None
+            owner.was_silent |= owner.answered_s is None
 
 
-class TracingAsker:
-    def __init__(self, asker: Asker, trace: ReadTrace) -> None:
-        self._asker = asker
+class TracingHandler:
+    def __init__(self, handler: ReadHandler, trace: ReadTrace) -> None:
+        self._handler = handler
         self._trace = trace
 
-    def ask(self, collection: Collection, node: NodeId) -> None:
-        self._trace.asked(node)
-        self._asker.ask(collection, node)
+    def ask(self, read: ReadInFlight, node: NodeId) -> None:
+        self._trace.note_asked(node)
+        self._handler.ask(read, node)
 
-    def ask_whole(self, collection: Collection, node: NodeId) -> None:
-        self._asker.ask_whole(collection, node)
+    def ask_whole(self, read: ReadInFlight, node: NodeId) -> None:
+        self._handler.ask_whole(read, node)
 
-    def decode(self, collection: Collection, encoded: bytes) -> Held:
-        return self._asker.decode(collection, encoded)
+    def decode(self, read: ReadInFlight, encoded: bytes) -> OwnerObject:
+        return self._handler.decode(read, encoded)
 
-    def silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
-        self._asker.silent(nodes, for_s)
+    def note_silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
+        self._handler.note_silent(nodes, for_s)
 
-    def wait(self, collection: Collection, patience_s: float) -> Bucket:
-        return self._asker.wait(collection, patience_s)
+    def call_after(self, read: ReadInFlight, patience_s: float) -> Bucket:
+        return self._handler.call_after(read, patience_s)
 
 
-class TracedCollection(Collection):
+class TracedRead(ReadInFlight):
     __slots__ = ("trace",)
 
     trace: ReadTrace
 
-    def heard(self, node: NodeId, encoded: bytes, row_epoch: Epoch, mark: HybridTime = ZERO) -> None:
-        self.trace.told(node, encoded)
-        super().heard(node, encoded, row_epoch, mark)
+    def record_answer(
+        self, node: NodeId, encoded: bytes, row_epoch: Epoch, watermark: HybridTime = ZERO
+    ) -> None:
+        self.trace.note_answer(node, encoded)
+        super().record_answer(node, encoded, row_epoch, watermark)
 
-    def failed(self, node: NodeId, error: Exception) -> None:
-        self.trace.told(node, None, str(error) or type(error).__name__)
-        super().failed(node, error)
+    def record_failure(self, node: NodeId, error: Exception) -> None:
+        self.trace.note_answer(node, None, reason_of(error))
+        super().record_failure(node, error)
 
     def expire(self) -> None:
-        self.trace.fell_silent()
+        self.trace.note_silence()
         super().expire()

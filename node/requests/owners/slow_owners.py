@@ -21,9 +21,9 @@ SLOW_S: Final = 0.01
 """An answer within this time is never a slow one."""
 TIMES_SLOWER: Final = 4.0
 LATELY_S: Final = 60.0
-"""Who has not answered for longer is down, has left or owns nothing here, and is compared with nobody."""
+"""A node that has not answered for longer is down, has left or owns nothing here, and is not compared."""
 _SHARE: Final = 0.1
-"""Of a new answer in what is typical of an owner."""
+"""The share of a new answer in what is typical of an owner."""
 
 
 class SlowOwners:

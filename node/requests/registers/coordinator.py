@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.preemption import MOST_PREEMPTED, PreemptionPause
 from ringmill.cluster.consensus.register import AppliedChange, Cas, Change, Refused, Register, changed
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import is_own, with_remains
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import (
     Conflict,
     CorruptData,
@@ -43,11 +45,7 @@ from ringmill.node.requests.request_limits import check_birth, check_key, check_
 
 __all__ = ["RegisterCoordinator"]
 
-_FIRST_PAUSE_S: Final = 0.01
-_LONGEST_PAUSE_S: Final = 0.5
-_LONGEST_PAUSE_ROUNDS: Final = 4
-"""Pauses grow to this many questions as they take here: a shorter one ends while another coordinator's round
-goes on, and preempts it."""
+_PAUSE: Final = PreemptionPause(first_s=0.01, longest_s=0.5, longest_questions=4)
 _MAJORITY_HINT: Final = "see `ringmill cluster status`; a register needs most of its owners"
 _NO_TURN: Final = "no turn or no round came before the deadline"
 
@@ -68,18 +66,15 @@ class RegisterCoordinator:
         kept_operations: int,
         forgotten: ForgottenStore,
     ) -> None:
-        self._node = node
-        self._start = start
         self._routes = routes
         self._rounds = rounds
         self._timekeeper = timekeeper
         self._operations = operations
         self._hybrid = hybrid
         self._clock = clock
-        self._entropy = entropy
-        self._kept_operations = kept_operations
         self.forgotten = forgotten
-        self._counter = 0
+        self._ballots = _Ballots(node, start)
+        self._tools = _RegisterTools(self._ballots, routes, rounds, hybrid, clock, entropy, kept_operations)
         self._turns: dict[tuple[str, bytes], tuple[asyncio.Lock, list[None]]] = {}
 
     async def read(self, request: RegisterRead) -> RegisterResult:
@@ -89,29 +84,29 @@ class RegisterCoordinator:
         register of a journal that is forgotten.
         """
         route, deadline = await self._admitted(request)
-        phase = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
-        if phase.is_met:
-            present, stands = _told(phase)
+        tally = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
+        if tally.is_met:
+            present, stands = _register_in(tally)
             if stands:
                 return self._result(route, present)
         sometimes("a read of a register has to finish a change")
-        self._see(phase)
-        attempt = _Attempt(self, route, deadline, None)
+        self._ballots.note(tally)
+        attempt = _Attempt(self._tools, route, deadline, None)
         async with self._turn(request, deadline):
             register, _ = await attempt.go_on()
         return self._result(attempt.route, register)
 
-    async def settle(self, request: RegisterRead) -> None:
+    async def finish(self, request: RegisterRead) -> None:
         """Leave a register as it is by a round whose accept goes to all owners, as one may have missed it
-        (rule R5).  Raises as `read`."""
+        (rule R5).  Raises what `read` raises."""
         route, deadline = await self._admitted(request)
         async with self._turn(request, deadline):
-            await _Attempt(self, route, deadline, None, is_for_all=True).go_on()
+            await _Attempt(self._tools, route, deadline, None, is_for_all=True).go_on()
 
     async def bring(self, request: RegisterRead, encoded: bytes) -> None:
         """Set a register to the version that a backup holds of it, unless it has a later one (rule B4).
 
-        Raises InvalidArgument for what is no register, else as `read`.
+        Raises InvalidArgument for what is not a register, else what `read` raises.
         """
         try:
             brought = decode_register(encoded)
@@ -119,7 +114,7 @@ class RegisterCoordinator:
             raise InvalidArgument(f"what is no register: {error.message}") from error
         route, deadline = await self._admitted(request)
         async with self._turn(request, deadline):
-            await _Attempt(self, route, deadline, None, is_for_all=True, brought=brought).go_on()
+            await _Attempt(self._tools, route, deadline, None, is_for_all=True, brought=brought).go_on()
 
     async def change(self, request: ChangeRequest) -> RegisterResult:
         """Apply a change once, whatever was sent of it before (rule R4).
@@ -133,8 +128,8 @@ class RegisterCoordinator:
         if isinstance(change := request.change, Cas):
             check_value(change.value)
             check_value(change.expect if isinstance(change.expect, bytes) else None)
-        asked = _Asked(change, request.operation or self._operations.next(), request.attempt)
-        attempt = _Attempt(self, route, deadline, asked)
+        asked = _NamedChange(change, request.operation or self._operations.next(), request.attempt)
+        attempt = _Attempt(self._tools, route, deadline, asked)
         await self._timekeeper.wait_judged(deadline.left_s)
         try:
             async with self._turn(request.where, deadline):
@@ -178,19 +173,42 @@ class RegisterCoordinator:
             if not waiting:
                 del self._turns[key]
 
-    def _next_ballot(self) -> Ballot:
-        self._counter += 1
-        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
-
-    def _see(self, phase: Phase) -> None:
-        self._counter = max(self._counter, phase.highest_counter)
-
     def _result(self, route: Route, register: Register) -> RegisterResult:
         return RegisterResult(register.version, register.value, route.epoch, self._hybrid.now())
 
 
-class _Asked(NamedTuple):
-    """A change with its name.  Of `attempt`: ChangeRequest."""
+class _Ballots:
+    """The ballots of this start of the node: each is higher than all that it has seen."""
+
+    def __init__(self, node: NodeId, start: Start) -> None:
+        self._node = node
+        self._start = start
+        self._counter = 0
+
+    def next(self) -> Ballot:
+        self._counter += 1
+        return Ballot(self._counter, self._node, self._start.number, self._start.boot)
+
+    def note(self, tally: RoundTally) -> None:
+        """Note the ballots that owners have named in a round."""
+        self._counter = max(self._counter, tally.highest_counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _RegisterTools:
+    """What every attempt at a register uses."""
+
+    ballots: _Ballots
+    routes: Routes
+    rounds: Rounds
+    hybrid: HybridClock
+    clock: Clock
+    entropy: Entropy
+    kept_operations: int
+
+
+class _NamedChange(NamedTuple):
+    """A change with the name of its operation; `attempt` counts the sends of it before this one."""
 
     change: Change
     operation: OperationId
@@ -202,21 +220,21 @@ class _Attempt:
 
     def __init__(
         self,
-        coordinator: RegisterCoordinator,
+        tools: _RegisterTools,
         route: Route,
         deadline: Deadline,
-        request: _Asked | None,
+        request: _NamedChange | None,
         *,
         is_for_all: bool = False,
         brought: Register | None = None,
     ) -> None:
-        self._coordinator = coordinator
+        self._tools = tools
         self.route = route
         self._deadline = deadline
         self._request = request
         self._is_for_all = is_for_all
         self._brought = brought
-        self._asked_s = 0.0  # that the last question took
+        self._question_s = 0.0  # that the last question took
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
 
@@ -234,29 +252,29 @@ class _Attempt:
         while True:
             if self._deadline.left_s <= 0:
                 raise DeadlineExceeded(_NO_TURN, outcome="failed")
-            ballot = self._coordinator._next_ballot()
-            phase = await self._ask(PREPARE, ballot)
-            if phase.is_met:
-                present, stands = _told(phase)
+            ballot = self._tools.ballots.next()
+            tally = await self._ask(PREPARE, ballot)
+            if tally.is_met:
+                present, stands = _register_in(tally)
                 register, applied, error = self._judge(present)
                 # What is told has to stand.  If that is a refusal, an owner that has accepted the change
                 # in an earlier round, above the ballot of the majority, must not bring it up later.
                 is_open = error is not None and self.may_be_under_way
                 if register is not present or not stands or is_open or self._is_for_all:
                     value = encode_register(register)
-                    phase = await self._ask(ACCEPT, ballot, value)
-                if phase.is_met:
+                    tally = await self._ask(ACCEPT, ballot, value)
+                if tally.is_met:
                     if error is not None:
                         raise error
                     return register, applied
-            preempted = await self._again(phase, preempted)
+            preempted = await self._pause_or_give_up(tally, preempted)
 
-    async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> Phase:
-        coordinator, began_s = self._coordinator, self._coordinator._clock.boottime()
-        phase = await coordinator._rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
-        self._asked_s = coordinator._clock.boottime() - began_s
-        coordinator._see(phase)
-        return phase
+    async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> RoundTally:
+        tools, began_s = self._tools, self._tools.clock.boottime()
+        tally = await tools.rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
+        self._question_s = tools.clock.boottime() - began_s
+        tools.ballots.note(tally)
+        return tally
 
     def _judge(self, present: Register) -> tuple[Register, AppliedChange | None, RingmillError | None]:
         """What to propose after `present`, and what to tell once it stands."""
@@ -277,56 +295,55 @@ class _Attempt:
             )
             return present, None, unknown
         try:
-            time = self._coordinator._hybrid.stamp(above=request.operation.birth)
-            told = changed(
+            time = self._tools.hybrid.stamp(above=request.operation.birth)
+            outcome = changed(
                 present,
                 request.change,
                 request.operation,
                 time,
                 is_retry=request.attempt > 0,
-                kept=self._coordinator._kept_operations,
+                kept=self._tools.kept_operations,
             )
         except RingmillError as error:
             return present, None, error
-        if isinstance(told, Refused):
+        if isinstance(outcome, Refused):
             return present, None, _conflict(present)
-        register, applied = told
+        register, applied = outcome
         self.has_proposed = True
         self._made_version = min(self._made_version or applied.version, applied.version)
         return register, applied, None
 
-    def _may_be_forgotten(self, present: Register, request: _Asked) -> bool:
+    def _may_be_forgotten(self, present: Register, request: _NamedChange) -> bool:
         """Whether the operation may have been applied, though the register does not remember it."""
         if self.has_proposed and present.forgotten_version >= self._made_version:
             return True
         return request.attempt > 0 and 0 < present.forgotten >= request.operation.birth
 
-    async def _again(self, phase: Phase, preempted: int) -> int:
+    async def _pause_or_give_up(self, tally: RoundTally, preempted: int) -> int:
         """Pause before another round.  Raises QuorumNotReached, DeadlineExceeded when there can be none."""
         deadline = self._deadline
-        if not phase.is_preempted and await self._goes_over(Epoch(phase.newer_epoch)):
+        if not tally.is_preempted and await self._goes_over(Epoch(tally.newer_epoch)):
             sometimes("a request of a register goes on with the owners that have changed")
             return preempted
-        if not phase.is_preempted:
+        if not tally.is_preempted:
             silent = f"no answer within {deadline.allowed_s - deadline.left_s:.2f} s"
             verb = "a read of a register" if self._request is None else "a change of a register"
-            reasons = phase.reasons(silent)
+            reasons = tally.reasons(silent)
             raise QuorumNotReached.of(
                 verb,
-                phase.majority,
-                phase.agreed,
+                tally.majority,
+                tally.agreed,
                 reasons,
                 outcome="failed",
                 hint=_MAJORITY_HINT,
-                newer_epoch=phase.newer_epoch,
+                newer_epoch=tally.newer_epoch,
                 is_late=deadline.left_s <= 0,
             )
         sometimes("a round of a register is preempted")
-        longest_s = max(_LONGEST_PAUSE_S, _LONGEST_PAUSE_ROUNDS * self._asked_s)
-        bound_s = max(_FIRST_PAUSE_S, self._asked_s) * float(2**preempted)
-        share = self._coordinator._entropy.uniform("register.pause")
-        await asyncio.sleep(min(bound_s, longest_s, deadline.left_s) * share)
-        return min(preempted + 1, 10)
+        most_s = min(_PAUSE.most_s(self._question_s, preempted), deadline.left_s)
+        share = self._tools.entropy.uniform("register.pause")
+        await asyncio.sleep(most_s * share)
+        return min(preempted + 1, MOST_PREEMPTED)
 
     async def _goes_over(self, epoch: Epoch) -> bool:
         """Whether the register has another route by now, as an owner that refused has told (rule T5).
@@ -338,21 +355,21 @@ class _Attempt:
         if epoch <= self.route.epoch or left_s <= 0 or self._is_for_all:
             return False
         try:
-            self.route = await self._coordinator._routes.of_register_again(self.route, epoch, left_s)
+            self.route = await self._tools.routes.of_register_again(self.route, epoch, left_s)
         except RingmillError:
             return False
         return True
 
 
-def _told(phase: Phase) -> tuple[Register, bool]:
+def _register_in(tally: RoundTally) -> tuple[Register, bool]:
     """What a majority tells of a register, and whether that stands without another round (rule R3).
 
     A version that comes from remains does not: a round that was promised its ballot before they were kept
     may still make a lower one (rule R5).
     """
-    accepted = decode_register(phase.value)
-    present = with_remains(accepted, phase.remains)
-    return present, phase.is_chosen and present is accepted
+    accepted = decode_register(tally.value)
+    present = with_remains(accepted, tally.remains)
+    return present, tally.is_chosen and present is accepted
 
 
 def _newer(present: Register, brought: Register) -> Register:

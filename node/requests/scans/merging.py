@@ -36,5 +36,5 @@ def keys_before(answers: Iterable[OwnerRange], end: bytes) -> list[bytes]:
 
 def merged_of(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
     """The merge of all answers about a key, tombstones included (rule L1)."""
-    told = dict.fromkeys(encoded for answer in answers if (encoded := answer.objects.get(key)) is not None)
-    return merge_all(map(decode_object, told))
+    objects = dict.fromkeys(encoded for answer in answers if (encoded := answer.objects.get(key)) is not None)
+    return merge_all(map(decode_object, objects))

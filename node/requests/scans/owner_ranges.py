@@ -11,7 +11,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import NotFound, ProtocolMismatch, QuorumNotReached, RingmillError, WrongEpoch
+from ringmill.cluster.errors import (
+    NotFound,
+    ProtocolMismatch,
+    QuorumNotReached,
+    RingmillError,
+    WrongEpoch,
+    reason_of,
+)
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Priority, Transport
 from ringmill.cluster.quorum.tally import ReadTally
@@ -141,7 +148,7 @@ async def _hear(
             answer = task.result()
         except RingmillError as error:
             sometimes("an owner cannot tell of a range that is scanned")
-            tally.record_failure(node, str(error) or type(error).__name__)
+            tally.record_failure(node, reason_of(error))
             if isinstance(error, NotFound):
                 without.add(node)
             tally.newer_epoch = max(tally.newer_epoch, WrongEpoch.epoch_of(error))

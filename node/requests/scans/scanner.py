@@ -115,10 +115,10 @@ class Scanner:
             if has_moved and soon.left_s <= 0:
                 break
             steps, had = scan.walk.ahead(step, width), len(filling.items)
-            told = await gather_all(
+            answered = await gather_all(
                 self._read(scan, at, soon if has_moved else scan.deadline) for at in steps
             )
-            for at, answers in zip(steps, told, strict=True):
+            for at, answers in zip(steps, answered, strict=True):
                 if isinstance(answers, RingmillError):
                     if at == scan.begun:
                         raise answers

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError, reason_of
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.limits import MAX_KEY_BYTES
 from ringmill.cluster.ports import Clock, Priority, Transport
@@ -165,7 +165,7 @@ class PrefixWatches:
                 )
                 answer = FeedAnswer.decode(body)
             except RingmillError as error:
-                heard.failures[node] = str(error) or type(error).__name__
+                heard.failures[node] = reason_of(error)
                 await asyncio.sleep(_AGAIN_S)
                 continue
             if not wait_s:
@@ -224,9 +224,9 @@ def _check_heard(topology: Topology, keyspace: KeyspaceEntry, heard: _Heard) -> 
     """Raises QuorumNotReached unless one of any w owners of each partition was heard."""
     for row in {row.whole: row for row in topology.rows}.values():
         needed = row.size - row.level(keyspace.w) + 1
-        told = [node for node in row.whole if node in heard.quiet]
-        if len(told) < needed:
+        answered = [node for node in row.whole if node in heard.quiet]
+        if len(answered) < needed:
             failed: dict[str, str] = {
-                node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in told
+                node: heard.failures.get(node, "no answer yet") for node in row.whole if node not in answered
             }
-            raise QuorumNotReached.of("watch", needed, told, failed, outcome="failed")
+            raise QuorumNotReached.of("watch", needed, answered, failed, outcome="failed")

@@ -57,7 +57,7 @@ class AccessControl:
         return OPEN_TO_ALL if topology is None else topology.access
 
     def keys_of(self, token_id: str) -> KeptKeys:
-        """As Permissions (ringmill.cluster.access.callers)."""
+        """The keys of a token, as cluster/access/callers.py asks for them.  Raises PermissionDenied."""
         try:
             return self._entry(token_id).keys
         except PermissionDenied as error:

@@ -94,10 +94,11 @@ class AuthService:
     async def _change(
         self, change: TopologyChange, timeout_ms: int, call: Call
     ) -> tuple[AccessAnswer, Topology]:
-        told = await self._membership.epochs.change(change, time_allowed(timeout_ms / 1000, call.left_s))
-        access = told.topology.access
-        answer = AccessAnswer(epoch=told.topology.epoch, changed=told.was_made, required=access.is_required)
-        return answer, told.topology
+        changed = await self._membership.epochs.change(change, time_allowed(timeout_ms / 1000, call.left_s))
+        access = changed.topology.access
+        epoch = changed.topology.epoch
+        answer = AccessAnswer(epoch=epoch, changed=changed.was_made, required=access.is_required)
+        return answer, changed.topology
 
     def _with(self, answer: AccessAnswer, tokens: Iterable[TokenEntry]) -> AccessAnswer:
         now_s = self._clock.wall()

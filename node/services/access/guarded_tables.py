@@ -6,6 +6,7 @@ Rule F8: docs/protocol/requests.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from ringmill.cluster.access.callers import Caller
@@ -19,7 +20,7 @@ CallerOf: TypeAlias = Callable[[Mapping[str, str], str], Caller]
 
 
 def guarded(tables: Iterable[Service], control: AccessControl, caller_of: CallerOf) -> tuple[Service, ...]:
-    """The same services, whose methods raise PermissionDenied as well, with nothing done."""
+    """Services whose methods first check the caller: they raise PermissionDenied with nothing done."""
     return tuple(
         Service(
             service.name,
@@ -53,7 +54,7 @@ def _unary(method: Unary, check: Callable[[Call], None]) -> Unary:
         check(call)
         return await method.run(body, call)
 
-    return Unary(run, method.tells_clock)
+    return replace(method, run=run)
 
 
 def _upload(method: Upload, check: Callable[[Call], None]) -> Upload:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
 from ringmill.cluster.ids import Epoch, PartitionId
-from ringmill.cluster.os_errors import told
+from ringmill.cluster.os_errors import error_text
 from ringmill.cluster.ring.access.access_changes import without_access
 from ringmill.cluster.wire.stubs.backup_pb2 import (
     BringObjectsRequest,
@@ -73,14 +73,14 @@ class BackupService:
             try:
                 return await answer(request)
             except OSError as error:
-                raise CorruptData(f"{self._card.node} cannot read a table: {told(error)}") from error
+                raise CorruptData(f"{self._card.node} cannot read a table: {error_text(error)}") from error
 
         return unary(kind, answered)
 
     async def _look(self, request: LookRequest) -> LookResponse:
         holding = await self._pins.holding(list(request.keyspaces))
         pins = self._pins
-        return self._told(self._topology.topology().epoch, pins.removals, pins.is_owing, holding)
+        return self._told(self._topology.serving_topology().epoch, pins.removals, pins.is_owing, holding)
 
     async def _pin(self, request: PinRequest) -> PinResponse:
         pin = await self._pins.pin()

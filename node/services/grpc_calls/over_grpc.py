@@ -18,6 +18,7 @@ from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
 from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
 from ringmill.node.services.grpc_calls.timed_uploads import TimedUploads
+from ringmill.node.services.grpc_calls.unread_answers import UnreadAnswers
 from ringmill.node.services.grpc_calls.waiting import clock_texts, seconds_left
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
 
@@ -44,9 +45,10 @@ def grpc_handlers(
     clock: Clock,
     prove: Proving = _proves_nothing,
     admit: Admitting | None = None,
+    answers: UnreadAnswers | None = None,
 ) -> GrpcHandlers:
     """The handlers of each service."""
-    beginning = _Beginning(clock, prove, admit)
+    beginning = _Beginning(clock, prove, admit, answers or UnreadAnswers())
     return {
         service.name: {
             name: _handler(method, f"{service.name}/{name}", beginning)
@@ -59,19 +61,20 @@ def grpc_handlers(
 class _Beginning:
     """What is done before a method runs, and whom its faults are told."""
 
-    def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None) -> None:
+    def __init__(self, clock: Clock, prove: Proving, admit: Admitting | None, answers: UnreadAnswers) -> None:
         self._clock = clock
         self._admit = admit
         self._prove = prove
         self.complaints = Complaints("gRPC", clock)
         self.uploads = TimedUploads()
+        self.answers = answers
 
     async def call(
         self, context: grpc.aio.ServicerContext, name: str, body: bytes = b"", *, tells_clock: bool = False
     ) -> Call:
         """The call of the method, whose answer has begun."""
-        told = context.invocation_metadata() or ()
-        metadata = {key: value for key, value in reversed(told) if isinstance(value, str)}
+        pairs = context.invocation_metadata() or ()
+        metadata = {key: value for key, value in reversed(pairs) if isinstance(value, str)}
         call = Call(seconds_left(context, self._clock), metadata, body, context.peer())
         first = dict(self._prove(metadata, f"/{name}"))
         if tells_clock:
@@ -92,13 +95,19 @@ def _handler(method: Method, name: str, beginning: _Beginning) -> grpc.RpcMethod
 
 
 def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
+    tells_clock = method.tells_clock
+
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        told = b""
         try:
-            tells_clock = method.tells_clock
-            return await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
+            place = beginning.answers.place(context, holds=method.holds)
+            await place.enter()
+            told = await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
+            place.hand(len(told))
+            return told
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             status = whole_status(told_error_of(error, name, beginning.complaints))
-        del body  # or the call would keep it
+        del body, told  # or the call would keep them
         return await abort(context, status)
 
     return grpc.unary_unary_rpc_method_handler(answer)

@@ -27,9 +27,9 @@ from ringmill.node.services.grpc_calls.grpc_refusals import abort
 __all__ = ["TimedBodies", "TimedServer"]
 
 BODY_S: Final = 30.0
-"""As a body of the HTTP door has.  Chosen, not measured."""
+"""A body of the HTTP door has as much.  Chosen, not measured."""
 MOST_SLOW: Final = 32
-"""Of the longest messages that gRPC takes these are 1 GiB."""
+"""At the longest message that gRPC takes, this many are 1 GiB."""
 SLOW_S: Final = 1.0
 """Before that a request gives way to no other."""
 _READ_WITHIN_S: Final = 0.1
@@ -46,7 +46,7 @@ class TimedBodies:
         self._ends: set[asyncio.Task[None]] = set()
 
     def handlers(self, handlers: Mapping[str, grpc.RpcMethodHandler]) -> dict[str, grpc.RpcMethodHandler]:
-        """The same methods, of which those with one request wait for it here."""
+        """The methods, but those with one request wait for it here."""
         return {name: self._timed(handler) for name, handler in handlers.items()}
 
     def of_each(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ringmill.node.storage.batch import Batch
 from ringmill.node.storage.log.commit_handle import Commit
-from ringmill.node.storage.memtable import Memtable
+from ringmill.node.storage.memtable import Memtable, VersionedValue
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.read.judgement import judge_entry
 from ringmill.node.storage.read.lookup import find_survivor
@@ -29,7 +29,6 @@ from ringmill.node.storage.version.version_set import VersionSet
 
 __all__ = ["DamageMarks", "EngineView"]
 
-Found = tuple[int, bytes | None]
 Pair = tuple[bytes, bytes]
 
 
@@ -61,7 +60,7 @@ class DamageMarks:
         self._one_at_a_time = asyncio.Lock()
         self.found = asyncio.Event()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Look for new marks; call it when the version may have changed."""
         marks = set(self._tables.version.marks)
         if not marks <= self._known | self._remaining:
@@ -110,7 +109,7 @@ class DamageMarks:
             return await find_salvaged(view.salvaged, key, drops, sight.report)
 
     async def survivors(self, start: bytes, end: bytes | None) -> AsyncGenerator[Pair, None]:
-        """The same for a range, in key order."""
+        """The newest readable pairs of [start, end), in key order; ignores marks, skips damaged blocks."""
         sight = self._sight
         drops, sequence = tuple(sight.drops()), sight.sequence()
         span = Range(start, end, sequence, False, drops, sight.report)
@@ -156,7 +155,7 @@ class DamageMarks:
                 batch.put(key, value)
                 return self._sight.apply(batch)
 
-    async def _newest(self, key: bytes) -> Found | None:
+    async def _newest(self, key: bytes) -> VersionedValue | None:
         """The newest readable version in memory and in the tables in force; skips damaged blocks."""
         entry = self._in_memory(key)
         if entry is None:
@@ -165,7 +164,7 @@ class DamageMarks:
                 entry = await find_survivor(view, sight.cache, key, sight.sequence(), sight.report)
         return entry
 
-    def _in_memory(self, key: bytes) -> Found | None:
+    def _in_memory(self, key: bytes) -> VersionedValue | None:
         for memtable in self._sight.memtables():
             entry = memtable.values.get(key)
             if entry is not None:

@@ -5,7 +5,7 @@ The group commit itself is in write_ahead_log.py.
 
 from __future__ import annotations
 
-from ringmill.node.storage.log.write_ahead_log import Told, WriteAheadLog
+from ringmill.node.storage.log.write_ahead_log import OnDurable, WriteAheadLog
 
 __all__ = ["Commit"]
 
@@ -36,10 +36,16 @@ class Commit:
         if self._log.buffered_sequence < self.sequence and not self._log.write_now():
             await self._log.until_buffered(self.sequence)
 
-    def tell_synced(self, told: Told) -> None:
-        """As `synced`, without waiting: `told` None, or the failure, perhaps before this returns."""
-        self._log.tell_synced(self.sequence, told)
+    def tell_synced(self, on_durable: OnDurable) -> None:
+        """Call back when the batch survives a power cut: with None, or the failure that rules it out.
 
-    def tell_buffered(self, told: Told) -> None:
-        """As `buffered`, likewise."""
-        self._log.tell_buffered(self.sequence, told)
+        Does not wait.  The callback may run before this returns.
+        """
+        self._log.tell_synced(self.sequence, on_durable)
+
+    def tell_buffered(self, on_durable: OnDurable) -> None:
+        """Call back when the batch survives the end of this process: with None, or why it never will.
+
+        Does not wait.  The callback may run before this returns.
+        """
+        self._log.tell_buffered(self.sequence, on_durable)

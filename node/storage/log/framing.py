@@ -54,12 +54,12 @@ def frame(file_id: int, offset: int, payload: bytes) -> bytes:
     rest = payload
     kind_when_last, kind_when_more = FULL, FIRST
     while True:
-        room = BLOCK_BYTES - offset % BLOCK_BYTES
-        if room < _HEAD_BYTES:
-            parts.append(bytes(room))
-            offset += room
-            room = BLOCK_BYTES
-        piece, rest = rest[: room - _HEAD_BYTES], rest[room - _HEAD_BYTES :]
+        left_bytes = BLOCK_BYTES - offset % BLOCK_BYTES
+        if left_bytes < _HEAD_BYTES:
+            parts.append(bytes(left_bytes))
+            offset += left_bytes
+            left_bytes = BLOCK_BYTES
+        piece, rest = rest[: left_bytes - _HEAD_BYTES], rest[left_bytes - _HEAD_BYTES :]
         kind = kind_when_more if rest else kind_when_last
         parts += (_HEAD.pack(checksum(file_id, offset, kind, piece), len(piece), kind), piece)
         if not rest:

@@ -17,7 +17,7 @@ __all__ = ["LogFile"]
 
 _GROUP_BYTES: Final = 28 * 1024  # a group about fills a block, so that damage to one block costs one group
 MOST_KEPT_BYTES: Final = 4 << 20
-"""Of what the disk does not have yet: in case that it turns out to be full when it is synced."""
+"""The most bytes kept of what the disk does not have yet, in case it turns out to be full at a sync."""
 
 
 class LogFile:
@@ -46,7 +46,7 @@ class LogFile:
 
     @property
     def synced_size(self) -> int:
-        """Of the newest file: up to here the disk has it."""
+        """Up to here the disk has the newest file."""
         return max(self.begun_size, self.synced_sizes[-1])
 
     def frame_waiting(self, durable: int) -> bytes:

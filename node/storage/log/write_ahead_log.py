@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
 
-from ringmill.cluster.callbacks import call_guarded
+from ringmill.cluster.callbacks import call_guarded, resolve
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.os_errors import Meaning, is_full, meaning_of, no_space
 from ringmill.cluster.ports import AppendFile, FileSystem
@@ -26,11 +26,11 @@ from ringmill.node.storage.log.log_format import encode_header, encode_mark
 from ringmill.node.storage.names import log_name
 from ringmill.node.storage.storage_errors import StorageFailed, write_failed
 
-__all__ = ["Told", "WriteAheadLog"]
+__all__ = ["OnDurable", "WriteAheadLog"]
 
-Told: TypeAlias = Callable[[RingmillError | None], None]
-"""Told once: None when a batch is held, else why it is not."""
-Waiter: TypeAlias = tuple[int, Told]
+OnDurable: TypeAlias = Callable[[RingmillError | None], None]
+"""Called once: with None when a batch is held, else with why it is not."""
+Waiter: TypeAlias = tuple[int, OnDurable]
 
 _MARK_DELAY_S: Final = 0.02
 _BEGIN_AGAIN_S: Final = 0.5
@@ -133,21 +133,24 @@ class WriteAheadLog:
                 self._urgent = max(self._urgent, sequence)
             await self._join(self._sync_waiters, sequence)
 
-    def tell_synced(self, sequence: int, told: Told) -> None:
-        """Tell when the disk has the batch, at once if it does: None, or why it never will."""
+    def tell_synced(self, sequence: int, on_durable: OnDurable) -> None:
+        """Call back when the disk has the batch, at once if it does: with None, or why it never will."""
         if self.synced_sequence >= sequence:
-            told(None)
+            on_durable(None)
         else:
             self._wanted = max(self._wanted, sequence)
             self._urgent = max(self._urgent, sequence)
-            self._tell(self._sync_waiters, sequence, told)
+            self._tell(self._sync_waiters, sequence, on_durable)
 
-    def tell_buffered(self, sequence: int, told: Told) -> None:
-        """The same for the system."""
+    def tell_buffered(self, sequence: int, on_durable: OnDurable) -> None:
+        """Call back when the operating system has the batch, at once if it does.
+
+        The callback gets None, or why the system never will.
+        """
         if self.buffered_sequence >= sequence or (self.write_now() and self.buffered_sequence >= sequence):
-            told(None)
+            on_durable(None)
         else:
-            self._tell(self._write_waiters, sequence, told)
+            self._tell(self._write_waiters, sequence, on_durable)
 
     async def run(self) -> None:
         """Write and sync until closed, failed or cancelled."""
@@ -337,7 +340,7 @@ class WriteAheadLog:
         self._suspend(error)
 
     async def _leave_unsynced(self, log: LogFile, error: OSError) -> None:
-        """The same for a log whose sync failed: where space is found late, that tells of a full disk."""
+        """Keep what a failed sync left unsynced: where space is found late, that tells of a full disk."""
         path, _ = _close(log)
         self._wait_again(log, path, error)
         self._suspend(error)
@@ -420,43 +423,34 @@ class WriteAheadLog:
     def _turn_away(self, refusal: RingmillError) -> None:
         """Fail all callers that wait."""
         for waiters in (self._sync_waiters, self._write_waiters):
-            told_off = waiters[:]
+            refused = waiters[:]
             waiters.clear()
-            for _, told in told_off:
-                call_guarded(told, refusal)
+            for _, on_durable in refused:
+                call_guarded(on_durable, refusal)
 
     async def _join(self, waiters: list[Waiter], sequence: int) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tell(waiters, sequence, partial(_settle, future))
+        self._tell(waiters, sequence, partial(resolve, future))
         await future
 
-    def _tell(self, waiters: list[Waiter], sequence: int, told: Told) -> None:
+    def _tell(self, waiters: list[Waiter], sequence: int, on_durable: OnDurable) -> None:
         if refusal := self.failure or self._full:  # who would wait for space waits for hours
-            told(refusal)
+            on_durable(refusal)
             return
-        waiters.append((sequence, told))
+        waiters.append((sequence, on_durable))
         self._wake.set()
-
-
-def _settle(future: asyncio.Future[None], failure: RingmillError | None) -> None:
-    if future.done():
-        return
-    if failure is None:
-        future.set_result(None)
-    else:
-        future.set_exception(failure)
 
 
 def _release(waiters: list[Waiter], sequence: int) -> None:
     """Tell all that wait for `sequence` or less."""
-    due = [told for wanted, told in waiters if wanted <= sequence]
+    due = [on_durable for wanted, on_durable in waiters if wanted <= sequence]
     waiters[:] = [waiter for waiter in waiters if waiter[0] > sequence]
-    for told in due:
-        call_guarded(told, None)
+    for on_durable in due:
+        call_guarded(on_durable, None)
 
 
 def _close(log: LogFile) -> tuple[str, OSError | None]:
-    """Nobody may append to it while it is cut.  Returns its path, and what NFS tells only now."""
+    """Close the file: nobody may append while it is cut.  Returns its path, and what NFS tells only now."""
     assert log.file is not None
     file, log.file = log.file, None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NoReturn
 
+from ringmill.node.storage.memtable import VersionedValue
 from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptRange
 from ringmill.node.storage.version.version import CorruptMark
@@ -14,7 +15,7 @@ __all__ = ["check_span", "judge_entry"]
 
 def judge_entry(
     key: bytes,
-    entry: tuple[int, bytes | None] | None,
+    entry: VersionedValue | None,
     sequence: int,
     marks: Iterable[CorruptMark],
     drops: DropIndex,

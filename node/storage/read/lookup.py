@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
+from ringmill.node.storage.memtable import VersionedValue
 from ringmill.node.storage.storage_errors import CorruptBlock, NotCached
 from ringmill.node.storage.table.block import Block
 from ringmill.node.storage.table.block_cache import BlockCache
@@ -30,7 +31,7 @@ class BlockNeeded(NotCached):
 
 def find(
     view: View, cache: BlockCache, key: bytes, sequence: int, loaded: dict[int, Block] | None = None
-) -> tuple[int, bytes | None] | None:
+) -> VersionedValue | None:
     """The newest version of `key` at or below `sequence` as (sequence, value); a deletion's value is None.
 
     `loaded` holds blocks by their place in the cache that were read for this very question.
@@ -39,6 +40,7 @@ def find(
     hashed = hash_key(key)
     mask = PAIRS[hashed & 4095] | PAIRS[hashed >> 12 & 4095] | PAIRS[hashed >> 24 & 4095]
     word = hashed >> WORD_SHIFT
+    # The Bloom filter of each table is tested inline (filter.py): a call would cost as much as the test.
     for table in view.newest:
         words = table.words
         if words[word % len(words)] & mask == mask and table.smallest <= key <= table.largest:
@@ -59,7 +61,7 @@ def find(
 
 def _find_in_table(
     table: Table, cache: BlockCache, key: bytes, sequence: int, loaded: dict[int, Block] | None
-) -> tuple[int, bytes | None] | None:
+) -> VersionedValue | None:
     number = bisect_left(table.last_keys, key)
     block = cache.young.get(table.first_place + number) or _load(table, cache, number, loaded)
     found = block.find(key, sequence)
@@ -82,10 +84,11 @@ def _load(table: Table, cache: BlockCache, number: int, loaded: dict[int, Block]
     return block
 
 
-async def find_off_loop(
-    view: View, cache: BlockCache, key: bytes, sequence: int
-) -> tuple[int, bytes | None] | None:
-    """Like `find`, but waits for the disk where it must.  The view has to be pinned."""
+async def find_off_loop(view: View, cache: BlockCache, key: bytes, sequence: int) -> VersionedValue | None:
+    """The newest version of `key` at or below `sequence`, as from `find`; waits for the disk if needed.
+
+    The view has to be pinned.  Raises CorruptBlock, OSError.
+    """
     loaded: dict[int, Block] = {}
     while True:
         try:
@@ -97,7 +100,7 @@ async def find_off_loop(
 
 async def find_survivor(
     view: View, cache: BlockCache, key: bytes, sequence: int, on_damage: Callable[[CorruptBlock], None]
-) -> tuple[int, bytes | None] | None:
+) -> VersionedValue | None:
     """The newest readable version; skips damaged blocks.  The view has to be pinned."""
     for table in _tables_with(view, key):
         try:
@@ -112,7 +115,7 @@ async def find_survivor(
 
 async def _find_in_table_off_loop(
     table: Table, cache: BlockCache, key: bytes, sequence: int
-) -> tuple[int, bytes | None] | None:
+) -> VersionedValue | None:
     try:
         return _find_in_table(table, cache, key, sequence, None)
     except BlockNeeded as need:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from ringmill.node.storage.memtable import VersionedValue
 from ringmill.node.storage.read.drop_index import NO_DROPS, DropIndex
 from ringmill.node.storage.read.judgement import check_span, judge_entry
 from ringmill.node.storage.read.lookup import find, find_off_loop
@@ -20,8 +21,6 @@ from ringmill.node.storage.version.version import CorruptMark, Drop
 from ringmill.node.storage.version.version_set import VersionSet, View
 
 __all__ = ["Reading"]
-
-Found = tuple[int, bytes | None]
 
 
 class Reading:
@@ -54,7 +53,7 @@ class Reading:
     def get_nowait(self, key: bytes) -> bytes | None:
         """As Engine.get_nowait."""
         unflushed = self._unflushed
-        entry: Found | None = unflushed.active.values.get(key)
+        entry: VersionedValue | None = unflushed.active.values.get(key)
         if entry is None:
             for sealed in unflushed.sealed:
                 entry = sealed.memtable.values.get(key)
@@ -126,15 +125,15 @@ class Reading:
                 self._report(error)
                 raise
 
-    def look(self, *, is_failed: bool) -> None:
-        """The version, the memtables or the health changed."""
+    def refresh(self, *, is_failed: bool) -> None:
+        """Take up the present drops and marks: the version, the memtables or the health changed."""
         drops = self.drops()
         if drops != self._drops:
             self._drops, self._index = drops, DropIndex(drops)
         self.is_plain = not (is_failed or self._tables.version.marks or self._index)
 
     def drops(self) -> list[Drop]:
-        """Those in force, of memory and of tables."""
+        """The drops in force, of memory and of tables."""
         fresh = [Drop(*drop) for memtable in self._unflushed.memtables() for drop in memtable.drops]
         return [*fresh, *self._tables.version.drops]
 
@@ -154,7 +153,7 @@ class Reading:
     def _judge(
         self,
         key: bytes,
-        entry: Found | None,
+        entry: VersionedValue | None,
         sequence: int,
         marks: tuple[CorruptMark, ...],
         index: DropIndex | None = None,

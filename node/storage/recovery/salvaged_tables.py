@@ -19,7 +19,7 @@ __all__ = ["find_salvaged", "salvaged_pairs"]
 
 Report = Callable[[CorruptBlock], None]
 Rank = tuple[int, bool, int]  # sequence, is it a settled cell, file id: the highest is the newest
-Entry = tuple[bytes, Rank, bytes | None]
+SalvagedEntry = tuple[bytes, Rank, bytes | None]
 
 
 async def find_salvaged(
@@ -40,7 +40,7 @@ async def salvaged_pairs(
     Raises OSError.
     """
     runs = [_entries(table, start, end, report) for table in tables if _meets(table, start, end)]
-    heads: list[tuple[bytes, int, Entry]] = []
+    heads: list[tuple[bytes, int, SalvagedEntry]] = []
     for number, run in enumerate(runs):
         entry = await anext(run, None)
         if entry is not None:
@@ -64,7 +64,7 @@ async def salvaged_pairs(
 
 async def _entries(
     table: Table, start: bytes, end: bytes | None, report: Report
-) -> AsyncGenerator[Entry, None]:
+) -> AsyncGenerator[SalvagedEntry, None]:
     """Every version in [start, end) of one table, in key order."""
     for number in range(table.block_of(start), len(table.handles)):
         if end is not None and table.bounds(number)[0] >= end:

@@ -174,7 +174,7 @@ class Block:
         return -1
 
     def _number_from(self, first: int, suffix: bytes) -> int:
-        """As `_number_of`, from key `first` on, when all keys are as long as `suffix`."""
+        """The number of key `suffix`, searched from key `first` on; -1 if absent.  All keys are as long."""
         data, width, keys_at, cells_at = self.data, self.key_width, self.keys_at, self.cells_at
         number = first
         while (at := data.find(suffix, keys_at + number * width, cells_at)) >= 0:

@@ -46,7 +46,7 @@ class CompactionJob:
     suspects: frozenset[Place] = frozenset()  # blocks that could not be read some time ago
 
     @property
-    def is_settled(self) -> bool:
+    def drops_sequences(self) -> bool:
         """Whether nobody will need the sequences of the output: there is nothing older to hide, and every
         later snapshot and drop is newer.  Marks that the compaction itself makes are an exception: see
         `compact`."""
@@ -72,7 +72,7 @@ def compact(files: FileSystem, job: CompactionJob) -> CompactionResult:
         for keys, cells in merge(runs, job):
             # A damaged block is met before any key of its range is merged: what is newer there stays
             # readable.
-            writer.forget_sequences = job.is_settled and not result.damaged
+            writer.forget_sequences = job.drops_sequences and not result.damaged
             if has_tombstones:
                 writer.add(*_without_tombstones(keys, cells, may_forget))
             else:

@@ -29,7 +29,7 @@ from ringmill.node.storage.version.version import LEVELS, Drop, Version
 __all__ = [
     "CompactionPick",
     "RangePicks",
-    "NeededRoom",
+    "SpaceRule",
     "Situation",
     "level_below_all",
     "may_hold",
@@ -51,10 +51,10 @@ table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured
 """
 
 
-class NeededRoom(Enum):
+class SpaceRule(Enum):
     """What has to be free before tables are merged (rule E12)."""
 
-    SPARE = auto()  # as much as the input has, beside the room of logs and control state
+    SPARE = auto()  # as much as the input has, beside the space of logs and control state
     BARE = auto()  # as much as the input has, while space is short
     ANY = auto()
 
@@ -69,7 +69,7 @@ class CompactionPick:
     why: str = ""
     cuts: tuple[bytes, ...] = ()  # a table of the output ends before each of these keys
     can_wait: bool = False  # it returns space or saves reads, and no write is held up without it
-    room: NeededRoom = NeededRoom.SPARE
+    space: SpaceRule = SpaceRule.SPARE
     is_least: bool = False  # writers wait for it, and no smaller one could help them
 
     @property
@@ -99,7 +99,7 @@ def pick_compaction(
 ) -> CompactionPick | None:
     """The most urgent compaction that `may_run`, or None when none is worthwhile.
 
-    Where none has room to spare they come once more, as what merges give back may be all that helps (E11).
+    Where none has space to spare they come once more, as what merges give back may be all that helps (E11).
     """
     by_size = {"leveled": _by_level, "size_tiered": _by_tier, "time_window": _by_window}[options.strategy]
 
@@ -265,8 +265,8 @@ def level_below_all(version: Version, meta: TableMeta, options: EngineOptions) -
     deepest = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
     for level in range(deepest, LEVELS):
         tables = version.levels[level]
-        has_room = level == LEVELS - 1 or _score(level, (*tables, meta), options) <= 1
-        if has_room and not _overlapping(tables, meta.smallest, meta.largest):
+        has_space = level == LEVELS - 1 or _score(level, (*tables, meta), options) <= 1
+        if has_space and not _overlapping(tables, meta.smallest, meta.largest):
             return level
     return None
 
@@ -278,28 +278,28 @@ def may_hold(meta: TableMeta, drop: Drop) -> bool:
 
 
 def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
-    scores = [(_score(level, tables, options), -level) for level, tables in enumerate(version.levels[:-1])]
-    for score, level in sorted(scores, reverse=True):
-        if score < 1:
+    scores = [_score(level, tables, options) for level, tables in enumerate(version.levels[:-1])]
+    for level in sorted(range(len(scores)), key=lambda level: (-scores[level], level)):
+        if scores[level] < 1:
             return
         if level == 0:
             yield from _down_from_level0(version)
             continue
-        costs = [(*_cost(version.levels[1 - level], meta), meta) for meta in version.levels[-level]]
+        costs = [(*_cost(version.levels[level + 1], meta), meta) for meta in version.levels[level]]
         heapify(costs)  # mostly the first one is all that is wanted
         while costs:
-            yield _sink_in_pieces(version, -level, heappop(costs)[-1], options)
+            yield _sink_in_pieces(version, level, heappop(costs)[-1], options)
 
 
 def _down_from_level0(version: Version) -> Iterator[CompactionPick]:
-    """The oldest table with all that overlap it, or alone, which takes less room."""
+    """The oldest table with all that overlap it, or alone, which takes less space."""
     tables = version.levels[0]
     yield _sink_level0(version, tables, tables[-1])
     yield replace(_sink_level0(version, tables[-1:], tables[-1]), is_least=True)
 
 
 def _in_need(pick: CompactionPick) -> CompactionPick:
-    return replace(pick, room=NeededRoom.ANY if pick.is_least else NeededRoom.BARE)
+    return replace(pick, space=SpaceRule.ANY if pick.is_least else SpaceRule.BARE)
 
 
 def _cost(next_level: Sequence[TableMeta], meta: TableMeta) -> tuple[float, float, int]:
@@ -324,7 +324,7 @@ def _sink_level0(version: Version, tables: Sequence[TableMeta], oldest: TableMet
 
 
 def _overlap_closure(tables: Sequence[TableMeta], chosen: list[TableMeta]) -> list[TableMeta]:
-    """With all tables that overlap one of these."""
+    """These tables, with all that overlap one of them, directly or through others."""
     while True:
         low, high = _range(chosen)
         grown = [meta for meta in tables if meta.overlaps(low, high)]
@@ -342,7 +342,7 @@ def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
 def _sink_in_pieces(
     version: Version, level: int, chosen: TableMeta, options: EngineOptions
 ) -> CompactionPick:
-    """Like `_sink`, but one with too much below it is cut first, and its pieces sink (rule E12)."""
+    """Sink a table by one level.  One with too much below it is cut first, and its pieces sink (rule E12)."""
     pick = _sink(version, level, chosen)
     cuts = _cuts(pick.inputs[1:], options.level1_bytes)
     return CompactionPick(level, ((chosen,),), cuts=cuts, why=pick.why) if cuts else pick
@@ -462,7 +462,7 @@ def _is_seen(drop: Drop, situation: Situation) -> bool:
 
 
 def _overlapping(level: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
-    """Of a level other than 0, whose tables are disjoint and in key order."""
+    """The tables that overlap [low, high], of a level other than 0: those are disjoint and in key order."""
     first = bisect_left(level, low, key=_largest)
     return tuple(level[first : bisect_right(level, high, lo=first, key=_smallest)])
 

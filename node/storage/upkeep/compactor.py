@@ -20,9 +20,9 @@ from ringmill.node.storage.table.unreadable import Place
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, CompactionResult, compact
 from ringmill.node.storage.upkeep.compaction_pick import (
     CompactionPick,
-    NeededRoom,
     RangePicks,
     Situation,
+    SpaceRule,
     may_hold,
     older_ranges,
     pick_compaction,
@@ -38,7 +38,7 @@ __all__ = ["MOST_PUT_OFF_S", "READ_AGAIN_S", "Compactor"]
 MOST_PUT_OFF_S: Final = 60.0
 """A node that is never at rest still compacts, one such compaction a minute."""
 READ_AGAIN_S: Final = 5.0
-"""So long after a read that the disk failed the next one may find that the block is lost."""
+"""How long after a failed disk read a second failure counts the block as lost."""
 
 
 class Compactor:
@@ -68,7 +68,7 @@ class Compactor:
         return is_news
 
     def is_due(self) -> bool:
-        """Whether there is something to do for which there is room, now or when it is tried again."""
+        """Whether there is something to do for which there is space, now or when it is tried again."""
         return self._is_due_now() or self._next_pick(frozenset()) is not None
 
     def _is_due_now(self) -> bool:
@@ -100,7 +100,7 @@ class Compactor:
                     await asyncio.sleep(RETRY_S)
                 else:
                     self._put_aside(self._merging)
-                    self._merging = None  # what fails next is no merge of these tables
+                    self._merging = None  # what fails next is not a merge of these tables
             else:
                 await self._wanted.wait()
 
@@ -120,7 +120,7 @@ class Compactor:
     async def compact_range(self, start: bytes, end: bytes | None) -> None:
         """Compact all tables that overlap [start, end) into one level, a few at a time (rule E12).
 
-        Raises DiskFull when some were left as they are, for want of the room that it takes to merge them;
+        Raises DiskFull when some were left as they are, for want of the space that it takes to merge them;
         OSError, RingmillError.
         """
         tools = self._tools
@@ -130,10 +130,10 @@ class Compactor:
                 pick = picks.following(tools.tables.version)
                 if pick is None:
                     break
-                no_room = None if pick.is_move else tools.space.refusal_of_merge(pick.input_bytes)
-                if no_room is None:
+                no_space = None if pick.is_move else tools.space.refusal_of_merge(pick.input_bytes)
+                if no_space is None:
                     await self._merge(pick)
-                refusal = refusal or no_room
+                refusal = refusal or no_space
         if refusal is not None:
             raise refusal
 
@@ -229,7 +229,7 @@ class Compactor:
         )
 
     def _next_pick(self, aside: Set[int]) -> CompactionPick | None:
-        """The most urgent one for which there is room, of tables that are not `aside`."""
+        """The most urgent one for which there is space, of tables that are not `aside`."""
         version, situation = self._tools.tables.version, self._situation(aside)
         try:
             spare, bare = self._tools.space.rooms_for_merges()
@@ -237,7 +237,7 @@ class Compactor:
             spare = bare = -1
 
         def may_run(pick: CompactionPick) -> bool:
-            return aside.isdisjoint(_ids(pick.inputs)) and _has_room(pick, spare, bare)
+            return aside.isdisjoint(_ids(pick.inputs)) and _has_space(pick, spare, bare)
 
         return pick_damaged(version, self._damaged, may_run) or pick_compaction(
             version, self._tools.options, situation, may_run
@@ -272,8 +272,8 @@ def _ids(tables: list[TableMeta]) -> tuple[int, ...]:
     return tuple(meta.file_id for meta in tables)
 
 
-def _has_room(pick: CompactionPick, spare: int, bare: int) -> bool:
+def _has_space(pick: CompactionPick, spare: int, bare: int) -> bool:
     """Rule E12."""
-    if pick.is_move or pick.room is NeededRoom.ANY:
+    if pick.is_move or pick.space is SpaceRule.ANY:
         return True
-    return pick.input_bytes <= (spare if pick.room is NeededRoom.SPARE else bare)
+    return pick.input_bytes <= (spare if pick.space is SpaceRule.SPARE else bare)

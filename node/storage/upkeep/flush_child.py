@@ -56,7 +56,7 @@ def flush_logs(files: FileSystem, job: FlushJob) -> FlushResult:
 
 
 def flush_memtable(files: FileSystem, job: FlushJob, memtable: Memtable) -> list[TableMeta]:
-    """Like `flush_logs`, from a memtable in memory.  Raises OSError."""
+    """Write the tables of a memtable that is in memory.  Raises OSError."""
     with TablesWriter(files, job.folder, iter(job.file_ids), job.shape) as writer:
         for keys, cells in _sorted_chunks(memtable, job.snapshots):
             writer.add(keys, cells)

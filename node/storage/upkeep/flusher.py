@@ -1,8 +1,8 @@
 """Flushes sealed memtables: a child builds the table from the closed logs, oldest memtable first.
 
-If a log was damaged meanwhile, the table is written from the memtable, which is sound.  So it is, by a
-thread, for some minutes after children died or had no memory: the next one would die likewise, and writers
-wait for it.
+If a log was damaged meanwhile, the table is written from the memtable, which is sound.  For some minutes
+after child processes died or ran out of memory, a thread writes the table from the memtable: another child
+would die the same way, while writers wait for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Watches free space: below the reserve the store is read-only, above it writable again, automatically.
 
-The reserve has room for one compaction and the logs, and `reserve_bytes` that only control state may use.  A
+The reserve has space for one compaction and the logs, and `reserve_bytes` that only control state may use.  A
 file system may also have no inode left for a new file, however many bytes are free.
 """
 
@@ -38,7 +38,7 @@ class NeededSpace:
 
 
 def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
-    """The needed space: more data needs more room for a compaction, up to the largest possible one."""
+    """The needed space: more data needs more of it for a compaction, up to the largest possible one."""
     largest_merge = min(
         sum(meta.size for meta in version.tables()),
         options.level0_tables * options.memtable_bytes + options.level1_bytes,
@@ -47,7 +47,7 @@ def needed_space(version: Version, options: EngineOptions) -> NeededSpace:
 
 
 class SpaceWatch:
-    """`refusal` is the error of an ordinary write; None while there is room.  `free_bytes` were free at the
+    """`refusal` is the error of an ordinary write; None while there is space.  `free_bytes` were free at the
     last look; None when the system could not tell.
     """
 
@@ -91,8 +91,10 @@ class SpaceWatch:
             )
 
     def refusal_of_merge(self, input_bytes: int) -> DiskFull | None:
-        """Why tables of this size cannot be merged now without the room of logs and control state (rule E12);
-        None: they can."""
+        """Why tables of this size cannot be merged now without the space for logs and control state.
+
+        None: they can be (rule E12).
+        """
         total = self._kept_bytes + input_bytes
         free = self._files.free_space(self._folder)
         if free >= total:
@@ -104,14 +106,14 @@ class SpaceWatch:
         )
 
     def rooms_for_merges(self) -> tuple[int, int]:
-        """The most bytes of a merge's input beside the room of logs and control state, and without it while
+        """The most bytes of a merge's input beside the space for logs and control state, and without it while
         space is short.  Raises OSError."""
         free = self._files.free_space(self._folder)
         return free - self._kept_bytes, free if self.refusal is not None else -1
 
     @property
     def _kept_bytes(self) -> int:
-        """The room of logs and control state."""
+        """The space for logs and control state."""
         return self._options.reserve_bytes + 2 * self._options.memtable_bytes
 
     async def run(self, on_look: Callable[[], None]) -> None:

@@ -80,11 +80,11 @@ class Upkeep:
         self.compactor.wake()
 
     def write_rate(self) -> float | None:
-        """Bytes per second that writers may apply now; None is no limit."""
+        """Bytes per second that writers may apply now; None: without a limit."""
         return write_rate(unmerged_tables(self._tables.version, self._options), self._options)
 
     async def wait_idle(self) -> None:
-        """Return when nothing is left to flush, or to compact for which there is room, or when that ended
+        """Return when nothing is left to flush, or to compact for which there is space, or when that ended
         permanently."""
         while not self._is_over and (self._sealed or self.compactor.is_due()):
             self._progress.clear()

@@ -52,8 +52,10 @@ class UpkeepTools:
     is_busy: Callable[[], bool]
 
     def note_failure(self, job: str, error: Exception) -> None:
-        """Count on it that the job is tried again.  What neither a disk nor a child explains is logged with
-        its stack, at most once a minute."""
+        """Record the failure of a job that will be retried.
+
+        What neither a disk nor a child explains is logged with its stack, at most once a minute.
+        """
         self.counters.failures[job] = str(error)
         if not isinstance(error, OSError | RingmillError):
             self.complaints.add(job, error)

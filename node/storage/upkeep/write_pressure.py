@@ -38,26 +38,29 @@ class WritePressure:
         self._upkeep.wake()
 
     def seal_unless_failed(self) -> bool:
-        """Whether it was: after a failure nothing is written any more."""
+        """Seal the memtable, unless the store has failed: then nothing is written any more.
+
+        Returns whether it was sealed.
+        """
         is_well = self._admission.failure is None
         if is_well:
             self.seal()
         return is_well
 
     def seal_many_logs(self) -> None:
-        """The same, when the memtable was read from more logs than a start leaves as they are."""
+        """Seal the memtable if it was read from more logs than a start leaves as they are."""
         if len(self._unflushed.active_logs) > _MOST_LOGS:
             self.seal_unless_failed()
 
     def seal_if_possible(self) -> None:
-        """The same, unless a sealed memtable still waits for its flush: then writers wait too."""
+        """Seal the memtable, unless a sealed one still waits for its flush: then writers wait too."""
         if self._unflushed.sealed:
             self._admission.hold_back()
         else:
             self.seal()
 
-    def look(self) -> None:
-        """The version, the memtables, the free space or the health changed."""
+    def refresh(self) -> None:
+        """Adjust what writers may do: the version, the memtables, the free space or the health changed."""
         admission, short = self._admission, self._upkeep.space.refusal
         if admission.log_full and short is None:
             admission.log_full = None
@@ -73,11 +76,11 @@ class WritePressure:
         if is_full and not self._unflushed.sealed and admission.failure is None:
             self.seal()
             is_full = False
-        admission.look(short, rate, is_full=is_full)
+        admission.refresh(short, rate, is_full=is_full)
         self._upkeep.wake()
 
     def pause(self, error: RingmillError) -> None:
-        """The log found the disk full: read-only until the space watch sees room again."""
+        """The log found the disk full: read-only until the space watch sees space again."""
         self._upkeep.space.check()
         self._admission.pause(error)
 

@@ -188,8 +188,8 @@ class Contestants:
     def client_us(self, case: Case, seconds: float) -> float:
         """Processor microseconds of the client a request."""
         in_flight = case.connections * case.pipeline
-        told = self._client.ask({"verb": case.verb, "in_flight": in_flight, "seconds": seconds})
-        return float(told["used_s"] / told["requests"] * 1e6)
+        used = self._client.ask({"verb": case.verb, "in_flight": in_flight, "seconds": seconds})
+        return float(used["used_s"] / used["requests"] * 1e6)
 
     def _load_keys(self) -> None:
         """Each key has a value, and each process has done some of everything."""

@@ -36,7 +36,7 @@ MIXED_LEAST = 5000
 
 
 class Workload:
-    """The same keys and values for everyone, from one seed."""
+    """The keys and values that every contestant gets, from one seed."""
 
     def __init__(self, records: int) -> None:
         chance = random.Random(1)
@@ -268,7 +268,7 @@ def synced_by_threads(judge: Judge, work: Workload, writers: int) -> tuple[int, 
 
 
 class Ringmill:
-    """The same verbs for this project's engine, on its loop."""
+    """This project's engine under the verbs of all contestants, on its event loop."""
 
     def __init__(self, engine: Engine, work: Workload) -> None:
         self.engine = engine
@@ -303,7 +303,7 @@ class Ringmill:
         await asyncio.gather(*(write(each * n) for n in range(writers)))
 
     async def mixed(self) -> tuple[int, float, list[float]]:
-        """See the judges' `mixed`."""
+        """Write and read in turns while tables merge.  Returns operations, seconds and read latencies."""
         uniform = self.work.uniform
         for number, key in enumerate(self.work.keys[::3]):
             self._put(key, number)

@@ -92,14 +92,14 @@ def figures(cluster: BenchCluster, job: Job) -> tuple[float, float, float, float
     line = [f"{ROOT}/examples/{name}"]
     line += [text for key, path in inputs.items() for text in ("--input", f"{key}={path}" if key else path)]
     line += [text for key, value in params.items() for text in ("--param", f"{key}={value}")]
-    told: dict[str, Any] = cluster.json("job", "estimate", *line)
+    estimate: dict[str, Any] = cluster.json("job", "estimate", *line)
     done: dict[str, Any] = cluster.json(
         "job", "run", *line, "--output", str(FOLDER / "estimate-out"), "--overwrite"
     )
     state: dict[str, Any] = cluster.json("job", "status", str(done["job"]))
     attempts = state["attempts"]
     taken_cpu_s = sum(each["cpu_s"] for each in attempts if each["state"] == "done")
-    return told["seconds"], done["seconds"], estimated_cpu_s(job), taken_cpu_s
+    return estimate["seconds"], done["seconds"], estimated_cpu_s(job), taken_cpu_s
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ class _View:
         self.current: Topology = first_topology("layers", members)
         self.serving = True
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         return self.current
 
     def check_row(self, partition: PartitionId, epoch: Epoch) -> Row:

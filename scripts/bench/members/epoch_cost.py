@@ -134,9 +134,9 @@ class Stages:
 
     def called(self, stage: str, work: Callable[..., object], *args: object) -> Any:
         begun = time.thread_time()
-        told = work(*args)
+        result = work(*args)
         self._note(self.loop, stage, time.thread_time() - begun)
-        return told
+        return result
 
     def _note(self, into: dict[str, list[float]], stage: str, seconds: float) -> None:
         into.setdefault(stage, []).append(seconds * 1e6)
@@ -158,18 +158,18 @@ def moved_on(topology: Topology, seat: Owner) -> Topology | None:
 def documents(first: Topology) -> list[Topology]:
     """Those of a plan by which a sixth member joins, and of one by which the fifth leaves."""
     up = members(MEMBERS + 1)
-    told = [first]
+    plan = [first]
     for changes in (MemberChanges(add=[up[-1]]), MemberChanges(remove=[up[-2].id])):
-        planned = with_members(told[-1], changes, set())
+        planned = with_members(plan[-1], changes, set())
         assert planned is not None
-        told.append(planned)
-        while told[-1].is_moving:
-            for seat in [member.seat for member in told[-1].members]:
-                if (following := moved_on(told[-1], seat)) is not None:
-                    told.append(following)
-    if (following := left(told[-1], up[-2].seat)) is not None:
-        told.append(following)
-    return told
+        plan.append(planned)
+        while plan[-1].is_moving:
+            for seat in [member.seat for member in plan[-1].members]:
+                if (following := moved_on(plan[-1], seat)) is not None:
+                    plan.append(following)
+    if (following := left(plan[-1], up[-2].seat)) is not None:
+        plan.append(following)
+    return plan
 
 
 def as_decoded(encoded: bytes) -> Topology:
@@ -178,13 +178,13 @@ def as_decoded(encoded: bytes) -> Topology:
     return Topology.decode(encoded)
 
 
-def pure(stages: Stages, told: list[bytes], seats: list[Owner]) -> None:
+def pure(stages: Stages, documents: list[bytes], seats: list[Owner]) -> None:
     """The plain functions, on documents as they come from others."""
     for name in ("_same_row", "_table"):  # what this process has read of these documents before
         if (kept := getattr(document, name, None)) is not None:
             kept.cache_clear()
-    before = as_decoded(told[0])
-    for encoded in told[1:]:
+    before = as_decoded(documents[0])
+    for encoded in documents[1:]:
         after = stages.called("decode", as_decoded, encoded)
         stages.called("check_next", check_next, before, after)
         stages.called("check_follows", check_follows, before, after)
@@ -196,10 +196,12 @@ def pure(stages: Stages, told: list[bytes], seats: list[Owner]) -> None:
         before = after
 
 
-async def vote_and_adopt(stages: Stages, node: Node, transport: LoneTransport, told: list[bytes]) -> None:
+async def vote_and_adopt(
+    stages: Stages, node: Node, transport: LoneTransport, documents: list[bytes]
+) -> None:
     agent = node.membership.topology
-    for number, encoded in enumerate(told, 2):
-        cluster = agent.topology().cluster
+    for number, encoded in enumerate(documents, 2):
+        cluster = agent.serving_topology().cluster
         ballot = Ballot(number, NodeId("n6"), 1, "boot")
         for stage, method, body in (("promise", EPOCH_PREPARE, b""), ("accept", EPOCH_ACCEPT, encoded)):
             request = EpochRequest(cluster, Epoch(number), ballot, bytes(bytearray(body))).encode()
@@ -232,17 +234,17 @@ async def measure(folder: Path, partitions: int, stages: Stages) -> int:
             around[0] = replace(around[0], disk=node.identity.disk)
             first = first_topology("bench", around, partitions=partitions)
             plan = documents(first)
-            told = [each.encode() for each in plan]
+            encoded = [each.encode() for each in plan]
             agent: Any = node.membership.topology
             agent.confirm_start()
-            await agent.take_first(told[0])
+            await agent.take_first(encoded[0])
             agent._forming._done.set()
             time_listeners(stages, node)
             with stages.turns.watched():
-                await vote_and_adopt(stages, node, transport, told[1:])
-            pure(stages, told, [member.seat for member in members(MEMBERS + 1)[-2:]])
+                await vote_and_adopt(stages, node, transport, encoded[1:])
+            pure(stages, encoded, [member.seat for member in members(MEMBERS + 1)[-2:]])
     files.close()
-    return len(told)
+    return len(encoded)
 
 
 def tell(stages: Stages, report: Report) -> None:

@@ -66,12 +66,12 @@ class Generator:
         """What came of a load, with the processors that the nodes and others had in use meanwhile."""
         nodes_s, busy_s, began = self._nodes_s(), _busy_s(), time.monotonic()
         self.begin(rate, seconds, ghosts)
-        told = self._answer()
+        answer = self._answer()
         passed_s = time.monotonic() - began
         nodes = (self._nodes_s() - nodes_s) / passed_s
-        generator = told["generator_s"] * seconds / passed_s
+        generator = answer["generator_s"] * seconds / passed_s
         others = (_busy_s() - busy_s) / passed_s - nodes - generator
-        return {**told, "nodes_cores": nodes, "others_cores": max(0.0, others)}
+        return {**answer, "nodes_cores": nodes, "others_cores": max(0.0, others)}
 
     def begin(self, rate: float, seconds: float, ghosts: float = 0.0, **more: Any) -> None:
         assert self._process.stdin is not None
@@ -88,10 +88,10 @@ class Generator:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"the generator ended with {self._process.wait(30)}")
-        told: dict[str, Any] = json.loads(line)
-        if "broken" in told:
-            raise SystemExit(f"a stream of the generator broke: {told['broken']}")
-        return told
+        answer: dict[str, Any] = json.loads(line)
+        if "broken" in answer:
+            raise SystemExit(f"a stream of the generator broke: {answer['broken']}")
+        return answer
 
     def _nodes_s(self) -> float:
         return sum(map(used_s, self._cluster.pids))
@@ -111,27 +111,27 @@ def _busy_s() -> float:
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
-def note(report: Report, case: str, told: dict[str, Any]) -> None:
-    failed = sum(told["failed"].values()) + told["unanswered"]
+def note(report: Report, case: str, run: dict[str, Any]) -> None:
+    failed = sum(run["failed"].values()) + run["unanswered"]
     report.row(
         case,
-        offered_per_s=told["offered_per_s"], good_per_s=told["good_per_s"],
-        refused_per_s=told["refused_per_s"], failed=failed,
-        good_p50_ms=told["good_ms"].get("p50", 0.0), good_p99_ms=told["good_ms"].get("p99", 0.0),
-        refused_p50_ms=told["refused_ms"].get("p50", 0.0), refused_p99_ms=told["refused_ms"].get("p99", 0.0),
-        nodes=told["nodes_cores"], generator=told["generator_s"], others=told["others_cores"],
+        offered_per_s=run["offered_per_s"], good_per_s=run["good_per_s"],
+        refused_per_s=run["refused_per_s"], failed=failed,
+        good_p50_ms=run["good_ms"].get("p50", 0.0), good_p99_ms=run["good_ms"].get("p99", 0.0),
+        refused_p50_ms=run["refused_ms"].get("p50", 0.0), refused_p99_ms=run["refused_ms"].get("p99", 0.0),
+        nodes=run["nodes_cores"], generator=run["generator_s"], others=run["others_cores"],
     )  # fmt: skip
-    report.details.append({"case": case, **told})
+    report.details.append({"case": case, **run})
 
 
 def sustainable(load: Generator, report: Report, seconds: float) -> float:
     """The last rate that the cluster keeps up with."""
     rate, kept = LEAST_RATE, LEAST_RATE / 2
     while True:
-        told = load.run(rate, seconds)
-        note(report, "rising", told)
-        is_calm = told["good_ms"].get("p99", 1e9) <= CALM_P99_MS
-        if told["good_per_s"] < KEPT_UP * told["offered_per_s"] or not is_calm:
+        result = load.run(rate, seconds)
+        note(report, "rising", result)
+        is_calm = result["good_ms"].get("p99", 1e9) <= CALM_P99_MS
+        if result["good_per_s"] < KEPT_UP * result["offered_per_s"] or not is_calm:
             return kept
         kept, rate = rate, rate * STEP
 
@@ -139,17 +139,17 @@ def sustainable(load: Generator, report: Report, seconds: float) -> float:
 def peak(load: Generator, report: Report, rate: float, ghosts: float, seconds: float) -> float:
     most = 0.0
     for share in (0.8, 1.0, 1.2, 1.5):
-        told = load.run(rate * share, seconds, ghosts)
-        note(report, f"peak {share:g} x, ghosts", told)
-        most = max(most, told["good_per_s"])
+        result = load.run(rate * share, seconds, ghosts)
+        note(report, f"peak {share:g} x, ghosts", result)
+        most = max(most, result["good_per_s"])
     return most
 
 
-def seconds_to_normal(told: dict[str, Any], before: dict[str, Any]) -> int:
+def seconds_to_normal(result: dict[str, Any], before: dict[str, Any]) -> int:
     """Until every further second has as many good answers as were due, no slower than before the storm."""
     calm_ms = max(100.0, 3 * before["good_ms"]["p99"])
-    due = told["offered_per_s"]
-    slots = told["by_second"]
+    due = result["offered_per_s"]
+    slots = result["by_second"]
     unwell = [
         number
         for number, slot in enumerate(slots)

@@ -26,7 +26,7 @@ from typing import Any
 import msgpack
 import uvloop
 
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.candidates import coordinators
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.adapters.network.frame_stream import FrameStream
@@ -197,10 +197,10 @@ class Storm:
             await asyncio.sleep(TICK_S)
         spent = time.process_time() - spent
         offered = [len(lane.due) - lane.first for lane in self.lanes]
-        await self._drained(until + DRAIN_S)
+        await self._drain(until + DRAIN_S)
         return self._told(began, until, offered, spent, latest_s)
 
-    async def _drained(self, until: float) -> None:
+    async def _drain(self, until: float) -> None:
         for lane in self.lanes:
             while lane.under_way and _now() < until:  # noqa: ASYNC110  an event would cost each answer something
                 await asyncio.sleep(0.01)
@@ -321,11 +321,11 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         asked = json.loads(line)
-        told = await storm.run(asked["rate"], asked.get("ghosts", 0.0), asked["seconds"])
+        result = await storm.run(asked["rate"], asked.get("ghosts", 0.0), asked["seconds"])
         for half in halves:
             if half.done() and (error := half.exception()) is not None:
-                told["broken"] = error.message if isinstance(error, RingmillError) else repr(error)
-        print(json.dumps(told), flush=True)
+                result["broken"] = error.message if isinstance(error, RingmillError) else repr(error)
+        print(json.dumps(result), flush=True)
     for half in halves:
         half.cancel()
     await asyncio.gather(*halves, return_exceptions=True)

@@ -60,7 +60,7 @@ async def write(endpoints: str, keys: int, fill: bytes) -> None:
 
 
 def figures(cluster: BenchCluster) -> Mapping[str, int]:
-    """Of all nodes that answer, added up."""
+    """The figures of all nodes that answer, added up."""
     views = cluster.json("repair", "status")
     assert isinstance(views, list)
     total: dict[str, int] = {"owed": 0}
@@ -172,14 +172,14 @@ def measure_equal(cluster: BenchCluster, report: Report) -> None:
     before, read_before, started = figures(cluster), engine_figures(cluster), time.perf_counter()
     cluster.command("repair", "run")
     took_s = time.perf_counter() - started
-    told = figures(cluster)["wire_bytes"] - before["wire_bytes"]
+    sent = figures(cluster)["wire_bytes"] - before["wire_bytes"]
     after = engine_figures(cluster)
     read = {figure: after[figure] - read_before[figure] for figure in after}
     blocks = read["cache_hits"] + read["cache_misses"]
     report.row(
         "equal owners compare",
         held_bytes=held,
-        sent_bytes=told,
+        sent_bytes=sent,
         scans=read["scans"],
         scanned_bytes=read["scanned_bytes"],
         blocks_got=blocks,
@@ -190,7 +190,7 @@ def measure_equal(cluster: BenchCluster, report: Report) -> None:
 
 
 def held_bytes(cluster: BenchCluster) -> int:
-    """Of keys and objects, on all nodes."""
+    """Bytes of keys and objects on all nodes."""
     return sum(int(node["bytes"] or 0) for node in nodes_of(cluster))
 
 

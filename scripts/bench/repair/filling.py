@@ -50,11 +50,11 @@ async def merge_in(engine: Engine, objects: ObjectStore, copy: Copy, bodies: lis
     for body in bodies:
         batch = ObjectBatch()
         await engine.wait_writable()
-        for key, told in Page.decode(body).items:
+        for key, stored in Page.decode(body).items:
             if batch.is_full:
                 objects.commit(batch)
                 batch = ObjectBatch()
-            objects.apply_into(batch, parse_object_key(copy_prefix(copy) + key), told)
+            objects.apply_into(batch, parse_object_key(copy_prefix(copy) + key), stored)
         objects.commit(batch)
         await objects.wait_synced()
 
@@ -93,14 +93,14 @@ def children_s() -> float:
     return sum(one.user + one.system for one in times)
 
 
-async def take(folder: Path, spawner: ProcessSpawner, bring: Bring, told: list[list[bytes]]) -> list[float]:
+async def take(folder: Path, spawner: ProcessSpawner, bring: Bring, copies: list[list[bytes]]) -> list[float]:
     """Seconds: elapsed, of this process, of its children."""
     files = OsFileSystem()
     async with await Engine.open(str(folder), EngineOptions(), files=files, spawner=spawner) as engine:
         objects = store_on(engine)
         await objects.count_stored()
         begun = time.perf_counter(), time.process_time(), children_s()
-        for number, bodies in enumerate(told):
+        for number, bodies in enumerate(copies):
             await bring(engine, objects, Copy(PartitionId(number), Epoch(2)), bodies)
         await engine.flush()
         ended = time.perf_counter(), time.process_time(), children_s()
@@ -115,7 +115,7 @@ async def measure(folder: Path, mib: int, value_bytes: int, report: Report) -> N
     ) as source:
         await fill_source(source, mib, value_bytes)
         begun = time.process_time()
-        told = [await pages_of(source, number) for number in range(COPIES)]
+        copies = [await pages_of(source, number) for number in range(COPIES)]
         report.row("read pages at the source", loop_ms=(time.process_time() - begun) / mib * 1000)
     cases: dict[str, tuple[Bring, list[list[float]]]] = {
         "merged in": (merge_in, []),
@@ -123,7 +123,7 @@ async def measure(folder: Path, mib: int, value_bytes: int, report: Report) -> N
     }
     for number in range(ROUNDS):
         for name, (bring, found) in cases.items():
-            took = await take(folder / f"{name}-{number}", spawner, bring, told)
+            took = await take(folder / f"{name}-{number}", spawner, bring, copies)
             if number:
                 found.append(took)
     for name, (_, found) in cases.items():

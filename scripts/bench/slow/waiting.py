@@ -60,7 +60,7 @@ def run(cluster: BenchCluster, path: Path) -> tuple[float, float, int]:
     )  # fmt: skip
     if ended["state"] != "SUCCEEDED":
         raise SystemExit(f"the job ended {ended['state']}: {ended}")
-    told = cluster.json("job", "explain", str(ended["job"]))
-    wasted = told["wasted"]
+    explained = cluster.json("job", "explain", str(ended["job"]))
+    wasted = explained["wasted"]
     assert isinstance(wasted, dict)
     return float(str(ended["seconds"])), float(wasted["share"]), int(wasted["attempts"])

@@ -304,11 +304,11 @@ public final class CassandraLoad {
                     CompletableFuture.delayedExecutor(5, TimeUnit.MILLISECONDS).execute(() -> work(series));
                     return;
                 }
+                if (run.isMeasuring) { // also one that was sent before: as many are under way at the end
+                    run.operations.increment();
+                }
                 if (isCounted) {
                     run.latencies.record(System.nanoTime() - sent);
-                    if (run.isMeasuring) {
-                        run.operations.increment();
-                    }
                     if (rows.getColumnDefinitions().size() > 0 && rows.one() == null) {
                         run.missing.increment();
                     }

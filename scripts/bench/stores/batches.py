@@ -84,10 +84,10 @@ async def run_batches(
     warm_at = _clock() + int(load.warm_up_s * 1e9)
     while _clock() < warm_at:
         await send(next_batch())
-    return await _measured(send, next_batch, load.seconds, processor_time)
+    return await _measure(send, next_batch, load.seconds, processor_time)
 
 
-async def _measured(
+async def _measure(
     send: Callable[[Batch], Awaitable[list[Any]]],
     next_batch: Callable[[], Batch],
     seconds: float,

@@ -125,8 +125,8 @@ def beside_singles(results: Results, case: Case, name: str) -> dict[str, float]:
 
 
 def knees(results: Results, names: Sequence[str]) -> list[str]:
-    """Of each contestant and open case: the last rate before the store falls behind or its p99 shoots up."""
-    told = []
+    """The last rate of each contestant and open case before it falls behind or its p99 shoots up."""
+    lines = []
     for name in names:
         for case in dict.fromkeys(replace(case, rate_per_s=0.0) for case, _ in results if case.rate_per_s):
             points = [
@@ -135,8 +135,8 @@ def knees(results: Results, names: Sequence[str]) -> list[str]:
                 if of == name and one.rate_per_s and replace(one, rate_per_s=0.0) == case
             ]
             if len(points) > 1:
-                told.append(f"knee of {name}, {case.name}: {_knee(sorted(points, key=lambda one: one[0]))}")
-    return told
+                lines.append(f"knee of {name}, {case.name}: {_knee(sorted(points, key=lambda one: one[0]))}")
+    return lines
 
 
 def _knee(points: Sequence[tuple[float, Result]]) -> str:

@@ -77,7 +77,7 @@ class Redis(Processes):
 
 
 class Floor(Processes):
-    """The same frames over the same carrier with a dict behind them: what nobody can be faster than here."""
+    """A dict behind our frames and carrier: no store can be faster here."""
 
     name = "floor"
 
@@ -121,5 +121,5 @@ def redis_command(path: Path, port: int, folder: Path) -> list[str]:
 
 
 def program_version(command: Sequence[str]) -> str:
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return " ".join(told.split()[:3]) if told else "version unknown"
+    version = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return " ".join(version.split()[:3]) if version else "version unknown"

@@ -1,4 +1,4 @@
-"""The same work as job_styles.py on a multiprocessing.Pool, as plain as one would write it.
+"""The work of job_styles.py on a multiprocessing.Pool, as plain as one would write it.
 
 A chunk of lines a task; the parent puts the results together and writes one synced file.  It survives
 nothing, and its parent holds the whole result in memory.

@@ -51,9 +51,9 @@ def shares_of(page: str, state: Page) -> Iterator[tuple[str, Page]]:
         yield target, (share, [])
 
 
-def ranked(page: str, told: Iterable[Page]) -> Iterator[tuple[str, Page]]:
+def ranked(page: str, pages: Iterable[Page]) -> Iterator[tuple[str, Page]]:
     total, links = WHOLE * 15 // 100, list[str]()
-    for share, targets in told:
+    for share, targets in pages:
         total += share
         links += targets
     yield page, (total, links)

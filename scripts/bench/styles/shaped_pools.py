@@ -1,4 +1,4 @@
-"""The same work as shaped_jobs.py on a multiprocessing.Pool, as plain as one would write it.
+"""The work of shaped_jobs.py on a multiprocessing.Pool, as plain as one would write it.
 
 Whole tables lie in the memory of every process, and the parent puts the results together.
 """

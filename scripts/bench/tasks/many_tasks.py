@@ -31,7 +31,7 @@ FILE_BYTES = 520 * 1024  # two of them are more than a MiB, so none is packed wi
 
 
 class Cost(NamedTuple):
-    """Of one job: seconds of the job as its coordinator tells, and of processors."""
+    """What one job cost: its seconds as its coordinator reports them, and seconds of processors."""
 
     seconds: float
     coordinator_s: float

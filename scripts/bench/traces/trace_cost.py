@@ -49,7 +49,7 @@ def main() -> None:
         clusters = {case: _started(stack, one_in) for case, one_in in CASES.items()}
         for _ in range(rounds):
             for case, cluster in clusters.items():
-                for verb, us in asyncio.run(_asked(cluster, requests, records=case == "all")).items():
+                for verb, us in asyncio.run(_ask(cluster, requests, records=case == "all")).items():
                     found.setdefault((verb, case), []).append(us)
     added_us = _added_us()
     print("| request | traces | CPU us, client and nodes | of it added while off |\n|---|---|---|---|")
@@ -63,11 +63,11 @@ def main() -> None:
 
 
 def _started(stack: ExitStack, one_in: str | None) -> ScratchCluster:
-    told = {"RINGMILL_TRACES": "", "RINGMILL_TRACE_ONE_IN": one_in or "0"}
+    settings = {"RINGMILL_TRACES": "", "RINGMILL_TRACE_ONE_IN": one_in or "0"}
     if one_in is not None:
-        told["RINGMILL_TRACES"] = f"file:{stack.enter_context(tempfile.TemporaryDirectory())}"
-    before = {name: os.environ.pop(name, None) for name in told}
-    os.environ.update({name: text for name, text in told.items() if text})
+        settings["RINGMILL_TRACES"] = f"file:{stack.enter_context(tempfile.TemporaryDirectory())}"
+    before = {name: os.environ.pop(name, None) for name in settings}
+    os.environ.update({name: text for name, text in settings.items() if text})
     try:
         return stack.enter_context(ScratchCluster(nodes=3))
     finally:
@@ -77,7 +77,7 @@ def _started(stack: ExitStack, one_in: str | None) -> ScratchCluster:
                 os.environ[name] = text
 
 
-async def _asked(cluster: ScratchCluster, requests: int, *, records: bool) -> dict[str, float]:
+async def _ask(cluster: ScratchCluster, requests: int, *, records: bool) -> dict[str, float]:
     """Microseconds of processor time a request, by verb."""
     trace._TRACER_PROVIDER = _recording() if records else None  # it can be set but once in a program
     used = ProcessorTime([node.pid for node in cluster.records])
@@ -115,13 +115,13 @@ async def _all(ask: Callable[[int], Awaitable[None]], count: int) -> None:
 
 
 def _added_us() -> dict[str, float]:
-    """Of a request of a client, and of each call: what looks whether there is a span."""
+    """What the test for a span adds to a request of a client, and to each call."""
     trace._TRACER_PROVIDER = None
     tracing = ProgramsTracer()
     tracer, none = None, ""
 
     def call() -> None:
-        """On both sides: the span is looked for, the trace is kept, and asked for when the frame is made."""
+        """What both sides of a call do: look for a span, keep the trace, and ask for it for the frame."""
         kept = carried_trace()
         _ = kept and none
         _ = tracer is not None

@@ -31,7 +31,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from chaos.doors.attacks import ATTACKS, prepared  # noqa: E402
 from chaos.doors.beside import Memory, Place, beside  # noqa: E402
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from report import machine, percentile  # noqa: E402
 from ringmill.client.connection import connect  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
@@ -57,16 +57,16 @@ def main() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         with _gateway(cluster) as place:
-            told = asyncio.run(_attacked(cluster, place, names))
+            result = asyncio.run(_attack_all(cluster, place, names))
         if given.json:
-            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        for each in told["broken"]:
+            Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        for each in result["broken"]:
             print(f"BROKEN: {each}")
-        return not told["broken"]
+        return not result["broken"]
 
-    return judged_on_a_cluster("doors", nodes=NODES, lowest_port=LOWEST_PORT, has_held=has_held)
+    return judge_on_cluster("doors", nodes=NODES, lowest_port=LOWEST_PORT, run_and_judge=run_and_judge)
 
 
 @contextmanager
@@ -85,16 +85,16 @@ def _gateway(cluster: LocalCluster) -> Iterator[Place]:
         process.wait(30)
 
 
-async def _attacked(cluster: LocalCluster, place: Place, names: list[str]) -> dict[str, Any]:
+async def _attack_all(cluster: LocalCluster, place: Place, names: list[str]) -> dict[str, Any]:
     async with connect([cluster.nodes[0].address], token=read_token(cluster.folder)) as db:
         await db.keyspaces.create("redis0", kind="registers")
         await db.keyspaces.create("redis0-keys")
     await prepared(place)
     attacks, broken = {}, []
-    quiet = await _made(place, None)
+    quiet = await _attack(place, None)
     print(_row("nothing", quiet), flush=True)
     for name in names:
-        attacks[name] = seen = await _made(place, name)
+        attacks[name] = seen = await _attack(place, name)
         print(_row(name, seen), flush=True)
         if seen["errors"]:
             broken.append(f"{name}: {len(seen['errors'])} requests beside failed: {seen['errors'][0]}")
@@ -103,20 +103,20 @@ async def _attacked(cluster: LocalCluster, place: Place, names: list[str]) -> di
     return {"machine": machine(), "quiet": quiet, "attacks": attacks, "broken": broken}
 
 
-async def _made(place: Place, name: str | None) -> dict[str, Any]:
+async def _attack(place: Place, name: str | None) -> dict[str, Any]:
     """The figures of one attack, or of 3 s without one."""
     memory = Memory(place.pid)
     watching = asyncio.create_task(memory.watch())
     honest = asyncio.create_task(beside(place))
-    told: dict[str, int] = {}
+    answers: dict[str, int] = {}
     try:
         if name is None:
             await asyncio.sleep(3.0)
         else:
             async with asyncio.timeout(LONGEST_S):
-                told = dict((await ATTACKS[name](place)).most_common(6))
+                answers = dict((await ATTACKS[name](place)).most_common(6))
     except TimeoutError:
-        told = {f"the attack did not end in {LONGEST_S:g} s": 1}
+        answers = {f"the attack did not end in {LONGEST_S:g} s": 1}
     await asyncio.sleep(CALM_S)
     for task in (watching, honest):
         task.cancel()
@@ -124,7 +124,7 @@ async def _made(place: Place, name: str | None) -> dict[str, Any]:
         await watching
     seen = await honest
     return {
-        "told": told,
+        "told": answers,
         "before_mib": memory.began,
         "peak_mib": memory.peak,
         "after_mib": memory.now(),
@@ -138,8 +138,8 @@ async def _made(place: Place, name: str | None) -> dict[str, Any]:
 def _row(name: str, seen: dict[str, Any]) -> str:
     memory = f"{seen['before_mib']:.0f} → {seen['peak_mib']:.0f} → {seen['after_mib']:.0f} MiB"
     beside_it = f"{seen['requests']} beside, p99 {seen['p99_ms']:.0f} ms, most {seen['max_ms']:.0f} ms"
-    told = "".join(f"\n    {count} x {what}" for what, count in seen["told"].items())
-    return f"{name}: {memory}; {beside_it}, {len(seen['errors'])} failed{told}"
+    answers = "".join(f"\n    {count} x {what}" for what, count in seen["told"].items())
+    return f"{name}: {memory}; {beside_it}, {len(seen['errors'])} failed{answers}"
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ TINY: Final = 20_000
 _HOST: Final = b"Host: localhost\r\n"
 _GIB: Final = 1 << 30
 _GET: Final = b"GET /v1/kv/default/large HTTP/1.1\r\n" + _HOST + b"\r\n"
-Told = Counter[str]
-Attack = Callable[[Place], Awaitable[Told]]
+Answers = Counter[str]
+Attack = Callable[[Place], Awaitable[Answers]]
 
 
 def command(*words: bytes) -> bytes:
@@ -47,20 +47,20 @@ async def prepared(place: Place) -> None:
                 raise ValueError("the large keys could not be set")
 
 
-async def slow_heads(place: Place) -> Told:
+async def slow_heads(place: Place) -> Answers:
     """200 callers send a byte of a request each second, 300 one half of it and no more."""
     async with opened(place.http, 500) as connections:
         for _, writer in connections[200:]:
             writer.write(b"GET /v1/kv/default/large HTTP/1.1\r\nHo")
-        told = asyncio.create_task(first_lines(connections))
+        answers = asyncio.create_task(first_lines(connections))
         for byte in b"GET /v1/kv/def":
             for _, writer in connections[:200]:
                 writer.write(bytes([byte]))
             await asyncio.sleep(1.0)
-        return await told
+        return await answers
 
 
-async def half_bodies(place: Place) -> Told:
+async def half_bodies(place: Place) -> Answers:
     """200 callers send half a value, and no more."""
     async with opened(place.http, 200) as connections:
         for _, writer in connections:
@@ -71,20 +71,20 @@ async def half_bodies(place: Place) -> Told:
         return await first_lines(connections)
 
 
-async def idle_over_http(place: Place) -> Told:
+async def idle_over_http(place: Place) -> Answers:
     """1,000 connections that say nothing."""
     async with opened(place.http, MOST_CONNECTIONS) as connections:
         return await first_lines(connections)
 
 
-async def gib_bodies(place: Place) -> Told:
+async def gib_bodies(place: Place) -> Answers:
     """A body of 1 GiB, its length told, and another in pieces."""
     async with opened(place.http, 2) as connections:
-        told, pieces = (writer for _, writer in connections)
-        told.write(b"PUT /v1/kv/default/gib HTTP/1.1\r\n" + _HOST + b"Content-Length: %d\r\n\r\n" % _GIB)
+        whole, pieces = (writer for _, writer in connections)
+        whole.write(b"PUT /v1/kv/default/gib HTTP/1.1\r\n" + _HOST + b"Content-Length: %d\r\n\r\n" % _GIB)
         pieces.write(b"PUT /v1/kv/default/gib HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n")
         hearing = asyncio.create_task(first_lines(connections))
-        for writer in (told, pieces):
+        for writer in (whole, pieces):
             for _ in range(_GIB >> 20):
                 writer.write((b"100000\r\n" if writer is pieces else b"") + b"v" * (1 << 20) + b"\r\n")
                 if not await drained(writer, 5.0):
@@ -92,7 +92,7 @@ async def gib_bodies(place: Place) -> Told:
         return await hearing
 
 
-async def pipelined_over_http(place: Place) -> Told:
+async def pipelined_over_http(place: Place) -> Answers:
     """Ten callers send 10,000 reads of 1 MiB each, and take no answer for 35 s."""
     async with opened(place.http, 10, reads=False) as connections:
         for _, writer in connections:
@@ -103,7 +103,7 @@ async def pipelined_over_http(place: Place) -> Told:
         return await first_lines(connections)
 
 
-async def large_batches(place: Place) -> Told:
+async def large_batches(place: Place) -> Answers:
     """30 batches of 1,000 reads of 1 MiB."""
     one = b'{"op": "get", "key": "large"}'
     body = b'{"operations": [' + b", ".join([one] * 1000) + b"]}"
@@ -114,7 +114,7 @@ async def large_batches(place: Place) -> Told:
         return await first_lines(connections)
 
 
-async def half_commands(place: Place) -> Told:
+async def half_commands(place: Place) -> Answers:
     """60 callers send 7 MiB of a command, and no more: 420 MiB in all."""
     async with opened(place.redis, 60) as connections:
         hearing = asyncio.create_task(first_lines(connections))
@@ -124,7 +124,7 @@ async def half_commands(place: Place) -> Told:
         return await hearing
 
 
-async def idle_as_redis(place: Place) -> Told:
+async def idle_as_redis(place: Place) -> Answers:
     """1,000 connections that say nothing, 100 of them after half a command."""
     async with opened(place.redis, MOST_CONNECTIONS) as connections:
         for _, writer in connections[:100]:
@@ -132,7 +132,7 @@ async def idle_as_redis(place: Place) -> Told:
         return await first_lines(connections[:100] + connections[-10:])
 
 
-async def gib_value(place: Place) -> Told:
+async def gib_value(place: Place) -> Answers:
     """A value of 1 GiB, and a command of 9 MiB."""
     async with opened(place.redis, 2) as connections:
         (_, gib), (_, many) = connections
@@ -144,7 +144,7 @@ async def gib_value(place: Place) -> Told:
         return await hearing
 
 
-async def answers_of_gibs(place: Place) -> Told:
+async def answers_of_gibs(place: Place) -> Answers:
     """Commands whose answers would have 1 GiB to 64 GiB, from five callers at once."""
     asked = [
         command(b"MGET", *[b"large"] * 10_000),
@@ -159,7 +159,7 @@ async def answers_of_gibs(place: Place) -> Told:
         return await first_lines(connections)
 
 
-async def pipelined_as_redis(place: Place) -> Told:
+async def pipelined_as_redis(place: Place) -> Answers:
     """Twenty callers send 10,000 commands with answers of up to 1 MiB, and take none for 20 s."""
     said = (
         command(b"GET", b"large") + command(b"SMEMBERS", b"tiny") + command(b"LRANGE", b"list", b"0", b"-1")

@@ -1,10 +1,14 @@
-"""An honest client of each door beside the attacks, and the gateway's memory meanwhile."""
+"""An honest client of each door beside the attacks, and the gateway's memory meanwhile.
+
+Requests are due by a clock, whatever the gateway does, and each takes its time from when it was due.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +17,7 @@ import psutil
 
 __all__ = ["Beside", "Memory", "Place", "beside"]
 
-EVERY_S: Final = 0.01
+EVERY_S: Final = 0.02
 WITHIN_S: Final = 10.0
 MIB: Final = 1 << 20
 
@@ -29,10 +33,30 @@ class Place:
 
 @dataclass(slots=True)
 class Beside:
-    """Seconds that each request took, and the errors of the others."""
+    """Seconds that each request took since it was due, and the errors of those that failed."""
 
     took_s: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    async def ask(self, requests: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """One after the other, again and again, until it is cancelled.  What is due by then and not answered
+        has taken as long as it has waited."""
+        due = time.monotonic()
+        try:
+            for request in itertools.cycle(requests):
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                try:
+                    async with asyncio.timeout(WITHIN_S):
+                        await request()
+                except (ValueError, OSError, EOFError, aiohttp.ClientError, TimeoutError) as error:
+                    self.errors.append(f"{type(error).__name__}: {error}"[:200])
+                self.took_s.append(time.monotonic() - due)
+                due += EVERY_S
+        finally:
+            ended = time.monotonic()
+            while due < ended:
+                self.took_s.append(ended - due)
+                due += EVERY_S
 
 
 class Memory:
@@ -72,27 +96,20 @@ async def beside(place: Place) -> Beside:
 
             async def by_http(method: str, body: bytes | None = None) -> None:
                 async with session.request(method, url, data=body) as answer:
-                    told = await answer.read()
+                    body = await answer.read()
                     if answer.status != 200:
-                        raise ValueError(f"{method}: {answer.status} {told[:200]!r}")
+                        raise ValueError(f"{method}: {answer.status} {body[:200]!r}")
 
-            while True:
-                await _timed(seen, lambda: by_http("PUT", b"v" * 100))
-                await _timed(seen, lambda: by_http("GET"))
-                await _timed(seen, lambda: by_redis(b"SET beside vvvv\r\n", b"+OK\r\n"))
-                await _timed(seen, lambda: by_redis(b"GET beside\r\n", b"$4\r\n", 6))
-                await asyncio.sleep(EVERY_S)
+            await seen.ask(
+                [
+                    lambda: by_http("PUT", b"v" * 100),
+                    lambda: by_http("GET"),
+                    lambda: by_redis(b"SET beside vvvv\r\n", b"+OK\r\n"),
+                    lambda: by_redis(b"GET beside\r\n", b"$4\r\n", 6),
+                ]
+            )
     except asyncio.CancelledError:
-        return seen
+        pass
     finally:
         writer.close()
-
-
-async def _timed(seen: Beside, asking: Callable[[], Awaitable[None]]) -> None:
-    began = time.monotonic()
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            await asking()
-    except (ValueError, OSError, EOFError, aiohttp.ClientError, TimeoutError) as error:
-        seen.errors.append(f"{type(error).__name__}: {error}"[:200])
-    seen.took_s.append(time.monotonic() - began)
+    return seen

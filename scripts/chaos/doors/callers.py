@@ -45,8 +45,8 @@ async def drained(writer: asyncio.StreamWriter, within_s: float) -> bool:
 
 async def first_lines(connections: list[Connection]) -> Counter[str]:
     """What each is told first, and how many of them: a status and a code, or the error of Redis."""
-    told = await asyncio.gather(*(_first(reader) for reader, _ in connections))
-    return Counter(told)
+    answers = await asyncio.gather(*(_first(reader) for reader, _ in connections))
+    return Counter(answers)
 
 
 async def _first(reader: asyncio.StreamReader) -> str:

@@ -10,20 +10,21 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-__all__ = ["INTERRUPTED", "judged_in_a_home"]
+__all__ = ["INTERRUPTED", "judge_in_home"]
 
 INTERRUPTED = 130
 
 
-def judged_in_a_home(name: str, has_held: Callable[[Path], Awaitable[bool]]) -> int:
-    """The exit code of a run in a new folder: 0 when it held, 1 when not, 130 when it was interrupted.
+def judge_in_home(name: str, run_and_judge: Callable[[Path], Awaitable[bool]]) -> int:
+    """Run and judge something in a new folder.  Returns 0 when it held, 1 when not, 130 when interrupted.
 
-    SIGTERM interrupts as Ctrl-C does: with everything stopped and removed.  What did not hold is kept.
+    SIGTERM, and SIGHUP of a terminal that is closed, interrupt as Ctrl-C does: with everything stopped and
+    removed.  What did not hold is kept.
     """
     home = Path(tempfile.mkdtemp(prefix=f"ringmill-{name}-"))
     is_kept = True
     try:
-        is_kept = not asyncio.run(_until_interrupted(has_held(home)))
+        is_kept = not asyncio.run(_until_interrupted(run_and_judge(home)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         is_kept = False
         return INTERRUPTED
@@ -38,5 +39,7 @@ def judged_in_a_home(name: str, has_held: Callable[[Path], Awaitable[bool]]) -> 
 async def _until_interrupted(run: Awaitable[bool]) -> bool:
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # one that is ignored stays so, as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await run

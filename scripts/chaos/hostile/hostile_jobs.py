@@ -6,7 +6,8 @@ Each seed has a cluster of two nodes and draws the order of the kinds (kinds.py)
 A job does one deed (deeds.py): it crashes, forks without end, reads the token, signals a node.  It has to end
 as the kind says, within a minute; nothing may be left of it a few seconds later, neither processes nor files,
 and no file of the cluster may have changed.  No node may be seen dead by the other one.  Exit 0 when at least
-95 % of the jobs were right, none has escaped and no node was seen dead, else 1; data and logs are kept then.
+95 % of the jobs were right, none has escaped, no node was seen dead and no put beside them failed, else 1;
+data and logs are kept then.
 
 Root may run all of it as another user, by --as-uid.  A watchdog, started before the first job, ends all tasks
 at more than 300 processes.  Times are told, and nothing is judged by them.
@@ -32,7 +33,7 @@ from typing import Final
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.hostile.kinds import KINDS, Kind  # noqa: E402
 from chaos.hostile.prober import Prober  # noqa: E402
 from chaos.hostile.watchdog import marked_processes  # noqa: E402
@@ -68,9 +69,9 @@ class Outcome:
     error: str = ""
 
     def line(self) -> str:
-        told = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
+        faults = "; ".join(self.escapes) or ("" if self.is_right else f"WRONG: {self.error[:160]}")
         return (
-            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {told or 'ok'}"
+            f"{self.kind:<20} {self.ended:<13} {self.seconds:>6.1f} {self.put_p99_ms:>8.1f}  {faults or 'ok'}"
         )
 
 
@@ -94,7 +95,8 @@ class Run:
 
     @property
     def has_held(self) -> bool:
-        return self.right >= RIGHT_SHARE * len(self.jobs) and not self.escaped and not self.deaths
+        is_right = self.right >= RIGHT_SHARE * len(self.jobs) and not self.escaped
+        return is_right and not self.deaths and not self.failed_puts
 
 
 def main() -> int:
@@ -161,13 +163,13 @@ def _try_seed(run: Run, kinds: Sequence[Kind]) -> int:
         [sys.executable, str(DEEDS.with_name("watchdog.py")), MARK, str(MOST_PROCESSES), str(len(kinds) * 90)]
     )
 
-    def has_held(cluster: LocalCluster) -> bool:
+    def run_and_judge(cluster: LocalCluster) -> bool:
         asyncio.run(_submit_all(run, cluster, kinds))
         run.deaths = deaths_told(cluster)
         return run.has_held and not watchdog.poll()
 
     try:
-        return judged_on_a_cluster("hostile", nodes=2, lowest_port=19700, has_held=has_held)
+        return judge_on_cluster("hostile", nodes=2, lowest_port=19700, run_and_judge=run_and_judge)
     finally:
         watchdog.kill()
         if watchdog.wait() == 3:
@@ -181,21 +183,24 @@ async def _submit_all(run: Run, cluster: LocalCluster, kinds: Sequence[Kind]) ->
     (home / "deeds.py").write_bytes(DEEDS.read_bytes())
     async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
         prober = Prober(db)
-        probing = asyncio.create_task(prober.run())
-        await asyncio.sleep(QUIET_S)
-        run.quiet_p99_ms = prober.p99_ms()
-        print(
-            f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  "
-            f"(seed {run.seed}, quiet: p99 {run.quiet_p99_ms:.1f} ms)",
-            flush=True,
-        )
-        for number, kind in enumerate(kinds):
-            outcome = await _outcome(db, cluster, home, kind, number)
-            outcome.put_p99_ms = prober.p99_ms()
-            run.jobs.append(outcome)
-            print(outcome.line(), flush=True)
-        probing.cancel()
-    run.failed_puts = prober.failures
+        async with asyncio.TaskGroup() as group:
+            probing = group.create_task(prober.run())
+            await asyncio.sleep(QUIET_S)
+            quiet = await prober.since_last()
+            run.quiet_p99_ms, run.failed_puts = quiet.p99_ms, quiet.failed
+            print(
+                f"{'kind':<20} {'ended':<13} {'s':>6} {'p99 ms':>8}  "
+                f"(seed {run.seed}, quiet: p99 {run.quiet_p99_ms:.1f} ms)",
+                flush=True,
+            )
+            for number, kind in enumerate(kinds):
+                outcome = await _outcome(db, cluster, home, kind, number)
+                puts = await prober.since_last()
+                outcome.put_p99_ms = puts.p99_ms
+                run.failed_puts += puts.failed
+                run.jobs.append(outcome)
+                print(outcome.line(), flush=True)
+            probing.cancel()
 
 
 async def _outcome(db: AsyncClient, cluster: LocalCluster, home: Path, kind: Kind, number: int) -> Outcome:
@@ -234,7 +239,7 @@ async def _run(
             output=str(home / f"out-{kind.deed}-{number}"),
             params={"deed": kind.deed, "place": json.dumps(place)},
         )
-        state = await _ended(db, job)
+        state = await _wait_ended(db, job)
     except RingmillError as error:
         return error.code, str(error)
     if state.error is None:
@@ -243,7 +248,7 @@ async def _run(
     return str(detail.get("cause", state.state)), str(state.error)
 
 
-async def _ended(db: AsyncClient, job: str) -> JobState:
+async def _wait_ended(db: AsyncClient, job: str) -> JobState:
     """Its last state; one that takes too long is killed."""
     try:
         async with asyncio.timeout(MOST_S):

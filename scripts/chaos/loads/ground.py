@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from chaos.real_nodes import RealNodes
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.ring.topology import Topology
 from ringmill.simulator.history import History

@@ -41,7 +41,7 @@ class Load(ABC):
         """Ask until the ground says that it is over, and the last requests are answered."""
 
     @abstractmethod
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Ask for what the checkers have to see in the end: nodes are at rest, and owners were looked at."""
 
     @abstractmethod

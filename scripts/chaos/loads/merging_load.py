@@ -42,7 +42,7 @@ class MergingLoad(Load):
     async def work(self) -> None:
         await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Read all of them until they are told."""
         asked = sorted({(call.policy, call.key) for call in self._calls})
         async with self._ground.client(MergingSession, "m-last", LAST_READ_S) as session:

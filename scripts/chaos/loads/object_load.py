@@ -49,7 +49,7 @@ class ObjectLoad(Load):
     def _is_over(self) -> bool:
         return super()._is_over() or len(self._operations) >= self._most
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """The run looks at all keys and values."""
 
     def check(self) -> list[Violation]:

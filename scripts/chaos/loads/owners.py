@@ -58,12 +58,12 @@ async def finals(
 
 async def _held(transport: FrameTransport, topology: Topology, owner: NodeId, key: bytes) -> Final:
     question = Read(topology.epoch, DEFAULT_KEYSPACE, key).encode()
-    answer = ReadAnswer.decode(await _asked(transport, owner, question))
+    answer = ReadAnswer.decode(await _ask(transport, owner, question))
     stored = decode_object(answer.encoded) if answer.encoded else ABSENT
     return Final.of(key, owner, stored)
 
 
-async def _asked(transport: FrameTransport, owner: NodeId, question: bytes) -> bytes:
+async def _ask(transport: FrameTransport, owner: NodeId, question: bytes) -> bytes:
     """Until it answers: how long that may take in all is the caller's to say."""
     while True:
         try:

@@ -52,7 +52,7 @@ class RegisterLoad(Load):
             for number, group in enumerate(self._groups):
                 tasks.create_task(self._work_of(number, group))
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Read every register until it is told."""
         plan = PlannedCall(0, "last", "get", b"", 0.0, 0, by_version=False, deletes=False)
         async with self._session("last", LAST_READ_S) as session:

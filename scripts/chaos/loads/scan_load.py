@@ -50,7 +50,7 @@ class ScanLoad(Load):
     async def work(self) -> None:
         await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Scan all of it, in pages."""
         last = self._ground.client(ScanSession, "c-last", 10.0, patience_s=LAST_PATIENCE_S)
         async with last:

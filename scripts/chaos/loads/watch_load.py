@@ -17,7 +17,7 @@ from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import Operation
 from ringmill.simulator.subjects.objects.sessions import Session, wandering
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
-from ringmill.simulator.subjects.watches.checkers import Told, check_watches
+from ringmill.simulator.subjects.watches.checkers import ShownChange, check_watches
 from ringmill.simulator.subjects.watches.sessions import OF_KEYS, OF_PREFIX, WATCHERS, WatchSession
 from ringmill.simulator.subjects.watches.workload import draw_watched
 from ringmill.simulator.world.seeds import stream
@@ -38,13 +38,13 @@ class WatchLoad(Load):
             name: ground.client(Session, name, drawn_timeout_s(draws))
             for name in (f"ws{number}" for number in range(SESSIONS))
         }
-        self._told: list[Told] = []
+        self._shown: list[ShownChange] = []
         self._watchers = [
             ground.client(
                 WatchSession,
                 name,
                 5.0,
-                told=self._told,
+                shown=self._shown,
                 directory=Directory if level is None else wandering(stream(ground.seed, f"wanders/{name}")),
             )
             for name, level in {**OF_KEYS, **OF_PREFIX}.items()
@@ -73,7 +73,7 @@ class WatchLoad(Load):
     async def work(self) -> None:
         await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Until all watchers have been told all, or that takes very long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CAUGHT_UP_S):
@@ -87,11 +87,11 @@ class WatchLoad(Load):
             for name, watching in zip(WATCHERS, self._watching, strict=True)
             if watching.done() and not watching.cancelled()
         ]
-        return [*ended, *check_watches(self._told, self._ground.history, WATCHERS)]
+        return [*ended, *check_watches(self._shown, self._ground.history, WATCHERS)]
 
     def figures(self) -> Mapping[str, int]:
         asked = counted(one for one in self._ground.history.operations if one.session in self._by_name)
-        return {"told": len(self._told), **asked}
+        return {"told": len(self._shown), **asked}
 
     async def _ask(self, session: Session, plan: PlannedOperation) -> Operation:
         operations = self._ground.history.operations

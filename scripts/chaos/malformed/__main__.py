@@ -3,8 +3,9 @@
     python scripts/chaos/malformed --messages 1000000 [--seed 7] [--carrier grpc|tcp] [--json PATH]
 
 Three nodes get them by five ways (scripts/chaos/malformed/ways.py), while a client puts and gets keys of its
-own and checks every answer.  It held when no node has ended, no answer was wrong, no log has a traceback or
-grows with the messages, and no node's memory does.  Requests that a busy node refuses are no wrong answers.
+own and checks every answer.  It held when no node has ended, answers came and none was wrong, no log has a
+traceback or grows with the messages, and no node's memory does.  Requests that a busy node refuses are no
+wrong answers.
 
 Some messages are only changed and not broken, and whoever may change keyspaces does.  So the client has a
 keyspace whose name no message has.  The peer that knows the secret comes last.  It may tell owners what was
@@ -31,7 +32,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
-from chaos.homes.own_cluster import judged_on_a_cluster  # noqa: E402
+from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
 from chaos.malformed.samples import Bodies, recorded  # noqa: E402
 from chaos.malformed.ways import (  # noqa: E402
     Tally,
@@ -42,11 +43,13 @@ from chaos.malformed.ways import (  # noqa: E402
     by_sessions,
     by_sockets,
 )
+from chaos.opinions.whole_logs import tracebacks_in, whole_log  # noqa: E402
 from report import machine, percentile  # noqa: E402
-from ringmill.client.connection import connect, open_link  # noqa: E402
+from ringmill.client.connection import connect  # noqa: E402
+from ringmill.client.dialling.node_links import open_link  # noqa: E402
 from ringmill.client.kv import AsyncKeyspace  # noqa: E402
 from ringmill.client.local import local_cluster  # noqa: E402
-from ringmill.client.local.local_state import LocalCluster, LocalNode, read_token  # noqa: E402
+from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
 from ringmill.client.routing.links import IDENTIFY  # noqa: E402
 from ringmill.cluster.errors import RingmillError  # noqa: E402
 from ringmill.cluster.ids import ClusterId  # noqa: E402
@@ -96,23 +99,23 @@ def main() -> int:
 
     known = recorded(given.seed)
 
-    def has_held(cluster: LocalCluster) -> bool:
-        told = asyncio.run(_attacked(cluster, known, given.messages, given.seed, given.carrier))
-        print("\n".join(_lines(told)), flush=True)
+    def run_and_judge(cluster: LocalCluster) -> bool:
+        result = asyncio.run(_attack(cluster, known, given.messages, given.seed, given.carrier))
+        print("\n".join(_lines(result)), flush=True)
         if given.json:
-            Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        return not told["broken"]
+            Path(given.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return not result["broken"]
 
-    return judged_on_a_cluster(
+    return judge_on_cluster(
         "malformed",
         nodes=NODES,
         lowest_port=LOWEST_PORT,
-        has_held=has_held,
+        run_and_judge=run_and_judge,
         transport=given.carrier,
     )
 
 
-async def _attacked(
+async def _attack(
     cluster: LocalCluster, known: dict[str, list[bytes]], messages: int, seed: int, carrier: CarrierName
 ) -> dict[str, Any]:
     """The figures of one run."""
@@ -133,19 +136,20 @@ async def _attacked(
                 node = cluster.nodes[at % NODES]
                 target = Target(node.id, node.address, number, token, carrier)
                 senders.append(asyncio.create_task(WAYS[way](target, Bodies(known, seed + at), tallies[way])))
-            grown = await _watched(cluster, {way: tallies[way] for way in ways}, senders)
-            client.cancel()
-            await asyncio.wait([client])
+            grown = await _watch_senders(cluster, {way: tallies[way] for way in ways}, senders)
+            broken += await _ended(client)
         grown_mib = [round(one + other, 1) for one, other in zip(grown_mib, grown, strict=True)]
         broken += _raised(senders)
     seconds = time.monotonic() - began
-    logs = [_log_of(cluster, node) for node in cluster.nodes]
+    logs = [whole_log(cluster.log_path(node)) for node in cluster.nodes]
     broken += checked.wrong
+    if not checked.gets:
+        broken.append(f"no get beside the messages was answered: {dict(checked.errors) or 'none ended'}")
     for node, log, mib in zip(cluster.nodes, logs, grown_mib, strict=True):
         lines = log.count("\n")
         if local_cluster.node_state(node) == "stopped":
             broken.append(f"{node.id} has ended")
-        if "Traceback" in log:
+        if tracebacks_in(log):
             broken.append(f"the log of {node.id} has a traceback")
         if lines > LINES_A_MINUTE * (1 + seconds / 60):
             broken.append(f"the log of {node.id} has {lines:,} lines")
@@ -175,10 +179,6 @@ def _told(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _log_of(cluster: LocalCluster, node: LocalNode) -> str:
-    return Path(cluster.log_path(node)).read_text("utf-8", "replace")
-
-
 async def _number_of(cluster: LocalCluster, token: str) -> ClusterId:
     link = open_link(cluster.nodes[0].address, token=token)
     try:
@@ -197,10 +197,10 @@ async def _check(db: AsyncKeyspace, checked: Checked) -> None:
             await db.put(f"checked-{at}", b"%d" % number)
             checked.puts += 1
             acked[at] = number
-            shown = int((await db.get(f"checked-{at}")).value)
+            shown = (await db.get(f"checked-{at}")).value
             checked.gets += 1
-            if shown != number:
-                checked.wrong.append(f"checked-{at} shows {shown}, {number} was acknowledged")
+            if shown != b"%d" % number:
+                checked.wrong.append(f"checked-{at} shows {shown!r:.80}, {number} was acknowledged")
         except RingmillError as error:
             checked.errors[error.code] += 1
             if error.code == "NOT_FOUND":
@@ -209,7 +209,14 @@ async def _check(db: AsyncKeyspace, checked: Checked) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
-async def _watched(
+async def _ended(client: asyncio.Task[None]) -> list[str]:
+    """End the client beside.  Tells when it had ended by itself, and nobody has checked since."""
+    client.cancel()
+    await asyncio.wait([client])
+    return [] if client.cancelled() else [f"the client beside ended by {client.exception()!r}"]
+
+
+async def _watch_senders(
     cluster: LocalCluster, tallies: dict[str, Tally], senders: Sequence[asyncio.Task[None]]
 ) -> list[float]:
     """Wait for the senders, and tell how it goes.  Returns by how many MiB each node has grown since the
@@ -245,21 +252,21 @@ def _raised(senders: Sequence[asyncio.Task[None]]) -> list[str]:
     return [*late[:1], *(f"a sender ended by {error!r}" for error in ended if error)]
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any]) -> list[str]:
     """The figures in sentences."""
-    checked = told["checked"]
+    checked = result["checked"]
     ways = [
         f"{way:12}  " + ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        for way, counts in told["ways"].items()
+        for way, counts in result["ways"].items()
     ]
     return [
-        f"machine       {', '.join(told['machine'].values())}",
-        f"sent          in {told['seconds']} s, to {told['methods']} methods in frames",
+        f"machine       {', '.join(result['machine'].values())}",
+        f"sent          in {result['seconds']} s, to {result['methods']} methods in frames",
         *ways,
         f"beside        {checked['puts']:,} puts and {checked['gets']:,} gets, p99 of a pair "
         f"{checked['p99_ms']} ms, errors {checked['errors'] or 'none'}",
-        f"nodes         grew by {told['grown_mib']} MiB, have {told['log_lines']} lines in their logs",
-        f"verdict       {'; '.join(told['broken'][:9]) or 'held'}",
+        f"nodes         grew by {result['grown_mib']} MiB, have {result['log_lines']} lines in their logs",
+        f"verdict       {'; '.join(result['broken'][:9]) or 'held'}",
     ]
 
 

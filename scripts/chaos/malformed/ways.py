@@ -16,7 +16,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from chaos.malformed.samples import Bodies
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import Method, SendingLink
 from ringmill.cluster.adapters.network.frame_transport import CLIENT_PREFIX, FrameTransport
 from ringmill.cluster.adapters.network.grpc_streams import LINK

@@ -1,7 +1,7 @@
 """The links of a real cluster as something that can break: one TCP proxy before each node, on loopback.
 
 The topology names the proxies, so that whoever talks to a node talks through its proxy.  Who dialled is seen
-from the source port (diallers.py), so that each ordered pair of ends can be bent
+from the source port (diallers.py), so that each ordered pair of ends can be disturbed
 by itself: the nodes, and CLIENTS, which is this process.  Bytes are held or delayed, never changed or
 dropped: TCP would not let that through either.  What flows from `a` to `b` does so on connections that
 either of them dialled.
@@ -17,7 +17,7 @@ from typing import Literal
 
 from chaos.network.diallers import Diallers
 
-__all__ = ["CLIENTS", "Bend", "Links", "Way", "both_ways"]
+__all__ = ["CLIENTS", "LinkFault", "Links", "Way", "both_ways"]
 
 CLIENTS = "clients"
 HOST = "127.0.0.1"
@@ -28,7 +28,7 @@ Way = tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Bend:
+class LinkFault:
     """What is wrong with some ways for a while.
 
     cut: connections are reset and refused; hold: bytes wait; delay: each chunk waits `delay_s`.
@@ -65,7 +65,7 @@ class Links:
     def __init__(self, ports: Mapping[str, tuple[int, int]], pids: Callable[[], Mapping[str, int]]) -> None:
         self._ports = ports
         self._diallers = Diallers(pids, CLIENTS)
-        self._bends: list[Bend] = []
+        self._faults: list[LinkFault] = []
         self._changed = asyncio.Condition()
         self._connections: dict[_Connection, None] = {}
         self._servers: list[asyncio.Server] = []
@@ -85,17 +85,17 @@ class Links:
             await asyncio.sleep(0.01)
 
     @contextlib.asynccontextmanager
-    async def bent(self, bend: Bend) -> AsyncIterator[None]:
+    async def disturbed(self, fault: LinkFault) -> AsyncIterator[None]:
         """Have it for the time of the block."""
-        self._bends.append(bend)
-        if bend.kind == "cut":
+        self._faults.append(fault)
+        if fault.kind == "cut":
             for connection in list(self._connections):
-                if connection.runs_along(bend.ways):
+                if connection.runs_along(fault.ways):
                     connection.reset()
         try:
             yield
         finally:
-            self._bends.remove(bend)
+            self._faults.remove(fault)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -154,13 +154,15 @@ class Links:
 
     def _is_cut(self, way: Way) -> bool:
         back = (way[1], way[0])
-        return any(bend.kind == "cut" and (way in bend.ways or back in bend.ways) for bend in self._bends)
+        return any(
+            fault.kind == "cut" and (way in fault.ways or back in fault.ways) for fault in self._faults
+        )
 
     def _is_held(self, way: Way) -> bool:
-        return any(bend.kind == "hold" and way in bend.ways for bend in self._bends)
+        return any(fault.kind == "hold" and way in fault.ways for fault in self._faults)
 
     def _delay_s(self, way: Way) -> float:
-        return sum(bend.delay_s for bend in self._bends if bend.kind == "delay" and way in bend.ways)
+        return sum(fault.delay_s for fault in self._faults if fault.kind == "delay" and way in fault.ways)
 
 
 def both_ways(pairs: Iterable[Way]) -> frozenset[Way]:

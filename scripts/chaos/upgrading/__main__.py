@@ -122,8 +122,8 @@ def main() -> int:
 
 def _git(*line: str) -> str:
     """What git says; "" when it refuses."""
-    told = subprocess.run(["git", "-C", str(ROOT), *line], capture_output=True, text=True, check=False)
-    return told.stdout.strip() if told.returncode == 0 else ""
+    done = subprocess.run(["git", "-C", str(ROOT), *line], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _unpack(revision: str, folder: Path) -> None:
@@ -155,8 +155,10 @@ def _try(upgrade: Upgrade, old: Code, new: Code) -> None:
         _run_job(upgrade, new)
     finally:
         for name, load in loads.items():
-            told, _ = load.communicate(timeout=COMMAND_S)
-            upgrade.clients[name] = json.loads(told) if load.returncode == 0 else {"errors": ["it has ended"]}
+            output, _ = load.communicate(timeout=COMMAND_S)
+            upgrade.clients[name] = (
+                json.loads(output) if load.returncode == 0 else {"errors": ["it has ended"]}
+            )
     upgrade.seconds = round(time.monotonic() - began, 1)
     for name, seen in upgrade.clients.items():
         upgrade.faults += [f"client of the {name} code: {each}" for each in seen["errors"][:5]]

@@ -96,8 +96,8 @@ def main() -> None:
     prefix, endpoints, token_file = sys.argv[1:]
     load = Load(prefix)
     asyncio.run(_run(load, endpoints.split(","), Path(token_file).read_text().strip()))
-    told = {"writes": load.steps, "errors": load.errors, "lost": load.lost}
-    print(json.dumps(told))
+    result = {"writes": load.steps, "errors": load.errors, "lost": load.lost}
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ def main(url: str, seconds: str) -> None:
         def get(key: str) -> str:
             return str(client.get(f"httpx-{key}").raise_for_status().text)
 
-        told = round_trips(put, get, float(seconds), (httpx.HTTPError,))
-        print(json.dumps({"version": httpx.__version__, **told}))
+        result = round_trips(put, get, float(seconds), (httpx.HTTPError,))
+        print(json.dumps({"version": httpx.__version__, **result}))
 
 
 if __name__ == "__main__":

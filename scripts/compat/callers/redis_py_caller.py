@@ -19,8 +19,8 @@ def main(port: str, seconds: str) -> None:
         def put(key: str, value: str) -> object:
             return client.set(f"py-{key}", value)
 
-        told = round_trips(put, get, float(seconds), (redis.RedisError,))
-        print(json.dumps({"version": redis.__version__, **told}))
+        result = round_trips(put, get, float(seconds), (redis.RedisError,))
+        print(json.dumps({"version": redis.__version__, **result}))
 
 
 if __name__ == "__main__":

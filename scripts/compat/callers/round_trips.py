@@ -20,7 +20,7 @@ def round_trips(
     """How it went.  `wrong` are reads that gave another value than the last one that was acknowledged, at
     once or at the end; `failed` are requests that ended as an error, `told` some of these errors."""
     kept: dict[str, str] = {}
-    told: list[str] = []
+    messages: list[str] = []
     asked = failed = wrong = 0
     slowest_s = 0.0
     until = time.monotonic() + seconds
@@ -34,10 +34,10 @@ def round_trips(
         except errors as error:
             kept.pop(key, None)  # it may hold either value
             failed += 1
-            told.append(f"{type(error).__name__}: {error}"[:200])
+            messages.append(f"{type(error).__name__}: {error}"[:200])
         slowest_s = max(slowest_s, time.monotonic() - began)
     wrong += sum(get(key) != value for key, value in kept.items())
     return {
         "asked": 2 * asked, "failed": failed, "wrong": wrong, "slowest_ms": round(slowest_s * 1000),
-        "told": told[:_MOST_TOLD],
+        "told": messages[:_MOST_TOLD],
     }  # fmt: skip

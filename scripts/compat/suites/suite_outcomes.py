@@ -60,7 +60,7 @@ current = CurrentTest()
 
 
 def note_command(*words: Any) -> None:
-    """Of a command that is sent: its name, and the name of its subcommand."""
+    """Count a command that is sent, under its name and the name of its subcommand."""
     texts = [one.decode("latin-1") if isinstance(one, bytes) else str(one) for one in words[:2]]
     if texts:
         current.commands[" ".join(" ".join(texts).upper().split()[:2])] += 1
@@ -105,8 +105,8 @@ def watch_machines(base: Any) -> None:
     compare, evaluate = machine._compare, machine._evaluate
 
     def compared(self: Any, command: Any) -> None:
-        told = evaluate(self.real, command)
-        if told[1] is not None and any(each in str(told[1]) for each in REFUSED):
+        answer = evaluate(self.real, command)
+        if answer[1] is not None and any(each in str(answer[1]) for each in REFUSED):
             name = command.encode(command.args[0]).decode("latin-1").upper()
             current.left_out[name] += 1
             for client in (self.real, self.fake):  # a refused command would end a transaction at its EXEC
@@ -115,7 +115,7 @@ def watch_machines(base: Any) -> None:
             return
 
         def of_door(client: Any, asked: Any) -> Any:
-            return told if client is self.real else evaluate(client, asked)
+            return answer if client is self.real else evaluate(client, asked)
 
         self._evaluate = of_door
         try:
@@ -162,8 +162,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if WORST.index(outcome) > WORST.index(current.outcome):
         current.outcome = outcome
         crash = getattr(report.longrepr, "reprcrash", None)
-        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else crash.message if crash else ""
-        current.reason = " ".join(str(told).split())
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else crash.message if crash else ""
+        current.reason = " ".join(str(reason).split())
 
 
 watch_connections()

@@ -76,7 +76,7 @@ def verdict(test: Mapping[str, Any]) -> str:
 
 
 def family(test: Mapping[str, Any]) -> str:
-    """Of the command that the name of the test names, else of the first one that is no preparation."""
+    """The family of the command in the name of the test, else of the first one that prepares nothing."""
     if MACHINES in test["test"]:
         return _RANDOM
     words = re.sub(r"\[.*", "", str(test["test"])).rpartition("::")[2].split("_")[1:]
@@ -98,7 +98,7 @@ def _family_of(spec: CommandSpec) -> str:
 
 
 def share_passed(outcomes: Outcomes) -> float:
-    """Of the tests that are neither skipped nor refused; from 0 to 1."""
+    """The share of passed tests among those neither skipped nor refused; from 0 to 1."""
     counts = Counter(verdict(test) for tests in outcomes.values() for test in tests)
     return counts[PASSED] / max(1, counts[PASSED] + counts[FAILED])
 

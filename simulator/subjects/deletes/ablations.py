@@ -19,8 +19,8 @@ from ringmill.node.repair.purging import Purging
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.purging.purge_serving import clock_complaint
-from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, constant, function, method
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
 
 __all__ = ["DELETE_ABLATIONS"]
@@ -34,12 +34,12 @@ def _of(*faults: str, keys: int = 8, core: float = 0.0, load_s: float = 20.0) ->
     )
 
 
-def _young() -> Bends:
+def _young() -> Patches:
     """Deletes are forgotten within the time that faults last."""
     return (constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (1.0, 2.0)),)
 
 
-def _age_alone() -> Bends:
+def _age_alone() -> Patches:
     """Each owner forgets what is old enough by its own clock."""
     one_round = Purging.round
 
@@ -54,14 +54,14 @@ def _age_alone() -> Bends:
     return (method(Purging.round, forget_old), *_nothing_is_stale(), *_young())
 
 
-def _nothing_is_stale() -> Bends:
+def _nothing_is_stale() -> Patches:
     def never(present: StoredObject, incoming: StoredObject, mark: HybridTime) -> None:
         return None
 
-    return (use(ringmill.node.replica.purging.watermarks, stale, never),)
+    return (function(ringmill.node.replica.purging.watermarks, stale, never),)
 
 
-def _all_owners_prove() -> Bends:
+def _all_owners_prove() -> Patches:
     """Those that are up prove a watermark among themselves."""
     prove = Purging._prove
 
@@ -78,7 +78,7 @@ def _all_owners_prove() -> Bends:
     return (method(Purging._prove, prove_with_living), *_young())
 
 
-def _proof_compares() -> Bends:
+def _proof_compares() -> Patches:
     """A watermark is kept without a comparison.  Nor are owners compared for another reason, and hints that
     are on their way to an owner say nothing either: each would tell of most that one lacks."""
 
@@ -90,30 +90,30 @@ def _proof_compares() -> Bends:
     return (method(Purging._compare, as_it_is), *without_comparing(), *_hints_hold_nothing(), *_young())
 
 
-def _hints_hold_nothing() -> Bends:
+def _hints_hold_nothing() -> Patches:
     return (method(HintStore.partitions, lambda hints: set()),)
 
 
-def _late_hints() -> Bends:
+def _late_hints() -> Patches:
     slow = constant(ringmill.node.repair.hint_delivery, "FIRST_PAUSE_S", 10.0)
     return (slow, *_hints_hold_nothing(), *_young())
 
 
-def _stale_is_refused() -> Bends:
+def _stale_is_refused() -> Patches:
     """Hints do not hold back a watermark either, and are slow: nearly nothing else brings an old version so
     late."""
     return (*_nothing_is_stale(), *_late_hints())
 
 
-def _behind_own_clock() -> Bends:
+def _behind_own_clock() -> Patches:
     """An owner takes part in a proof of any watermark."""
     return (constant(ringmill.node.replica.purging.purge_serving, "BEHIND", -1e6), *_young())
 
 
-def _steps_wait() -> Bends:
+def _steps_wait() -> Patches:
     """An owner goes by its clock as soon as the others say that theirs have moved alike."""
     return (
-        use(
+        function(
             ringmill.node.replica.purging.purge_serving,
             clock_complaint,
             lambda hybrid, after_s: "its clock has jumped" if hybrid.jumped_ms else "",
@@ -121,7 +121,7 @@ def _steps_wait() -> Bends:
     )
 
 
-def _kept_is_settled() -> Bends:
+def _kept_is_settled() -> Patches:
     """An owner that has kept an attempt waits to be told what came of it."""
 
     async def wait(kept: KeptAttempts, *asked: object) -> None:
@@ -130,7 +130,7 @@ def _kept_is_settled() -> Bends:
     return (method(KeptAttempts._settle, wait),)
 
 
-def _fallbacks_vouch() -> Bends:
+def _fallbacks_vouch() -> Patches:
     """Owners that are all together prove a watermark, whatever the members beyond a split hold for them."""
 
     async def unasked(
@@ -145,10 +145,10 @@ def _fallbacks_vouch() -> Bends:
         return tokens
 
     soon = constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (0.5,))
-    return (method(Purging._vouched, unasked), soon)
+    return (method(Purging._ask_vouched, unasked), soon)
 
 
-def _sums_follow_forgetting() -> Bends:
+def _sums_follow_forgetting() -> Patches:
     return (method(CopySums.drop, lambda sums, key, old: None),)
 
 

@@ -136,7 +136,7 @@ class DeleteWorkload(ObjectWorkload):
         }
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return (
         f"{figures['ops']:,} operations around deletes ({figures['answered']:,} answered), "
         f"{figures['forgotten']:,} objects forgotten"
@@ -151,7 +151,7 @@ DELETES: Final = Subject(
     name="deletes",
     title="Deletes that are forgotten",
     draw=DeleteWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=DELETE_ABLATIONS,
     marks=DELETE_MARKS,

@@ -29,14 +29,14 @@ from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import Tenure
 from ringmill.node.jobs.workers.orders import Orders, Polled
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.options import usual_options
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["JOB_ABLATIONS"]
 
 
-def _orders_once() -> Bends:
+def _orders_once() -> Patches:
     """A worker runs an assignment each time it arrives."""
     on_start = Worker._on_start
 
@@ -48,9 +48,9 @@ def _orders_once() -> Bends:
     return (method(Worker._on_start, start_again),)
 
 
-def _slice_checksum() -> Bends:
+def _slice_checksum() -> Patches:
     return (
-        use(
+        function(
             ringmill.node.compute.shuffle_client,
             ringmill.node.compute.shuffle_client._is_sound,
             lambda piece, checksum: True,
@@ -58,15 +58,15 @@ def _slice_checksum() -> Bends:
     )
 
 
-def _lost_output_revoked() -> Bends:
+def _lost_output_revoked() -> Patches:
     return (method(JobMachine._revoke, lambda machine, task, why: None),)
 
 
-def _folders_synced() -> Bends:
+def _folders_synced() -> Patches:
     return (method(FolderTree.fsync_dir, lambda tree, path: None),)
 
 
-def _parts_synced() -> Bends:
+def _parts_synced() -> Patches:
     finish = PartFile.finish
 
     def finish_unsynced(part: PartFile) -> None:
@@ -76,7 +76,7 @@ def _parts_synced() -> Bends:
     return (method(PartFile.finish, finish_unsynced),)
 
 
-def _success_last() -> Bends:
+def _success_last() -> Patches:
     """The output is shown before its parts are in it."""
 
     def show_first(files: Any, job: str, output: str, parts: Any, *, overwrite: bool = True) -> None:
@@ -85,44 +85,44 @@ def _success_last() -> Bends:
             output_commit._move(files, part, f"{output}/{part.name}")
         output_commit._write_success(files, f"{output}/_SUCCESS", output_commit.manifest(parts))
 
-    return (use(job_steps, commit_output, show_first),)
+    return (function(job_steps, commit_output, show_first),)
 
 
-def _manifest() -> Bends:
-    return (use(output_commit, output_commit._write_success, lambda files, path, content: None),)
+def _manifest() -> Patches:
+    return (function(output_commit, output_commit._write_success, lambda files, path, content: None),)
 
 
-def _missing_is_not_moved() -> Bends:
+def _missing_is_not_moved() -> Patches:
     """A part that is not in its place counts as moved, whatever the target holds."""
 
     def move(files: Any, part: Any, target: str) -> None:
         with suppress(FileNotFoundError):
             files.rename(part.path, target)
 
-    return (use(output_commit, output_commit._move, move),)
+    return (function(output_commit, output_commit._move, move),)
 
 
-def _one_output_shown_once() -> Bends:
-    """Of two jobs with one output the later one clears away what the first has shown."""
+def _one_output_shown_once() -> Patches:
+    """The later of two jobs with one output clears away what the first has shown."""
     show = output_commit._show
 
     def show_anyhow(files: Any, result: str, output: str) -> None:
         files.remove_tree(output)
         show(files, result, output)
 
-    return (use(output_commit, output_commit._show, show_anyhow),)
+    return (function(output_commit, output_commit._show, show_anyhow),)
 
 
-def _commit_repeated() -> Bends:
+def _commit_repeated() -> Patches:
     """A commit that met an error has failed, whatever shows."""
-    return (use(publication, publication._is_certain, lambda error, failures: True),)
+    return (function(publication, publication._is_certain, lambda error, failures: True),)
 
 
-def _read_maps_count() -> Bends:
+def _read_maps_count() -> Patches:
     return (method(JobMachine._count_maps_that_were_read, lambda machine: None),)
 
 
-def _lost_attempts_noticed() -> Bends:
+def _lost_attempts_noticed() -> Patches:
     """A coordinator never learns that a worker has forgotten an attempt, or a whole job, and no backup hides
     that."""
     return (
@@ -132,7 +132,7 @@ def _lost_attempts_noticed() -> Bends:
     )
 
 
-def _stray_frees_its_name() -> Bends:
+def _stray_frees_its_name() -> Patches:
     """A stopped stray is not taken for the attempt that has its name meanwhile."""
 
     async def cancel_only(orders: Orders, attempt: Any, node: Any) -> None:
@@ -148,12 +148,12 @@ def _stray_frees_its_name() -> Bends:
     return (method(Orders._cancel, cancel_only),)
 
 
-def _seen_down_passed() -> Bends:
+def _seen_down_passed() -> Patches:
     """Jobs and tasks go to members in their order, whoever seems to be there."""
     return (method(Surroundings.members_up, Surroundings.members),)
 
 
-def _journal_sealed() -> Bends:
+def _journal_sealed() -> Patches:
     """Who finds that another coordinator has written in its place goes on as if it had written itself."""
 
     async def append(journal: JobJournal, entry: Any) -> None:
@@ -167,7 +167,7 @@ def _journal_sealed() -> Bends:
     return (method(JobJournal._append, append), method(JobIndex._write, write_index))
 
 
-def _jobs_taken_over() -> Bends:
+def _jobs_taken_over() -> Patches:
     """A coordinator drives the jobs that it has accepted, and nobody takes those of a lost one."""
 
     async def forget(tenure: Tenure, row: Any) -> None:
@@ -176,7 +176,7 @@ def _jobs_taken_over() -> Bends:
     return (method(Tenure._take_over, forget),)
 
 
-def _stages_noted() -> Bends:
+def _stages_noted() -> Patches:
     """Whoever takes a chain over goes on behind its first stage, whatever is done."""
     taken_over = JobMachine._taken_over
 
@@ -190,17 +190,17 @@ def _stages_noted() -> Bends:
     return (method(JobMachine._taken_over, taken_over_early),)
 
 
-def _rounds_asked() -> Bends:
+def _rounds_asked() -> Patches:
     """Whoever plans the next stage takes the counters' word alone."""
-    return (use(next_stage, may_ask, lambda link, place: False),)
+    return (function(next_stage, may_ask, lambda link, place: False),)
 
 
-def _own_folder_planned() -> Bends:
+def _own_folder_planned() -> Patches:
     """All who plan a job share one hidden folder, and make it anew."""
     return (method(JobSpec.staging, property(lambda spec: spec.job)),)
 
 
-def _noted_input_kept() -> Bends:
+def _noted_input_kept() -> Patches:
     """Whoever takes a job over knows what was submitted, and not what planning noted."""
     stored = JobDriver._stored
 
@@ -211,7 +211,7 @@ def _noted_input_kept() -> Bends:
     return (method(JobDriver._stored, stored_as_asked),)
 
 
-def _paused_begins_nothing() -> Bends:
+def _paused_begins_nothing() -> Patches:
     """A paused job says so, and goes on."""
     may_begin = JobMachine._may_begin
 
@@ -225,12 +225,12 @@ def _paused_begins_nothing() -> Bends:
     return (method(JobMachine._may_begin, may_begin_anyhow),)
 
 
-def _slow_tasks_backed_up() -> Bends:
+def _slow_tasks_backed_up() -> Patches:
     """A task is waited for, however slow its node."""
     return (method(JobMachine._slow_task, lambda machine, node, now: None),)
 
 
-def _one_backup_a_task() -> Bends:
+def _one_backup_a_task() -> Patches:
     """Every free slot gets a backup of a slow task."""
 
     def slow_task(machine: JobMachine, node: Any, now: float) -> Any:
@@ -240,7 +240,7 @@ def _one_backup_a_task() -> Bends:
     return (method(JobMachine._slow_task, slow_task),)
 
 
-def _bad_records_whole() -> Bends:
+def _bad_records_whole() -> Patches:
     """What map gave for a record before its error counts."""
 
     def results_of(aside: SetAside, function: Any, records: Any) -> Any:
@@ -256,7 +256,7 @@ def _bad_records_whole() -> Bends:
     return (method(SetAside.results_of, results_of),)
 
 
-def _forgotten_refused() -> Bends:
+def _forgotten_refused() -> Patches:
     """Owners remove what is forgotten, and take anything that comes later."""
     return (method(ForgottenStore.check, lambda store, key: None),)
 

@@ -48,7 +48,7 @@ def check_jobs(history: History) -> Iterator[Violation]:
 
 def _kept(history: History, job: JobRecord) -> Iterator[Violation]:
     """After a success the output never disappears."""
-    success = next((told for told in job.told if told.state == "SUCCEEDED"), None)
+    success = next((report for report in job.told if report.state == "SUCCEEDED"), None)
     if success is None:
         return
     mine = [sighting for sighting in history.jobs.sightings if sighting.output == job.output]
@@ -62,21 +62,23 @@ def _kept(history: History, job: JobRecord) -> Iterator[Violation]:
 
 
 def _once(history: History, job: JobRecord) -> Iterator[Violation]:
-    for told in job.told:
-        if told.state != "SUCCEEDED":
+    for report in job.told:
+        if report.state != "SUCCEEDED":
             continue
-        if dict(told.records) != dict(history.jobs.records[job.output]):
-            yield _violation(job.job, f"records {told.records}, oracle {history.jobs.records[job.output]}")
-        if dict(told.counters) != dict(history.jobs.counters[job.output]):
-            yield _violation(job.job, f"counters {told.counters}, oracle {history.jobs.counters[job.output]}")
+        if dict(report.records) != dict(history.jobs.records[job.output]):
+            yield _violation(job.job, f"records {report.records}, oracle {history.jobs.records[job.output]}")
+        if dict(report.counters) != dict(history.jobs.counters[job.output]):
+            yield _violation(
+                job.job, f"counters {report.counters}, oracle {history.jobs.counters[job.output]}"
+            )
 
 
 def _ended_once(job: JobRecord) -> Iterator[Violation]:
     if job.lost_as:
         yield _violation(job.job, f"was accepted and never ended; at last {job.lost_as}")
-    ends = {told.state: told for told in job.told if told.state in ("SUCCEEDED", "FAILED", "KILLED")}
+    ends = {report.state: report for report in job.told if report.state in ("SUCCEEDED", "FAILED", "KILLED")}
     if len(ends) > 1:
-        story = ", ".join(f"{told.state} by {told.node} at {told.at:.3f} s" for told in ends.values())
+        story = ", ".join(f"{report.state} by {report.node} at {report.at:.3f} s" for report in ends.values())
         yield _violation(job.job, f"ended in two ways: {story}")
 
 
@@ -91,7 +93,7 @@ def _not_held_up(history: History, job: JobRecord) -> Iterator[Violation]:
     """A slow node alone holds no job up for long, and costs each task one more attempt at most."""
     if frozenset(history.fired) != {_SLOW_NODE} or job.submits > 1:
         return
-    ends = [told.at for told in job.told if told.state == "SUCCEEDED"]
+    ends = [report.at for report in job.told if report.state == "SUCCEEDED"]
     if ends and ends[0] - job.told[0].at > _HELD_UP_S:
         yield _violation(job.job, f"took {ends[0] - job.told[0].at:.1f} s among nodes of which one is slow")
     if job.tries > _TRIES_OF_A_SLOW_TASK:
@@ -99,9 +101,9 @@ def _not_held_up(history: History, job: JobRecord) -> Iterator[Violation]:
 
 
 def _failed_with_cause(history: History, job: JobRecord) -> Iterator[Violation]:
-    for told in {told.cause: told for told in job.told if told.state == "FAILED"}.values():
-        if not is_excused(told, history, job):
-            yield _violation(job.job, f"failed on {told.node} though it need not: {told.error}")
+    for report in {report.cause: report for report in job.told if report.state == "FAILED"}.values():
+        if not is_excused(report, history, job):
+            yield _violation(job.job, f"failed on {report.node} though it need not: {report.error}")
 
 
 def _invisible(history: History, output: str) -> Iterator[Violation]:
@@ -132,7 +134,7 @@ def _is_known_to_have_failed(job: JobRecord) -> bool:
     """One submit, one keeper, and its word."""
     if not job.submits:
         return True
-    ended = {told.state for told in job.told if told.state in ("FAILED", "KILLED", "SUCCEEDED")}
+    ended = {report.state for report in job.told if report.state in ("FAILED", "KILLED", "SUCCEEDED")}
     return job.submits == 1 and bool(ended) and "SUCCEEDED" not in ended
 
 

@@ -52,7 +52,7 @@ _VERY_SLOW_S: Final = 10.0
 
 
 def _waiting_at_one(*effects_s: float) -> Draw:
-    """The same at one node."""
+    """Draw a fault as `waiting` does, but at one node only."""
     draw_any = waiting(*effects_s)
 
     def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:

@@ -28,7 +28,7 @@ _ENDS_WITHIN_S: Final = 400.0
 
 
 def plan_of_core(plan: PlannedJob) -> PlannedJob:
-    """The same work under a name and into an output of its own."""
+    """A job that does the work of `plan` under its own name and writes its own output."""
     spec = replace(plan.spec, job="job-core", output=f"{SHARED}/out-core", overwrite=False)
     return replace(
         plan, spec=spec, pause_s=_NOTICED_S, kill_after_s=None, pause_after_s=None, is_repeated=False

@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.ports import BatchTransport, Entropy, FileSystem, Priority, Transport
 from ringmill.cluster.wire.stubs.jobs_pb2 import JobStatus
-from ringmill.simulator.job_history import JobRecord, Told
+from ringmill.simulator.job_history import JobRecord, JobReport
 from ringmill.simulator.subjects.objects.sessions import SimulatedLink
 
 __all__ = ["JobSession", "PlannedJob"]
@@ -119,7 +119,7 @@ class JobSession:
                     group.create_task(work(plan, record)) for work in (self._kill, self._pause_for_a_while)
                 ]
                 async for state in self._jobs.watch(plan.spec.job):
-                    _tell(record, state)
+                    _note_change(record, state)
                 for task in asking:
                     task.cancel()
         except RingmillError as error:
@@ -137,21 +137,21 @@ class JobSession:
             return
         await asyncio.sleep(plan.pause_after_s)
         record.is_paused = True
-        before = await self._until_it_is_told(record, self._jobs.pause)
+        before = await self._ask_until_answered(record, self._jobs.pause)
         await asyncio.sleep(plan.pause_for_s)
-        after = await self._until_it_is_told(record, self._jobs.status)
+        after = await self._ask_until_answered(record, self._jobs.status)
         if before is not None and after is not None:
             record.in_pauses.append((_attempts(before), _attempts(after)))
         await self._resume(record)
 
     async def _resume(self, record: JobRecord) -> None:
-        if await self._until_it_is_told(record, self._jobs.resume) is not None:
+        if await self._ask_until_answered(record, self._jobs.resume) is not None:
             record.is_paused = False
 
-    async def _until_it_is_told(
+    async def _ask_until_answered(
         self, record: JobRecord, ask: Callable[[str], Awaitable[JobState]]
     ) -> JobState | None:
-        """What is answered in the end; None when nobody answers for long."""
+        """Ask until somebody answers.  Returns None when nobody does for long."""
         for _ in range(_ASKS):
             try:
                 return await ask(record.job)
@@ -178,7 +178,7 @@ class JobSession:
                     record.lost_as = f"{state.state} on {state.node}"
                     if state.is_over:
                         record.lost_as = ""
-                        record.told.append(told(asyncio.get_running_loop().time(), state))
+                        record.told.append(report_of(asyncio.get_running_loop().time(), state))
                         return
                 await asyncio.sleep(1.0)
 
@@ -187,7 +187,7 @@ class JobSession:
             return
         await asyncio.sleep(plan.kill_after_s)
         try:
-            _tell(record, await self._jobs.kill(plan.spec.job))
+            _note_change(record, await self._jobs.kill(plan.spec.job))
         except RingmillError as error:
             record.trouble.append(f"kill: {error}")
 
@@ -200,16 +200,16 @@ def _attempts(state: JobState) -> int:
     return sum(task.attempts for task in state.tasks)
 
 
-def told(at: float, state: JobState) -> Told:
+def report_of(at: float, state: JobState) -> JobReport:
     error = state.error
     cause = "" if error is None else str(error.detail.get("cause", error.code))
     text = "" if error is None else f"{error.code}: {error}"
-    return Told(at, state.node, state.state, dict(state.records), dict(state.counters), text, cause)
+    return JobReport(at, state.node, state.state, dict(state.records), dict(state.counters), text, cause)
 
 
-def _tell(record: JobRecord, state: JobState) -> None:
+def _note_change(record: JobRecord, state: JobState) -> None:
     if not record.told or record.told[-1].state != state.state or record.told[-1].node != state.node:
-        record.told.append(told(asyncio.get_running_loop().time(), state))
+        record.told.append(report_of(asyncio.get_running_loop().time(), state))
 
 
 def _no_files() -> AbstractContextManager[FileSystem]:

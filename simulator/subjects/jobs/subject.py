@@ -24,7 +24,7 @@ from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
 from ringmill.simulator.subjects.jobs.oracle import expected_of, has_many_maps, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
 from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, plan_of_core
-from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, told
+from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, report_of
 from ringmill.simulator.subjects.jobs.tunables import KEPT_JOBS, draw_job_tunables, with_short_tasks
 from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs, with_pauses
 from ringmill.simulator.subjects.objects.sessions import Within
@@ -118,7 +118,7 @@ class JobWorkload:
         while self._still_running():  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_REST_S)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """The reader has seen everything.  Each job that was accepted has an end, which any node tells."""
         for record in self._world.history.jobs.jobs:
             if record.is_accepted:
@@ -151,7 +151,7 @@ class JobWorkload:
             for view in node.node.jobs.views() if node.node else []:
                 if (record := records.get(view.job)) is None:
                     continue  # another subject's
-                record.told.append(told(self._world.loop.time(), job_state(job_status(view))))
+                record.told.append(report_of(self._world.loop.time(), job_state(job_status(view))))
                 record.tries = max([record.tries, *(task.attempts for task in view.summary.tasks)])
         self._reader.look_at_all()
 
@@ -182,7 +182,7 @@ def _client_of(plan: PlannedJob) -> str:
     return f"j{plan.index}"
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{figures[end]:,} {end}" for end in _ENDS if figures.get(end))
     return f"{sum(figures.values()):,} jobs ({ends or 'none'})"
 
@@ -202,7 +202,7 @@ JOBS: Final = Subject(
     name="jobs",
     title="Jobs",
     draw=JobWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=JOB_ABLATIONS,
     marks=JOB_MARKS,

@@ -9,7 +9,7 @@ import ringmill.node.membership.letting_join
 from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ring.access.used_token_changes import used_up
 from ringmill.cluster.ring.access.used_tokens import UsedToken
@@ -20,11 +20,11 @@ from ringmill.cluster.wire.stubs import keyspaces_pb2
 from ringmill.node.contracts import LazyState
 from ringmill.node.membership.epoch_proposer import EpochProposer
 from ringmill.node.membership.forming import Forming
-from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.membership.voter_seats import VoterSeats
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["EPOCH_ABLATIONS"]
 
@@ -35,33 +35,33 @@ def _of(*faults: str, nodes: int = 3) -> SimulationOptions:
     return SimulationOptions(_KEYSPACES, nodes=nodes, faults=faults or None)
 
 
-def _votes_of_a_majority() -> Bends:
-    return (method(Phase.majority, property(lambda phase: len(phase._owners) // 2)),)
+def _votes_of_a_majority() -> Patches:
+    return (method(RoundTally.majority, property(lambda tally: len(tally._asked) // 2)),)
 
 
-def _promises_of_voters() -> Bends:
+def _promises_of_voters() -> Patches:
     def accept_all(state: AcceptorState, ballot: Ballot, value: bytes, floor: int = 0) -> AcceptorState:
         return AcceptorState(ballot, ballot, value)
 
-    return (use(ringmill.node.membership.epoch_voter, accept, accept_all),)
+    return (function(ringmill.node.membership.epoch_voter, accept, accept_all),)
 
 
-def _accepted_goes_on() -> Bends:
+def _accepted_goes_on() -> Patches:
     """A proposer proposes its own document whatever others have accepted."""
 
-    agree_on_all = Phase.agree
+    agree_on_all = RoundTally.agree
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, *of_register: Any) -> None:
+    def agree(tally: RoundTally, node: NodeId, accepted: Ballot, value: bytes, *of_register: Any) -> None:
         if of_register:
-            agree_on_all(phase, node, accepted, value, *of_register)
+            agree_on_all(tally, node, accepted, value, *of_register)
             return
-        phase._agreed[node] = accepted
-        phase.note(accepted.counter)
+        tally._agreed[node] = accepted
+        tally.note(accepted.counter)
 
-    return (method(Phase.agree, agree),)
+    return (method(RoundTally.agree, agree),)
 
 
-def _ballots_of_starts() -> Bends:
+def _ballots_of_starts() -> Patches:
     next_ballot = EpochProposer.next_ballot
 
     def without_node(proposer: EpochProposer, lost: int) -> Ballot:
@@ -72,23 +72,23 @@ def _ballots_of_starts() -> Bends:
 
     return (
         method(EpochProposer.next_ballot, without_node),
-        use(ringmill.node.membership.epoch_voter, prepare, prepare_again),
+        function(ringmill.node.membership.epoch_voter, prepare, prepare_again),
     )
 
 
-def _changes_held() -> Bends:
+def _changes_held() -> Patches:
     """A node answers by the document that it has, and does not ask whether there is a newer one."""
 
-    async def own(settling: Settling, within_s: float) -> Topology:
-        return settling._topology.topology()
+    async def own(newest_document: NewestDocument, within_s: float) -> Topology:
+        return newest_document._topology.serving_topology()
 
-    async def nobody(settling: Settling) -> None:
+    async def nobody(newest_document: NewestDocument) -> None:
         return None
 
-    return (method(Settling.newest, own), method(Settling.spread, nobody))
+    return (method(NewestDocument.confirm, own), method(NewestDocument.spread, nobody))
 
 
-def _documents_synced() -> Bends:
+def _documents_synced() -> Patches:
     """A node acts by a document that its disk gets with whatever is stored next."""
 
     async def adopt_at_once(agent: TopologyAgent, topology: Topology) -> None:
@@ -98,7 +98,7 @@ def _documents_synced() -> Bends:
     return (method(TopologyAgent._adopt, adopt_at_once),)
 
 
-def _votes_passed_on() -> Bends:
+def _votes_passed_on() -> Patches:
     """Nobody proposes that another member gets the vote of one that is down."""
 
     def never(seats: VoterSeats) -> tuple[Owner | None, float]:
@@ -107,7 +107,7 @@ def _votes_passed_on() -> Bends:
     return (method(VoterSeats._next, never),)
 
 
-def _changes_name_epochs() -> Bends:
+def _changes_name_epochs() -> Patches:
     """A change of a keyspace is made whatever was changed since it was asked for."""
 
     def any_epoch(changes: LastChanges, name: str, asked_in: Epoch) -> None:
@@ -116,7 +116,7 @@ def _changes_name_epochs() -> Bends:
     return (method(LastChanges.check, any_epoch),)
 
 
-def _changes_name_ids() -> Bends:
+def _changes_name_ids() -> Patches:
     """A change of a keyspace is of whichever has the name when it comes to a node, whenever that is."""
 
     async def any_of_that_name(
@@ -124,10 +124,10 @@ def _changes_name_ids() -> Bends:
     ) -> keyspaces_pb2.KeyspaceSettings:
         return keyspaces_pb2.KeyspaceSettings()
 
-    return (method(AsyncKeyspaces._named, any_of_that_name), *_changes_name_epochs())
+    return (method(AsyncKeyspaces._find_named, any_of_that_name), *_changes_name_epochs())
 
 
-def _first_document_counts() -> Bends:
+def _first_document_counts() -> Patches:
     """A node serves by the first document that it is given."""
 
     async def all_hold_it(forming: Forming, first: Topology) -> int:
@@ -136,11 +136,11 @@ def _first_document_counts() -> Bends:
     return (method(Forming._holders, all_hold_it),)
 
 
-def _used_tokens_noted() -> Bends:
+def _used_tokens_noted() -> Patches:
     def note_nothing(following: Topology, token: UsedToken, now_s: float) -> Topology:
         return following
 
-    return (use(ringmill.node.membership.letting_join, used_up, note_nothing),)
+    return (function(ringmill.node.membership.letting_join, used_up, note_nothing),)
 
 
 EPOCH_ABLATIONS: Final = (

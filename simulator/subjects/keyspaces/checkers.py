@@ -43,10 +43,10 @@ def check_newest(held: dict[str, int], adopted: Sequence[Adopted]) -> Iterator[V
 
 
 def check_rivals(served: dict[str, str]) -> Iterator[Violation]:
-    """Of two clusters that are formed of the same nodes at once one counts; `served` is each node's own."""
+    """When two clusters are formed of the same nodes at once, one counts; `served` names each node's."""
     if len(set(served.values())) > 1:
-        told = ", ".join(f"{node} in {cluster}" for node, cluster in sorted(served.items()))
-        yield Violation("C18", b"", f"nodes serve in two clusters that were formed at once: {told}")
+        clusters = ", ".join(f"{node} in {cluster}" for node, cluster in sorted(served.items()))
+        yield Violation("C18", b"", f"nodes serve in two clusters that were formed at once: {clusters}")
     if not served:
         yield Violation("C18", b"", "two clusters were formed of the same nodes at once, and none serves")
 
@@ -120,20 +120,22 @@ def _answered(chain: dict[int, Topology], calls: Sequence[KeyspaceCall]) -> Iter
     for call in calls:
         if call.outcome != "ok" or call.kind == "list":
             continue
-        told = chain.get(call.epoch)
-        if told is None:
+        topology = chain.get(call.epoch)
+        if topology is None:
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, the newest is {newest}"
-        elif _stands(chain, told, call, calls) if call.kind == "drop" else not _has(chain, told, call):
+        elif (
+            _stands(chain, topology, call, calls) if call.kind == "drop" else not _has(chain, topology, call)
+        ):
             yield f"a {call.kind} of {call.name} was answered in epoch {call.epoch}, and is not in it"
 
 
 def _stands(
-    chain: dict[int, Topology], told: Topology, drop: KeyspaceCall, calls: Sequence[KeyspaceCall]
+    chain: dict[int, Topology], topology: Topology, drop: KeyspaceCall, calls: Sequence[KeyspaceCall]
 ) -> bool:
     """Whether the keyspace that a drop meant is there, and not one that was made under its name meanwhile."""
-    if not told.has_keyspace(drop.name):
+    if not topology.has_keyspace(drop.name):
         return False
-    maker = _maker(chain, told.keyspace_named(drop.name), calls)
+    maker = _maker(chain, topology.keyspace_named(drop.name), calls)
     return maker is None or (maker.returned is not None and maker.returned < drop.invoked)
 
 

@@ -45,12 +45,12 @@ async def _operate(world: World, name: str, document: Topology) -> None:
     draws = stream(world.seed, f"keyspaces/rivals/{name}")
     for node in draws.sample(_RIVALS, len(_RIVALS)):
         await asyncio.sleep(draws.random() * _GAP_S)
-        while not await _is_told(world.guests[node], document.encode()):  # noqa: ASYNC110 - nothing tells
+        while not await _offer(world.guests[node], document.encode()):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _is_told(process: NodeProcess, document: bytes) -> bool:
-    """Whether the node has said what it does with the document: one that is killed never does."""
+async def _offer(process: NodeProcess, document: bytes) -> bool:
+    """Offer the document.  Returns whether the node took or refused it: one that is killed does neither."""
     try:
         agent = (await process.up()).membership.topology
         taking = process.inside(agent.take_first(document))
@@ -81,5 +81,5 @@ async def _look(nodes: list[NodeProcess], served: dict[str, str]) -> None:
     while True:
         for process in nodes:
             if process.serves and process.node is not None:
-                served[process.name] = process.node.membership.topology.topology().name
+                served[process.name] = process.node.membership.topology.serving_topology().name
         await asyncio.sleep(_LOOK_EVERY_S)

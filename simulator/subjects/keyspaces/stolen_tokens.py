@@ -49,12 +49,12 @@ class StolenToken:
         """Whom the token has let in beside the disk that joined by it."""
 
     async def run(self) -> None:
-        token, host = await self._formed()
+        token, host = await self._form()
         await asyncio.gather(self._come_and_go(token, host), self._steal(token), self._trouble())
         self._world.dismiss_strangers()
 
-    async def _formed(self) -> tuple[JoinToken, Member]:
-        """A cluster of three, the token for a fourth node, and that node, which is in no cluster yet."""
+    async def _form(self) -> tuple[JoinToken, Member]:
+        """Form a cluster of three.  Returns a token for a fourth node, and that node, in no cluster yet."""
         world = self._world
         members = [await world.admit(name) for name in _MEMBERS]
         first = first_topology("tokens", members, partitions=world.options.partitions, n=len(members))
@@ -76,11 +76,11 @@ class StolenToken:
         await asyncio.sleep(5 * self._draws.random())
         is_dead, is_gone = self._draws.random() < 0.5, False
         while not is_gone and self._world.loop.time() < until:
-            told = await self._changed(_without(host, is_dead=is_dead))
-            is_gone = told is not None and not told.has_member(_HOST)
+            made = await self._change(_without(host, is_dead=is_dead))
+            is_gone = made is not None and not made.has_member(_HOST)
             await asyncio.sleep(self._draws.random())
         for name in ("one", "other"):
-            await self._changed(_with_keyspace(name))
+            await self._change(_with_keyspace(name))
         self._is_over = True
 
     async def _steal(self, token: JoinToken) -> None:
@@ -114,19 +114,19 @@ class StolenToken:
         """Whether a member gives whoever shows the token the secret."""
         nonce = self._draws.randbytes(JOIN_NONCE_BYTES)
         proof, grant = token.request_proof(nonce, newcomer), token.grant.encode()
-        admitted = await self._asked(
+        admitted = await self._ask(
             lambda node: node.membership.joins.admit(
                 grant, proof, nonce, newcomer, _WITHIN_S, reads=FORMAT_VERSION
             )
         )
         return admitted is not None and token.open(admitted.sealed, nonce) == TOKEN
 
-    async def _changed(self, change: TopologyChange) -> Topology | None:
-        told = await self._asked(lambda node: node.membership.epochs.change(change, _WITHIN_S))
-        return None if told is None else told.topology
+    async def _change(self, change: TopologyChange) -> Topology | None:
+        made = await self._ask(lambda node: node.membership.epochs.change(change, _WITHIN_S))
+        return None if made is None else made.topology
 
-    async def _asked(self, ask: Callable[[Node], Coroutine[Any, Any, Any]]) -> Any:
-        """What one of the members answers; None when it refuses, or is killed meanwhile."""
+    async def _ask(self, ask: Callable[[Node], Coroutine[Any, Any, Any]]) -> Any:
+        """Ask one of the members.  Returns None when it refuses, or is killed meanwhile."""
         process = self._world.guests[self._draws.choice(_MEMBERS)]
         if not process.serves or process.node is None:
             return None

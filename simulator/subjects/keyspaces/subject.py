@@ -109,7 +109,7 @@ class KeyspaceWorkload:
     def _epochs(self) -> dict[str, int]:
         return {node.name: node.node.membership.topology.epoch for node in self._world.living() if node.node}
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [
             PlannedChange(20_000, _LAST, "create", "last", 0.0),
             PlannedChange(20_001, _LAST, "list", "", 0.0),
@@ -181,14 +181,14 @@ class KeyspaceWorkload:
         return client_in(self._world, KeyspaceSession, name, self._seed, timeout_s, order, directory)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
     ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
     epochs, passed_on, rivals, shown = (figures.get(name, 0) for name in _OF_DOCUMENTS)
-    told = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
-    told += f", {passed_on:,} votes passed on" if passed_on else ""
-    told += f", {rivals:,} clusters formed twice at once" if rivals else ""
-    return f"{told}, join tokens shown again {shown:,} times" if shown else told
+    summary = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
+    summary += f", {passed_on:,} votes passed on" if passed_on else ""
+    summary += f", {rivals:,} clusters formed twice at once" if rivals else ""
+    return f"{summary}, join tokens shown again {shown:,} times" if shown else summary
 
 
 def _fields(figures: Figures) -> Mapping[str, Any]:
@@ -199,7 +199,7 @@ KEYSPACES: Final = Subject(
     name="keyspaces",
     title="Topology epochs",
     draw=KeyspaceWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=EPOCH_ABLATIONS,
     marks=KEYSPACE_MARKS,

@@ -14,15 +14,15 @@ from ringmill.cluster.ring.keyspaces.generations import Generation
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.keyspaces.loading import Loader
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
-from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, method
 
 __all__ = ["LOAD_ABLATIONS"]
 
 _OPTIONS: Final = SimulationOptions(("loads",), nodes=5, faults=("crash_loader", "pause_loader"))
 
 
-def _load_noted() -> Bends:
+def _load_noted() -> Patches:
     """The journal hears nothing of a load."""
 
     async def forgotten(driver: JobDriver, mark: LoadMoved) -> None:
@@ -31,7 +31,7 @@ def _load_noted() -> Bends:
     return (method(JobDriver._note_load, forgotten),)
 
 
-def _window_repeated() -> Bends:
+def _window_repeated() -> Patches:
     """A coordinator that takes over takes the window that it finds for one that was put."""
     run = Loader.run
 
@@ -41,17 +41,17 @@ def _window_repeated() -> Bends:
     return (method(Loader.run, behind),)
 
 
-def _replaced_in_one_step() -> Bends:
+def _replaced_in_one_step() -> Patches:
     """A job that replaces a keyspace puts its records into it, one by one."""
     return (method(JobSpec.replaces, property(lambda spec: False)),)
 
 
-def _flip_found() -> Bends:
+def _flip_found() -> Patches:
     """Who goes on with a job does not know its own generation when it has the keyspace's name."""
     return (method(Generation.shown_in, lambda generation, topology: False),)
 
 
-def _snapshot_read() -> Bends:
+def _snapshot_read() -> Patches:
     """A job of a snapshot reads what its keyspace holds by then."""
     read = OwnKeyspaces.read
 

@@ -26,7 +26,9 @@ def check_load(plan: LoadPlan, record: JobRecord, seen: LoadHistory, history: Hi
         yield _violation(b"", f"could not be read long after healing: {story}")
     if not seen.held:
         return
-    ends = {told.state: told for told in record.told if told.state in ("SUCCEEDED", "FAILED", "KILLED")}
+    ends = {
+        report.state: report for report in record.told if report.state in ("SUCCEEDED", "FAILED", "KILLED")
+    }
     if len(ends) > 1:
         yield _violation(b"", f"ended in two ways: {', '.join(sorted(ends))}")
     yield from _in_one_step(seen)

@@ -87,7 +87,7 @@ class LoadWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         if self._record.is_accepted:
             process, transport = self._world.client(_LAST)
             entropy = SeededEntropy(self._seed, f"client/{_LAST}/job")
@@ -160,7 +160,7 @@ class LoadWorkload:
         ]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(
         f"{count:,} {end}" for end, count in sorted(figures.items()) if count and end != "overwritten"
     )
@@ -183,7 +183,7 @@ LOADS: Final = Subject(
     name="loads",
     title="Jobs that load a keyspace",
     draw=LoadWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=LOAD_ABLATIONS,
     marks=LOAD_MARKS,

@@ -7,8 +7,8 @@ from typing import Final
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove
 from ringmill.cluster.versions.objects import Sibling
-from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, method
 
 __all__ = ["MERGING_ABLATIONS"]
 
@@ -21,7 +21,7 @@ _HELD_UP: Final = SimulationOptions(("merging",), faults=("loss", "crash", "paus
 _CLOCKS: Final = SimulationOptions(("merging",), nodes=3, faults=("clock_jump", "split_one", "flapping"))
 
 
-def _own_count() -> Bends:
+def _own_count() -> Patches:
     """An addition takes over what others have counted, into its own sibling."""
 
     def replaces_all(update: Add, sibling: Sibling, actor: Actor) -> bool:
@@ -30,12 +30,12 @@ def _own_count() -> Bends:
     return (method(Add.replaces, replaces_all),)
 
 
-def _counted_once() -> Bends:
+def _counted_once() -> Patches:
     """An addition that may have been counted is sent again like any other write."""
     return (method(Add.is_repeatable, property(lambda update: True)),)
 
 
-def _own_element() -> Bends:
+def _own_element() -> Patches:
     """A set is one value: who adds an element replaces those that it does not know of, too."""
 
     def replaces_all(update: PutElement, sibling: Sibling, actor: Actor) -> bool:
@@ -44,12 +44,12 @@ def _own_element() -> Bends:
     return (method(PutElement.replaces, replaces_all),)
 
 
-def _removal_observes() -> Bends:
+def _removal_observes() -> Patches:
     """A removal removes what its coordinator happens to know."""
     return (method(Remove.observes, property(lambda update: False)),)
 
 
-def _entry_observes() -> Bends:
+def _entry_observes() -> Patches:
     """An entry replaces what its coordinator happens to know, and clocks decide about the rest."""
     return (method(PutEntry.observes, property(lambda update: False)),)
 

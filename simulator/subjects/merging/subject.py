@@ -89,15 +89,17 @@ class MergingWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [_plan(20_000 + at, _LAST, policy, "get") for at, policy in enumerate(MERGING_KEYS)]
         process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
         calls = self._world.history.merging
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
-        return [Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{told}")]
+        last_error = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
+        return [
+            Violation("C2", b"", f"counters, sets and maps are not at rest long after healing{last_error}")
+        ]
 
     def close(self) -> None:
         """Nothing is left to be noted."""
@@ -142,7 +144,7 @@ def _plan(index: int, session: str, policy: str, kind: MergingKind) -> PlannedCh
     return PlannedChange(index, session, policy, kind, MERGING_KEYS[policy], 0.0, b"a", 1)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of counters, sets and maps ({ends or 'none'})"
 
@@ -155,7 +157,7 @@ MERGING: Final = Subject(
     name="merging",
     title="Counters, sets and maps",
     draw=MergingWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=MERGING_ABLATIONS,
     marks=MERGING_MARKS,

@@ -38,10 +38,10 @@ from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.routes import Routes
 from ringmill.node.replica.stored_key import Copy
-from ringmill.node.requests.flights import Flights
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
 from ringmill.node.storage.ingest import Ingest
-from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, constant, function, method
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
 
 __all__ = ["MOVE_ABLATIONS"]
@@ -68,7 +68,7 @@ def _crowded(*faults: str) -> SimulationOptions:
     )
 
 
-def _long_steps() -> Bends:
+def _long_steps() -> Patches:
     advance = Mover._advance
 
     async def advance_late(mover: Mover, topology: Topology) -> bool:
@@ -78,7 +78,7 @@ def _long_steps() -> Bends:
     return (method(Mover._advance, advance_late),)
 
 
-def _long_joints() -> Bends:
+def _long_joints() -> Patches:
     """Each step of a move takes a while, hints take longer, and owners are not compared: what an owner has
     missed it lacks when the next step is made.  Partitions turn, and nothing else."""
     return (
@@ -93,7 +93,7 @@ def _long_joints() -> Bends:
 _BEHIND: Final = replace(_crowded("split_joint"), sessions=32)
 
 
-def _late_steps() -> Bends:
+def _late_steps() -> Patches:
     """A while lies between what a joiner has found out and the step that it takes then; who cannot be reached
     is not waited for as long."""
     return (
@@ -104,13 +104,13 @@ def _late_steps() -> Bends:
     )
 
 
-def _split_in(phase: str) -> Bends:
+def _split_in(phase: str) -> Patches:
     """Old owners are cut off as soon as the joiner can leave this phase."""
     faults = ringmill.simulator.subjects.moves.faults
     return constant(faults, "PHASES", (phase,)), constant(faults, "DELAYS_S", (0.0,))
 
 
-def _late_when_filled() -> Bends:
+def _late_when_filled() -> Patches:
     fill = Mover._fill
 
     async def fill_and_wait(mover: Mover, *given: Any) -> None:
@@ -120,28 +120,28 @@ def _late_when_filled() -> Bends:
     return (method(Mover._fill, fill_and_wait), *_late_steps())
 
 
-def _late_when_known() -> Bends:
-    ask = Mover._adopted
+def _late_when_known() -> Patches:
+    ask = Mover._ask_adopted
 
     async def ask_and_wait(mover: Mover, topology: Topology) -> Mapping[PartitionId, Epoch]:
         known = await ask(mover, topology)
         await asyncio.sleep(_STEP_S if known else 0)
         return known
 
-    return (method(Mover._adopted, ask_and_wait), *_late_steps())
+    return (method(Mover._ask_adopted, ask_and_wait), *_late_steps())
 
 
-def _rows_compared() -> Bends:
+def _rows_compared() -> Patches:
     """Whoever is asked answers by the row that it knows, and every answer counts.  Gossip takes long, and so
     does a joint."""
     answered, acked = ReadTally.record_answer, WriteTally.record_ack
     heard, fill = TopologyAgent.heard_of, Mover._fill
 
     async def route_at(routes: Routes, epoch: Epoch, ask: NodeId | None) -> Topology:
-        return routes._view.topology()
+        return routes._view.serving_topology()
 
     def row_of(agent: TopologyAgent, partition: PartitionId, epoch: Epoch) -> Row:
-        return agent.topology().row(partition)
+        return agent.serving_topology().row(partition)
 
     def count_answer(tally: ReadTally, node: NodeId, row_epoch: Epoch) -> bool:
         return answered(tally, node, tally.row_epoch)
@@ -169,16 +169,16 @@ def _rows_compared() -> Bends:
     )
 
 
-def _both_sets_ack() -> Bends:
+def _both_sets_ack() -> Patches:
     return (method(Row.writers_for, lambda row, level: level), *_long_joints())
 
 
-def _both_sets_hold() -> Bends:
+def _both_sets_hold() -> Patches:
     """What a read of a joint shows is held by enough of the old owners."""
     return (method(Row.sets, property(lambda row: (row.whole,))),)
 
 
-def _both_sets_read() -> Bends:
+def _both_sets_read() -> Patches:
     """And nothing has to be held in both sets, which would make such a read fail."""
     return (
         method(Row.readers_for, lambda row, level: level),
@@ -188,9 +188,9 @@ def _both_sets_read() -> Bends:
     )
 
 
-def _enough_sources() -> Bends:
+def _enough_sources() -> Patches:
     """And a copy is filled from the first that answers."""
-    return (use(ringmill.node.moves.filling, sources_for, lambda topology, row: 1), *_long_joints())
+    return (function(ringmill.node.moves.filling, sources_for, lambda topology, row: 1), *_long_joints())
 
 
 def _turn(number: int) -> int:
@@ -198,7 +198,7 @@ def _turn(number: int) -> int:
     return int(asyncio.get_running_loop().time() * 20_000) * 2_654_435_761 // 65_536 % number
 
 
-def _late_merged() -> Bends:
+def _late_merged() -> Patches:
     """What a write of the joint has brought while a table was made hides what the table holds of its key.
     Each table takes a while.  Owners coordinate in turn, and each write is left to a hint for one of them,
     which waits until the moves are over: so the next one may come from an owner that lacks what the source
@@ -209,21 +209,21 @@ def _late_merged() -> Bends:
         return addresses(directory, partition, _turn(3))
 
     def one_left_out(
-        flights: Flights, owners: Sequence[NodeId], w: int, *, is_sloppy: bool
+        dispatcher: WriteDispatcher, owners: Sequence[NodeId], w: int, *, is_sloppy: bool
     ) -> tuple[NodeId, ...]:
-        others = [node for node in owners if node != flights._node]
+        others = [node for node in owners if node != dispatcher._node]
         return (others[_turn(len(others))],) if len(others) >= w else ()
 
     async def make_long(ingest: Ingest, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        told = await make(ingest, function, *args, **kwargs)
+        made = await make(ingest, function, *args, **kwargs)
         await asyncio.sleep(_TABLE_S)
-        return told
+        return made
 
     return (
         method(TableOfCopy._written_meanwhile, lambda table: []),
         method(Ingest.make, make_long),
         method(Directory.addresses_of, in_turn),
-        method(Flights._deferred, one_left_out),
+        method(WriteDispatcher._deferred, one_left_out),
         constant(ringmill.simulator.subjects.moves.tunables, "LEAST_BYTES", (1,)),
         constant(ringmill.simulator.subjects.moves.tunables, "TABLE_BYTES", (MoveOptions().table_bytes,)),
         constant(ringmill.node.repair.hint_delivery, "ROUND_S", 15.0),
@@ -232,7 +232,7 @@ def _late_merged() -> Bends:
     )
 
 
-def _empty_start() -> Bends:
+def _empty_start() -> Patches:
     """A copy is named by its partition alone, and what an earlier one has left stays."""
     opened = ringmill.cluster.ring.moves._opened
 
@@ -245,14 +245,14 @@ def _empty_start() -> Bends:
 
     return (
         constant(ringmill.cluster.ring.moves, "_opened", opened_again),
-        use(ringmill.cluster.ring.succession, check_arrow, lambda *rows: None),
+        function(ringmill.cluster.ring.succession, check_arrow, lambda *rows: None),
         method(FormerCopies.sweep, keep_all),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
         constant(ringmill.simulator.subjects.deletes.tunables, "AGES_S", (1.0, 2.0)),
     )
 
 
-def _leaver_waits() -> Bends:
+def _leaver_waits() -> Patches:
     """A node leaves with the hints that it keeps, which take long, and owners are not compared.  None is
     given up or killed, which would excuse what it forgets."""
     return (
@@ -265,7 +265,7 @@ def _leaver_waits() -> Bends:
     )
 
 
-def _owed_kept() -> Bends:
+def _owed_kept() -> Patches:
     """A former owner drops its copy at once.  All hints are over the bound, and owners compare only what is
     owed until the moves are over.  Partitions turn, and nothing else."""
     one_round = AntiEntropy._round
@@ -278,13 +278,13 @@ def _owed_kept() -> Bends:
 
     return (
         method(OwedCopies._keep, lambda owed, copies: None),
-        method(HintStore._has_room, lambda hints, target, key, size: False),
+        method(HintStore._is_within_bounds, lambda hints, target, key, size: False),
         method(AntiEntropy._round, late_round),
         constant(ringmill.simulator.subjects.moves.kinds, "KINDS", ("turn",)),
     )
 
 
-def _filled_first() -> Bends:
+def _filled_first() -> Patches:
     """Nor are owners compared, which would bring what a copy lacks.  Partitions turn, and nothing else."""
 
     async def fill_nothing(filling: Filling, partition: int) -> None:
@@ -297,17 +297,17 @@ def _filled_first() -> Bends:
     )
 
 
-def _owners_know() -> Bends:
+def _owners_know() -> Patches:
     """And nothing has to be held in both sets."""
     return (
-        use(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0),
+        function(ringmill.node.moves.mover, readers_barrier, lambda topology, row: 0),
         *_both_sets_hold(),
         *_split_in(JOINT_1),
         *_late_when_filled(),
     )
 
 
-def _old_values_brought() -> Bends:
+def _old_values_brought() -> Patches:
     """A joiner judges what its owners bring by a watermark of theirs that it has not reached yet."""
     learn = Filling.learn_marks
 
@@ -337,7 +337,7 @@ def _old_values_brought() -> Bends:
     )
 
 
-def _registers_brought() -> Bends:
+def _registers_brought() -> Patches:
     async def bring_nothing(filling: Filling, topology: Topology, row: Row, copy: Copy) -> None:
         return
 

@@ -33,8 +33,8 @@ async def _strand_owner(fault: Fault, ground: Ground) -> None:
 
 
 def _before_a_joint(ground: Ground) -> list[NodeId]:
-    """Of a partition that gets new owners by a plan, and has no joint yet: the owner that clients ask
-    first, and one that leaves, and joins no other one; nobody when there is none."""
+    """Two owners of a partition that a plan gives new owners and that has no joint yet: the one that clients
+    ask first, and one that leaves it and joins no other one.  Nobody when there is no such partition."""
     topology = _newest(_documents(ground))
     if topology is None:
         return []

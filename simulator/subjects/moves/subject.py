@@ -76,9 +76,9 @@ class MoveWorkload:
         return ()
 
     def plan(self) -> list[str]:
-        told = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
+        words = {"turn": "partitions move", "add": "a node comes", "remove": "a node leaves"}
         return [
-            f"at {each.at_s:.2f} s {told.get(kind_at(each.kind), 'a node is given up')}"
+            f"at {each.at_s:.2f} s {words.get(kind_at(each.kind), 'a node is given up')}"
             for each in self.plans
         ]
 
@@ -119,7 +119,7 @@ class MoveWorkload:
         # Hints for a node that is lost are never delivered.
         return not self._world.history.lost and any(each.state == "leaving" for each in topology.members)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         """Nothing is to be read."""
 
     def unrest(self) -> list[Violation]:
@@ -134,10 +134,10 @@ class MoveWorkload:
             for node in self._world.living()
             if node.node and node.node.moves.held_back
         }
-        told = {each.id: each.state for each in topology.members if each.state != "up"}
+        states = {each.id: each.state for each in topology.members if each.state != "up"}
         return [
             Violation(
-                "M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {told}; {why}"
+                "M7", b"", f"partitions still move long after healing: {', '.join(rows)}; {states}; {why}"
             )
         ]
 
@@ -166,7 +166,7 @@ class MoveWorkload:
             await self._rest(began + self._load_s)
             match kind_at(plan.kind):
                 case "turn":
-                    is_made = await self._is_made(self._drawing(plan))
+                    is_made = await self._make(self._drawing(plan))
                 case "add":
                     is_made = await self._add(plan)
                 case kind:
@@ -174,7 +174,7 @@ class MoveWorkload:
             self._planned += is_made
             if plan.is_aborted:
                 await asyncio.sleep(self._draws.uniform(0, 2))
-                self._aborted += await self._is_made(lambda topology, _: aborted(topology))
+                self._aborted += await self._make(lambda topology, _: aborted(topology))
 
     async def _rest(self, until: float) -> None:
         """Until the plan before is over, or the load is."""
@@ -184,7 +184,7 @@ class MoveWorkload:
     async def _add(self, plan: _Plan) -> bool:
         member = await self._world.admit(f"n{len(self._world.nodes) + len(self._world.guests) + 1}")
         changes = MemberChanges(add=[member])
-        is_made = await self._is_made(lambda topology, _: with_members(topology, changes))
+        is_made = await self._make(lambda topology, _: with_members(topology, changes))
         self._come += is_made
         if is_killed_at(plan.killed):
             await self._kill(member.id)
@@ -198,7 +198,7 @@ class MoveWorkload:
             return False
         node = NodeId(self._draws.choice(guests))
         changes, dead = MemberChanges(remove=[node]), [node] if is_given_up else []
-        is_made = await self._is_made(lambda topology, _: with_members(topology, changes, dead))
+        is_made = await self._make(lambda topology, _: with_members(topology, changes, dead))
         self._gone += is_made
         self._given_up.update(dead)
         if is_killed_at(plan.killed):
@@ -229,8 +229,8 @@ class MoveWorkload:
             return None  # a plan that changes nothing is no epoch
         return with_plan(topology, topology.members, wanted)
 
-    async def _is_made(self, change: TopologyChange) -> bool:
-        """Whether a node that is up has made the change."""
+    async def _make(self, change: TopologyChange) -> bool:
+        """Ask a node that is up to make the change.  Returns whether it has made it."""
         up = [node for node in self._world.nodes.values() if node.serves]
         if not up:
             return False
@@ -247,11 +247,11 @@ class MoveWorkload:
 
     async def _until_made(self, change: TopologyChange) -> None:
         while self._world.topology.is_moving:
-            await self._is_made(change)
+            await self._make(change)
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return (
         f"{figures.get('plans', 0):,} plans moved {figures.get('moved', 0):,} seats, "
         f"{figures.get('aborted', 0):,} plans were given up, {figures.get('come', 0):,} nodes came and "
@@ -267,7 +267,7 @@ MOVES: Final = Subject(
     name="moves",
     title="Moves of partitions",
     draw=MoveWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     tuned=tuned,
     ablations=MOVE_ABLATIONS,

@@ -43,11 +43,11 @@ class Rest:
         await asyncio.sleep(_FLIGHT_S)
         await self._write_beside_damage()
         await self._set_lost_aside()
-        await self._damage_healed()
-        await self._hints_delivered()
-        await self._compared()
+        await self._heal_damage()
+        await self._wait_hints_delivered()
+        await self._wait_compared()
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         self._history.handed_over += await self._finals()
         await self._read_all()
         self._history.finals += await self._finals()
@@ -86,21 +86,21 @@ class Rest:
         await self._world.loop.spawn(process, work())
         await asyncio.sleep(_FLIGHT_S)
 
-    async def _damage_healed(self) -> None:
-        """Nodes on whose disks bits have turned find them all, and fill what is damaged from the others."""
+    async def _heal_damage(self) -> None:
+        """Have nodes on whose disks bits have turned find all damage, and fill it from the others."""
         for name in self._history.damaged:
             process = self._world.nodes[name]
             self._history.shown_by_lost += await self._shown(process)
             await self._world.heal_damage(process)
 
-    async def _hints_delivered(self) -> None:
-        """No node keeps a write for another any more, and none still has to find out who misses one."""
+    async def _wait_hints_delivered(self) -> None:
+        """Wait until no node keeps a write for another, and none still has to find out who lacks one."""
         living = self._world.living()
         while any(self._keeps_hints(node) or self._compares(node) for node in living):  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_AT_REST_S)
 
-    async def _compared(self) -> None:
-        """Owners compare their copies now and then: each pair of living ones has done so since this began."""
+    async def _wait_compared(self) -> None:
+        """Wait until each pair of living owners, which compare now and then, has done so since this began."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         before = {pair: self._equal_s_ago(*pair) for pair in self._pairs()}

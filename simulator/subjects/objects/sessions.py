@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -99,14 +99,14 @@ class RecordingRouter(Router):
 
 
 class AnyNode(Directory):
-    """Of a client that has a balancer before it: whom it asks has nothing to do with who owns the key."""
+    """For a client behind a balancer: whom it asks has nothing to do with who owns the key."""
 
     def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
         return self.addresses()
 
 
 def wandering(draws: Random) -> type[Directory]:
-    """Of a client that asks now this node, now that, owners or not."""
+    """A directory for a client that asks any node, owner or not, and another one each time."""
 
     class Wandering(Directory):
         def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
@@ -117,10 +117,10 @@ def wandering(draws: Random) -> type[Directory]:
 
 
 class Within(Directory):
-    """Of a client that reaches the addresses it was told of and no others, whatever the topology names."""
+    """For a client that reaches only the addresses it was given, whatever the topology names."""
 
-    def addresses(self) -> list[str]:
-        return [address for address in super().addresses() if address in self._endpoints]
+    def addresses(self, order: Callable[[str], Any] | None = None) -> list[str]:
+        return [address for address in super().addresses(order) if address in self._endpoints]
 
     def addresses_for(self, keyspace: str, key: bytes, turn: int = 0) -> list[str]:
         found = super().addresses_for(keyspace, key, turn)

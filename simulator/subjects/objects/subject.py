@@ -101,8 +101,8 @@ class ObjectWorkload:
     async def wait_idle(self) -> None:
         await self._rest.wait_idle()
 
-    async def look(self) -> None:
-        await self._rest.look()
+    async def read_final_state(self) -> None:
+        await self._rest.read_final_state()
 
     def unrest(self) -> list[Violation]:
         quiet_s = self._world.options.quiet_s
@@ -166,7 +166,7 @@ class ObjectWorkload:
         return self._hosts[host]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     stale = f", {figures['stale']:,} weak reads stale" if figures["stale"] else ""
     mixes = ", ".join(
         f"{name.removeprefix(_MIX)} {runs}" for name, runs in figures.items() if name.startswith(_MIX)
@@ -183,7 +183,7 @@ OBJECTS: Final = Subject(
     name="objects",
     title="Keys and values",
     draw=ObjectWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=OBJECT_ABLATIONS,
     marks=OBJECT_MARKS,

@@ -68,8 +68,8 @@ def _named(draws: Random, shares: Mapping[str, int]) -> str:
 
 
 def with_ttl(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperation]:
-    """The same plans, some puts with a ttl in one run of two; from a stream of its own, so that the rest of
-    a seed's workload stays what it was."""
+    """The plans; in one run of two some puts have a ttl.  A stream of its own draws it, so that the rest of a
+    seed's workload stays what it was."""
     if draws.random() >= _TTL_RUNS:
         return plans
     found = []
@@ -80,7 +80,7 @@ def with_ttl(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperat
 
 
 def with_touches(draws: Random, plans: list[PlannedOperation]) -> list[PlannedOperation]:
-    """The same plans, where values have a ttl: some reads touch the key in place of reading it."""
+    """The plans; where values have a ttl, some reads become touches."""
     if all(plan.ttl_s is None for plan in plans):
         return plans
     found = []

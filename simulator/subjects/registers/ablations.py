@@ -11,8 +11,8 @@ import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.lease import LeaseWatch, held_until
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.ids import NodeId
 from ringmill.node.membership.room import fence_copies
 from ringmill.node.repair import register_healing
@@ -20,9 +20,8 @@ from ringmill.node.repair.register_healing import sources_needed
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.stored_key import Kind, kind_prefix
-from ringmill.node.requests.registers.coordinator import RegisterCoordinator
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["REGISTER_ABLATIONS"]
 
@@ -33,87 +32,90 @@ def _of(*faults: str) -> SimulationOptions:
     return SimulationOptions(_REGISTERS, faults=faults or None)
 
 
-def _majorities() -> Bends:
-    return (method(Phase.majority, property(lambda phase: len(phase._owners) // 2)),)
+def _majorities() -> Patches:
+    return (method(RoundTally.majority, property(lambda tally: len(tally._asked) // 2)),)
 
 
-def _promises_kept() -> Bends:
+def _promises_kept() -> Patches:
     def accept_all(state: AcceptorState, ballot: Ballot, value: bytes, floor: int = 0) -> AcceptorState:
         return AcceptorState(ballot, ballot, value)
 
-    return (use(ringmill.node.replica.registers.register_store, accept, accept_all),)
+    return (function(ringmill.node.replica.registers.register_store, accept, accept_all),)
 
 
-def _newest_goes_on() -> Bends:
+def _newest_goes_on() -> Patches:
     """A round goes on from the value that it was told of last, and not from that of the highest ballot."""
 
-    agree_on_newest = Phase.agree
+    agree_on_newest = RoundTally.agree
 
-    def agree(phase: Phase, node: NodeId, accepted: Ballot, value: bytes, remains: Any = None) -> None:
-        former = phase.value
-        agree_on_newest(phase, node, accepted, value, remains)
-        phase.value = value or former
+    def agree(tally: RoundTally, node: NodeId, accepted: Ballot, value: bytes, remains: Any = None) -> None:
+        former = tally.value
+        agree_on_newest(tally, node, accepted, value, remains)
+        tally.value = value or former
 
-    return (method(Phase.agree, agree),)
+    return (method(RoundTally.agree, agree),)
 
 
-def _acceptors_synced() -> Bends:
+def _acceptors_synced() -> Patches:
     async def answer_at_once(store: RegisterStore) -> None:
         return None
 
     return (method(RegisterStore.wait_synced, answer_at_once),)
 
 
-def _distinct_ballots() -> Bends:
-    next_ballot = RegisterCoordinator._next_ballot
+def _distinct_ballots() -> Patches:
+    ballots = ringmill.node.requests.registers.coordinator._Ballots
+    next_ballot = ballots.next
 
-    def without_node(coordinator: RegisterCoordinator) -> Ballot:
-        return next_ballot(coordinator)._replace(node=NodeId("n"), start=1, boot="")
+    def without_node(each: Any) -> Ballot:
+        return next_ballot(each)._replace(node=NodeId("n"), start=1, boot="")
 
     def prepare_again(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
         return state._replace(promised=ballot) if ballot >= state.promised else None
 
     return (
-        method(RegisterCoordinator._next_ballot, without_node),
-        use(ringmill.node.replica.registers.register_store, prepare, prepare_again),
+        method(ballots.next, without_node),
+        function(ringmill.node.replica.registers.register_store, prepare, prepare_again),
     )
 
 
-def _chosen_is_read() -> Bends:
+def _chosen_is_read() -> Patches:
     """A read is content with the newest value that a majority tells of, whoever has accepted it."""
-    return (method(Phase.is_chosen, property(lambda phase: phase.is_met)),)
+    return (method(RoundTally.is_chosen, property(lambda tally: tally.is_met)),)
 
 
-def _sources_of_registers() -> Bends:
-    return (use(register_healing, sources_needed, lambda row: 0),)
+def _sources_of_registers() -> Patches:
+    return (function(register_healing, sources_needed, lambda row: 0),)
 
 
-def _seated_abstains() -> Bends:
+def _seated_abstains() -> Patches:
     """A disk that takes the place of a lost one agrees to changes of registers that it has not got."""
 
     async def fence_objects(replica: Replica) -> None:
         await replica.engine.fence(kind_prefix(Kind.OBJECT), kind_prefix(Kind.REGISTER))
 
-    return (use(ringmill.node.membership.room, fence_copies, fence_objects),)
+    return (function(ringmill.node.membership.room, fence_copies, fence_objects),)
 
 
-def _operations_known() -> Bends:
+def _operations_known() -> Patches:
     return (method(Register.find, lambda register, operation: None),)
 
 
-def _forgotten_is_told() -> Bends:
+def _forgotten_is_told() -> Patches:
     attempt = ringmill.node.requests.registers.coordinator._Attempt
     return (method(attempt._may_be_forgotten, lambda each, present, request: False),)
 
 
-def _lease_waited_out() -> Bends:
+def _lease_waited_out() -> Patches:
     left_s = LeaseWatch.left_s
     return (method(LeaseWatch.left_s, lambda watch, now: max(0.0, left_s(watch, now) - 1.0)),)
 
 
-def _lease_given_up() -> Bends:
+def _lease_given_up() -> Patches:
     """A holder goes on until somebody tells it that the lease is another's."""
-    return (use(ringmill.cluster.consensus.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),)
+    return (
+        function(ringmill.cluster.consensus.leases, held_until, lambda sent_at, duration_s: sent_at + 60.0),
+    )
 
 
 REGISTER_ABLATIONS: Final = (

@@ -38,9 +38,9 @@ def check_leases(holdings: Sequence[Holding]) -> Iterator[Violation]:
     for lease, those in sorted(by_lease.items()):
         in_order = sorted(those, key=lambda each: each.since)
         for former, later in pairwise(in_order):
-            told = f"{former.session} held it in term {former.term} until {former.until:.3f} s"
+            tenure = f"{former.session} held it in term {former.term} until {former.until:.3f} s"
             if later.since < former.until:
-                story = f"{told}, {later.session} from {later.since:.3f} s on"
+                story = f"{tenure}, {later.session} from {later.since:.3f} s on"
                 yield Violation("C8", lease.encode(), story)
             if later.term <= former.term:
-                yield Violation("C8", lease.encode(), f"{told}, {later.session} then in term {later.term}")
+                yield Violation("C8", lease.encode(), f"{tenure}, {later.session} then in term {later.term}")

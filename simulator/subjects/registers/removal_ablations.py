@@ -16,8 +16,8 @@ from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.node.repair.register_removal import RegisterRemoval
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, KeyState
-from ringmill.simulator.bending import Ablation, Bends, constant, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, constant, function, method
 
 __all__ = ["REMOVAL_ABLATIONS"]
 
@@ -28,12 +28,12 @@ def _of(*faults: str) -> SimulationOptions:
     return SimulationOptions(("registers",), nodes=3, faults=faults or None, load_s=20.0)
 
 
-def _always() -> Bends:
+def _always() -> Patches:
     """All runs remove registers, and soon."""
     return (constant(_TUNABLES, "REMOVING", 1.0), constant(_TUNABLES, "AGES_S", (0.3, 1.0)))
 
 
-def _all_owners_are_empty() -> Bends:
+def _all_owners_are_empty() -> Patches:
     """What the owner that looks has not got a value of is removed by those that can be reached."""
 
     async def close(
@@ -56,7 +56,7 @@ def _all_owners_are_empty() -> Bends:
     return (method(RegisterRemoval._close, close), method(RegisterRemoval._seems_up, seems_up), *_always())
 
 
-def _removed_stay_closed() -> Bends:
+def _removed_stay_closed() -> Patches:
     """The floor is raised, and nobody obeys it."""
 
     def prepare_below(state: AcceptorState, ballot: Ballot, floor: int = 0) -> AcceptorState | None:
@@ -70,14 +70,14 @@ def _removed_stay_closed() -> Bends:
     store = ringmill.node.replica.registers.register_store
     # A message has to be late by more than the age, and its sender has to be waiting still.
     late = constant(_TUNABLES, "AGES_S", (0.3,)), constant(_TUNABLES, "TIMEOUTS_S", (5.0,))
-    return (use(store, prepare, prepare_below), use(store, accept, accept_below), *_always(), *late)
+    return (function(store, prepare, prepare_below), function(store, accept, accept_below), *_always(), *late)
 
 
-def _versions_go_on() -> Bends:
+def _versions_go_on() -> Patches:
     def as_it_is(register: Register, remains: Remains) -> Register:
         return register
 
-    return (use(ringmill.node.requests.registers.coordinator, with_remains, as_it_is), *_always())
+    return (function(ringmill.node.requests.registers.coordinator, with_remains, as_it_is), *_always())
 
 
 REMOVAL_ABLATIONS: Final = (

@@ -118,7 +118,7 @@ class RegisterWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         plans = [
             PlannedCall(20_000 + at, _LAST, "get", key, 0.0, 0, by_version=False, deletes=False)
             for at, key in enumerate(REGISTER_KEYS)
@@ -128,13 +128,15 @@ class RegisterWorkload:
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f"; {last}" if (last := ended_with(self._world.history.registers, _LAST)) else ""
+        last_error = f"; {last}" if (last := ended_with(self._world.history.registers, _LAST)) else ""
         damaged = [
             node.name
             for node in self._world.living()
             if node.node and node.node.replica.engine.corrupt_ranges()
         ]
-        return [Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}{told}")]
+        return [
+            Violation("C2", b"", f"not at rest long after healing; damaged: {damaged or 'none'}{last_error}")
+        ]
 
     def close(self) -> None:
         """Nothing is left to be noted."""
@@ -193,7 +195,7 @@ class RegisterWorkload:
         )
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     ends = ", ".join(f"{count:,} {name}" for name, count in sorted(figures.items()))
     return f"{sum(figures.values()):,} calls of registers ({ends or 'none'})"
 
@@ -206,7 +208,7 @@ REGISTERS: Final = Subject(
     name="registers",
     title="Registers",
     draw=RegisterWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=(*REGISTER_ABLATIONS, *REMOVAL_ABLATIONS),
     marks=REGISTER_MARKS,

@@ -19,8 +19,8 @@ from ringmill.node.requests.scans.merging import OwnerRange, end_of, merged_of
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
 from ringmill.node.requests.scans.walk import Step, Walk
 from ringmill.node.storage.memtable import Memtable
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["SCAN_ABLATIONS"]
 
@@ -31,7 +31,7 @@ def _of(*faults: str) -> SimulationOptions:
     return SimulationOptions(_SCANS, faults=faults or None)
 
 
-def _r_answers() -> Bends:
+def _r_answers() -> Patches:
     """One owner less is asked."""
     read = OwnerRanges.read
 
@@ -41,37 +41,37 @@ def _r_answers() -> Bends:
     return (method(OwnerRanges.read, one_less),)
 
 
-def _tombstones_count() -> Bends:
+def _tombstones_count() -> Patches:
     """An object without a value counts as no answer."""
 
     def merged_values(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
-        told = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
-        return merge_all(decode_object(each) for each in told if outline(each)[0])
+        found = [encoded for answer in answers if (encoded := answer.objects.get(key)) is not None]
+        return merge_all(decode_object(each) for each in found if outline(each)[0])
 
-    return (use(ringmill.node.requests.scans.scanner, merged_of, merged_values),)
+    return (function(ringmill.node.requests.scans.scanner, merged_of, merged_values),)
 
 
-def _all_merged() -> Bends:
+def _all_merged() -> Patches:
     """The first answer alone counts."""
 
     def first_of(answers: Sequence[OwnerRange], key: bytes) -> StoredObject:
         encoded = answers[0].objects.get(key)
         return ABSENT if encoded is None else decode_object(encoded)
 
-    return (use(ringmill.node.requests.scans.scanner, merged_of, first_of),)
+    return (function(ringmill.node.requests.scans.scanner, merged_of, first_of),)
 
 
-def _nearest_end() -> Bends:
+def _nearest_end() -> Patches:
     """A page goes as far as any of the answers."""
 
     def farthest(answers: Iterable[OwnerRange]) -> bytes:
         ends = [answer.covered_to for answer in answers]
         return b"" if b"" in ends else max(ends)
 
-    return (use(ringmill.node.requests.scans.scanner, end_of, farthest),)
+    return (function(ringmill.node.requests.scans.scanner, end_of, farthest),)
 
 
-def _first_not_returned() -> Bends:
+def _first_not_returned() -> Patches:
     """The next page begins behind the key that the cursor names."""
     cursor = Walk.cursor
 
@@ -81,7 +81,7 @@ def _first_not_returned() -> Bends:
     return (method(Walk.cursor, behind),)
 
 
-def _damage_told() -> Bends:
+def _damage_told() -> Patches:
     """An owner with damage in the range answers with what has survived."""
     answer = PageServing.answer
 
@@ -101,7 +101,7 @@ def _damage_told() -> Bends:
     return (method(PageServing.answer, answer_survivors),)
 
 
-def _sorted_counts() -> Bends:
+def _sorted_counts() -> Patches:
     """Keys count as sorted before they are: who scans meanwhile takes the runs as they are."""
 
     async def sort(memtable: Memtable, run_keys: int) -> None:

@@ -79,7 +79,7 @@ class ScanWorkload:
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         await self._scan(_LAST, [PlannedScan(_LAST, b"", 10, 0.0)], list(self._world.addresses))
 
     def unrest(self) -> list[Violation]:
@@ -161,7 +161,7 @@ def _tuned(seed: int, tunables: Tunables) -> Tunables:
     return replace(tunables, node=replace(node, replica=replace(node.replica, page_items=items)))
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return (
         f"{figures['scans']:,} scans ({figures['complete']:,} complete) with {figures['keys']:,} keys, "
         f"beside {figures['writes']:,} writes ({figures['acknowledged']:,} acknowledged)"
@@ -176,7 +176,7 @@ SCANS: Final = Subject(
     name="scans",
     title="Scans",
     draw=ScanWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=SCAN_ABLATIONS,
     marks=SCAN_MARKS,

@@ -10,10 +10,10 @@ import ringmill.node.requests.read
 import ringmill.node.requests.write
 from ringmill.client.session_memory import SessionMemory
 from ringmill.cluster.versions.seen import Forgotten, Needed
-from ringmill.node.requests.owners.collection import Collection
+from ringmill.node.requests.owners.read_in_flight import ReadInFlight
 from ringmill.node.requests.owners.session_needs import level_for, need_of
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import usual_options
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["SESSION_ABLATIONS"]
 
@@ -23,39 +23,39 @@ _CUT: Final = replace(
 )
 
 
-def _asked_on() -> Bends:
-    return (method(Collection._covers_session, lambda collection: True),)
+def _asked_on() -> Patches:
+    return (method(ReadInFlight._covers_session, lambda read: True),)
 
 
-def _session_replaced() -> Bends:
-    return (use(ringmill.node.requests.write, need_of, lambda seen, route, seal: None),)
+def _session_replaced() -> Patches:
+    return (function(ringmill.node.requests.write, need_of, lambda seen, route, seal: None),)
 
 
-def _writes_kept() -> Bends:
+def _writes_kept() -> Patches:
     def forget(memory: SessionMemory, *rest: Any) -> None:
         return None
 
     return (method(SessionMemory.note_write, forget),)
 
 
-def _reads_kept() -> Bends:
+def _reads_kept() -> Patches:
     def forget(memory: SessionMemory, *rest: Any) -> None:
         return None
 
     return (method(SessionMemory.note_read, forget),)
 
 
-def _forgotten_told() -> Bends:
-    return (use(ringmill.node.requests.read, level_for, lambda needed, r, route: r),)
+def _forgotten_told() -> Patches:
+    return (function(ringmill.node.requests.read, level_for, lambda needed, r, route: r),)
 
 
-def _weak_told_apart() -> Bends:
+def _weak_told_apart() -> Patches:
     def all_strict(needed: Needed | None, r: int, route: Any) -> int:
         if needed is not None and needed.forgotten is Forgotten.WEAK:
             needed = needed._replace(forgotten=Forgotten.STRICT)
         return level_for(needed, r, route)
 
-    return (use(ringmill.node.requests.read, level_for, all_strict),)
+    return (function(ringmill.node.requests.read, level_for, all_strict),)
 
 
 SESSION_ABLATIONS: Final = (

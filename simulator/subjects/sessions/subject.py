@@ -93,9 +93,9 @@ class TokenWorkload(ObjectWorkload):
             self._tokens[owner] = SessionMemory.decode(token, _CLUSTER, most_keys=most_keys)
         return self._tokens[owner]
 
-    async def look(self) -> None:
+    async def read_final_state(self) -> None:
         await asyncio.gather(*map(self._read_again, self._names))
-        await super().look()
+        await super().read_final_state()
 
     async def _read_again(self, name: str) -> None:
         """One read of every key, in another process, as the session goes on."""
@@ -115,7 +115,7 @@ class TokenWorkload(ObjectWorkload):
         return [*super().check(history), *check_what_is_replaced(history), *check_last_reads(history, _LAST)]
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return f"{figures['ops']:,} operations of sessions with tokens ({figures['answered']:,} answered)"
 
 
@@ -127,7 +127,7 @@ SESSIONS: Final = Subject(
     name="sessions",
     title="Sessions",
     draw=TokenWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=SESSION_ABLATIONS,
     marks=SESSION_MARKS,

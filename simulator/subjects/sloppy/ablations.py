@@ -10,10 +10,10 @@ from ringmill.cluster.quorum.tally import SloppyTally
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.hint_delivery import HintDelivery
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.requests import flight
+from ringmill.node.requests import write_in_flight
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks, Search
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["SLOPPY_ABLATIONS"]
 
@@ -29,7 +29,7 @@ class _Unsynced:
         """Nobody waits for the disk."""
 
 
-def _fallback_synced() -> Bends:
+def _fallback_synced() -> Patches:
     """A fallback answers when the hint is in its memory."""
     keep_counted = HintStore.keep_counted
 
@@ -40,7 +40,7 @@ def _fallback_synced() -> Bends:
     return (method(HintStore.keep_counted, keep_unsynced),)
 
 
-def _one_seat() -> Bends:
+def _one_seat() -> Patches:
     """An owner that acks late has another seat than its fallback."""
 
     def seats(tally: SloppyTally) -> int:
@@ -49,7 +49,7 @@ def _one_seat() -> Bends:
     return (method(SloppyTally._seats, seats),)
 
 
-def _counted_kept() -> Bends:
+def _counted_kept() -> Patches:
     """The bound takes hints that have counted, too, wherever they wait."""
     owe = AntiEntropy.owe
 
@@ -58,23 +58,23 @@ def _counted_kept() -> Bends:
         return True
 
     def is_dropped(hints: HintStore, target: Any, key: Any, size: int, is_counted: bool) -> bool:
-        return not hints._has_room(target, key, size)
+        return not hints._is_within_bounds(target, key, size)
 
     return (method(HintStore._is_dropped, is_dropped), method(AntiEntropy.owe, owe_and_drop))
 
 
-def _one_owner_each() -> Bends:
+def _one_owner_each() -> Patches:
     """One member may stand in for several owners of a write."""
 
     async def ask_anybody(fallbacks: Fallbacks, search: Search, *rest: Any) -> Any:
         search.asked.clear()
-        return await look(fallbacks, search, *rest)
+        return await search_on(fallbacks, search, *rest)
 
-    look = Fallbacks._look
-    return (method(Fallbacks._look, ask_anybody),)
+    search_on = Fallbacks._search
+    return (method(Fallbacks._search, ask_anybody),)
 
 
-def _counted_delivered() -> Bends:
+def _counted_delivered() -> Patches:
     """A fallback forgets a hint when it sends it."""
     load = HintDelivery._load
 
@@ -87,13 +87,13 @@ def _counted_delivered() -> Bends:
     return (method(HintDelivery._load, load_and_forget),)
 
 
-def _weak_told() -> Bends:
+def _weak_told() -> Patches:
     """A receipt that fallbacks helped to is as good as any."""
 
     def strong(*fields: Any, **rest: Any) -> QuorumReceipt:
         return QuorumReceipt(*fields, **rest)._replace(is_weak=False)
 
-    return (use(flight, QuorumReceipt, strong),)
+    return (function(write_in_flight, QuorumReceipt, strong),)
 
 
 SLOPPY_ABLATIONS: Final = (

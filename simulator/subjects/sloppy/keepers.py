@@ -59,10 +59,10 @@ class Keepers:
             row = topology.rows[number]
             self._rows.setdefault(number, {})[row.row_epoch] = row
 
-    async def look(self) -> None:
+    async def check_promises(self) -> None:
         for call in [each for each in self._calls if each.is_acked]:
             for ack in call.replicas:
-                if ack.role == "fallback" and await self._is_missing(call, ack.node, ack.stands_for):
+                if ack.role == "fallback" and await self._find_missing(call, ack.node, ack.stands_for):
                     self.broken.setdefault((call.dot, ack.node, ack.stands_for), call)
 
     async def held_by(self, name: str, key: bytes) -> tuple[bytes, ...] | None:
@@ -73,19 +73,19 @@ class Keepers:
         stored = await self._ask(process, process.node.replica.objects.read(self._place(key, process.name)))
         return None if stored is None else tuple(each.value for each in stored.siblings if each.value)
 
-    async def _is_missing(self, call: SloppyCall, fallback: str, owner: str) -> bool:
-        """Neither of them has it, and all who may have it by now were asked."""
+    async def _find_missing(self, call: SloppyCall, fallback: str, owner: str) -> bool:
+        """Ask all nodes that may have the write by now.  Returns whether all answered and none has it."""
         dot, row = parse_dot(call.dot), self._world.topology.row(self._partition(call.key))
         is_same = row.row_epoch <= call.epoch
         holders = [owner] if is_same else row.nodes
-        for name, kept in ((fallback, self._hinted), *((each, self._owned) for each in holders)):
+        for name, read in ((fallback, self._read_hint), *((each, self._read_copy) for each in holders)):
             process = self._world.nodes[name]
             if self._is_in_doubt(process):
                 return False
             node = process.node
             if node is None:
                 return False
-            encoded = await self._ask(process, kept(node, call.key))
+            encoded = await self._ask(process, read(node, call.key))
             if encoded is None:
                 return False
             if encoded and decode_object(encoded).context.covers(dot):
@@ -96,12 +96,12 @@ class Keepers:
         """Its disk was changed behind its back, or it does not run."""
         return process.disk.is_rotten or not process.is_running or process.name in self._world.ground.apart
 
-    async def _hinted(self, node: Node, key: bytes) -> bytes:
+    async def _read_hint(self, node: Node, key: bytes) -> bytes:
         partition = self._world.topology.partition_of(self.keyspace, key)
         hint = await node.replica.hints.get(HintKey(partition, self.keyspace, key))
         return b"" if hint is None else hint.encoded
 
-    async def _owned(self, node: Node, key: bytes) -> bytes:
+    async def _read_copy(self, node: Node, key: bytes) -> bytes:
         return await node.replica.objects.read_synced(self._place(key, node.core.node))
 
     def _place(self, key: bytes, node: NodeId) -> Place:

@@ -85,16 +85,16 @@ class SloppyWorkload:
         await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
 
     async def wait_idle(self) -> None:
-        await self._keepers.look()
+        await self._keepers.check_promises()
         await asyncio.sleep(_FLIGHT_S)
         for process in [node for node in self._world.living() if node.disk.is_rotten]:
             await self._world.heal_damage(process)
         while any(map(self._has_work, self._world.living())):  # noqa: ASYNC110 - virtual time costs nothing
             await asyncio.sleep(_AT_REST_S)
-        await self._compared()
+        await self._wait_compared()
 
-    async def look(self) -> None:
-        await self._keepers.look()
+    async def read_final_state(self) -> None:
+        await self._keepers.check_promises()
         for key in KEYS:
             for owner in self._keepers.owners(key):
                 if owner not in self._world.history.lost:
@@ -106,11 +106,13 @@ class SloppyWorkload:
         await insist_on(self._world, process, session, plans, self.calls, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
-        told = f"; {last}" if (last := ended_with(self.calls, _LAST)) else ""
+        last_error = f"; {last}" if (last := ended_with(self.calls, _LAST)) else ""
         waiting = [node.name for node in self._world.living() if self._has_work(node)]
         return [
             Violation(
-                "C2", b"", f"hints wait, or copies are not compared, long after healing: {waiting}{told}"
+                "C2",
+                b"",
+                f"hints wait, or copies are not compared, long after healing: {waiting}{last_error}",
             )
         ]
 
@@ -146,8 +148,8 @@ class SloppyWorkload:
         is_asked = not (anti_entropy.is_done or anti_entropy.waiting)
         return is_asked or any(node not in lost for _, node in anti_entropy.waiting)
 
-    async def _compared(self) -> None:
-        """Each pair of living owners has compared since this began: a hint may have gone with its disk."""
+    async def _wait_compared(self) -> None:
+        """Wait until all living owners have compared in pairs: a hint may have gone with its disk."""
         loop, lost = asyncio.get_running_loop(), self._world.history.lost
         began = loop.time()
         left = {
@@ -170,7 +172,7 @@ class SloppyWorkload:
         left = _LAST_LOOKS
         while left:
             await asyncio.sleep(_LOOK_EVERY_S)
-            await self._keepers.look()
+            await self._keepers.check_promises()
             left -= self._at_work == 0
 
     async def _work(self, name: str) -> None:
@@ -207,7 +209,7 @@ def _tuned(seed: int, tunables: Tunables) -> Tunables:
     return replace(tunables, node=replace(node, hints=replace(node.hints, most_bytes=most_bytes)))
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     done = sum(count for name, count in figures.items() if name.endswith(" ok"))
     calls = sum(count for name, count in figures.items() if name != "by fallbacks")
     return (
@@ -224,7 +226,7 @@ SLOPPY: Final = Subject(
     name="sloppy",
     title="Sloppy quorums",
     draw=SloppyWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=SLOPPY_ABLATIONS,
     marks=SLOPPY_MARKS,

@@ -13,8 +13,8 @@ from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, Fee
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from ringmill.node.requests.watches.watches import Watches
-from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import usual_options
+from ringmill.simulator.patching import Ablation, Patches, method
 
 __all__ = ["WATCH_ABLATIONS"]
 
@@ -24,7 +24,7 @@ _CUT: Final = replace(
 )
 
 
-def _from_the_cursor() -> Bends:
+def _from_the_cursor() -> Patches:
     """A watch begins at the moment of its call, wherever its caller had been."""
     watch = Watches.watch
 
@@ -35,7 +35,7 @@ def _from_the_cursor() -> Bends:
     return (method(Watches.watch, from_now),)
 
 
-def _cursor_covered() -> Bends:
+def _cursor_covered() -> Patches:
     async def read_anything(watches: Watches, request: Any, deadline: Any) -> ReadResult:
         options = ReadOptions(request.options.level)
         return await watches._reader.read(
@@ -45,7 +45,7 @@ def _cursor_covered() -> Bends:
     return (method(Watches._read, read_anything),)
 
 
-def _lost_place() -> Bends:
+def _lost_place() -> Patches:
     """A node goes on from any place, also from one of a start before this one."""
     since = ChangeFeed._since
 
@@ -58,7 +58,7 @@ def _lost_place() -> Bends:
     return (method(ChangeFeed._since, believe),)
 
 
-def _scan_owed() -> Bends:
+def _scan_owed() -> Patches:
     """The cursor of a change says that nothing is owed, though some keys have not been looked at yet."""
     with_cursor = _PrefixPolls._with
 

@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Purged, Vector, covers
 
-__all__ = ["Told", "check_ends", "check_watches"]
+__all__ = ["ShownChange", "check_ends", "check_watches"]
 
 
 _TAKING: Final = frozenset(("disk_lies", "disk_lost", "disk_replaced"))
 
 
-class Told(NamedTuple):
-    """One change as a watcher heard of it: the cursor, and the dots of the values that it showed."""
+class ShownChange(NamedTuple):
+    """A change that a watcher was shown: the cursor, and the dots of the values."""
 
     watcher: str
     key: bytes
@@ -25,10 +25,12 @@ class Told(NamedTuple):
     dots: tuple[str, ...]
 
 
-def check_watches(told: Sequence[Told], history: History, watchers: Iterable[str]) -> Iterator[Violation]:
+def check_watches(
+    shown: Sequence[ShownChange], history: History, watchers: Iterable[str]
+) -> Iterator[Violation]:
     for watcher in watchers:
         for key in sorted({final.key for final in history.finals if final.key.startswith(b"w-")}):
-            mine = [each for each in told if each.watcher == watcher and each.key == key]
+            mine = [each for each in shown if each.watcher == watcher and each.key == key]
             yield from _never_back(mine, [one for one in history.purged if one.key == key])
             yield from _last(mine, history, watcher, key)
 
@@ -41,7 +43,7 @@ def check_ends(ends: Mapping[str, BaseException | None]) -> Iterator[Violation]:
             yield Violation("C19", b"", f"{watcher} stopped to watch: {', '.join(map(repr, causes))}")
 
 
-def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Violation]:
+def _never_back(mine: Sequence[ShownChange], purged: Sequence[Purged]) -> Iterator[Violation]:
     """A value that was shown, or replaced before that, is not shown again once it is gone.
 
     What comes after a delete was forgotten knows nothing of what that delete had replaced.
@@ -61,7 +63,7 @@ def _never_back(mine: Sequence[Told], purged: Sequence[Purged]) -> Iterator[Viol
             yield Violation("C19", later.key, story)
 
 
-def _last(mine: Sequence[Told], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
+def _last(mine: Sequence[ShownChange], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
     """In the end it has been told all that the owners hold.
 
     A delete that is forgotten is not told to whoever had not heard of it by then.  A disk that lied or is

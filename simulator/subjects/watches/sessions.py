@@ -16,7 +16,7 @@ from ringmill.client.operations import OperationNames
 from ringmill.client.values import KeyChange
 from ringmill.cluster.versions.context_token import told_by
 from ringmill.simulator.subjects.planned_client import PlannedClient, Standing
-from ringmill.simulator.subjects.watches.checkers import Told
+from ringmill.simulator.subjects.watches.checkers import ShownChange
 from ringmill.simulator.subjects.watches.workload import TAG
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
@@ -34,15 +34,15 @@ _LEAVES_CHANCE: Final = 0.1
 class WatchSession(PlannedClient):
     """One client that watches until it is cancelled.  `async with` owns its directory."""
 
-    def __init__(self, name: str, *, told: list[Told], **standing: Unpack[Standing]) -> None:
+    def __init__(self, name: str, *, shown: list[ShownChange], **standing: Unpack[Standing]) -> None:
         super().__init__(name, **standing)
         self._keyspace = AsyncKeyspace(
             "default", self._router, OperationNames(self._entropy, self._router.directory)
         )
-        self._told = told
+        self._shown = shown
 
     async def watch(self, keys: Iterable[bytes], leaves: Random) -> None:
-        """As `OF_KEYS` or `OF_PREFIX` says of a watcher of this name."""
+        """Watch a prefix, if `OF_PREFIX` names this watcher, and else the keys."""
         if self.name in OF_PREFIX:
             await self._follow_all(OF_PREFIX[self.name], leaves)
         async with asyncio.TaskGroup() as group:
@@ -68,4 +68,4 @@ class WatchSession(PlannedClient):
         context = told_by(change.context.token, DEFAULT_KEYSPACE, change.key)
         seen = {str(actor): count for actor, count in context.vector.entries}
         dots = () if change.item is None else change.item.dots
-        self._told.append(Told(self.name, change.key, seen, dots))
+        self._shown.append(ShownChange(self.name, change.key, seen, dots))

@@ -21,7 +21,7 @@ from ringmill.simulator.subjects.objects.subject import ObjectWorkload
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.watches.ablations import WATCH_ABLATIONS
-from ringmill.simulator.subjects.watches.checkers import Told, check_ends, check_watches
+from ringmill.simulator.subjects.watches.checkers import ShownChange, check_ends, check_watches
 from ringmill.simulator.subjects.watches.marks import WATCH_MARKS
 from ringmill.simulator.subjects.watches.sessions import OF_KEYS, OF_PREFIX, WATCHERS, WatchSession
 from ringmill.simulator.subjects.watches.workload import TAG, draw_watched
@@ -41,7 +41,7 @@ class WatchWorkload(ObjectWorkload):
 
     def _draw(self, options: SimulationOptions) -> list[PlannedOperation]:
         self._twists = ()
-        self._told: list[Told] = []
+        self._shown: list[ShownChange] = []
         self._ends: dict[str, BaseException | None] = {}
         return draw_watched(
             stream(self._seed, "watches"), operations=options.operations, sessions=options.sessions
@@ -57,11 +57,11 @@ class WatchWorkload(ObjectWorkload):
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [*super().act(), self._begin_watching()]
 
-    async def look(self) -> None:
-        await super().look()
+    async def read_final_state(self) -> None:
+        await super().read_final_state()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CAUGHT_UP_S):
-                while [*check_watches(self._told, self._world.history, WATCHERS)]:  # noqa: ASYNC110 - virtual time costs nothing
+                while [*check_watches(self._shown, self._world.history, WATCHERS)]:  # noqa: ASYNC110 - virtual time costs nothing
                     await asyncio.sleep(_LOOK_S)
         for watching in self._watching.values():
             watching.cancel()
@@ -69,11 +69,11 @@ class WatchWorkload(ObjectWorkload):
         self._ends = dict(zip(self._watching, ends, strict=True))
 
     def check(self, history: History) -> list[Violation]:
-        watches = check_watches(self._told, history, WATCHERS)
+        watches = check_watches(self._shown, history, WATCHERS)
         return [*super().check(history), *watches, *check_ends(self._ends)]
 
     def figures(self, history: History) -> Figures:
-        return {**super().figures(history), "told": len(self._told)}
+        return {**super().figures(history), "told": len(self._shown)}
 
     async def _begin_watching(self) -> None:
         """Each watcher follows all keys from now on, beyond the end of the load."""
@@ -88,7 +88,7 @@ class WatchWorkload(ObjectWorkload):
             dial=lambda address: SimulatedLink(transport, nodes[address]),
             entropy=SeededEntropy(self._seed, f"client/{name}"),
             timeout_s=5.0,
-            told=self._told,
+            shown=self._shown,
             directory=Directory if level is None else wandering(stream(self._seed, f"client/{name}/wanders")),
         )
 
@@ -99,7 +99,7 @@ class WatchWorkload(ObjectWorkload):
         return self._world.loop.spawn(process, work())
 
 
-def _told(figures: Figures) -> str:
+def _describe(figures: Figures) -> str:
     return f"{figures['ops']:,} operations on watched keys, {figures['told']:,} changes told"
 
 
@@ -111,7 +111,7 @@ WATCHES: Final = Subject(
     name="watches",
     title="Watches",
     draw=WatchWorkload,
-    told=_told,
+    describe=_describe,
     fields=_fields,
     ablations=WATCH_ABLATIONS,
     marks=WATCH_MARKS,

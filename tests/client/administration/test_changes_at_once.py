@@ -190,7 +190,7 @@ async def test_a_client_that_knows_no_topology_learns_it_before_it_makes_a_keysp
     assert cluster.asked == [("Create", 1)]
 
 
-async def test_a_node_that_refuses_on_and_on_is_told_in_the_end() -> None:
+async def test_a_node_that_refuses_on_and_on_is_reported_in_the_end() -> None:
     cluster = KeyspaceCluster()
     for node in cluster.nodes.values():
         node.refusals = [WrongEpoch("changed meanwhile") for _ in range(100)]

@@ -106,7 +106,7 @@ async def test_members_that_see_nobody_are_not_asked_about_one_that_answers() ->
         await check_dead(Members(ALL_DOWN, others="down"), TOPOLOGY, [N5.id], 1.0)  # type: ignore[arg-type]
 
 
-async def test_one_that_was_given_up_is_none_of_those_who_have_to_answer() -> None:
+async def test_a_member_that_was_given_up_need_not_answer() -> None:
     lost = [
         replace(each, disk=DiskId(f"deaddeaddeaddead{each.id[1:]:>016}")) for each in TOPOLOGY.members[2:4]
     ]
@@ -133,7 +133,7 @@ async def test_one_that_answers_is_looked_at_twice(becomes: str, monkeypatch: py
     assert members.is_changed == (becomes == "down")
 
 
-async def test_a_timeout_without_room_for_the_second_look_is_told_at_once() -> None:
+async def test_a_timeout_too_short_for_the_second_look_is_refused_at_once() -> None:
     members = Members(ALL_DOWN)
     with pytest.raises(DeadlineExceeded, match="looked at twice, 10 s apart"):
         await removed(members, timeout=5.0)

@@ -36,7 +36,7 @@ class Asked:
 @pytest.mark.parametrize(
     ("ttl", "asked_ms"), [(0, 0), (0.0, 0), (timedelta(0), 0), (timedelta(1), 86_400_000)]
 )
-async def test_a_ttl_of_0_is_none(ttl: Seconds, asked_ms: int) -> None:
+async def test_a_ttl_of_0_means_no_ttl(ttl: Seconds, asked_ms: int) -> None:
     router = Asked()
     await AsyncKeyspaces(cast("Router", router)).alter("a", ttl=ttl)
     assert router.ttl_ms == [asked_ms]

@@ -49,7 +49,7 @@ def ring(*, runs: bool) -> AsyncRing:
         return topology, SimpleNamespace(nodes=[]), [0.0] * topology.partitions, MovingRate()
 
     made = AsyncRing(SimpleNamespace(directory=OneNode(runs=runs), timeout_s=1.0))  # type: ignore[arg-type]
-    made._look = look  # type: ignore[method-assign, assignment]
+    made._ask_cluster = look  # type: ignore[method-assign, assignment]
     return made
 
 

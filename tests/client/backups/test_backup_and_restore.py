@@ -30,7 +30,7 @@ LOCKS = NewKeyspace("locks", kind="registers")
 
 async def put(world: HealingWorld, name: str, keyspace: str, key: bytes, value: bytes, **more: int) -> None:
     request = WriteRequest(keyspace, key, value, WriteOptions(), **more)  # type: ignore[arg-type]
-    await world.inside(name, world[name].requests.put(request))
+    await world.inside(name, world[name].requests.write(request))
 
 
 async def get(world: HealingWorld, name: str, keyspace: str, key: bytes) -> list[bytes | None]:
@@ -53,7 +53,7 @@ async def written_under_trouble(world: HealingWorld, backed: BackedWorld) -> Bac
     await world.delete("n1", KEYS[1])
     for value in (b"mine", b"yours"):
         request = WriteRequest("", b"both", value, WriteOptions(is_blind=True))
-        await world.inside("n2", world["n2"].requests.put(request))
+        await world.inside("n2", world["n2"].requests.write(request))
     for number in range(5):
         await put(world, "n1" if number % 2 else "n2", "counts", b"visits", b"", amount=10)
     await put(world, "n2", "cache", b"page", b"<html>")
@@ -166,7 +166,7 @@ async def later_writes_replace(world: HealingWorld) -> None:
     assert (await world.inside("n2", world["n2"].requests.change_register(cas))).version == 3
 
 
-def test_one_owner_that_lags_is_no_backup(made: tuple[LossyDisk, BackupManifest]) -> None:
+def test_one_owner_that_lags_is_not_a_backup(made: tuple[LossyDisk, BackupManifest]) -> None:
     """Without the quorum of rule B1: n3 alone has missed acknowledged writes."""
     disk, manifest = made
     alone = [node for node in manifest.nodes if node.node == "n3"]

@@ -231,7 +231,7 @@ def test_all_are_pinned_again_when_one_has_removed_something_meanwhile() -> None
 def test_one_member_that_keeps_an_old_topology_is_left_out() -> None:
     async def story(world: HealingWorld) -> None:
         backed = BackedWorld(world, LossyDisk())
-        old = world["n3"].membership.topology.topology()
+        old = world["n3"].membership.topology.serving_topology()
         await backed.create_keyspace(NewKeyspace("notes"))
         await asyncio.sleep(1)
         world["n3"].backups.pins._topology = OldView(old)  # type: ignore[assignment]
@@ -249,7 +249,7 @@ class OldView:
     def __init__(self, topology: Topology) -> None:
         self.current = topology
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         return self.current
 
 
@@ -305,7 +305,7 @@ def test_a_former_copy_that_is_owed_is_waited_for() -> None:
     run(story)
 
 
-def test_who_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -> None:
+def test_whoever_cannot_bring_a_former_copy_is_left_out_while_the_others_suffice() -> None:
     """It may never be brought, as when a disk is failing; without that member it would be left out, too."""
 
     async def story(world: HealingWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import time
 from collections.abc import Iterator
 
@@ -99,6 +100,70 @@ async def test_the_warm_up_counts_for_nothing(standing: StandingTime) -> None:
     assert measured.operations == pytest.approx(100, abs=3)
 
 
+@pytest.mark.parametrize("warm_up_s", [0.3, 1.0])
+async def test_what_is_under_way_when_measuring_begins_and_ends_counts_once(
+    standing: StandingTime, warm_up_s: float
+) -> None:
+    store = SteadyStore(answer_s=0.25)
+    measured = await run(store, Load(in_flight=64, seconds=1.1, warm_up_s=warm_up_s))
+    ends = int((warm_up_s + 1.1) / 0.25) - int(warm_up_s / 0.25)
+    assert measured.operations == measured.ended
+    assert measured.operations in (64 * ends, 64 * (ends + 1))
+
+
+class StallingStore(SteadyStore):
+    """Answers at once, but nobody between two times."""
+
+    def __init__(self, standing: StandingTime, begins_s: float, ends_s: float) -> None:
+        super().__init__(answer_s=0.005)
+        self._standing = standing
+        self._begins, self._ends = standing.now + begins_s, standing.now + ends_s
+
+    async def put(self, key: bytes, value: bytes) -> None:
+        if self._begins <= self._standing.now < self._ends:
+            await asyncio.sleep(self._ends - self._standing.now)
+        await super().put(key, value)
+
+
+async def test_an_open_loop_sends_all_that_was_due_when_the_store_stands_still_at_its_end(
+    standing: StandingTime,
+) -> None:
+    store = StallingStore(standing, begins_s=0.85, ends_s=1.45)
+    measured = await run(store, Load(in_flight=8, seconds=1.0, rate_per_s=500.0))
+    due = sum(1 for _ in itertools.takewhile(lambda at: at < 1e9, due_times(500.0)))
+    assert measured.all_latencies.count == due == pytest.approx(500, abs=60)
+    assert measured.all_latencies.percentile_ns(0.9) > 400_000_000
+    assert (measured.unsent, store.done) == (0, due)
+    assert measured.operations < due - 50, "the rate covers the measured time"
+
+
+async def test_what_an_open_loop_could_not_send_counts_with_its_age(
+    standing: StandingTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_module, "DRAIN_S", 0.1)
+    store = StallingStore(standing, begins_s=0.85, ends_s=1.45)
+    measured = await run(store, Load(in_flight=8, seconds=1.0, rate_per_s=500.0))
+    due = sum(1 for _ in itertools.takewhile(lambda at: at < 1e9, due_times(500.0)))
+    assert measured.unsent == due - store.done > 50
+    assert measured.all_latencies.count == measured.lateness.count == due
+    assert measured.all_latencies.percentile_ns(0.9) > 400_000_000
+
+
+async def test_an_open_loop_counts_what_was_due_in_the_measured_time(standing: StandingTime) -> None:
+    """One worker that is a second behind when measuring begins."""
+    measured = await run(SteadyStore(0.02), Load(in_flight=1, seconds=1.0, warm_up_s=2.0, rate_per_s=100.0))
+    assert measured.operations == pytest.approx(50, abs=3)
+    assert measured.all_latencies.count == pytest.approx(100, abs=30)
+
+
+def due_times(rate_per_s: float) -> Iterator[float]:
+    """Nanoseconds from the begin, as an open loop of the usual seed draws them."""
+    drawn, at = random.Random(Load(1, 1.0).seed + 2), 0.0
+    while True:
+        at += drawn.expovariate(rate_per_s) * 1e9
+        yield at
+
+
 async def test_an_open_loop_sends_at_its_rate_whatever_the_store_does(standing: StandingTime) -> None:
     store = SteadyStore(answer_s=0.1)
     measured = await run(store, Load(in_flight=200, seconds=10.0, rate_per_s=100.0))
@@ -117,7 +182,7 @@ async def test_an_open_loop_counts_the_wait_for_a_free_worker(standing: Standing
     assert measured.lateness.percentile_ns(1.0) > 1_400_000_000
 
 
-async def test_failures_are_counted_by_kind_and_are_no_operations(standing: StandingTime) -> None:
+async def test_failures_are_counted_by_kind_and_are_not_operations(standing: StandingTime) -> None:
     store = SteadyStore(answer_s=0.001, is_away=True)
     measured = await run(store, Load(in_flight=1, seconds=1.0))
     assert measured.operations == 0
@@ -154,3 +219,21 @@ async def test_what_no_store_should_raise_ends_the_run() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await run(Broken(), Load(in_flight=1, seconds=600.0))
     assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_nobody_works_on_once_a_run_has_ended_by_an_error() -> None:
+    """Whoever cleans up afterwards finds all that was written."""
+
+    class OnceBroken(SteadyStore):
+        async def put(self, key: bytes, value: bytes) -> None:
+            self.done += 1
+            if self.done == 20:
+                raise ZeroDivisionError
+            await asyncio.sleep(0.001)
+
+    store = OnceBroken()
+    with pytest.raises(ExceptionGroup):
+        await run(store, Load(in_flight=8, seconds=600.0))
+    done = store.done
+    await asyncio.sleep(0.02)
+    assert store.done == done

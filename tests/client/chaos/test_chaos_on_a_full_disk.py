@@ -16,7 +16,7 @@ from ringmill.client.chaos.chaos_run import ChaosOptions, ChaosRun
 from ringmill.client.chaos.fault_schedule import FaultStep
 from ringmill.client.cli.chaos import cluster_chaos
 from ringmill.client.cli.chaos.chaos_view import ChaosLine
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
@@ -30,7 +30,7 @@ def a_run() -> ChaosRun:
     return ChaosRun("/nowhere", ["n1"], options, ChaosLine(5.0), 1)
 
 
-def test_the_verdict_is_told_though_the_history_cannot_be_written(
+def test_the_verdict_is_reported_though_the_history_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "home" / "default"
@@ -45,7 +45,7 @@ def test_the_verdict_is_told_though_the_history_cannot_be_written(
 
     with (
         patch.object(local_cluster, "node_state", lambda _: "running"),
-        patch.object(cluster_chaos, "_carried_out", carried_out),
+        patch.object(cluster_chaos, "_carry_out", carried_out),
         patch.object(cluster_chaos, "open_private", side_effect=FULL),
     ):
         assert main(["-o", "json", "cluster", "chaos", "--for", "5s"]) == ExitCode.FAILED
@@ -61,7 +61,7 @@ async def test_a_step_that_meets_a_full_disk_ends_the_schedule_and_not_the_run()
         patch.object(chaos_run, "apply_step", AsyncMock(side_effect=FULL)),
         patch.object(chaos_run, "put_back", AsyncMock(side_effect=FULL)),
     ):
-        assert not await run._has_done(FaultStep(1.0, "kill", ("n1",), 1.0))
+        assert not await run._carry_out(FaultStep(1.0, "kill", ("n1",), 1.0))
         run._load = await loaded()
         await run._rest(AsyncMock())
     recovery = run.verdicts()[-1]
@@ -73,6 +73,6 @@ async def test_keyspaces_are_dropped_though_nodes_cannot_be_put_back(
 ) -> None:
     keyspaces = SimpleNamespace(drop=AsyncMock())
     with patch.object(disturber, "put_back", AsyncMock(side_effect=FULL)):
-        await cluster_chaos._tidied(SimpleNamespace(keyspaces=keyspaces), a_run())  # type: ignore[arg-type]
+        await cluster_chaos._tidy_up(SimpleNamespace(keyspaces=keyspaces), a_run())  # type: ignore[arg-type]
     assert keyspaces.drop.await_count == 3
     assert "not all nodes serve again" in capsys.readouterr().err

@@ -30,6 +30,21 @@ def test_errors_are_expected_only_while_more_nodes_are_away_than_a_quorum_can_sp
     assert (tally.requests, tally.errors) == (4, 4)
 
 
+def test_errors_that_no_fault_excuses_are_breaches() -> None:
+    tally = LoadTally()
+    tally.begin(0.0)
+    tally.begin_excess()
+    tally.note(failed(1.0, 2.0))
+    for error in ("INTERNAL: KeyError: 'row'", "INTERNAL: KeyError: 'column'", "CORRUPT_DATA: a block"):
+        tally.note(ended(1.0, 2.0, outcome="unknown", error=error))
+    tally.note(ended(1.0, 2.0, outcome="unknown", error="INTERNAL: n1: Stream removed (gRPC UNKNOWN)"))
+    assert dict(tally.expected) == {"UNAVAILABLE": 1, "INTERNAL": 3, "CORRUPT_DATA": 1}
+    assert tally.breaches == (
+        "2 requests ended with INTERNAL: KeyError: 'row'",
+        "1 request ended with CORRUPT_DATA: a block",
+    )
+
+
 def test_the_worst_gap_ends_with_an_answer_or_with_the_load() -> None:
     tally = LoadTally()
     tally.begin(10.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local.local_cluster import node_state
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
@@ -57,7 +57,7 @@ def recorded(home: Path, pid: int, mark: str) -> LocalNode:
         ("--at 127.0.0.1:1", "No such option '--at'"),
     ],
 )
-def test_bad_usage_is_told_by_its_flag(
+def test_bad_usage_is_reported_by_its_flag(
     line: str, named: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded(home, os.getpid(), start_mark(os.getpid()))
@@ -70,7 +70,7 @@ def test_without_a_local_cluster_there_is_nothing_to_disturb(capsys: pytest.Capt
     assert "there is no local cluster 'default'" in capsys.readouterr().err
 
 
-def test_a_process_that_got_the_pid_of_a_node_is_no_node(
+def test_a_process_that_got_the_pid_of_a_node_is_not_a_node(
     home: Path, stranger: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     node = recorded(home, stranger.pid, "another boot/1")

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from ringmill.client.cli.frame.consent import ask_to_type
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.consent import ask_to_type
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 
 

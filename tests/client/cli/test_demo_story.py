@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.demo.demo_story import Story
-from ringmill.client.cli.frame.settings import Settings
 
 
 @pytest.mark.parametrize(
     ("took_s", "mark", "has_held", "slow"),
     [(1.0, "ok", True, []), (3.07, "slow", True, ["up"]), (12.0, "FAIL", False, [])],
 )
-def test_a_missed_goal_is_no_ok_and_no_failure_either(
+def test_a_missed_goal_is_neither_ok_nor_a_failure(
     capsys: pytest.CaptureFixture[str], took_s: float, mark: str, has_held: bool, slow: list[str]
 ) -> None:
     story = Story(Settings())

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_state import (

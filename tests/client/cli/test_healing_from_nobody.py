@@ -12,7 +12,7 @@ import pytest
 from ringmill.client.administration import healing_view
 from ringmill.client.administration.healing_view import HealingView, ask_healing
 from ringmill.client.cli import repair_heal
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
@@ -66,7 +66,7 @@ async def test_two_silent_owners_are_named_before_a_partition_is_filled_from_nob
     repair_heal._check_named(view, ("n2",))
 
 
-async def test_who_is_given_up_or_waits_itself_need_not_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_is_given_up_or_waits_itself_need_not_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     view = await view_of(monkeypatch, {3: ["n2", "n3"]}, "n1", "n3", given_up="n2")
     assert (view.alone, view.silent) == ((3,), ())
     repair_heal._check_named(view, ())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local.processes import our_environment
 
@@ -133,13 +133,13 @@ def test_a_token_that_cannot_travel_is_refused_before_grpc_sees_it(token: str) -
     three_lines(ended.stderr.decode())
 
 
-def test_a_closed_stdin_is_no_empty_value() -> None:
+def test_a_closed_stdin_is_not_an_empty_value() -> None:
     ended = typed(*NOWHERE, "put", "k", "-", shell="<&-")
     assert ended.returncode == ExitCode.USAGE and b"stdin is closed" in ended.stderr
     three_lines(ended.stderr.decode())
 
 
-def test_a_closed_stdout_or_stderr_is_no_trace_and_no_error_among_the_answers() -> None:
+def test_a_closed_stdout_or_stderr_prints_no_traceback_and_no_error_among_the_answers() -> None:
     silent = typed("version", shell=">&-")
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")
     ended = typed("fly", shell="2>&-")

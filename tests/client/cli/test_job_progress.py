@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_document import stage_counts
 from ringmill.client.cli.jobs.job_progress import bar_text, shown_progress
 from ringmill.client.jobs.job_values import JobState, job_state
@@ -28,7 +28,7 @@ def test_a_job_that_fails_everywhere_tells_five_failures_and_how_many_more(
     assert max(map(len, lines)) <= 202
 
 
-def test_an_event_before_one_that_is_always_the_last_is_told_and_no_event_twice(
+def test_an_event_before_one_that_is_always_the_last_is_reported_and_no_event_twice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     many = "the job counts 1,000 names or more"

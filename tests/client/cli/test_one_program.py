@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 import pytest
 
-from ringmill.client.cli.frame import calling, failure_text
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import failure_text, suggested_commands
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.lazy import LazyGroup
 from ringmill.client.cli.main import main, ringmill
 from ringmill.client.local.processes import our_environment
@@ -180,23 +180,23 @@ def test_hints_call_the_program_as_it_was_called(tmp_path: Path, monkeypatch: py
     script.parent.mkdir(parents=True)
     script.write_text("#!python\n")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert calling.program_name((str(script), "python")) == "'a venv/bin/ringmill'"
+    assert suggested_commands.program_name((str(script), "python")) == "'a venv/bin/ringmill'"
     module = str(tmp_path / "ringmill" / "__main__.py")
-    assert calling.program_name((module, ".venv/bin/python")) == ".venv/bin/python -m ringmill"
+    assert suggested_commands.program_name((module, ".venv/bin/python")) == ".venv/bin/python -m ringmill"
     monkeypatch.setenv("PATH", str(script.parent))
-    assert calling.program_name((str(script), "python")) == "ringmill"
+    assert suggested_commands.program_name((str(script), "python")) == "ringmill"
     settings = Settings(cluster="nc", given={"cluster"})
-    assert calling.as_typed("`ringmill put k v`, ringmill simulate", settings) == (
+    assert suggested_commands.as_typed("`ringmill put k v`, ringmill simulate", settings) == (
         "`ringmill --cluster nc put k v`, ringmill simulate"
     )
 
 
 def test_a_key_in_a_hint_can_be_typed() -> None:
-    assert calling.typed_key(b"user:42") == "user:42"
-    assert calling.typed_key(b"two words") == "'two words'"
-    assert calling.typed_key(b"-5") == "-- -5"
-    assert calling.typed_key(b"\x1b[31m") == "--hex 1b5b33316d"
-    assert calling.typed_key(b"\xff") == "--hex ff"
+    assert suggested_commands.typed_key(b"user:42") == "user:42"
+    assert suggested_commands.typed_key(b"two words") == "'two words'"
+    assert suggested_commands.typed_key(b"-5") == "-- -5"
+    assert suggested_commands.typed_key(b"\x1b[31m") == "--hex 1b5b33316d"
+    assert suggested_commands.typed_key(b"\xff") == "--hex ff"
 
 
 def test_no_character_that_steers_a_terminal_is_shown_as_it_is() -> None:
@@ -227,7 +227,7 @@ def test_a_suggested_verb_keeps_each_flag_by_which_it_finds_the_same_cluster_and
     shown = {}
     for line, command in lines_of(ringmill):
         flags = {flag for each in command.params if not getattr(each, "hidden", False) for flag in each.opts}
-        words = calling.as_typed(f"do `ringmill {line} x`, now", settings).split("`")[1]
+        words = suggested_commands.as_typed(f"do `ringmill {line} x`, now", settings).split("`")[1]
         typed_flags = {word for word in shlex.split(words) if word.startswith("--")}
         known = {f"--{name.replace('_', '-')}" for name in SAME_CLUSTER}
         assert typed_flags == flags & known, line
@@ -250,7 +250,7 @@ def test_what_a_suggestion_names_itself_is_not_said_twice_and_prose_stays() -> N
         "ringmill --version": "ringmill --version",
         "a ringmill of one's own": "a ringmill of one's own",
     }.items():
-        assert calling.as_typed(text, settings) == typed_text
+        assert suggested_commands.as_typed(text, settings) == typed_text
 
 
 @pytest.mark.parametrize("error", [CorruptData("x"), RingmillError("x")])

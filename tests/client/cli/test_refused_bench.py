@@ -13,6 +13,7 @@ REFUSED = {
     "an unknown workload": (["--workload", "z"], "no workload 'z'"),
     "nothing in flight": (["--in-flight", "0"], "--in-flight"),
     "too much in flight": (["--in-flight", "513"], "--in-flight"),
+    "a rate that is no number": (["--rate", "nan"], "--rate nan"),
     "a rate of nothing": (["--rate", "0"], "--rate"),
     "no time": (["--seconds", "0s"], "--seconds 0s"),
     "too much time": (["--seconds", "2h"], "--seconds 2h"),
@@ -51,7 +52,7 @@ def test_an_option_that_cannot_be_is_a_usage_error(
     assert os.listdir(empty_folder) == []
 
 
-def test_a_cluster_that_is_not_there_is_told_before_anything_is_begun(
+def test_a_cluster_that_is_not_there_is_reported_before_anything_is_begun(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["bench"]) == 6

@@ -202,7 +202,7 @@ def test_an_up_of_nodes_that_all_run_names_those_on_other_disks_again(tmp_path: 
         one.process.wait()
 
 
-def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None:
+def test_an_up_forgets_a_node_that_is_not_a_member_any_more(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     started = [_sleeper(tmp_path, "n1"), _sleeper(tmp_path, "n2")]
     nodes = tuple(LocalNode(name, f"127.0.0.1:{at}", "") for at, name in enumerate(("n1", "n2"), 1))
@@ -226,7 +226,7 @@ def test_an_up_forgets_a_node_that_is_no_member_any_more(tmp_path: Path) -> None
     local_cluster.stop_nodes([started[0].node])
 
 
-def test_an_up_beside_a_running_node_that_is_no_member_brings_the_others_back(tmp_path: Path) -> None:
+def test_an_up_beside_a_running_node_that_is_not_a_member_brings_the_others_back(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     runs, starts = _sleeper(tmp_path, "n1"), _sleeper(tmp_path, "n2")
     save_cluster(LocalCluster("c", str(folder), 1, 16, (runs.node, LocalNode("n2", "127.0.0.1:2", ""))))

@@ -39,7 +39,7 @@ def run(address: str, *flags: str) -> int:
     return main(["--endpoints", address, "repair", "run", *flags])
 
 
-def test_a_token_that_may_not_is_told_and_nothing_is_said_to_be_compared(
+def test_a_token_that_may_not_is_reported_and_nothing_is_said_to_be_compared(
     refusing: tuple[OneNode, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusing[0].repair_refusals = [PermissionDenied("Repair/Run needs the role admin")]

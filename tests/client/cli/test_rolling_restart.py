@@ -13,7 +13,7 @@ import pytest
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_rolling
 from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
@@ -59,7 +59,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     one, cluster = Machine(), LocalCluster("c", "/nowhere", 3, 16, NODES)
     monkeypatch.setattr(local_cluster, "required_cluster", lambda folder: cluster)
     monkeypatch.setattr(local_cluster, "stop_nodes", one.stop_nodes)
-    monkeypatch.setattr(cluster_rolling, "look", one.look)
+    monkeypatch.setattr(cluster_rolling, "ask_status", one.look)
     monkeypatch.setattr(cluster_rolling, "start_again", one.start_again)
     return one
 
@@ -102,7 +102,7 @@ def test_one_that_does_not_catch_up_keeps_the_others_from_going(machine: Machine
         return await Machine.look(machine, settings, timeout_s)
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(DeadlineExceeded) as stopped:
-        patched.setattr(cluster_rolling, "look", look)
+        patched.setattr(cluster_rolling, "ask_status", look)
         restart(timeout_s=0.01)
     assert "n2 waits for 7 hints after 0.01 s" in stopped.value.message
     assert machine.done == ["stop n2", "start n2"]
@@ -129,6 +129,6 @@ def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_no
     assert [step for step in machine.done if step.startswith("stop")] == ["stop n1", "stop n2", "stop n3"]
 
 
-def test_force_is_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_does_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "restart", "n1", "--force"]) == 2
     assert "--force needs --rolling" in capsys.readouterr().err

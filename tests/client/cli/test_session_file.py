@@ -45,7 +45,7 @@ def test_a_file_that_fails_later_does_not_say_that_nothing_was_changed(tmp_path:
     assert "the request was sent" in refusal.value.detail["changed"]
 
 
-def test_an_empty_file_is_no_session_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_session_and_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "session"
     path.touch(mode=0o600)
     with pytest.raises(InvalidArgument, match="is empty") as refusal, kept_session(str(path), DB):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import ringmill.client.cli
-from ringmill.client.cli.frame import exit_codes, failure_text, output
-from ringmill.client.cli.frame.connecting import cluster_token, endpoints_of, secrets_of
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.settings import Settings, seconds
+from ringmill.client.cli.console import exit_codes, failure_text, output
+from ringmill.client.cli.console.connecting import cluster_token, endpoints_of, secrets_of
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.main import main
 from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, save_cluster
 from ringmill.client.values import json_bytes
@@ -235,7 +235,7 @@ def test_a_typed_cluster_is_what_a_verb_on_processes_acts_on(
     assert shown == {"value": "", "origin": "RINGMILL_ENDPOINTS, left out because of --cluster"}
 
 
-def test_the_name_of_a_new_cluster_is_no_choice_of_one(
+def test_the_name_of_a_new_cluster_does_not_choose_one(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RINGMILL_ENDPOINTS", "h:1,h:1")

@@ -9,8 +9,8 @@ import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster import cluster_status, status_view
-from ringmill.client.cli.frame.output import span
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.output import span
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster
 from ringmill.client.local.local_state import LocalCluster, LocalNode
@@ -43,7 +43,7 @@ def test_a_paused_node_is_called_so_and_resume_is_the_hint() -> None:
 
 
 @pytest.mark.usefixtures("second_is_paused")
-def test_a_node_paused_just_now_is_no_healthy_cluster() -> None:
+def test_a_cluster_with_a_node_paused_just_now_is_not_healthy() -> None:
     shown = status_view.with_paused(seen("ok", "up", "up", "up"), CLUSTER)
     assert (shown.health, shown.reasons) == ("degraded", ("n2 is paused",))
 
@@ -58,7 +58,7 @@ def test_moves_are_waited_for_by_settled_alone(
     async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
         return left.pop(0)
 
-    monkeypatch.setattr(cluster_status, "look", look)
+    monkeypatch.setattr(cluster_status, "ask_status", look)
     monkeypatch.setattr(cluster_status, "POLL_S", 0.0)
     assert main(["cluster", "status", "--wait", target, "--endpoints", "127.0.0.1:7101"]) == 0
     assert len(left) == 2 - looks
@@ -95,7 +95,7 @@ def test_a_span_is_its_two_largest_units(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
 
 
-def test_nodes_that_contain_tasks_alike_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nodes_that_contain_tasks_alike_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     told = seen("ok", "up", "up", "up")
     levels = ("landlock 7 + seccomp", "off", "landlock 7 + seccomp")
     mixed = replace(told, nodes=tuple(map(_with_level, told.nodes, levels)))

@@ -102,10 +102,10 @@ async def test_wrong_tokens_push_no_good_one_out() -> None:
 
 async def test_a_client_that_is_in_use_is_closed_when_its_last_user_has_left() -> None:
     world = World(most=1)
-    async with world.clients.lent("good") as good:
-        again = await world.clients.taken("good")
+    async with world.clients.lend("good") as good:
+        again = await world.clients.take("good")
         for token in ("other", "third"):
-            async with world.clients.lent(token):
+            async with world.clients.lend(token):
                 await asyncio.sleep(0)
                 assert "good" not in world.closed, "somebody has a request under way"
         assert again is good and world.clients.knows("good")
@@ -120,7 +120,7 @@ async def test_a_client_that_is_in_use_is_closed_when_its_last_user_has_left() -
 async def test_a_token_that_opens_nothing_has_no_users() -> None:
     world = World()
     with pytest.raises(PermissionDenied):
-        await world.clients.taken("wrong")
+        await world.clients.take("wrong")
     assert not world.clients._users
 
 

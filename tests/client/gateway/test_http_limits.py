@@ -192,7 +192,9 @@ async def test_what_goes_on_when_its_caller_has_left_counts_until_it_ends(node: 
             assert (refused.status, refused.json["code"]) == (503, "BUSY")
 
 
-async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_is_told(node: Node) -> None:
+async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_is_reported(
+    node: Node,
+) -> None:
     one, address = node
     one.values[b"wide"] = [b"v" * (1 << 20)]
     async with http_door(address) as caller:
@@ -206,7 +208,7 @@ async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_
         assert left_out["error"]["facts"] == {"limit": 4 << 20}
 
 
-async def test_a_write_in_a_batch_whose_reads_fill_the_answer_is_told_as_done(node: Node) -> None:
+async def test_a_write_in_a_batch_whose_reads_fill_the_answer_is_reported_as_done(node: Node) -> None:
     one, address = node
     one.values[b"wider"] = [b"v" * (1 << 20)] * 5
     operations = [{"op": "get", "key": "wider"}, *[{"op": "put", "key": "late", "value": "v"}] * 400]

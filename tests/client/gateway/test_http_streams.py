@@ -177,7 +177,7 @@ async def test_a_part_whose_size_is_known_says_its_length(
         async def asked(_: HttpCall) -> tuple[JobState, ShownParts]:
             return state, shown
 
-        monkeypatch.setattr(part_answers, "_asked", asked)
+        monkeypatch.setattr(part_answers, "_ask", asked)
         async with http_door(node[1]) as caller:
             told = await caller.ask(method, "/v1/jobs/j/output/part-00000")
     assert (told.status, told.headers.get("Content-Length")) == (200, "4")
@@ -232,7 +232,7 @@ def test_an_event_whose_id_fits_into_no_header_has_none() -> None:
     ],
     ids=["no Connection", "version", "key"],
 )
-async def test_a_bad_handshake_is_told_and_fills_no_log(
+async def test_a_bad_handshake_is_reported_and_fills_no_log(
     node: Node, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with http_door(node[1]) as caller:

@@ -94,7 +94,7 @@ def test_slow_for_its_bytes_is_a_straggler_and_large_is_not() -> None:
     ]
 
 
-def test_records_that_were_set_aside_are_no_partition_of_the_keys() -> None:
+def test_records_that_were_set_aside_are_not_a_partition_of_the_keys() -> None:
     state = replace(job(9.5, maps=4, reduces=4), records={"bad": 0})
     told = JobExplanation.of(state, [*ATTEMPTS, ran("reduce-3.1", "n1", 7.0, 7.5, bytes_in=0)]).skew
     assert told == JobExplanation.of(job(9.5, maps=4, reduces=3), ATTEMPTS).skew
@@ -103,7 +103,7 @@ def test_records_that_were_set_aside_are_no_partition_of_the_keys() -> None:
     assert JobExplanation.of(alone, attempts).skew is None
 
 
-def test_skew_waste_and_failures_are_told() -> None:
+def test_skew_waste_and_failures_are_reported() -> None:
     failures = (FailureGroup("UserError", "KeyError: 'a'", 47, "map-1.1"),)
     told = JobExplanation.of(job(9.5, maps=4, reduces=3, failures=failures), ATTEMPTS)
     assert told.skew is not None

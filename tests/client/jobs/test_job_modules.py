@@ -438,10 +438,10 @@ def test_a_package_that_runs_its_job_by_name_while_it_is_imported_does_not_hang(
     (folder / "waiting_package" / "__init__.py").write_text("from waiting_package import app\n")
     (folder / "waiting_package" / "app.py").write_text(
         "import asyncio\n"
-        "from ringmill.client.jobs.job_packing import loaded_meanwhile\n"
+        "from ringmill.client.jobs.job_packing import load_meanwhile\n"
         "from ringmill.cluster.adapters.files.os_files import OsFileSystem\n"
         "from contextlib import closing\n"
-        "asyncio.run(loaded_meanwhile('waiting_package.jobs:count', lambda: closing(OsFileSystem())))\n"
+        "asyncio.run(load_meanwhile('waiting_package.jobs:count', lambda: closing(OsFileSystem())))\n"
     )
     told: list[Exception] = []
 

@@ -189,7 +189,7 @@ async def test_a_job_that_nobody_keeps_is_absent(jobs: Jobs) -> None:
         await jobs.status("j")
 
 
-async def test_a_refusal_is_told_as_itself(jobs: Jobs) -> None:
+async def test_a_refusal_is_reported_as_itself(jobs: Jobs) -> None:
     for node in some(jobs)[1:]:
         node.refusal = PermissionDenied("the cluster's token is missing")
     jobs.silence(some(jobs)[0])
@@ -206,7 +206,7 @@ async def test_a_job_is_handed_to_the_first_that_answers(jobs: Jobs) -> None:
     assert (first.asked, second.jobs) == ([], ["words-1"])
 
 
-async def test_who_took_a_job_is_remembered_and_asked_alone(jobs: Jobs) -> None:
+async def test_whoever_took_a_job_is_remembered_and_asked_alone(jobs: Jobs) -> None:
     await jobs.hand_over(BUNDLE, SPEC)
     await jobs.status("words-1")
     assert [len(node.asked) for node in some(jobs)] == [3, 0, 0, 0, 0]

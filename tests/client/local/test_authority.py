@@ -174,7 +174,7 @@ def test_a_key_with_a_password_is_left_alone(tmp_path: Path) -> None:
         authority.issue("n1")
 
 
-def test_what_ends_soon_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_ends_soon_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     authority = Authority(str(tmp_path / "ca"))
     authority.init("prod")
     authority.issue("n1", ["h"], days=29)

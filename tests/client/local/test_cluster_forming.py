@@ -114,7 +114,7 @@ async def test_calls_that_time_out_are_made_again_until_the_time_of_the_whole_is
         assert not nodes[1].troubles
 
 
-async def test_time_that_ran_out_is_told_as_it_was_with_what_was_waited_for() -> None:
+async def test_time_that_ran_out_is_reported_as_it_was_with_what_was_waited_for() -> None:
     async with running("n1", "n2") as nodes:
         nodes[1].serves = False
         began = asyncio.get_running_loop().time()
@@ -198,7 +198,7 @@ async def test_a_node_on_another_disk_is_named_though_the_others_cannot_serve_wi
         assert "cluster recover n2" in refused.value.hint
 
 
-async def test_a_conflict_about_anything_else_is_told_as_it_is(
+async def test_a_conflict_about_anything_else_is_reported_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refused(*_: object) -> None:
@@ -231,7 +231,7 @@ async def test_nodes_of_two_clusters_are_refused_and_nothing_is_changed() -> Non
         assert nodes[2].document == b""
 
 
-async def test_who_was_given_up_and_runs_as_before_is_named() -> None:
+async def test_whoever_was_given_up_and_runs_as_before_is_named() -> None:
     """All nodes were started at once, and n2 and n3 confirmed each other before n1 listened."""
     async with running("n1", "n2", "n3") as nodes:
         topology = (await form(effort(nodes), SHAPE)).topology

@@ -18,7 +18,7 @@ from ringmill.client.local.tcp_ports import free_base
 NODE = LocalNode("n1", "127.0.0.1:7101", "")
 
 
-def test_who_waited_for_a_cluster_that_is_purged_holds_the_lock_that_others_find(tmp_path: Path) -> None:
+def test_whoever_waited_for_a_cluster_that_is_purged_holds_the_lock_that_others_find(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     cluster = LocalCluster("c", str(tmp_path / "c"), 1, 16, (NODE,))
     has_entered, may_go = threading.Event(), threading.Event()
@@ -102,7 +102,7 @@ def _waiters(folder: str) -> bool:
     "line",
     ["cluster stop n1", "cluster restart n1", "cluster restart --rolling", "auth rotate-secret"],
 )
-def test_a_cluster_that_there_is_not_leaves_no_folder(
+def test_a_cluster_that_does_not_exist_leaves_no_folder(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

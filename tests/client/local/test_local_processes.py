@@ -17,6 +17,7 @@ from ringmill.client.local import local_cluster, local_state, processes, tcp_por
 from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.client.local.log_files import tail
+from ringmill.client.local.machine_facts import machine_facts
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 
 
@@ -176,3 +177,65 @@ def test_the_last_lines_of_a_log_are_shown(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 100_000 + b"\none\ntwo \xff\n")
     assert tail(str(tmp_path / "log"), 2) == ["one", "two \ufffd"]
     assert tail(str(tmp_path / "absent"), 2) == []
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Those of a command that has just begun."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
+def test_a_closed_terminal_interrupts_once_and_one_that_is_ignored_does_not() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    processes.end_as_by_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)  # the second does not interrupt what ends the nodes
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("usual_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_while_a_node_starts_comes_when_its_process_is_written_down(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes.end_as_by_ctrl_c()
+    spawn, spawned = processes.spawn, []
+
+    def interrupted(_: object, **more: str) -> subprocess.Popen[bytes]:
+        spawned.append(spawn(["-c", "import time; time.sleep(20)"], **more))
+        signal.raise_signal(number)
+        return spawned[0]
+
+    monkeypatch.setattr(processes, "spawn", interrupted)
+    cluster = local_cluster.planned(
+        "c", str(tmp_path / "c"), Plan(nodes=2, base_port=tcp_ports.free_base(2, 7300))
+    )
+    for folder in (cluster.folder, f"{cluster.folder}/logs"):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        local_cluster.start_nodes(cluster, cluster.nodes)
+    assert len(spawned) == 1, "the next one was not started"
+    saved = local_state.load_cluster(cluster.folder)
+    assert saved is not None and saved.nodes[0].pid == spawned[0].pid
+    assert local_cluster.node_state(saved.nodes[0]) == "stopped"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_the_doctor_is_told_the_mode_of_a_folder_on_another_disk(is_open: bool, tmp_path: Path) -> None:
+    nodes = LocalNode("n1", "127.0.0.1:7101", ""), LocalNode("n2", "127.0.0.1:7102", "")
+    cluster = LocalCluster("c", str(tmp_path / "c"), 1, 16, nodes)
+    (there := tmp_path / "disk" / "n1").mkdir(parents=True)
+    there.chmod(0o755 if is_open else 0o700)
+    (tmp_path / "c").mkdir(mode=0o700)
+    (tmp_path / "c" / "n1").symlink_to(there)
+    (tmp_path / "c" / "n2").symlink_to(tmp_path / "gone")
+    modes = machine_facts(cluster).modes
+    assert modes == {cluster.folder: 0o700, str(there): 0o755 if is_open else 0o700}

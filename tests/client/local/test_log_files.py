@@ -50,7 +50,7 @@ def test_a_log_is_followed_over_each_rotation_and_no_line_is_missed(tmp_path: Pa
     assert "before" not in lines
 
 
-def test_a_log_keeps_so_many_files_of_its_user_alone_and_is_read_as_one(tmp_path: Path) -> None:
+def test_a_log_keeps_a_bounded_number_of_files_of_its_user_alone_and_is_read_as_one(tmp_path: Path) -> None:
     path = tmp_path / "n1.log"
     path.write_text("x" * 5000 + "\n")
     assert logged(path, files=3, records=400).wait() == 0

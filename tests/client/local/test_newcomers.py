@@ -33,7 +33,7 @@ def test_the_folder_of_a_node_that_left_is_not_taken_again(tmp_path: Path) -> No
     with pytest.raises(InvalidArgument, match="former n7") as refused:
         next_node(cluster, "n7")
     assert f"node reset {tmp_path / 'n7'}" in refused.value.hint
-    with pytest.raises(InvalidArgument, match=r"node id '\.\.' is no name"):
+    with pytest.raises(InvalidArgument, match=r"node id '\.\.' is not a name"):
         next_node(cluster, "..")  # the folder of all clusters
     assert next_node(cluster, "n1") == nodes[0], "one that is there is begun again"
 
@@ -70,7 +70,7 @@ def test_a_newcomer_that_is_written_down_can_be_read(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", ["N6", "6", "db_4", "n.5", "n" * 33, ""])
 def test_a_name_that_could_not_be_read_again_is_refused(name: str, tmp_path: Path) -> None:
     nodes = (LocalNode("n1", "127.0.0.1:7101", ""),)
-    with pytest.raises(InvalidArgument, match="is no name of a local node"):
+    with pytest.raises(InvalidArgument, match="is not a name of a local node"):
         next_node(LocalCluster("c", str(tmp_path), 1, 16, nodes), name)
 
 

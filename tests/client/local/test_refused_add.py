@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring import asked_change
 from ringmill.client.cli.ring.asked_change import AskedChange, carry_out
 from ringmill.client.local import local_cluster

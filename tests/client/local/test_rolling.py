@@ -56,7 +56,7 @@ def test_a_slow_node_is_in_service() -> None:
 def test_the_node_that_takes_the_jobs_goes_last_and_only_members_go() -> None:
     assert in_order(seen(), ()) == ["n2", "n3", "n1"]
     assert in_order(seen(coordinator="n3"), ["n3", "n2"]) == ["n2", "n3"]
-    with pytest.raises(InvalidArgument, match="n9 is no member of cluster c: n1 n2 n3"):
+    with pytest.raises(InvalidArgument, match="n9 is not a member of cluster c: n1 n2 n3"):
         in_order(seen(), ["n1", "n9"])
     with pytest.raises(InvalidArgument, match="named twice: n1 n1"):
         in_order(seen(), ["n1", "n1"])

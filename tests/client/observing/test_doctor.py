@@ -14,8 +14,8 @@ import pytest
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.cli.observing import doctor_verb
 from ringmill.client.connection import AsyncClient
@@ -177,7 +177,7 @@ def test_a_disk_whose_space_the_system_cannot_tell_is_not_full() -> None:
     assert checked(facts(metrics={"n1": NodeMetrics("n1", 1.0, families)})) == {}
 
 
-def test_what_is_amiss_is_told_with_who_tells_nothing() -> None:
+def test_what_is_amiss_is_reported_with_whoever_tells_nothing() -> None:
     full = {"n1": told("n1", disk_free_bytes=GIB / 2)}
     found = checked(replace(facts(), metrics=full))["disks"]
     assert found.verdict == "wrong" and "free some space" in found.remedy
@@ -249,6 +249,8 @@ MACHINE = MachineFacts(folder="x/demo", states={"n1": "running", "n2": "running"
         (replace(MACHINE, states={"n1": "running", "n2": "paused"}), "processes", "wrong", "n2 is paused",
          "ringmill cluster resume n2"),
         (replace(MACHINE, takers={"n2": "pid 9 (nc -l)"}), "ports", "wrong", "pid 9 (nc -l)", "stop it"),
+        (replace(MACHINE, modes={"x/demo": 0o700, "/d2/n1": 0o755}), "folders", "wrong",
+         "/d2/n1 has mode 0755", "chmod -R go-rwx x/demo /d2/n1"),
         (replace(MACHINE, modes={"x/demo/token": 0o644}), "folders", "wrong", "x/demo/token has mode 0644",
          "chmod -R go-rwx x/demo"),
         (replace(MACHINE, days_left={"n1": 300, "n2": 13}), "certificates", "warning",

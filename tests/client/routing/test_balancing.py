@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringmill.client.routing.balanced_watch import BalancedWatch
 from ringmill.client.routing.balancing import (
     POLICIES,
     REFUSAL_COUNTS,
@@ -17,7 +18,6 @@ from ringmill.client.routing.balancing import (
     RoundRobin,
     balancer_named,
 )
-from ringmill.client.routing.told_watch import ToldWatch
 from ringmill.cluster.errors import Conflict, DiskFull, Overloaded, RingmillError
 
 ADDRESSES = [f"n{number}:1" for number in range(1, 6)]
@@ -167,7 +167,7 @@ async def test_a_balancer_is_told_which_requests_were_refused() -> None:
 
         def fell_silent(self, name: str) -> None: ...
 
-    watch = ToldWatch(Nobody(), Hearing())
+    watch = BalancedWatch(Nobody(), Hearing())
     for told in (b"answer", Conflict("holds another"), DiskFull("full"), Overloaded("busy"), None):
         watch.begin("n1:1", request := _Request())
         watch.end("n1:1", request, told)

@@ -47,7 +47,7 @@ async def test_a_former_member_is_neither_probed_nor_kept_open() -> None:
         assert not gone.is_listening
 
 
-async def test_an_endpoint_that_is_no_member_is_probed_all_the_same() -> None:
+async def test_an_endpoint_that_is_not_a_member_is_probed_all_the_same() -> None:
     cluster = FakeCluster()
     gone = cluster.owners(KEY)[0]
     async with client_of(cluster, endpoints=list(cluster.nodes)) as db:

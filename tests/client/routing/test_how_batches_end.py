@@ -225,7 +225,7 @@ async def test_what_reads_bring_back_is_bounded_too() -> None:
             assert max(under_way) > WINDOW_REQUESTS // 4, "small ones do not make it narrow"
 
 
-async def test_items_about_an_unknown_keyspace_are_told_one_by_one() -> None:
+async def test_items_about_an_unknown_keyspace_are_reported_one_by_one() -> None:
     async with client_of(SendingCluster()) as db:
         router: Router = db._router
         outcomes = await AsyncKeyspace("nope", router, db._operations).mget(KEYS)

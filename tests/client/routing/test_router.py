@@ -147,7 +147,7 @@ async def test_a_key_is_asked_of_its_first_owner() -> None:
     assert cluster.owners(KEY)[0].asked[-2:] == ["Put", "Get"]
 
 
-async def test_who_was_answered_under_a_newer_epoch_asks_under_it_from_then_on() -> None:
+async def test_whoever_was_answered_under_a_newer_epoch_asks_under_it_from_then_on() -> None:
     """A node with an older topology may know another keyspace by the name (rule J25)."""
     cluster = FakeCluster()
     async with client_of(cluster) as db:
@@ -227,7 +227,7 @@ async def test_a_session_may_begin_with_a_node_of_the_cluster_that_goes_on_from_
             directory.check_cluster("c" * 32, "a:1", ("b" * 32,))
 
 
-async def test_who_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:
+async def test_whoever_meets_nodes_of_no_cluster_is_told_how_to_form_one() -> None:
     cluster = FakeCluster()
     cluster.topology = replace(cluster.topology, epoch=Epoch(0))
     with pytest.raises(Unavailable, match="belongs to no cluster yet") as unformed:
@@ -248,7 +248,7 @@ async def test_one_living_endpoint_is_enough_and_the_dead_ones_are_named_when_th
             pass
 
 
-def test_a_reason_that_several_endpoints_share_is_told_once() -> None:
+def test_a_reason_that_several_endpoints_share_is_reported_once() -> None:
     refused = {
         "a:1": "a:1 cannot be reached: refused",
         "b:1": "b:1 cannot be reached: refused",
@@ -389,7 +389,7 @@ async def test_a_newer_topology_is_pulled_from_the_node_that_refused() -> None:
     assert [write.epoch for write in cluster.writes] == [2]
 
 
-async def test_a_quorum_that_was_missed_is_told_at_once() -> None:
+async def test_a_quorum_that_was_missed_is_raised_at_once() -> None:
     cluster = FakeCluster()
     async with client_of(cluster) as db:
         owner = cluster.owners(KEY)[0]
@@ -446,7 +446,7 @@ async def test_contexts_travel_as_they_were_handed_out() -> None:
         (lambda db: db.get("k", r="most"), "r is 'most'"),
     ],
 )
-async def test_bad_arguments_are_told_before_anything_is_sent(
+async def test_bad_arguments_are_reported_before_anything_is_sent(
     bad: Callable[[AsyncKeyspace], object], told: str
 ) -> None:
     cluster = FakeCluster()

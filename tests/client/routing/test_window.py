@@ -113,7 +113,7 @@ def owned_by(cluster: FakeCluster, node: FakeNode) -> list[str]:
     return [key for key in KEYS if cluster.owners(key.encode())[0] is node]
 
 
-async def test_outcomes_come_in_the_order_of_the_input_and_an_absent_key_is_none() -> None:
+async def test_outcomes_come_in_the_order_of_the_input_with_none_for_an_absent_key() -> None:
     async with client_of(SendingCluster()) as db:
         receipts = await db.mput(pairs())
         assert len(receipts) == len(KEYS) and all(isinstance(each, Receipt) for each in receipts)
@@ -250,7 +250,7 @@ async def test_an_item_whose_first_node_was_lost_waits_for_the_others_to_have_ro
         raise_first(await db.mput(pairs()))
 
 
-async def test_who_would_wait_until_nearly_nothing_is_left_is_told_why_at_once(
+async def test_whoever_would_wait_until_nearly_nothing_is_left_is_told_why_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(SteadyEntropy, "uniform", lambda _self, _purpose: 0.0)
@@ -334,7 +334,7 @@ async def test_what_is_under_way_is_bounded(kind: type[FakeCluster]) -> None:
             assert most <= WINDOW_BYTES // 2**20 + len(cluster.nodes)
 
 
-async def test_bad_input_is_told_with_its_index_before_anything_is_sent() -> None:
+async def test_bad_input_is_reported_with_its_index_before_anything_is_sent() -> None:
     cluster = SendingCluster()
     async with client_of(cluster) as db:
         for bad, told in (

@@ -72,7 +72,7 @@ class Names:
         self.moves = f"{node} leaves"
         return 3
 
-    async def settle(self) -> None:
+    async def wait_for_majority(self) -> None:
         assert not self.moves
 
     async def read(self, look: Look) -> Mapping[str, float | None]:
@@ -117,7 +117,7 @@ def test_a_node_is_started_added_and_settled_and_the_cool_down_begins_when_nothi
     assert names.told[4:] == ["add", "started n5", "joins n5"], "what was sustained counts from there on"
 
 
-def test_the_cheapest_that_it_has_started_leaves_and_is_stopped_once_it_is_no_member() -> None:
+def test_the_cheapest_node_that_it_has_started_leaves_and_is_stopped_once_it_is_not_a_member() -> None:
     costs = {"n4": 70, "n5": 10}
     names = Names(["n1", "n2", "n3", "n4", "n5"], running=["n4", "n5"], load=0.5, costs=costs)
     scaling = scaler(names)

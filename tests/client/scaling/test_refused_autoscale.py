@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_launcher
 from ringmill.client.local.local_launcher import LocalLauncher
@@ -55,7 +55,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"{BOUNDS} --target-cpu 70% --at 127.0.0.1:1", "No such option '--at'"),
     ],
 )
-def test_bad_usage_is_told_by_its_option(line: str, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_is_reported_by_its_option(
+    line: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["cluster", "autoscale", *line.split()]) == ExitCode.USAGE
     assert named in capsys.readouterr().err
 
@@ -69,7 +71,7 @@ def test_one_command_at_a_time_scales_a_cluster(folder: Path) -> None:
         raise AssertionError("two at once")
 
 
-def test_what_was_launched_is_read_again_and_a_damaged_record_is_told(folder: Path) -> None:
+def test_what_was_launched_is_read_again_and_a_damaged_record_is_reported(folder: Path) -> None:
     launcher = LocalLauncher(str(folder), 1.0)
     assert launcher.launched() == []
     record = folder / "launched.json"

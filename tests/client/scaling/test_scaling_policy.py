@@ -52,7 +52,7 @@ def test_a_node_comes_only_after_the_pressure_was_sustained() -> None:
     assert full.verb == "stay" and "--max 7" in full.reason
 
 
-def test_one_node_above_the_target_is_no_reason_while_the_mean_is_below() -> None:
+def test_one_node_above_the_target_is_not_a_reason_while_the_mean_is_below() -> None:
     assert decide(series(*[[2.0, 0.3, 0.3]] * 3), RULES).verb == "stay"
 
 

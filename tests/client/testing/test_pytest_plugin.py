@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
+
 import pytest
+
+from ringmill.client.testing import pytest_plugin
 
 pytest_plugins = ["pytester"]
 
@@ -77,9 +81,26 @@ def test_a_shared_cluster_shows_its_logs_too_also_when_a_fixture_fails(pytester:
     assert ended.stdout.str().count("ringmill n1, running") == 2
 
 
-def test_a_number_that_is_none_is_one_clear_error(pytester: pytest.Pytester) -> None:
+def test_an_invalid_number_is_one_clear_error(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nringmill_nodes = three\n")
     pytester.makepyfile("def test_it(ringmill_cluster):\n    pass\n")
     ended = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     ended.assert_outcomes(errors=1)
     ended.stdout.fnmatch_lines(["*ringmill_nodes is 'three', and not a number*"])
+
+
+def test_it_is_loaded_where_pluggy_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pluggy 1.0 and pytest 7.2 are those of Debian 12: an error at the import ends all tests there."""
+
+    def hookimpl(
+        function: object = None,
+        hookwrapper: bool = False,
+        optionalhook: bool = False,
+        tryfirst: bool = False,
+        trylast: bool = False,
+        specname: str | None = None,
+    ) -> object:
+        return function or (lambda decorated: decorated)
+
+    monkeypatch.setattr(pytest, "hookimpl", hookimpl)
+    assert runpy.run_path(pytest_plugin.__file__)["pytest_runtest_makereport"]

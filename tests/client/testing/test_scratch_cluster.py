@@ -85,6 +85,32 @@ def test_nodes_end_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
     assert all(wait_gone(node.pid, node.started, 20) for node in cluster.nodes)
 
 
+FORKED = """
+import os, signal, sys, time
+from ringmill.client.testing.scratch_guard import ScratchGuard
+guard = ScratchGuard(sys.argv[1])
+if not (worker := os.fork()):
+    time.sleep(30)
+if sys.argv[2] == "dismissed":
+    guard.dismiss()
+else:
+    guard._child.stdin.close()
+    guard._child.wait(10)
+os.kill(worker, signal.SIGKILL)
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("how", ["dismissed", "closed"])
+def test_a_forked_process_that_lives_on_holds_up_nobody(how: str, tmp_path: Path) -> None:
+    """Neither the end of a test, nor that of nodes whose tests were killed, which closes the pipe."""
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", FORKED, str(tmp_path), how],
+        stdout=subprocess.PIPE, env=our_environment(), timeout=20, check=False,
+    )  # fmt: skip
+    assert run.stdout == b"ended\n"
+
+
 def _line(pid: int) -> list[str]:
     try:
         return psutil.Process(pid).cmdline()
@@ -92,7 +118,9 @@ def _line(pid: int) -> list[str]:
         return []
 
 
-def test_how_long_it_waited_is_told_whatever_kind_of_time_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_it_waited_is_reported_whatever_kind_of_time_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def amiss(_: ScratchCluster) -> str:
         return "n1 is down"
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -17,7 +20,8 @@ from ringmill.client.values import CausalContext, KeyChange, PrefixChange
 from ringmill.client.watches.prefix_watching import _PrefixPolls, prefix_changes_of
 from ringmill.client.watches.watching import changes_of
 from ringmill.cluster.errors import ClientClosed, InvalidArgument, Overloaded, QuorumNotReached, Unavailable
-from ringmill.cluster.ids import Actor, KeyspaceId
+from ringmill.cluster.ids import Actor, DiskId, KeyspaceId, NodeId
+from ringmill.cluster.ring.topology import Member, first_topology
 from ringmill.cluster.versions.context_token import NO_SECRET, ContextToken
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -290,7 +294,7 @@ class LongLook:
         return found
 
 
-def test_places_go_on_while_all_keys_are_looked_at_and_news_are_told_at_once(
+def test_places_go_on_while_all_keys_are_looked_at_and_news_are_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else the feeds end, or go on without it, and it begins again: for as long as a look takes so long."""
@@ -316,3 +320,61 @@ def test_a_place_that_is_lost_during_a_look_costs_another_one_from_where_it_was_
     assert [each[2] for each in found] == [place(number, is_owed=True) for number in (1, 7, 7, 8, 9)]
     assert look.polls == [place(0), place(1), place(7), place(7), place(8)]
     assert look.looks == 2
+
+
+class SeededEntropy(SteadyEntropy):
+    def __init__(self) -> None:
+        self._random = Random(7)
+
+    def random_bytes(self, purpose: str, size: int) -> bytes:
+        return self._random.randbytes(size)
+
+
+class FullLink:
+    """A node that takes a poll of a prefix, and holds it; or refuses it, as others have its room."""
+
+    def __init__(self, address: str, polls: list[str], *, is_full: bool) -> None:
+        self._address = address
+        self._polls = polls
+        self._is_full = is_full
+
+    async def call(self, method: Method[Answer], request: Message, timeout_s: float) -> Answer:
+        self._polls.append(self._address)
+        if self._is_full:
+            raise Overloaded("2048 watches wait on this node, the limit is 2048")
+        answer = kv_pb2.WatchPrefixResponse(cursor=place(0))
+        assert isinstance(answer, method.answer)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_watches_of_prefixes_begin_at_different_members_and_stay_where_they_are_taken() -> None:
+    """Each at the first member, it held all of them; and a refusal there came before each poll."""
+    members = [Member(NodeId(f"n{i}"), DiskId(f"{i}" * 32), f"h:{i}") for i in range(1, 6)]
+    full, polls = {"h:1", "h:2", "h:3"}, list[str]()
+    first, later = Counter[str](), list[list[str]]()
+
+    async def story() -> None:
+        links = {f"h:{i}": FullLink(f"h:{i}", polls, is_full=f"h:{i}" in full) for i in range(1, 6)}
+        async with Directory(["h:1"], links.__getitem__) as directory:
+            directory.topology = first_topology("t", members, partitions=16, n=3, r=2, w=2)
+            entropy = SeededEntropy()
+            router = Router(directory, entropy, 5.0)
+            for number in range(40):
+                watch = _PrefixPolls(
+                    router, OperationNames(entropy, directory), "", b"p%d" % number, None, 60.0
+                )
+                polls.clear()
+                await watch._polling.insist(partial(watch._poll, b""))
+                first[polls[0]] += 1
+                polls.clear()
+                for _ in range(3):
+                    await watch._polling.insist(partial(watch._poll, place(0)))
+                later.append([*polls])
+
+    asyncio.run(story())
+    assert len(first) == 5 and max(first.values()) <= 16
+    assert all(len(each) == 3 and len({*each}) == 1 for each in later)
+    assert {node for each in later for node in each} == {"h:4", "h:5"}

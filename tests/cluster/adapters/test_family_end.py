@@ -119,7 +119,7 @@ def test_a_family_that_is_gone_already_is_ended() -> None:
     assert bomb.parents
 
 
-def test_who_dies_slowly_is_not_waited_for() -> None:
+def test_whoever_dies_slowly_is_not_waited_for() -> None:
     """A process of gigabytes is seen for seconds after SIGKILL; the watch over the others must go on."""
     slow = Bomb(calls_a_fork=6)
     slow.delay = 100_000

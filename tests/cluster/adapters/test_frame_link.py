@@ -235,7 +235,7 @@ async def test_a_full_queue_refuses_early_and_says_when_to_come_back(ends: Any) 
         call.cancel()
 
 
-async def test_an_answer_that_is_no_frame_breaks_the_stream(ends: Any) -> None:
+async def test_an_answer_that_is_not_a_frame_breaks_the_stream(ends: Any) -> None:
     link, _, theirs = ends
     call = start(link)
     await theirs.read()

@@ -139,7 +139,7 @@ async def test_a_ringmill_error_crosses_as_itself(nodes: Any) -> None:
     assert (caught.value.detail, caught.value.hint) == ({"current": b"2"}, "read again")
 
 
-async def test_an_error_with_a_path_that_is_no_utf8_ends_its_call_alone(nodes: Any) -> None:
+async def test_an_error_with_a_path_that_is_not_utf8_ends_its_call_alone(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
 
     async def refuse(_: Incoming) -> bytes:

@@ -43,7 +43,7 @@ async def test_a_method_nobody_serves_is_a_protocol_mismatch(nodes: Any) -> None
             await link.unary(IDENTIFY, IdentifyRequest(), IdentifyResponse, 5)
 
 
-async def test_an_answer_that_is_no_message_of_its_method_is_a_protocol_mismatch(
+async def test_an_answer_that_is_not_a_message_of_its_method_is_a_protocol_mismatch(
     nodes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def garbage(*_: Any) -> bytes:

@@ -106,7 +106,7 @@ async def test_one_task_answers_many_messages_and_ends_when_its_pipe_does(
         ("import os, signal; os.kill(0, signal.SIGTERM)", -15),
     ],
 )
-async def test_how_a_task_ended_is_told(
+async def test_how_a_task_ended_is_reported(
     processes: TaskProcesses, tmp_path: Path, snippet: str, code: int
 ) -> None:
     task = await start(processes, tmp_path)

@@ -53,7 +53,7 @@ def test_what_lies_before_the_next_job_and_is_in_no_list_is_forgotten(
         b"x.1.1",
     ],
 )
-def test_what_is_no_journal_is_never_forgotten(key: bytes) -> None:
+def test_what_is_not_a_journal_is_never_forgotten(key: bytes) -> None:
     assert not told_by_term_5().covers(key)
 
 
@@ -80,6 +80,6 @@ def test_later_knowledge_is_more() -> None:
         (7, CorruptData),
     ],
 )
-def test_what_is_something_else_is_told(fields: object, error: type[Exception]) -> None:
+def test_anything_else_is_reported(fields: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         ForgottenJournals.decode(msgpack.packb(fields))

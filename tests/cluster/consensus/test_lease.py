@@ -39,8 +39,8 @@ def test_a_record_comes_back_from_its_bytes(record: LeaseRecord) -> None:
     ],
     ids=lambda value: value[:60].decode(),
 )
-def test_a_register_that_is_no_lease_is_refused(value: bytes) -> None:
-    with pytest.raises(InvalidArgument, match="is no lease"):
+def test_a_register_that_is_not_a_lease_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="is not a lease"):
         decode_lease(value)
 
 

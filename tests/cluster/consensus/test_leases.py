@@ -216,7 +216,7 @@ def test_a_register_that_was_set_to_something_else_is_lost_and_left_alone(world:
 def test_a_register_with_something_else_is_left_alone(world: World) -> None:
     async def story() -> None:
         world.register.seen = Seen(b"42", 1)
-        with pytest.raises(InvalidArgument, match="is no lease"):
+        with pytest.raises(InvalidArgument, match="is not a lease"):
             await world.lease().acquire()
         assert world.register.seen == Seen(b"42", 1)
 
@@ -265,7 +265,7 @@ def test_a_release_leaves_alone_what_another_holder_has_taken(world: World) -> N
 @pytest.mark.parametrize(
     ("refusal", "at_most_s"), [(PermissionDenied("a token to read"), 0.1), (DiskFull("of a majority"), 7.0)]
 )
-def test_who_waits_is_told_why_a_lease_cannot_be_taken_that_can_be_read(
+def test_whoever_waits_is_told_why_a_lease_cannot_be_taken_that_can_be_read(
     world: World, monkeypatch: pytest.MonkeyPatch, refusal: RingmillError, at_most_s: float
 ) -> None:
     async def refuse(value: bytes, version: int, *, timeout: float) -> int:
@@ -281,7 +281,7 @@ def test_who_waits_is_told_why_a_lease_cannot_be_taken_that_can_be_read(
     world.loop.run_until_complete(story())
 
 
-def test_who_waits_gives_up_when_nobody_answers_and_not_when_others_are_faster(
+def test_whoever_waits_gives_up_when_nobody_answers_and_not_when_others_are_faster(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nodes have answered all the time, until one is away for a moment."""
@@ -317,7 +317,7 @@ def test_who_waits_gives_up_when_nobody_answers_and_not_when_others_are_faster(
         (Unavailable("nobody answers", outcome="failed"), 0.0, 0.1),
     ],
 )
-def test_who_waits_is_not_told_that_it_is_not_free_when_nobody_has_let_it_be_read(
+def test_whoever_waits_is_not_told_that_it_is_not_free_when_nobody_has_let_it_be_read(
     world: World,
     monkeypatch: pytest.MonkeyPatch,
     failure: RingmillError,
@@ -337,7 +337,7 @@ def test_who_waits_is_not_told_that_it_is_not_free_when_nobody_has_let_it_be_rea
     world.loop.run_until_complete(story())
 
 
-def test_who_waits_for_a_while_waits_no_longer_for_nodes_that_are_silent(world: World) -> None:
+def test_whoever_waits_for_a_while_waits_no_longer_for_nodes_that_are_silent(world: World) -> None:
     async def story() -> None:
         world.register.is_silent = True
         with pytest.raises(Unavailable, match="nobody answers"):
@@ -361,7 +361,7 @@ def test_a_release_waits_no_longer_than_the_lease_was_held(world: World) -> None
 
 
 @pytest.mark.parametrize("wrong", ["1", True, -1, float("nan"), float("inf"), timedelta(days=-1)])
-def test_a_time_to_wait_that_is_none_is_refused(world: World, wrong: Any) -> None:
+def test_an_invalid_time_to_wait_is_refused(world: World, wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="timeout_s is"):
         world.loop.run_until_complete(world.lease().acquire(wrong))
     assert world.register.seen == Seen(None, 0)

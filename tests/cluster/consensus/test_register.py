@@ -71,7 +71,7 @@ def test_numbers_are_counted_exactly_within_64_bits() -> None:
     assert register.value == b"%d" % (MAX_NUMBER - 2)
     with pytest.raises(InvalidArgument, match=r"at most 9223372036854775807"):
         made(register, Incr(3))
-    with pytest.raises(InvalidArgument, match="is no number"):
+    with pytest.raises(InvalidArgument, match="is not a number"):
         made(made(EMPTY_REGISTER, Cas(ABSENT, b"five")), Incr(1))
 
 

@@ -437,7 +437,7 @@ def test_a_helper_that_says_nothing_counts_against_the_own_health_and_one_that_s
         assert detector.health.score == score
 
 
-def test_an_answer_by_somebody_else_is_no_answer() -> None:
+def test_an_answer_by_somebody_else_does_not_count() -> None:
     detector = machine(DEFAULT, N2)
     (ping,) = detector.tick(0.0)
     assert isinstance(ping, Ping)
@@ -445,7 +445,7 @@ def test_an_answer_by_somebody_else_is_no_answer() -> None:
     assert detector.answered(ping.id, imposter, 0.1)[0] == Changed(N2, SUSPECT)
 
 
-def test_an_answer_from_a_disk_that_is_not_the_named_one_is_no_answer() -> None:
+def test_an_answer_from_another_disk_than_the_named_one_does_not_count() -> None:
     detector = machine(DEFAULT, N2)
     (ping,) = detector.tick(0.0)
     assert isinstance(ping, Ping)
@@ -453,7 +453,7 @@ def test_an_answer_from_a_disk_that_is_not_the_named_one_is_no_answer() -> None:
     assert detector.answered(ping.id, emptied, 0.1)[0] == Changed(N2, SUSPECT)
 
 
-def test_who_speaks_to_a_suspect_tells_it_so() -> None:
+def test_whoever_speaks_to_a_suspect_tells_it_so() -> None:
     detector = machine(DEFAULT, N2, N3)
     detector.heard(Message(1, (claim(N3, UP, NEVER_SEEN), claim(N2, SUSPECT, NEVER_SEEN, N3))), 0.0)
     for _ in range(20):  # long after the news has stopped travelling
@@ -469,7 +469,7 @@ def test_a_claim_of_a_later_run_of_the_own_id_is_not_refuted(state: MemberState)
     assert answer.claims[0].rank == Rank(Start(3, "b"), 0)
 
 
-def test_who_is_no_member_any_more_is_forgotten() -> None:
+def test_a_former_member_is_forgotten() -> None:
     detector = machine(DEFAULT, N2, N3)
     detector.heard(Message(1, (claim(N2, DOWN, NEVER_SEEN),)), 0.0)
     detector.set_members({N1: disk_of(N1), N3: disk_of(N3)}, 0.0)

@@ -58,7 +58,7 @@ def test_a_number_that_was_given_twice_is_told_apart_by_the_boot_id() -> None:
     assert judge(known(EIGHTH), told(Start(9, "dd"), Start(8, "other"))) is StartVerdict.OLD_COPY
 
 
-def test_a_start_too_long_ago_to_be_named_is_no_objection() -> None:
+def test_a_start_too_long_ago_to_be_named_is_not_an_objection() -> None:
     earlier = [Start(number, "aa") for number in range(99, 99 - EARLIER_STARTS, -1)]
     assert judge(known(Start(5, "zz")), told(Start(100, "aa"), *earlier)) is StartVerdict.NOTED
     assert judge(known(Start(98, "zz")), told(Start(100, "aa"), *earlier)) is StartVerdict.OLD_COPY
@@ -143,7 +143,7 @@ def test_a_store_of_many_logs_names_the_newest_of_them() -> None:
         [1, 5, "d", [8, "b"], [], 1, [], [0, 0]],
     ],
 )
-def test_what_is_no_announcement_is_refused(fields: list[object]) -> None:
+def test_what_is_not_an_announcement_is_refused(fields: list[object]) -> None:
     with pytest.raises(InvalidArgument):
         Announcement.decode(msgpack.packb(fields))
 

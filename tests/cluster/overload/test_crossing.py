@@ -44,7 +44,7 @@ def test_small_calls_that_are_in_time_do_not_take_back_what_a_large_one_needs() 
     assert in_time(crossings, N1) == 10.0
 
 
-def test_who_was_too_late_is_known_for_some_minutes() -> None:
+def test_whoever_was_too_late_is_known_for_some_minutes() -> None:
     now_s = 0.0
     crossings = Crossings(5.0, lambda: now_s)
     assert not crossings.was_late(N1)

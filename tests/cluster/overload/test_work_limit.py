@@ -51,7 +51,7 @@ def test_a_queue_may_be_long_for_a_burst_and_short_when_it_stands() -> None:
     assert abs(limit.queue_limit(now) - 1000 * OPTIONS.burst_s) < 50
 
 
-def test_who_is_refused_is_told_to_come_back_later_the_more_are_refused() -> None:
+def test_whoever_is_refused_is_told_to_come_back_later_the_more_are_refused() -> None:
     limit = WorkLimit(OPTIONS, 0.0)
     now = serve(limit, turn_s=0.005, waits=True, seconds=1, now=0.0)
     assert limit.retry_after_s == OPTIONS.least_retry_s

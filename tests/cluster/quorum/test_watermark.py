@@ -9,46 +9,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.quorum.watermark import Fate, Kept, Note, OwnerMark, fate_of
+from ringmill.cluster.quorum.watermark import Fate, Kept, Note, OwnerWatermark, fate_of
 from ringmill.cluster.versions.hybrid_time import HybridTime
 
 ROW = Epoch(1)
 OWNERS = 3
 
 
-def noted(mark: OwnerMark, attempt: str, at: int, token: str) -> None:
-    if not mark.kept.attempt and at > mark.proven:
-        mark.write_down(Note(attempt, HybridTime(at), ROW, token))
+def noted(watermark: OwnerWatermark, attempt: str, at: int, token: str) -> None:
+    if not watermark.kept.attempt and at > watermark.proven:
+        watermark.write_down(Note(attempt, HybridTime(at), ROW, token))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, OWNERS - 1), st.integers(1, 4)), max_size=60))
 def test_owners_agree_on_every_attempt(steps: list[tuple[int, int, int]]) -> None:
-    marks = [OwnerMark() for _ in range(OWNERS)]
+    watermarks = [OwnerWatermark() for _ in range(OWNERS)]
     disks = [Kept() for _ in range(OWNERS)]
     tokens: dict[tuple[int, str], str] = {}
     outcome: dict[str, set[Fate]] = {}
     for number, (step, owner, which) in enumerate(steps):
-        mark, attempt = marks[owner], f"a{which}"
+        watermark, attempt = watermarks[owner], f"a{which}"
         match step:
             case 0:  # the first answer counts; later copies of the message make other notes
-                noted(mark, attempt, which, f"t{number}")
-                if mark.note is not None and mark.note.attempt == attempt:
-                    tokens.setdefault((owner, attempt), mark.note.token)
+                noted(watermark, attempt, which, f"t{number}")
+                if watermark.note is not None and watermark.note.attempt == attempt:
+                    tokens.setdefault((owner, attempt), watermark.note.token)
             case 1:
-                mark.voids("")
-            case 2 if mark.note is not None:
+                watermark.void("")
+            case 2 if watermark.note is not None:
                 token = tokens.get((owner, attempt), "")
-                if not mark.may_keep(attempt, token, ROW):
-                    mark.keep(attempt)
-                    disks[owner] = mark.kept
+                if not watermark.may_keep(attempt, token, ROW):
+                    watermark.keep(attempt)
+                    disks[owner] = watermark.kept
             case 3:
-                marks[owner] = OwnerMark(disks[owner])
-            case 4 | 5 if attempt := mark.kept.attempt:
-                heard = [each.fate(attempt) for each in marks if each is not mark]
+                watermarks[owner] = OwnerWatermark(disks[owner])
+            case 4 | 5 if attempt := watermark.kept.attempt:
+                heard = [each.fate(attempt) for each in watermarks if each is not watermark]
                 fate = fate_of(heard if step == 4 else [heard[0], Fate.SILENT], is_same_row=True)
-                if mark.settle(attempt, fate):
-                    disks[owner] = mark.kept
+                if watermark.record_fate(attempt, fate):
+                    disks[owner] = watermark.kept
                     outcome.setdefault(attempt, set()).add(fate)
         assert all(len(fates) == 1 for fates in outcome.values())
         for attempt, fates in outcome.items():
@@ -57,34 +57,34 @@ def test_owners_agree_on_every_attempt(steps: list[tuple[int, int, int]]) -> Non
 
 
 def test_a_note_that_is_void_is_never_kept() -> None:
-    mark = OwnerMark()
-    mark.write_down(Note("a", HybridTime(5), ROW, "t"))
-    assert not mark.voids("a")  # its own exchange
-    assert mark.may_keep("a", "t", ROW) == ""
-    assert mark.voids("") and not mark.voids("")
-    assert "older version" in mark.may_keep("a", "t", ROW)
+    watermark = OwnerWatermark()
+    watermark.write_down(Note("a", HybridTime(5), ROW, "t"))
+    assert not watermark.void("a")  # its own exchange
+    assert watermark.may_keep("a", "t", ROW) == ""
+    assert watermark.void("") and not watermark.void("")
+    assert "older version" in watermark.may_keep("a", "t", ROW)
 
 
 def test_only_the_token_of_the_note_has_it_kept() -> None:
-    mark = OwnerMark()
-    mark.write_down(Note("a", HybridTime(5), ROW, "t1"))
-    mark = OwnerMark()  # started again, and a copy of the message arrives
-    mark.write_down(Note("a", HybridTime(5), ROW, "t2"))
-    assert mark.may_keep("a", "t1", ROW) and not mark.may_keep("a", "t2", ROW)
-    assert mark.may_keep("a", "t2", Epoch(2))
+    watermark = OwnerWatermark()
+    watermark.write_down(Note("a", HybridTime(5), ROW, "t1"))
+    watermark = OwnerWatermark()  # started again, and a copy of the message arrives
+    watermark.write_down(Note("a", HybridTime(5), ROW, "t2"))
+    assert watermark.may_keep("a", "t1", ROW) and not watermark.may_keep("a", "t2", ROW)
+    assert watermark.may_keep("a", "t2", Epoch(2))
 
 
 def test_what_is_kept_closes_and_what_is_proven_forgets() -> None:
-    mark = OwnerMark(Kept(HybridTime(3), "a"))
-    mark.write_down(Note("b", HybridTime(7), ROW, "t"))
-    assert (mark.proven, mark.closed, mark.watched) == (3, 3, 7)
-    mark.keep("b")
-    assert (mark.proven, mark.closed, mark.watched) == (3, 7, 7)
-    dead = OwnerMark(mark.kept)
-    assert dead.settle("b", Fate.DEAD) and (dead.proven, dead.closed) == (3, 3)
-    assert not dead.settle("b", Fate.PROVEN)
-    assert mark.settle("b", Fate.PROVEN) and (mark.proven, mark.closed) == (7, 7)
-    assert mark.fate("b") is Fate.PROVEN and mark.fate("c") is Fate.DEAD
+    watermark = OwnerWatermark(Kept(HybridTime(3), "a"))
+    watermark.write_down(Note("b", HybridTime(7), ROW, "t"))
+    assert (watermark.proven, watermark.closed, watermark.watched) == (3, 3, 7)
+    watermark.keep("b")
+    assert (watermark.proven, watermark.closed, watermark.watched) == (3, 7, 7)
+    dead = OwnerWatermark(watermark.kept)
+    assert dead.record_fate("b", Fate.DEAD) and (dead.proven, dead.closed) == (3, 3)
+    assert not dead.record_fate("b", Fate.PROVEN)
+    assert watermark.record_fate("b", Fate.PROVEN) and (watermark.proven, watermark.closed) == (7, 7)
+    assert watermark.fate("b") is Fate.PROVEN and watermark.fate("c") is Fate.DEAD
 
 
 def test_after_a_change_of_owners_all_are_heard() -> None:
@@ -99,11 +99,11 @@ def test_after_a_change_of_owners_all_are_heard() -> None:
 
 
 def test_an_attempt_that_is_asked_for_again_keeps_no_other_one() -> None:
-    mark = OwnerMark()
-    noted(mark, "a", 1, "t")
-    mark.keep("a")
-    assert mark.settle("a", Fate.PROVEN)
-    noted(mark, "b", 2, "u")
-    assert mark.may_keep("a", "t", ROW) == ""
-    mark.keep("a")
-    assert mark.kept.attempt == "" and mark.note is not None and mark.note.attempt == "b"
+    watermark = OwnerWatermark()
+    noted(watermark, "a", 1, "t")
+    watermark.keep("a")
+    assert watermark.record_fate("a", Fate.PROVEN)
+    noted(watermark, "b", 2, "u")
+    assert watermark.may_keep("a", "t", ROW) == ""
+    watermark.keep("a")
+    assert watermark.kept.attempt == "" and watermark.note is not None and watermark.note.attempt == "b"

@@ -104,7 +104,7 @@ def test_a_document_that_gives_a_token_more_does_not_follow(changed: dict[str, A
     ("changes", "why"),
     [
         ({"id": "x"}, "16 hexadecimal"),
-        ({"name": "no spaces"}, "is no name"),
+        ({"name": "no spaces"}, "is not a valid name"),
         ({"role": "root"}, "need one of read, write, jobs, admin"),
         ({"expires_s": -1}, "expires"),
         ({"keys": KeptKeys(b"short", b"2" * 32)}, "32 bytes"),

@@ -70,7 +70,7 @@ def test_a_keyspace_that_a_job_has_replaced_was_changed() -> None:
     assert "changed in epoch 3" in refused(changes, "index", 2)
 
 
-def test_who_has_missed_an_epoch_knows_nothing_from_before() -> None:
+def test_whoever_has_missed_an_epoch_knows_nothing_from_before() -> None:
     """What it missed may have been undone meanwhile, so the documents beside the gap may be alike."""
     second = sure(created(FIRST, NewKeyspace("k")))
     third = sure(dropped(second, "k", may_be_done=False))

@@ -97,7 +97,7 @@ def test_a_document_in_which_nothing_has_moved_keeps_its_version() -> None:
     assert following(grown(cluster(3)), aborted(grown(cluster(3)))).encode()[1] == 1
 
 
-def test_who_is_not_filled_or_not_known_does_not_go_on() -> None:
+def test_whoever_is_not_filled_or_not_known_does_not_go_on() -> None:
     topology = grown(cluster(3))
     seat = member(4).seat
     joint = following(topology, advanced(topology, seat, filled={}, adopted={}, most=2))
@@ -212,7 +212,7 @@ def test_a_disk_that_is_replaced_in_a_joint_is_fenced_or_filled_anew(lost: int, 
     assert owned(after) == {"n1": 12, "n2": 12, "n3": 12, "n4": 12}
 
 
-def test_who_was_filled_is_not_taken_for_a_new_disk() -> None:
+def test_whoever_was_filled_is_not_taken_for_a_new_disk() -> None:
     topology = grown(cluster(3))
     seat = member(4).seat
     for _ in range(4):
@@ -227,7 +227,7 @@ def test_nothing_moves_in_a_cluster_that_goes_on_without_most_voters() -> None:
     assert not after.is_moving and Topology.decode(after.encode()) == after
 
 
-def test_who_was_to_leave_before_most_voters_were_lost_can_be_removed_again() -> None:
+def test_whoever_was_to_leave_before_most_voters_were_lost_can_be_removed_again() -> None:
     leaving, lost = NodeId("n7"), [NodeId("n1"), NodeId("n2"), NodeId("n3")]
     topology = following(cluster(7), with_members(cluster(7), MemberChanges(remove=[leaving])))
     after = recovered(topology, lost)

@@ -55,7 +55,7 @@ def test_a_loss_that_leaves_too_few_to_confirm_a_start_may_be_accepted_whoever_v
                 check_recoverable(topology, lost)
 
 
-def test_members_that_were_given_up_before_are_none_that_could_confirm() -> None:
+def test_members_that_were_given_up_before_cannot_confirm() -> None:
     once = recovered(formed(9), NAMES[:5])
     assert len(once.voters) == 3
     others = [node for node in NAMES[5:] if node not in once.voter_nodes]
@@ -97,7 +97,7 @@ def test_a_second_loss_is_counted_with_the_first_and_need_not_name_it_again() ->
         check_recoverable(once, NAMES[3:5])
 
 
-def test_who_has_partitions_to_be_filled_yet_is_no_owner_that_is_left() -> None:
+def test_an_owner_with_partitions_yet_to_be_filled_is_not_one_that_is_left() -> None:
     """n2's disk was replaced an hour ago."""
     topology, lost = formed(5), NAMES[2:5]
     plan = plan_recovery(topology, lost, {NAMES[0]: 256}, {NAMES[0]: 0, NAMES[1]: 200, NAMES[2]: 7})

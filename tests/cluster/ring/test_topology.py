@@ -102,7 +102,7 @@ def test_the_first_document_names_its_cluster_by_its_own_hash() -> None:
         ({"partitions": 8}, "need 16 to 4096"),
         ({"n": 0}, "n is 0"),
         ({"r": 4}, "keyspace r is 4, need 1 to 3"),
-        ({"name": "a b"}, "is no name"),
+        ({"name": "a b"}, "is not a valid name"),
         ({"members": []}, "number of members is 0"),
         ({"members": [member(1), member(1)]}, "member id n1 is there twice"),
         ({"members": [replace(member(1), weight=65)]}, "weight of n1 is 65"),
@@ -244,7 +244,7 @@ def test_a_row_that_is_written_for_two_tables_at_once_has_the_bytes_of_each() ->
         looks = 0
 
         @property
-        def written(self) -> tuple[object, bytes]:
+        def packed_by(self) -> tuple[object, bytes]:
             self.looks += 1
             return (mine, wanted) if self.looks == 1 else (theirs, others)
 

@@ -49,5 +49,5 @@ def test_without_a_member_that_is_up_and_has_no_vote_nothing_changes() -> None:
     assert voters_after(a_cluster("aaaa"), "n3", ["n1", "n2"]) is None
 
 
-def test_who_has_no_vote_loses_none() -> None:
+def test_whoever_has_no_vote_loses_none() -> None:
     assert voters_after(a_cluster("aaaa"), "n4", ["n1", "n2", "n3"]) is None

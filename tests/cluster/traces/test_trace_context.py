@@ -41,7 +41,7 @@ def test_the_example_of_the_standard_is_read() -> None:
         f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
     ],
 )
-def test_a_header_that_is_none_is_left_aside(text: str) -> None:
+def test_an_invalid_header_is_ignored(text: str) -> None:
     assert TraceContext.parse(text) is None
 
 
@@ -50,5 +50,5 @@ def test_a_later_version_may_say_more() -> None:
 
 
 @given(st.binary(max_size=40).filter(lambda carried: len(carried) != TRACE_BYTES))
-def test_bytes_of_another_length_are_none(carried: bytes) -> None:
+def test_bytes_of_another_length_are_not_a_context(carried: bytes) -> None:
     assert TraceContext.decode(carried) is None

@@ -185,7 +185,7 @@ def test_a_place_is_refused_where_opentelemetry_is_missing(monkeypatch: pytest.M
     assert refused.value.hint == "pip install 'ringmill[otel]'"
 
 
-def test_a_file_that_cannot_be_written_is_told_with_its_setting() -> None:
+def test_a_file_that_cannot_be_written_is_reported_with_its_setting() -> None:
     with (
         pytest.raises(InvalidArgument, match=r"--traces '/nowhere/traces': No such file"),
         exporting_provider("file:/nowhere/traces", ABOUT, "--traces"),
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_written_is_told_with_its_setting() -> None:
         raise AssertionError("it was opened")
 
 
-def test_a_place_that_is_no_regular_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_place_that_is_not_a_regular_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path, 0o644)
     with (
@@ -215,7 +215,7 @@ def test_a_place_that_is_no_regular_file_is_left_as_it_is(tmp_path: Path) -> Non
         ("http://user:secret@[::1", "no user or password"),
     ],
 )
-def test_a_url_that_is_none_is_refused_with_its_setting(url: str, told: str) -> None:
+def test_an_invalid_url_is_refused_with_its_setting(url: str, told: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^--traces.*{told}") as refused:
         checked_trace_place("--traces", url)
     assert "secret" not in str(refused.value)
@@ -226,7 +226,7 @@ def test_a_client_does_not_mind_opentelemetry_that_is_half_imported(monkeypatch:
     assert ProgramsTracer()() is None
 
 
-def test_a_client_that_is_no_distribution_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_is_not_an_installed_distribution_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ringmill.cluster.versions import digests
 from ringmill.cluster.versions.digests import RecentDigests, digest_of
-from ringmill.simulator.bending import bent, use
+from ringmill.simulator.patching import function, patched
 
 
 def test_large_objects_are_hashed_once_for_many_readers() -> None:
@@ -15,7 +15,7 @@ def test_large_objects_are_hashed_once_for_many_readers() -> None:
         return digest_of(encoded)
 
     first, second = b"a" * (1 << 20), b"b" * (1 << 20)
-    with bent(use(digests, digest_of, counted)):
+    with patched(function(digests, digest_of, counted)):
         recent = RecentDigests()
         for _ in range(100):
             for encoded in (first, bytes(bytearray(first)), second):

@@ -204,12 +204,12 @@ def test_a_total_beyond_64_bits_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"1.5", b"--1", b"9" * 30])
-def test_what_is_no_total_is_damage(value: bytes) -> None:
-    with pytest.raises(CorruptData, match="no total"):
+def test_what_is_not_a_total_is_damage(value: bytes) -> None:
+    with pytest.raises(CorruptData, match="not the total"):
         count_of([value])
 
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"\0\0", b"\0\5abc"])
-def test_what_is_no_entry_is_damage(value: bytes) -> None:
-    with pytest.raises(CorruptData, match="no entry"):
+def test_what_is_not_an_entry_is_damage(value: bytes) -> None:
+    with pytest.raises(CorruptData, match="not an entry"):
         entries_of([value])

@@ -124,7 +124,7 @@ def test_damaged_bytes_are_an_error_or_another_valid_object_never_a_crash() -> N
         ([["n1#1", 1]], [["n1#1", 1, "text", 1, 1, 1, 1, 0, 0]], "type str"),
         ([["n1#1", -1]], [], "unsigned"),
         ([["n1#1", 1]], [["n1#1", 1, b"v", 1, 1, 1, 1, 0, 2]], "unknown sibling flags"),
-        ([["n1", 1]], [], "no actor"),
+        ([["n1", 1]], [], "not an actor"),
     ],
 )
 def test_bytes_that_break_an_invariant_are_refused(vector: object, siblings: object, why: str) -> None:
@@ -229,7 +229,7 @@ def test_an_object_that_was_never_overwritten_is_encoded_without_a_memory() -> N
         (2, [1], "entries of 16 bytes"),
     ],
 )
-def test_a_memory_of_replaced_operations_that_is_none_is_refused(
+def test_an_invalid_memory_of_replaced_operations_is_refused(
     version: int, replaced: object, why: str
 ) -> None:
     body = [0, [["n1#1", 1]], [["n1#1", 1, b"v", 1, 1, 1, 1, 0, 0]], replaced]

@@ -69,9 +69,9 @@ def outcome(data: bytes) -> StoredObject | str:
 @given(bodies())
 def test_a_plain_object_decodes_to_what_any_object_decodes_to(body: list[Any]) -> None:
     data = bytes([len(body) - 2]) + msgpack.packb(body)
-    with pytest.MonkeyPatch.context() as bent:
+    with pytest.MonkeyPatch.context() as patch:
         short = outcome(data)
-        bent.setattr(object_codec, "_plain", lambda *_: None)
+        patch.setattr(object_codec, "_plain", lambda *_: None)
         assert short == outcome(data)
 
 
@@ -101,9 +101,9 @@ def plain_objects(draw: st.DrawFn) -> StoredObject:
 def test_an_overwriting_merge_comes_to_what_any_merge_comes_to(
     ours: StoredObject, theirs: StoredObject
 ) -> None:
-    with pytest.MonkeyPatch.context() as bent:
+    with pytest.MonkeyPatch.context() as patch:
         short = merge(ours, theirs)
-        bent.setattr(objects, "_overwrites", lambda *_: None)
+        patch.setattr(objects, "_overwrites", lambda *_: None)
         assert short == merge(ours, theirs)
 
 

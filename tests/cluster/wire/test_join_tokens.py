@@ -36,7 +36,7 @@ def test_a_token_is_read_as_it_was_made_and_shows_no_key() -> None:
         "rj1_é.A",
     ],
 )
-def test_a_text_that_was_cut_or_changed_is_no_token(text: str) -> None:
+def test_a_text_that_was_cut_or_changed_is_not_a_token(text: str) -> None:
     with pytest.raises(InvalidArgument):
         JoinToken.parse(text)
     with pytest.raises(InvalidArgument):
@@ -53,7 +53,7 @@ def test_a_grant_that_is_written_in_other_bytes_is_the_same_token() -> None:
     assert JoinGrant(GRANT.cluster, GRANT.node, GRANT.expires_s, b"t" * 16).used.id != GRANT.used.id
 
 
-def test_the_secret_is_opened_by_who_has_the_key_and_asked_for_it() -> None:
+def test_the_secret_is_opened_by_whoever_has_the_key_and_asked_for_it() -> None:
     for secret in ("s", "secret" * 170):
         sealed = TOKEN.seal(secret, NONCE, b"1" * JOIN_NONCE_BYTES)
         assert TOKEN.open(sealed, NONCE) == secret

@@ -62,6 +62,6 @@ def sealed(data: bytes) -> bytes:
     ],
     ids=["version", "empty", "fields", "negative", "partition", "long"],
 )
-def test_what_is_no_cursor_is_refused(data: bytes) -> None:
+def test_what_is_not_a_cursor_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidArgument, match="cursor"):
         decode_cursor(data)

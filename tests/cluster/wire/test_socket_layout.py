@@ -51,7 +51,7 @@ def test_no_bytes_whatever_make_more_of_it_than_a_refusal(rubbish: bytes, greete
 
 @pytest.mark.parametrize("first", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("rubbish", [b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\x00\x00\x01\xc1"])
-def test_a_length_that_is_none_is_refused_in_whatever_pieces_it_comes(first: int, rubbish: bytes) -> None:
+def test_an_invalid_length_is_refused_in_whatever_pieces_it_comes(first: int, rubbish: bytes) -> None:
     heard, rest = parser(), rubbish + bytes(8)
     heard.feed(HELLO)
     heard.feed(rest[:first])
@@ -78,7 +78,7 @@ def test_a_length_that_is_none_is_refused_in_whatever_pieces_it_comes(first: int
         greeting({"ringmill-node": "né"}, is_dialling=True),
     ],
 )
-def test_what_is_no_greeting_is_refused(rubbish: bytes) -> None:
+def test_what_is_not_a_greeting_is_refused(rubbish: bytes) -> None:
     heard = parser()
     assert heard.feed(rubbish) == []
     assert isinstance(heard.failure, ProtocolMismatch)
@@ -117,7 +117,7 @@ def test_a_farewell_comes_after_the_last_frame() -> None:
     assert heard.failure.message == "no frame"
 
 
-def test_a_farewell_that_is_no_error_is_a_mismatch() -> None:
+def test_a_farewell_that_is_not_an_error_is_a_mismatch() -> None:
     heard = parser(is_dialled=True)
     packed: bytes = msgpack.packb([1, 2])
     heard.feed(struct.pack(">I", len(packed) | 1 << 31) + packed)

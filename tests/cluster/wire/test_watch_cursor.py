@@ -63,6 +63,6 @@ def sealed(body: object, version: int = 1) -> bytes:
         sealed("text"),
     ],
 )
-def test_what_is_no_cursor_is_refused(data: bytes) -> None:
+def test_what_is_not_a_cursor_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidArgument, match="the cursor"):
         decode_watch_cursor(data)

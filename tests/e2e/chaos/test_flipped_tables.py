@@ -14,7 +14,7 @@ PATIENCE_S = 300.0
 
 
 @pytest.mark.slow
-def test_a_byte_flipped_in_every_table_of_a_running_node_is_told_and_healed_while_it_serves(
+def test_a_byte_flipped_in_every_table_of_a_running_node_is_reported_and_healed_while_it_serves(
     tmp_path: Path,
 ) -> None:
     script = str(ROOT / "scripts" / "chaos" / "tables.py")

@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 import ringmill
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.connection import open_link
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import PUT

@@ -48,7 +48,7 @@ def test_a_cluster_of_its_own_is_measured_and_gone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_open_loop_is_told_by_its_rate_and_leaves_no_keys(one_node: Shell) -> None:
+def test_an_open_loop_is_reported_by_its_rate_and_leaves_no_keys(one_node: Shell) -> None:
     ended = one_node.command("bench", *SHORT, "--rate", "50", "--workload", "put")
     assert ended.code == 0, ended.err
     lines = dict(line.split("\t", 1) for line in ended.out.decode().splitlines())
@@ -58,12 +58,13 @@ def test_an_open_loop_is_told_by_its_rate_and_leaves_no_keys(one_node: Shell) ->
     assert keys_of(one_node) == 0
 
 
-def test_an_interrupted_run_deletes_its_keys(one_node: Shell) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_run_deletes_its_keys(one_node: Shell, number: signal.Signals) -> None:
     process = one_node.start("bench", "--seconds", "10m", "--keys", "200")
     deadline = time.monotonic() + 60
     while keys_of(one_node) < 200:
         assert time.monotonic() < deadline
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"deleting the 200 keys of this run" in said

@@ -104,7 +104,9 @@ def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_pa
         assert three.ok("get", key, "-r", "all").out == value
 
 
-def test_a_store_that_is_not_the_one_its_node_left_is_no_empty_one(three: Shell, tmp_path: Path) -> None:
+def test_a_store_that_is_not_the_one_its_node_left_does_not_pass_for_an_empty_one(
+    three: Shell, tmp_path: Path
+) -> None:
     written = put_many(three, "store")
     store, kept = folder_of(three, "n3") / "store", tmp_path / "store"
     three.ok("cluster", "down")

@@ -77,7 +77,7 @@ def test_the_client_tells_what_a_register_holds_beside_a_conflict(shell: Shell) 
         found = registers.get("api")
         assert registers.cas("api", b"b", expect_version=found.version) == 2
         assert registers.get("never written").to_dict() == {"value": None, "version": 0}
-        with pytest.raises(InvalidArgument, match="is no number"):
+        with pytest.raises(InvalidArgument, match="is not a number"):
             registers.incr("api")
         for wrong in ({}, {"expect": b"a", "expect_version": 1}, {"expect_version": -1}):
             with pytest.raises(InvalidArgument):

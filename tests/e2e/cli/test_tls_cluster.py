@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parsed_text
 
 import ringmill
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.local.authority.authority import Authority
 from ringmill.client.local.tcp_ports import free_base
 from ringmill.cluster.errors import PermissionDenied, Unavailable
@@ -67,7 +67,7 @@ def test_a_client_with_the_authority_is_served(
             assert db.get(f"k{number}", r=2).value == b"v"
 
 
-def test_who_lacks_something_is_told_what(shell: Shell, endpoints: str, authority: Authority) -> None:
+def test_whoever_lacks_something_is_told_what(shell: Shell, endpoints: str, authority: Authority) -> None:
     with pytest.raises(Unavailable, match="it speaks TLS, and this client does not") as refused:
         ringmill.Client(endpoints).__enter__()
     assert "--tls-ca ca.pem, tls_ca=, RINGMILL_TLS_CA" in refused.value.hint

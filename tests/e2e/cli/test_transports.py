@@ -132,7 +132,7 @@ def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: Car
     cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
 
 
-def test_a_transport_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_transport_is_refused_by_name(tmp_path: Path) -> None:
     ended = Shell(tmp_path).command("--cluster", "none", "cluster", "up", "--peer-transport", "udp")
     assert ended.code == 2
     assert "--peer-transport" in ended.err

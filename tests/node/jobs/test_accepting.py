@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from ringmill.client.cli.frame.settings import DEFAULT_TIMEOUT_S
+from ringmill.client.cli.console.settings import DEFAULT_TIMEOUT_S
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import DiskFull, NotFound, Overloaded, RingmillError, Unavailable

@@ -37,7 +37,7 @@ async def test_no_seed_is_asked_before_the_file_of_the_token_can_be_written(
     }  # fmt: skip
     config = parse_arguments([part for line in lines.items() for part in line])
     assert config.join is not None
-    joining = lifecycle._joined(config, config.join, OsEntropy(), asyncio.Event(), None)
+    joining = lifecycle._join(config, config.join, OsEntropy(), asyncio.Event(), None)
     if path.parent.name in {"missing", "file"}:
         with pytest.raises(InvalidArgument, match=f"--token-file '{path}' cannot be written"):
             await joining

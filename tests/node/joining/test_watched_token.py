@@ -23,7 +23,7 @@ def test_a_file_that_is_replaced_is_taken_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["gone", "empty", "readable by all", "of another cluster", "of a client"])
-def test_a_file_of_no_use_leaves_the_former_token_and_is_told_once(
+def test_a_file_of_no_use_leaves_the_former_token_and_is_reported_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     path, held = tmp_path / "token", HeldSecret("one")

@@ -26,7 +26,7 @@ from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochAnswer, EpochRequest
 from ringmill.node.membership.epoch_proposer import TopologyChanged
 from ringmill.node.membership.epoch_voter import EpochVoter
-from ringmill.simulator.bending import Bend, bent, method
+from ringmill.simulator.patching import Patch, method, patched
 from tests.node.small_world import World
 
 
@@ -39,7 +39,7 @@ async def change(world: World, node: str, name: str, within_s: float = 5.0) -> T
 
 
 def known(world: World, node: str) -> Topology:
-    return world.nodes[node].membership.topology.topology()
+    return world.nodes[node].membership.topology.serving_topology()
 
 
 def names(topology: Topology) -> set[str]:
@@ -128,7 +128,7 @@ def test_changes_that_are_made_at_once_are_all_made(seed: int) -> None:
     world.run(story())
 
 
-def slow_votes(seconds: float) -> Bend:
+def slow_votes(seconds: float) -> Patch:
     """Each vote takes a while, as on disks that take long to sync."""
     keep = EpochVoter._keep
 
@@ -160,7 +160,7 @@ def test_a_question_that_waits_past_its_deadline_takes_no_vote() -> None:
         await asyncio.sleep(30.0)
         assert kept == [1]
 
-    with bent(method(EpochVoter._keep, keep_slowly)):
+    with patched(method(EpochVoter._keep, keep_slowly)):
         world.run(story())
 
 
@@ -174,7 +174,7 @@ def test_changes_at_once_are_made_on_slow_disks_too() -> None:
             changes = [change(world, f"n{number}", f"k{number}", 60) for number in range(1, 6)]
             assert all(each.was_made for each in await asyncio.gather(*changes))
 
-        with bent(slow_votes(0.8)):
+        with patched(slow_votes(0.8)):
             world.run(story())
         return world.loop.time()
 
@@ -263,7 +263,7 @@ def test_without_the_sync_before_the_answer_the_promise_is_forgotten() -> None:
     async def story() -> None:
         assert (await promised_over_a_power_cut(world)).refused_counter == 0
 
-    with bent(method(EpochVoter._keep, in_memory)):
+    with patched(method(EpochVoter._keep, in_memory)):
         world.run(story())
 
 
@@ -298,7 +298,7 @@ def test_a_voter_that_knows_more_answers_with_its_newest_document() -> None:
     world.run(story())
 
 
-def test_who_was_behind_at_a_vote_catches_up_first() -> None:
+def test_whoever_was_behind_at_a_vote_catches_up_first() -> None:
     world = World()
 
     async def story() -> None:
@@ -315,7 +315,7 @@ def test_who_was_behind_at_a_vote_catches_up_first() -> None:
     world.run(story())
 
 
-def test_who_is_no_voter_or_does_not_serve_votes_not() -> None:
+def test_a_node_that_is_not_a_voter_or_does_not_serve_does_not_vote() -> None:
     world = World(nodes=4)  # three of them vote
 
     async def refused(work: Coroutine[Any, Any, EpochAnswer], told: str) -> None:
@@ -325,14 +325,14 @@ def test_who_is_no_voter_or_does_not_serve_votes_not() -> None:
     async def story() -> None:
         request = EpochRequest(world.topology.cluster, Epoch(2), Ballot(1, NodeId("n3"), 1, "aa"))
         assert "n4" not in world.topology.voter_nodes
-        await refused(send(world, EPOCH_PREPARE, "n4", request), "no voter")
+        await refused(send(world, EPOCH_PREPARE, "n4", request), "not a voter")
         world.nodes["n1"].membership.topology.withdraw_start()
         await refused(send(world, EPOCH_PREPARE, "n1", request), "started")
 
     world.run(story())
 
 
-def test_a_voter_on_another_disk_than_the_named_one_votes_not() -> None:
+def test_a_voter_on_another_disk_than_the_named_one_does_not_vote() -> None:
     """Its node id is the same, and it has forgotten what it promised (I2)."""
     world = World()
     named = world.topology
@@ -345,7 +345,7 @@ def test_a_voter_on_another_disk_than_the_named_one_votes_not() -> None:
         for node in world.nodes.values():
             await world.on(node.name, node.membership.topology.adopt(replaced))
         request = EpochRequest(named.cluster, Epoch(3), Ballot(1, NodeId("n3"), 1, "aa"))
-        with pytest.raises(Unavailable, match="no voter"):
+        with pytest.raises(Unavailable, match="not a voter"):
             await send(world, EPOCH_PREPARE, "n1", request)
 
     world.run(story())

@@ -215,7 +215,7 @@ def test_a_node_on_another_disk_keeps_silent_and_is_seen_down() -> None:
     Cluster().tell(story)
 
 
-def test_who_is_asked_first_is_up_then_near_then_as_given() -> None:
+def test_the_first_to_be_asked_are_up_then_near_then_as_given() -> None:
     async def story(cluster: Cluster) -> None:
         await asyncio.sleep(0.5)
         liveness = cluster.runs[N2].liveness
@@ -326,7 +326,7 @@ def test_of_two_formings_at_once_at_most_one_cluster_serves(seed: int) -> None:
                     tasks.create_task(form(run, offer))
         await cluster.until(lambda: any(run.agent.serving for run in cluster.runs.values()), within_s=10)
         await asyncio.sleep(5)
-        serving = {run.agent.topology().cluster for run in cluster.runs.values() if run.agent.serving}
+        serving = {run.agent.serving_topology().cluster for run in cluster.runs.values() if run.agent.serving}
         assert len(serving) == 1
 
     Cluster(seed, is_new=True).tell(story)

@@ -22,8 +22,8 @@ from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_ACCEPTED
 from ringmill.node.membership.offering import Offering
 from ringmill.node.membership.recovering import Recovering
 from ringmill.node.moves import mover
-from ringmill.simulator.bending import bent, method, use
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.patching import function, method, patched
 from tests.node.membership.test_replacement import KEYS, incr, is_filled, lose, replace, told, until
 from tests.node.repair.healing_world import HealingWorld, run
 
@@ -68,7 +68,7 @@ def test_one_of_three_brings_up_two_empty_disks() -> None:
         disk = await lose(world, "n3")
         await replace(world, "n2", "n3", disk)
         await until(lambda: is_filled(world, "n3"))
-        topology = world["n3"].membership.topology.topology()
+        topology = world["n3"].membership.topology.serving_topology()
         assert sorted(topology.voter_nodes) == ["n1", "n2", "n3"], "votes are dealt out again"
         kill(world, "n1")
         for number, key in enumerate(KEYS):
@@ -84,7 +84,7 @@ def test_a_change_that_a_member_that_is_left_has_accepted_is_not_lost(by: str, s
     """The lost ones may have decided it, and answered."""
 
     async def story(world: HealingWorld) -> None:
-        current = world["n3"].membership.topology.topology()
+        current = world["n3"].membership.topology.serving_topology()
         first, later = (created(current, NewKeyspace(name)) for name in ("former", "carts"))
         assert first is not None and later is not None
         for counter, document, node in ((5, first, "n2"), (7, later, "n1")):
@@ -154,7 +154,7 @@ def test_disks_that_come_back_are_foreign_and_nothing_of_them_is_merged(is_forei
         with pytest.raises(RingmillError):
             await world.put("n1", KEYS[0], b"later", "2")
 
-    with bent(*(() if is_foreign else (use(recovery, recovery._nobodys_disk, named_disk),))):
+    with patched(*(() if is_foreign else (function(recovery, recovery._nobodys_disk, named_disk),))):
         run(story)
 
 
@@ -182,7 +182,7 @@ def test_a_given_up_disk_stays_so_though_another_one_of_them_answers_first() -> 
         assert world["n2"].membership.topology.is_displaced
         assert not world["n3"].membership.topology.serving
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story)
 
 
@@ -221,7 +221,7 @@ def test_disks_that_a_first_recovery_gave_up_are_foreign_after_a_second_one() ->
         kill(world, *first)
         await go_on(world, "n4", *first)
         await until(lambda: world["n5"].membership.topology.serving)
-        await until(lambda: len(world["n5"].membership.topology.topology().formers) == 1)
+        await until(lambda: len(world["n5"].membership.topology.serving_topology().formers) == 1)
         kill(world, "n4")
         made, _ = await go_on(world, "n5", *first, "n4")
         assert len(made.formers) == 2
@@ -243,7 +243,7 @@ def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> Non
         kill(world, "n1", "n2", "n3")
         await go_on(world, "n4", "n1", "n2", "n3")
         await until(lambda: world["n5"].membership.topology.serving)
-        await until(lambda: len(world["n5"].membership.topology.topology().formers) == 1)
+        await until(lambda: len(world["n5"].membership.topology.serving_topology().formers) == 1)
         world.world.nodes["n1"].start()
         await world.world.nodes["n1"].up()
         await until(lambda: world["n1"].membership.topology.is_displaced)
@@ -255,7 +255,7 @@ def test_a_second_word_asks_nothing_of_those_that_the_first_one_gave_up() -> Non
     run(story, nodes=5)
 
 
-async def test_who_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
+async def test_whoever_learns_of_another_document_while_it_asks_asks_again_by_that() -> None:
     """There a member that was given up may have a disk that lives."""
     members = [Member(NodeId(f"n{at}"), DiskId(f"{at:032x}"), f"127.0.0.1:{7000 + at}") for at in range(1, 6)]
     first = first_topology("some", members)
@@ -309,9 +309,9 @@ async def test_only_a_member_of_an_earlier_release_has_accepted_nothing_when_it_
     )
     if isinstance(told, CorruptData):
         with pytest.raises(CorruptData):
-            await recovering._accepted_by(NodeId("n2"))
+            await recovering._ask_accepted(NodeId("n2"))
         return
-    assert await recovering._accepted_by(NodeId("n2")) == EpochAnswer()
+    assert await recovering._ask_accepted(NodeId("n2")) == EpochAnswer()
     assert "what topology epoch n2 has accepted is not known" in caplog.text
 
 
@@ -346,11 +346,11 @@ def test_a_member_that_has_not_gone_over_is_waited_for() -> None:
         with pytest.raises(InvalidArgument, match="n7 answers: it is not lost"):
             await go_on(world, "n4", *gone, "n7")
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story, nodes=7)
 
 
-def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
+def test_whoever_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_gone_over() -> None:
     """n5 hears last from n4, which has gone over."""
 
     async def untold(offering: Offering, node: NodeId) -> None:
@@ -366,7 +366,7 @@ def test_who_learns_while_it_is_asked_that_the_word_was_given_says_who_has_not_g
             await go_on(world, "n5", *lost)
         assert world["n5"].membership.topology.current == made
 
-    with bent(method(Offering._tell, untold)):
+    with patched(method(Offering._tell, untold)):
         run(story, nodes=7)
 
 
@@ -377,7 +377,7 @@ def test_half_of_the_members_go_on_without_the_others_though_they_have_most_vote
     async def story(world: HealingWorld) -> None:
         names = [f"n{number}" for number in range(1, nodes + 1)]
         await world.put("n1", KEYS[0], b"v", "all")
-        voters = world["n1"].membership.topology.topology().voter_nodes
+        voters = world["n1"].membership.topology.serving_topology().voter_nodes
         names.sort(key=lambda name: name not in voters)
         left, lost = names[: nodes // 2], names[nodes // 2 :]
         kill(world, *names)
@@ -411,9 +411,9 @@ def test_what_a_filled_joiner_has_survives_the_owners_that_it_was_to_join() -> N
             return with_plan(topology, topology.members, wanted)
 
         def joint() -> Row:
-            return world[joiner].membership.topology.topology().row(world.world.partition(key))
+            return world[joiner].membership.topology.serving_topology().row(world.world.partition(key))
 
-        row = world[joiner].membership.topology.topology().row(world.world.partition(key))
+        row = world[joiner].membership.topology.serving_topology().row(world.world.partition(key))
         await world.inside(joiner, world[joiner].membership.epochs.change(plan, 10))
         await until(lambda: joint().phase == JOINT_2)
         await world.down(third)
@@ -427,7 +427,7 @@ def test_what_a_filled_joiner_has_survives_the_owners_that_it_was_to_join() -> N
         assert await world.get(joiner, key, "2") == [b"acknowledged"]
         assert await world.get(third, key, "1") == [b"acknowledged"], "the read has repaired it"
 
-    with bent(use(mover, advanced, stays_joint)):
+    with patched(function(mover, advanced, stays_joint)):
         run(story, nodes=5)
 
 
@@ -436,7 +436,7 @@ def test_members_that_are_left_go_over_and_gone_partitions_begin_empty() -> None
 
     async def story(world: HealingWorld) -> None:
         await fill(world)
-        before = world["n4"].membership.topology.topology()
+        before = world["n4"].membership.topology.serving_topology()
         lost = ("n1", "n2", "n3")
         with pytest.raises(InvalidArgument, match="n2, n3 answers"):
             kill(world, "n1")

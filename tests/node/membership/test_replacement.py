@@ -27,8 +27,8 @@ from ringmill.node.requests.registers.register_values import ChangeRequest, Regi
 from ringmill.node.services.figures import figures_of
 from ringmill.node.services.members_service import MembersService
 from ringmill.node.services.table import Call
-from ringmill.simulator.bending import bent, use
 from ringmill.simulator.disk.moment import CrashModel
+from ringmill.simulator.patching import function, patched
 from tests.node.repair.healing_world import HealingWorld, run
 
 KEYS = [b"key %d" % number for number in range(60)]
@@ -44,7 +44,7 @@ async def lose(world: HealingWorld, name: str) -> DiskId:
 
 
 async def replace(world: HealingWorld, by: str, name: str, disk: DiskId) -> TopologyChanged:
-    former = world[by].membership.topology.topology().member(NodeId(name)).disk
+    former = world[by].membership.topology.serving_topology().member(NodeId(name)).disk
 
     def change(topology: Topology, _: bool) -> Topology | None:
         return replaced(topology, NodeId(name), former, disk)
@@ -220,7 +220,7 @@ def test_an_acknowledged_write_is_never_missed_for_a_disk_that_is_not_filled(is_
         else:
             assert await world.get(a, key, "2") == []
 
-    with bent(*(() if is_fenced else (use(room, fence_copies, fence_nothing),))):
+    with patched(*(() if is_fenced else (function(room, fence_copies, fence_nothing),))):
         run(story, nodes=5)
 
 
@@ -243,7 +243,7 @@ def test_a_change_is_never_lost_for_an_acceptor_that_is_not_filled(abstains: boo
         else:
             assert await incr(world, a, key, 2) == 1, "the first one is lost"
 
-    with bent(*(() if abstains else (use(room, fence_copies, fence_objects),))):
+    with patched(*(() if abstains else (function(room, fence_copies, fence_objects),))):
         run(story, nodes=5)
 
 
@@ -251,7 +251,7 @@ def test_a_former_disk_is_refused_also_by_a_member_that_has_forgotten_it() -> No
     """n4 has lost its own disk since, and with it what it remembered."""
 
     async def story(world: HealingWorld) -> None:
-        topology = world["n1"].membership.topology.topology()
+        topology = world["n1"].membership.topology.serving_topology()
         former = {name: topology.member(NodeId(name)).disk for name in ("n1", "n4")}
         for name in ("n1", "n4"):
             disk = await lose(world, name)

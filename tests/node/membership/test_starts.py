@@ -122,7 +122,7 @@ def knows(one: One, mark: LogMark) -> bool:
 async def serving(one: One) -> None:
     async with asyncio.timeout(30):
         await one.agent.wait_formed()
-    one.agent.topology()
+    one.agent.serving_topology()
 
 
 async def refused(one: One) -> FolderRefused:
@@ -157,7 +157,7 @@ async def test_a_start_that_nobody_confirms_serves_nothing_until_somebody_does()
         one = await three.start(N1, FIRST)
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable, match="half of the other members have yet to confirm") as told:
-            one.agent.topology()
+            one.agent.serving_topology()
         assert told.value.outcome == "failed" and not one.agent.may_speak
         await three.start(N2, FIRST)
         await serving(one)
@@ -230,7 +230,7 @@ async def test_a_node_that_is_put_back_to_a_snapshot_of_its_memory_is_refused(
         assert not one.agent.serving
 
 
-async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_told_with_the_next_beat(
+async def test_the_end_of_the_log_that_was_not_on_the_disk_yet_is_reported_with_the_next_beat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ringmill.node.membership.starts._AGAIN_EVERY", 1 << 30)

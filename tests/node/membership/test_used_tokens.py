@@ -25,7 +25,7 @@ from ringmill.cluster.wire.stubs.members_pb2 import ChangeMembersRequest, JoinRe
 from ringmill.node.membership.upgrades.document_versions import READS, DocumentVersions
 from ringmill.node.services.members_service import MembersService
 from ringmill.node.services.table import Call
-from ringmill.simulator.bending import bent, method, use
+from ringmill.simulator.patching import function, method, patched
 from tests.node.small_world import World
 
 SECRET = "s" * 40
@@ -46,7 +46,7 @@ class Cluster:
         self.world = World(token=SECRET)
 
     def topology(self, node: str = "n1") -> Topology:
-        return self.world.nodes[node].membership.topology.topology()
+        return self.world.nodes[node].membership.topology.serving_topology()
 
     def token(self, salt: bytes = b"salt", *, valid_s: float = HOUR_S) -> JoinToken:
         now_s = self.world.nodes["n1"].core.clock.wall()
@@ -113,7 +113,7 @@ def test_a_used_token_adds_nobody_once_its_node_was_removed() -> None:
     def forget(following: Topology, token: UsedToken, now_s: float) -> Topology:
         return following
 
-    with bent(use(ringmill.node.membership.letting_join, used_up, forget)):
+    with patched(function(ringmill.node.membership.letting_join, used_up, forget)):
         assert joins_again()
 
 
@@ -169,7 +169,7 @@ def kept_beside_a_clock_that_is_ahead() -> bool:
 def test_a_member_whose_clock_is_ahead_has_no_token_forgotten() -> None:
     assert kept_beside_a_clock_that_is_ahead()
 
-    with bent(method(HybridClock.shared_expiry_ms, HybridClock.wall_ms)):
+    with patched(method(HybridClock.shared_expiry_ms, HybridClock.wall_ms)):
         assert not kept_beside_a_clock_that_is_ahead()
 
 

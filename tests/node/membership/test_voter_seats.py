@@ -13,9 +13,9 @@ from ringmill.cluster.ring.keyspaces.keyspace_changes import NewKeyspace, create
 from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.ring.voters import with_vote_passed_on
 from ringmill.node.membership.epoch_messages import EPOCH_ACCEPT, EPOCH_PREPARE, EpochRequest
-from ringmill.node.membership.settling import Settling
+from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.node_options import MembershipOptions, NodeOptions
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.membership.test_epochs import change, known, send
 from tests.node.small_world import World
 
@@ -60,7 +60,7 @@ def test_votes_pass_on_one_after_the_other_and_the_cluster_can_change_with_two_v
         world.kill("n2")
         assert (await change(world, "n4", "carts", 20)).was_made  # by n1 and n4
         back = await world.start("n3")
-        assert back.membership.topology.topology().voter_nodes == ("n1", "n2", "n4")
+        assert back.membership.topology.serving_topology().voter_nodes == ("n1", "n2", "n4")
         loops += watched(world, "n3")
         await wait_voters(world, "n1", "n1", "n3", "n4")
         for loop in loops:
@@ -95,7 +95,7 @@ async def behind_a_split(world: World) -> Topology:
     return await world.on("n3", world.nodes["n3"].membership.topology.newest(6))
 
 
-def test_who_asks_former_voters_takes_no_old_document_for_the_newest() -> None:
+def test_whoever_asks_former_voters_takes_no_old_document_for_the_newest() -> None:
     world = World(nodes=4)
 
     async def story() -> None:
@@ -111,12 +111,12 @@ def test_without_word_of_what_was_accepted_an_old_document_is_taken_for_the_newe
     async def story() -> None:
         assert (await behind_a_split(world)).epoch == 1
 
-    with bent(method(Settling._has_accepted_after, lambda settling, epoch: False)):
+    with patched(method(NewestDocument._has_accepted_after, lambda newest_document, epoch: False)):
         world.run(story())
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(seed: int) -> None:
+def test_whoever_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(seed: int) -> None:
     """To n1 all others had seemed down for as long, and of some it hears later than of others."""
     world = World(nodes=4, options=_SHORT, seed=seed)
 
@@ -137,7 +137,7 @@ def test_who_was_in_a_minority_takes_no_vote_from_the_others_when_it_is_back(see
     world.run(story())
 
 
-def test_who_slept_sees_anew_who_is_down() -> None:
+def test_whoever_slept_sees_anew_who_is_down() -> None:
     """Its other clock, and its timers, stood still meanwhile."""
     world = World(nodes=4, options=_SHORT)
 

@@ -62,7 +62,7 @@ def test_both_formats_parse_and_say_the_same() -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
 @pytest.mark.parametrize("version", ["x", "1..0", "=", "²"])
-def test_a_version_that_is_no_number_is_answered_with_plain_text(kind: str, version: str) -> None:
+def test_a_version_that_is_not_a_number_is_answered_with_plain_text(kind: str, version: str) -> None:
     text, content_type = Exposition(families).text(f"{kind};version={version}")
     assert b"ringmill_puts_total 3.0" in text and content_type.startswith("text/plain; version=0.0.4")
 
@@ -101,7 +101,7 @@ async def answered(host: str, port: int) -> bytes:
         return await answer.read()
 
 
-async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> None:
+async def test_whoever_holds_connections_open_takes_a_bounded_number_of_them() -> None:
     host, port = "127.0.0.1", free_port()
     async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: PAGE):
         held = [await asyncio.open_connection(host, port) for _ in range(MOST_CONNECTIONS)]
@@ -116,7 +116,7 @@ async def test_who_holds_connections_open_takes_a_bounded_number_of_them() -> No
             open_one.close()
 
 
-async def test_who_connects_and_sends_half_a_request_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_connects_and_sends_half_a_request_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_port, "HEAD_S", 0.5)
     host, port = "127.0.0.1", free_port()
     async with PagePort(f"{host}:{port}", "/metrics", lambda token, accept: PAGE):

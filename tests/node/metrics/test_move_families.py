@@ -61,7 +61,7 @@ async def test_a_copy_counts_once_it_is_filled_and_only_then() -> None:
     opened = advanced(planned, seat, filled={}, adopted={}, most=4)
     assert opened is not None
     topology = SimpleNamespace(current=opened)
-    topology.topology = lambda: topology.current
+    topology.serving_topology = lambda: topology.current
     filling, nothing, fails = Filling(), cast("Any", None), False
 
     async def by_another(change: Callable[[Topology, bool], Topology | None], within_s: float) -> None:

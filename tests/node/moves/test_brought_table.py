@@ -117,7 +117,7 @@ async def test_a_table_counts_as_what_is_merged_in_does() -> None:
         await check_counted(objects)
 
 
-async def test_what_is_no_single_value_is_merged_in() -> None:
+async def test_what_is_not_a_single_value_is_merged_in() -> None:
     both = merge(written(BEFORE, 1), written(AFTER, 1))
     objects_there = {
         b"both": both,
@@ -209,14 +209,14 @@ async def test_an_object_that_names_a_write_which_the_joiner_never_made_is_refus
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_who_follows_the_changes_of_the_node_looks_for_what_came_once_all_has(
+async def test_whoever_follows_the_changes_of_the_node_looks_for_what_came_once_all_has(
     is_cancelled: bool,
 ) -> None:
     """Rule N4: it may come from an owner that has started since it was told of it."""
     async with joiner() as (engine, objects, clock):
 
         async def told(place: FeedPlace) -> FeedNews:
-            return await objects.feed.after(place, lambda _: True, 1000, 0.0)
+            return await objects.feed.after(place, b"", 1000, 0.0)
 
         begun = await told(FeedPlace())
         if is_cancelled:

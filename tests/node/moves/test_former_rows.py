@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import WrongEpoch
 from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -33,14 +33,16 @@ def test_a_write_that_waits_is_not_applied_once_its_partition_moves(attempt: int
             objects.write = write  # type: ignore[method-assign]
             await change(world, turned)
             known = asked.membership.topology
-            await until(lambda: known.topology().row(world.world.partition(KEY)).row_epoch > row.row_epoch)
+            await until(
+                lambda: known.serving_topology().row(world.world.partition(KEY)).row_epoch > row.row_epoch
+            )
             return await write(*given)
 
         objects.write = moved_first  # type: ignore[method-assign, assignment]
         options = WriteOptions(timeout_s=30)  # the move of its partition has its turn within seconds
         request = WriteRequest("", KEY, b"v", options, attempt=attempt)
         with pytest.raises(WrongEpoch) as told:
-            await world.inside(name, asked.requests.put(request))
+            await world.inside(name, asked.requests.write(request))
         assert told.value.outcome == ("unknown" if attempt else "failed")
         await until(lambda: not world.world.topology.is_moving)
         for each in NAMES:
@@ -64,20 +66,22 @@ def test_a_change_of_a_register_goes_on_with_the_owners_that_have_changed(
     async def story(world: HealingWorld) -> None:
         assert await incr(world, 1) == 1
         known = [world[name].membership.topology for name in NAMES]
-        partition = known[0].topology().partition_of(KeyspaceId(1, 1), KEY)
-        former = known[0].topology().row(partition).row_epoch
+        partition = known[0].serving_topology().partition_of(KeyspaceId(1, 1), KEY)
+        former = known[0].serving_topology().row(partition).row_epoch
         rounds, count = world["n1"].requests._registers._rounds, 0
         ask = rounds.ask
 
-        async def moved_first(*given: Any, **named: Any) -> Phase:
+        async def moved_first(*given: Any, **named: Any) -> RoundTally:
             nonlocal count
             count += 1
             if count == late:
                 await change(world, turned)
-                await until(lambda: all(each.topology().row(partition).row_epoch > former for each in known))
+                await until(
+                    lambda: all(each.serving_topology().row(partition).row_epoch > former for each in known)
+                )
             phase = await ask(*given, **named)
             if count == late and knows_more:  # by the time at which owners tell it of a newer row
-                own = known[0].topology
+                own = known[0].serving_topology
                 await until(lambda: own().row(partition).row_epoch > phase.newer_epoch)
             return phase
 

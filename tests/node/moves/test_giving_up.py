@@ -65,7 +65,7 @@ def test_a_joiner_that_takes_the_majority_away_is_named_after_a_minute() -> None
         )
 
 
-def test_who_is_cut_off_itself_names_nobody() -> None:
+def test_whoever_is_cut_off_itself_names_nobody() -> None:
     """It sees the joiner down, and most voters, too; what it saw then does not count when it is back."""
     joiners, topology = AwayJoiners(), joining()
     cut_off = up_but(JOINER, "n2", "n3")
@@ -86,7 +86,7 @@ class Cluster:
         self.changes = 0
         self.serving = True
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         assert self.current is not None
         return self.current
 
@@ -94,7 +94,7 @@ class Cluster:
         return node not in self.down
 
     async def change(self, change: Callable[[Topology, bool], Topology | None], within_s: float) -> None:
-        self.current = change(self.topology(), False) or self.current
+        self.current = change(self.serving_topology(), False) or self.current
         self.changes += 1
 
 
@@ -107,14 +107,14 @@ async def test_the_partitions_go_back_to_their_old_owners(node: str, monkeypatch
     each = GivingUp(
         NodeId(node), topology=cluster, liveness=cluster, change=cluster.change, clock=SystemClock()
     )
-    each.take(cluster.topology())
+    each.take(cluster.serving_topology())
     running = asyncio.create_task(each.run())
     async with asyncio.timeout(30):
-        while cluster.topology().is_moving:  # noqa: ASYNC110
+        while cluster.serving_topology().is_moving:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-    each.take(cluster.topology())
-    assert [row.whole for row in cluster.topology().rows] == [row.whole for row in joining().rows]
-    assert not cluster.topology().has_member(JOINER), "it was to join, and owns nothing"
+    each.take(cluster.serving_topology())
+    assert [row.whole for row in cluster.serving_topology().rows] == [row.whole for row in joining().rows]
+    assert not cluster.serving_topology().has_member(JOINER), "it was to join, and owns nothing"
     made = cluster.changes
     await asyncio.sleep(0.02)
     assert cluster.changes == made, "nothing moves any more"
@@ -139,11 +139,11 @@ async def test_a_joiner_that_is_back_when_the_change_is_made_stays() -> None:
         asked.set()
 
     each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=change, clock=SystemClock())
-    each.take(cluster.topology())
+    each.take(cluster.serving_topology())
     running = asyncio.create_task(each.run())
     async with asyncio.timeout(30):
         await asked.wait()
-    assert cluster.topology() == joining()
+    assert cluster.serving_topology() == joining()
     running.cancel()
 
 
@@ -166,7 +166,7 @@ async def test_a_break_in_what_was_seen_of_a_joiner_begins_its_time_anew(
     clock = SleepingClock()
     cluster.down = (JOINER,)
     each = GivingUp(NodeId("n1"), topology=cluster, liveness=cluster, change=cluster.change, clock=clock)
-    each.take(cluster.topology())
+    each.take(cluster.serving_topology())
     running = asyncio.create_task(each.run())
     await asyncio.sleep(0.02)
     if what == "stood still":
@@ -177,7 +177,7 @@ async def test_a_break_in_what_was_seen_of_a_joiner_begins_its_time_anew(
     elif what == "nothing moved":
         each.take(first_topology("demo", [member(each) for each in (1, 2, 3)], partitions=16))
         await asyncio.sleep(0.2)
-        each.take(cluster.topology())
+        each.take(cluster.serving_topology())
     else:
         cluster.serving = False
         await asyncio.sleep(0.2)

@@ -41,7 +41,7 @@ def filling_on(engine: ForgetfulEngine) -> tuple[Filling, Any]:
         forgotten=nothing,
         topology=nothing,
         transport=nothing,
-        settle=nothing,
+        finish_register=nothing,
         pull=nothing,
         progress=nothing,
         gate=nothing,

@@ -105,7 +105,7 @@ async def test_a_restart_goes_on_where_it_was() -> None:
         msgpack.packb([1, [[3, 7, [["n1"]]]]]),
     ],
 )
-def test_damage_is_told(damage: bytes) -> None:
+def test_damage_is_reported(damage: bytes) -> None:
     disk = Disk()
     disk.kept[NAME] = damage
     with pytest.raises(CorruptData):

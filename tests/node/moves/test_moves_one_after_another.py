@@ -45,12 +45,12 @@ def test_a_copy_is_not_filled_before_its_own_watermark_is_known() -> None:
                 await change(world, lambda topology, may_be_made: aborted(topology))
                 await change(world, turned)
                 await change(world, opened)
-                await until(lambda: bool(copies(at_joiner.topology()) - learned))
+                await until(lambda: bool(copies(at_joiner.serving_topology()) - learned))
                 begun.append(at_joiner.epoch)
             return refused
 
         async def note(proven: Mapping[PartitionId, HybridTime]) -> None:
-            learned.update(each for each in copies(at_joiner.topology()) if each.partition in proven)
+            learned.update(each for each in copies(at_joiner.serving_topology()) if each.partition in proven)
             await learn(proven)
 
         filling.begin = begin_and_move_again  # type: ignore[method-assign]

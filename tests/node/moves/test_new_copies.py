@@ -103,12 +103,12 @@ def test_partitions_move_twice_and_nothing_is_left_behind() -> None:
     run(story, nodes=4)
 
 
-def test_who_leaves_says_so_to_those_that_stay() -> None:
+def test_whoever_leaves_says_so_to_those_that_stay() -> None:
     async def story(world: HealingWorld) -> None:
         leaving = MemberChanges(remove=[NodeId("n4")])
         await change(world, lambda topology, may_be_made: with_members(topology, leaving))
         stay = [world[name].membership.topology for name in NAMES[:3]]
-        await until(lambda: not any(each.topology().has_member(NodeId("n4")) for each in stay))
+        await until(lambda: not any(each.serving_topology().has_member(NodeId("n4")) for each in stay))
 
     run(story, nodes=4)
 
@@ -128,7 +128,7 @@ def test_a_copy_that_was_damaged_while_it_was_filled_does_not_count() -> None:
     run(story, nodes=4)
 
 
-def test_who_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -> None:
+def test_whoever_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -> None:
     async def story(world: HealingWorld) -> None:
         joiner = world["n4"].replica.engine
         joiner.may_lack = lambda start, end, snapshot=None: True  # type: ignore[method-assign]
@@ -142,7 +142,7 @@ def test_who_may_lack_a_write_of_the_joint_is_compared_once_it_has_its_place() -
         number, row = joined()[0], world.world.topology.rows[joined()[0]]
         stays = row.following[0].node
         repair, known = world[stays].repair.anti_entropy, world[stays].membership.topology
-        await until(lambda: known.topology().rows[number].is_joint)
+        await until(lambda: known.serving_topology().rows[number].is_joint)
         repair.owe(PartitionId(number), NodeId("n4"))  # as it does when it drops a hint
         await asyncio.sleep(5.0)
         assert (number, "n4") in repair.waiting

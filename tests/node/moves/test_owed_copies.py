@@ -58,7 +58,7 @@ class Pushes:
         async def compare_nothing(anti_entropy: AntiEntropy, *, is_due: bool) -> None:
             return
 
-        monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+        monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
         monkeypatch.setattr(AntiEntropy, "_round", compare_nothing)
         monkeypatch.setattr(Exchange, "push", may_push)
 
@@ -115,7 +115,7 @@ def test_a_start_after_a_kill_finds_the_copy_owed_still(monkeypatch: pytest.Monk
     run(story, nodes=4)
 
 
-def test_a_stop_that_leaves_an_owed_copy_behind_is_no_clean_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_that_leaves_an_owed_copy_behind_is_not_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     Pushes(monkeypatch)
 
     async def story(world: HealingWorld) -> None:
@@ -157,7 +157,9 @@ def test_no_watermark_passes_what_is_still_to_be_brought(
     async def story(world: HealingWorld) -> None:
         seats = await leave(world)
         stay = (*seats.stay, seats.joiner)
-        await until(lambda: not any(world[node].membership.topology.topology().is_moving for node in stay))
+        await until(
+            lambda: not any(world[node].membership.topology.serving_topology().is_moving for node in stay)
+        )
         first = min(stay)
         keys = (b"other%d" % number for number in range(1000))
         other = next(key for key in keys if world.world.partition(key) == seats.partition)

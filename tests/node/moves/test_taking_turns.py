@@ -32,7 +32,7 @@ def joining(*numbers: int) -> Topology:
 class View:
     held: Topology
 
-    def topology(self) -> Topology:
+    def serving_topology(self) -> Topology:
         return self.held
 
 

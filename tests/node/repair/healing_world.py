@@ -18,8 +18,8 @@ from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, WriteRequest
 from ringmill.node.storage.log.log_format import BatchGroup, read_log
 from ringmill.node.storage.names import parse_name
-from ringmill.simulator.bending import bent, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import function, patched
 from ringmill.simulator.run import quiet
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tunables import draw_tunables
@@ -57,11 +57,11 @@ class HealingWorld:
 
     async def put(self, name: str, key: bytes, value: bytes, level: str = "") -> None:
         request = WriteRequest("", key, value, WriteOptions(level))
-        await self.inside(name, self[name].requests.put(request))
+        await self.inside(name, self[name].requests.write(request))
 
     async def delete(self, name: str, key: bytes, level: str = "") -> None:
         request = WriteRequest("", key, None, WriteOptions(level))
-        await self.inside(name, self[name].requests.delete(request))
+        await self.inside(name, self[name].requests.write(request))
 
     async def get(self, name: str, key: bytes, level: str = "") -> list[bytes | None]:
         found = await self.inside(name, self[name].requests.get(ReadRequest("", key, ReadOptions(level))))
@@ -121,7 +121,7 @@ def registers_at(space: KeyspaceId) -> Iterator[None]:
         default, registers = first(n, r, w)
         return default, replace(registers, id=space)
 
-    with bent(use(topology, first, keyspaces)):
+    with patched(function(topology, first, keyspaces)):
         yield
 
 

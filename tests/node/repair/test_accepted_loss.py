@@ -55,7 +55,7 @@ def test_a_word_for_one_owner_heals_both() -> None:
     run(story)
 
 
-def test_a_word_for_one_owner_is_none_for_another() -> None:
+def test_a_word_for_one_owner_does_not_hold_for_another() -> None:
     """n1 is told to heal without n2; n3 is silent, and goes on being waited for, also after a start."""
 
     async def story(world: HealingWorld) -> None:
@@ -77,7 +77,7 @@ def test_a_word_for_one_owner_is_none_for_another() -> None:
     run(story)
 
 
-def test_who_waits_with_a_silent_third_is_named_with_it() -> None:
+def test_whoever_waits_with_a_silent_third_is_named_with_it() -> None:
     """n1 and n2 have lost the same, and n3 is gone: a word for n3 alone does not heal."""
 
     async def story(world: HealingWorld) -> None:

@@ -111,7 +111,7 @@ def test_a_hint_that_never_reached_the_disk_makes_the_stop_no_clean_one(
 
 
 def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+    monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
 
     async def story(world: HealingWorld) -> None:
         await world.down("n3")
@@ -136,7 +136,7 @@ def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pyte
 
 
 def test_a_dropped_hint_is_not_forgotten_by_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HintStore, "_has_room", lambda *_: False)
+    monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
 
     async def story(world: HealingWorld) -> None:
         await world.down("n3")
@@ -162,14 +162,16 @@ def test_a_comparison_that_somebody_asks_for_tells_of_nothing_missing() -> None:
     run(story)
 
 
-@pytest.mark.parametrize("fault", ["a judge that always raises", "a peer that is down", "damaged sums"])
-def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, root = Exchange.judge, Exchange.root
+@pytest.mark.parametrize("fault", ["a comparison that always raises", "a peer that is down", "damaged sums"])
+def test_a_round_that_could_not_compare_a_pair_does_not_count(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare_roots, root = Exchange.compare_roots, Exchange.root
 
-    async def no_judge(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
+    async def no_answer(self: Exchange, peer: NodeId, roots: Sequence[RootOf]) -> bytes:
         if peer == "n3":
             raise Unavailable("n3 is as good as silent")
-        return await judge(self, peer, roots)
+        return await compare_roots(self, peer, roots)
 
     async def story(world: HealingWorld) -> None:
         anti_entropy = world["n1"].repair.anti_entropy
@@ -187,7 +189,7 @@ def test_a_round_that_could_not_compare_a_pair_is_none(fault: str, monkeypatch: 
             elif fault == "damaged sums":
                 patch.setattr(Exchange, "root", lambda self, at, row: root(self, at, row) if at else None)
             else:
-                patch.setattr(Exchange, "judge", no_judge)
+                patch.setattr(Exchange, "compare_roots", no_answer)
             assert await passed_s_ago() > 2.5 * every_s
             assert await passed_s_ago() > 5.5 * every_s
         if fault == "a peer that is down":

@@ -66,8 +66,8 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     async def keep_none(*_: Any) -> str:
         return ""
 
-    monkeypatch.setattr("ringmill.node.requests.flights.Flights._keep_hint", keep_none)
-    monkeypatch.setattr("ringmill.node.requests.flights.Flights._leave_hint", keep_none)
+    monkeypatch.setattr("ringmill.node.requests.write_dispatcher.WriteDispatcher._keep_hint", keep_none)
+    monkeypatch.setattr("ringmill.node.requests.write_dispatcher.WriteDispatcher._leave_hint", keep_none)
 
 
 def test_an_owner_that_was_away_gets_what_it_missed_and_little_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_an_owner_that_was_away_gets_what_it_missed_and_little_more(monkeypatch:
             await world.put("n1", key, VALUE, "2")
         for key in KEYS[1:20:2]:
             await world.inside(
-                "n1", world["n1"].requests.delete(WriteRequest("", key, None, WriteOptions("2")))
+                "n1", world["n1"].requests.write(WriteRequest("", key, None, WriteOptions("2")))
             )
         await world.up("n3")
         objects, messages = moved(world)
@@ -213,11 +213,11 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
 
     async def put(world: HealingWorld, key: bytes, value: bytes, level: str) -> None:
         request = WriteRequest("carts", key, value, WriteOptions(level))
-        await world.inside("n1", world["n1"].requests.put(request))
+        await world.inside("n1", world["n1"].requests.write(request))
 
     async def story(world: HealingWorld) -> None:
         await _change(world, lambda topology, _: created(topology, NewKeyspace("carts")))
-        carts = world["n1"].membership.topology.topology().keyspace_named("carts").id
+        carts = world["n1"].membership.topology.serving_topology().keyspace_named("carts").id
         for key in keys[::2]:
             await put(world, key, b"older", "all")
         await world.down("n3")
@@ -233,7 +233,7 @@ def test_keys_of_a_dropped_keyspace_hold_nothing_up(monkeypatch: pytest.MonkeyPa
             anti_entropy = world[name].repair.anti_entropy
             assert anti_entropy.is_done and not anti_entropy.held_back, anti_entropy.held_back
         for key in keys:
-            copy = Copy(world[name].membership.topology.topology().partition_of(carts, key), Epoch(1))
+            copy = Copy(world[name].membership.topology.serving_topology().partition_of(carts, key), Epoch(1))
             held = await world.inside("n3", world["n3"].replica.objects.read(Place(copy, carts, key)))
             assert [each.value for each in held.siblings] == [b"newer"]
         objects = moved(world)[0]
@@ -307,7 +307,7 @@ def test_an_object_too_large_to_cross_keeps_no_other_waiting(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("gated", ["n1", "n2"], ids=["who asks", "who answers"])
-def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
+def test_roots_are_reported_once_they_are_on_the_disk(gated: str) -> None:
     async def story(world: HealingWorld) -> None:
         for key in KEYS[:10]:
             await world.put("n1", key, VALUE, "all")
@@ -322,7 +322,7 @@ def test_roots_are_told_once_they_are_on_the_disk(gated: str) -> None:
         exchange, row = world["n1"].repair.anti_entropy._exchange, world.world.row(KEYS[0])
         root = exchange.root(world.world.partition(KEYS[0]), row)
         assert root is not None
-        asking = asyncio.ensure_future(world.inside("n1", exchange.judge(NodeId("n2"), [root])))
+        asking = asyncio.ensure_future(world.inside("n1", exchange.compare_roots(NodeId("n2"), [root])))
         await asyncio.sleep(2)
         assert not asking.done()
         is_synced.set()

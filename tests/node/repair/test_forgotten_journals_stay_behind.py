@@ -17,7 +17,7 @@ from ringmill.node.jobs.journal.cells import entry_key
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.replica.registers.forgotten_serving import learn_forgotten
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE
-from ringmill.simulator.bending import bent, use
+from ringmill.simulator.patching import function, patched
 from tests.node.moves.test_new_copies import change, turned, until
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask
@@ -27,7 +27,7 @@ TOLD = ForgottenJournals(JournalPlace(2, 1))
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_who_joins_refuses_what_the_others_have_removed(is_told: bool) -> None:
+def test_whoever_joins_refuses_what_the_others_have_removed(is_told: bool) -> None:
     """The owner that leaves and one that stays have removed a journal.  The third has missed that it was
     sealed: what it holds must not count as the truth between it and the owner that joins."""
 
@@ -60,5 +60,7 @@ def test_who_joins_refuses_what_the_others_have_removed(is_told: bool) -> None:
     async def learn_nothing(*_: object) -> None:
         return
 
-    with bent(*([] if is_told else [use(ringmill.node.moves.filling, learn_forgotten, learn_nothing)])):
+    with patched(
+        *([] if is_told else [function(ringmill.node.moves.filling, learn_forgotten, learn_nothing)])
+    ):
         run(story, nodes=4, purge=PurgeOptions(journals_every_s=0.0))

@@ -133,7 +133,7 @@ def test_too_few_sound_owners_heal_nothing_until_one_is_back() -> None:
 
 
 @pytest.mark.parametrize("is_safe", [True, False])
-def test_one_other_owner_is_no_source_as_it_may_have_missed_what_was_lost(is_safe: bool) -> None:
+def test_one_other_owner_is_not_a_source_as_it_may_have_missed_what_was_lost(is_safe: bool) -> None:
     """n1 and n2 have acknowledged a write that n3 has missed; n2 loses it, and n1 is away with the hint."""
 
     async def story(world: HealingWorld) -> None:
@@ -157,7 +157,7 @@ def test_one_other_owner_is_no_source_as_it_may_have_missed_what_was_lost(is_saf
         run(story)
 
 
-def test_an_owner_that_may_have_lost_the_same_range_is_no_source() -> None:
+def test_an_owner_that_may_have_lost_the_same_range_is_not_a_source() -> None:
     async def story(world: HealingWorld) -> None:
         await fill_and_flush(world)
         await lose_the_log(world, "n1")
@@ -239,7 +239,7 @@ def healing_beside(*, engine: Any = None, objects: Any = None, transport: Any = 
     )
 
 
-async def test_an_owner_that_tells_of_keys_before_those_asked_for_is_no_source() -> None:
+async def test_an_owner_that_answers_with_keys_before_those_asked_for_is_not_a_source() -> None:
     """What stands here in their place is not looked at, so it would be overwritten."""
     row: Any = SimpleNamespace(whole=[NodeId("a"), NodeId("b")], row_epoch=Epoch(1))
     told = [Page(Epoch(1), ((key, b"v"),), b"").encode() for key in (b"j", b"k")]

@@ -22,7 +22,7 @@ from tests.node.small_world import World
 
 
 async def put(world: World, at: str, key: bytes, value: bytes | None) -> QuorumReceipt:
-    return await world.on(at, world.nodes[at].requests.put(write_request("", key, value, timeout_s=0.5)))
+    return await world.on(at, world.nodes[at].requests.write(write_request("", key, value, timeout_s=0.5)))
 
 
 async def get(world: World, at: str, key: bytes) -> list[bytes | None]:
@@ -144,7 +144,7 @@ def test_an_owner_that_refuses_is_left_alone_for_longer_and_longer() -> None:
     world.run(story())
 
 
-def test_hints_that_are_refused_for_good_are_in_nobody_s_way() -> None:
+def test_hints_that_are_refused_permanently_are_in_nobody_s_way() -> None:
     world = World()
 
     async def story() -> None:
@@ -224,7 +224,7 @@ def test_a_hint_too_large_to_cross_is_delivered_once_a_delete_has_made_its_key_s
         await world.until(lambda: hints(world) == 1)
         transport.call = limited  # type: ignore[method-assign]
         world.seen("n3", "up")
-        await world.on("n2", world.nodes["n2"].requests.delete(write_request("", b"key", None, level="3")))
+        await world.on("n2", world.nodes["n2"].requests.write(write_request("", b"key", None, level="3")))
         await world.until(lambda: hints(world) == 0)
         assert await get(world, "n3", b"key") == []
 

@@ -26,7 +26,7 @@ from ringmill.node.replica.registers.forgotten_serving import TELL_FORGOTTEN, le
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
 from ringmill.node.replica.stored_key import Kind, kind_prefix, prefix_end
-from ringmill.simulator.bending import bent, method, use
+from ringmill.simulator.patching import function, method, patched
 from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.repair.test_register_healing import ask, healed
 from tests.node.repair.test_register_removal import NAMES, cas, gone, held, read
@@ -119,12 +119,12 @@ def test_an_entry_of_a_forgotten_journal_cannot_be_written_anew(is_refused: bool
     def check(store: ForgottenStore, key: bytes) -> None:
         return
 
-    with bent(*([] if is_refused else [method(ForgottenStore.check, check)])):
+    with patched(*([] if is_refused else [method(ForgottenStore.check, check)])):
         run(story, purge=SOON)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_who_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> None:
+def test_whoever_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> None:
     """n3 has missed that the journal was sealed.  n1 has removed it and tells n2 nothing of it, who is healed
     and knew it once: what n3 alone holds must not count as the truth between these two."""
 
@@ -154,11 +154,11 @@ def test_who_is_healed_refuses_what_the_others_have_removed(is_told: bool) -> No
         return
 
     healing = ringmill.node.repair.register_healing
-    with bent(*([] if is_told else [use(healing, learn_forgotten, learn_nothing)])):
+    with patched(*([] if is_told else [function(healing, learn_forgotten, learn_nothing)])):
         run(story, purge=PurgeOptions(journals_every_s=0.0))
 
 
-def test_a_register_that_was_lost_is_written_again_by_who_knows_more() -> None:
+def test_a_register_that_was_lost_is_written_again_by_whoever_knows_more() -> None:
     async def story(world: HealingWorld) -> None:
         await world.inside("n2", world["n2"].replica.forgotten.learn(TOLD))
         await known(world)
@@ -180,7 +180,7 @@ def test_other_registers_of_the_cluster_stay() -> None:
     run(story, purge=SOON)
 
 
-def test_a_node_of_the_release_before_tells_nothing_and_is_no_hindrance() -> None:
+def test_a_node_of_the_release_before_tells_nothing_and_holds_nothing_up() -> None:
     async def story(world: HealingWorld) -> None:
         def refuse(incoming: Incoming) -> Awaitable[bytes]:
             raise ProtocolMismatch(f"no method {incoming.method}")

@@ -125,7 +125,7 @@ def test_a_session_goes_on_with_a_key_that_it_deleted_and_that_is_forgotten(is_t
                     await world.inside(name, world[name].requests.get(get))
                 continue
             assert not (await world.inside(name, world[name].requests.get(get))).siblings[1:]
-            await world.inside(name, world[name].requests.put(put))
+            await world.inside(name, world[name].requests.write(put))
 
     run(story, purge=SOON)
 

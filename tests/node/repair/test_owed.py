@@ -14,10 +14,10 @@ def test_what_one_owner_had_goes_to_those_compared_before() -> None:
     owed = Owed()
     owed.owe_all(P, OTHERS)
     for node in (A, B, C):
-        owed.settle(P, node, OTHERS, owed.stamp)
+        owed.mark_compared(P, node, OTHERS, owed.stamp)
     assert set(owed.pairs()) == {(P, A), (P, B)}
     for node in (A, B):
-        owed.settle(P, node, OTHERS, owed.stamp)
+        owed.mark_compared(P, node, OTHERS, owed.stamp)
     assert not owed and not owed.pairs()
 
 
@@ -25,9 +25,9 @@ def test_one_that_is_away_is_waited_for_and_the_others_get_what_it_had() -> None
     owed = Owed()
     owed.owe_all(P, OTHERS)
     for node in (A, B, A, B):
-        owed.settle(P, node, OTHERS, owed.stamp)
+        owed.mark_compared(P, node, OTHERS, owed.stamp)
     assert owed.pairs() == [(P, C)]
-    owed.settle(P, C, OTHERS, owed.stamp)
+    owed.mark_compared(P, C, OTHERS, owed.stamp)
     assert set(owed.pairs()) == {(P, A), (P, B)}
 
 
@@ -36,13 +36,13 @@ def test_a_comparison_does_not_settle_what_was_owed_after_it_began() -> None:
     owed.owe(P, A)
     began = owed.stamp
     owed.owe(P, A)
-    owed.settle(P, A, OTHERS, began)
+    owed.mark_compared(P, A, OTHERS, began)
     assert owed.to(A) == [P]
-    owed.settle(P, A, OTHERS, owed.stamp)
+    owed.mark_compared(P, A, OTHERS, owed.stamp)
     assert not owed
 
 
-def test_owners_that_are_none_any_more_are_forgotten() -> None:
+def test_former_owners_are_forgotten() -> None:
     owed = Owed()
     owed.owe_all(P, OTHERS)
     owed.keep_only(P, (A, B))

@@ -12,7 +12,7 @@ import pytest
 from ringmill.cluster.errors import DeadlineExceeded, Stale
 from ringmill.cluster.ids import Actor, Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
-from ringmill.cluster.quorum.watermark import OwnerMark
+from ringmill.cluster.quorum.watermark import OwnerWatermark
 from ringmill.cluster.ring.topology_entries import KeyspaceEntry
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
@@ -95,9 +95,9 @@ def test_what_has_expired_is_forgotten_too() -> None:
     async def story(world: HealingWorld) -> None:
         for key in KEYS[:10]:
             request = WriteRequest("", key, VALUE, WriteOptions("all", ttl_ms=2000))
-            await world.inside("n1", world["n1"].requests.put(request))
+            await world.inside("n1", world["n1"].requests.write(request))
         request = WriteRequest("", b"later", VALUE, WriteOptions("all", ttl_ms=3_600_000))
-        await world.inside("n1", world["n1"].requests.put(request))
+        await world.inside("n1", world["n1"].requests.write(request))
         forgotten = [world[name].repair.forgetting for name in NAMES]
         await until(lambda: all(each.forgotten == 10 for each in forgotten))
         await nothing_left(world, KEYS[:10])
@@ -111,7 +111,7 @@ def test_a_step_of_all_clocks_takes_no_value_that_has_time_left() -> None:
 
     async def story(world: HealingWorld) -> None:
         request = WriteRequest("", b"k", VALUE, WriteOptions("all", ttl_ms=7_200_000))
-        await world.inside("n1", world["n1"].requests.put(request))
+        await world.inside("n1", world["n1"].requests.write(request))
         clocks = [world.world.nodes[name].clock for name in NAMES]
         for clock in clocks:
             clock.jump(86_400.0)
@@ -162,7 +162,7 @@ def test_nobody_is_asked_before_something_would_be_forgotten() -> None:
         for key in KEYS[:10]:
             await world.delete("n1", key, "all")
         request = WriteRequest("", b"brief", VALUE, WriteOptions("all", ttl_ms=50_000))
-        await world.inside("n1", world["n1"].requests.put(request))
+        await world.inside("n1", world["n1"].requests.write(request))
         await asyncio.sleep(90)
         assert not attempts(world)
         await until(lambda: not tombstones(world))
@@ -276,7 +276,7 @@ def test_a_later_attempt_of_a_write_that_may_be_forgotten_is_not_applied() -> No
 @pytest.mark.parametrize("is_voided", [True, False])
 def test_what_comes_from_elsewhere_voids_an_attempt(is_voided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_voided:
-        monkeypatch.setattr(OwnerMark, "voids", lambda mark, attempt: False)
+        monkeypatch.setattr(OwnerWatermark, "void", lambda watermark, attempt: False)
 
     async def story(world: HealingWorld) -> None:
         await world.put("n1", b"other", VALUE, "all")
@@ -330,7 +330,7 @@ def test_a_write_that_only_a_fallback_holds_is_not_taken_for_forgotten(
         async def take_for_granted(purging: Purging, attempt: str, owners: Any, rows: Any, *rest: Any) -> Any:
             return rest[0]
 
-        monkeypatch.setattr(Purging, "_vouched", take_for_granted)
+        monkeypatch.setattr(Purging, "_ask_vouched", take_for_granted)
 
     async def story(world: HealingWorld) -> None:
         place = place_of(world, b"k")
@@ -368,7 +368,7 @@ def test_a_write_that_only_a_fallback_holds_is_not_taken_for_forgotten(
 @pytest.mark.parametrize("is_judged", [True, False])
 def test_what_survived_damage_does_not_come_back(is_judged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not is_judged:
-        monkeypatch.setattr(object_store, "without_stale", lambda kept, others, mark: kept)
+        monkeypatch.setattr(object_store, "without_stale", lambda kept, others, watermark: kept)
 
     async def story(world: HealingWorld) -> None:
         await fill(world, KEYS[:8])

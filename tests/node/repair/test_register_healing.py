@@ -13,9 +13,9 @@ import ringmill.node.replica.registers.register_serving
 import ringmill.node.replica.registers.register_store
 from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import CorruptData, DeadlineExceeded, QuorumNotReached, Unavailable
 from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.ports import Priority
@@ -201,11 +201,11 @@ def healed_of(states: list[AcceptorState]) -> AcceptorState:
     return _newest(pages, b"", b"", b"y")[b"x"]
 
 
-def heard(answers: dict[str, AcceptorState]) -> Phase:
-    phase = Phase([NodeId(f"n{number}") for number in range(1, 6)])
+def heard(answers: dict[str, AcceptorState]) -> RoundTally:
+    tally = RoundTally([NodeId(f"n{number}") for number in range(1, 6)])
     for node, state in answers.items():
-        phase.agree(NodeId(node), state.accepted, state.value)
-    return phase
+        tally.agree(NodeId(node), state.accepted, state.value)
+    return tally
 
 
 def test_a_copy_beside_a_higher_promise_that_was_lost_is_not_shown_as_chosen() -> None:
@@ -216,8 +216,8 @@ def test_a_copy_beside_a_higher_promise_that_was_lost_is_not_shown_as_chosen() -
     owners |= {node: accept(owners[node], low, b"low") or UNTOUCHED for node in ("n2", "n3")}
     owners["n5"] = accept(owners["n5"], high, b"high") or UNTOUCHED
     owners["n1"] = healed_of([owners[node] for node in ("n2", "n3", "n4")])  # n1 had promised `high`
-    phase = heard({node: owners[node] for node in ("n1", "n2", "n3", "n4")})
-    assert (phase.value, phase.is_chosen) == (b"low", False), "n1, n4 and n5 still go on from the other one"
+    tally = heard({node: owners[node] for node in ("n1", "n2", "n3", "n4")})
+    assert (tally.value, tally.is_chosen) == (b"low", False), "n1, n4 and n5 still go on from the other one"
     assert heard({node: owners[node] for node in ("n1", "n4", "n5")}).value == b"high"
     again = healed_of([owners["n1"], owners["n2"], owners["n4"]])
     assert again == owners["n1"], "a copy of a copy is one"
@@ -230,11 +230,11 @@ def test_a_copy_is_told_to_each_later_round_and_does_not_hide_what_was_accepted(
     copy = healed_of([accepted])
     former = AcceptorState(ballots[0], ballots[0], b"former")
     assert heard({"n1": copy, "n4": former, "n5": UNTOUCHED}).value == b"chosen"
-    phase = heard({"n1": copy, "n2": accepted, "n3": accepted, "n5": accepted})
-    assert phase.is_chosen, "three have accepted it themselves"
+    tally = heard({"n1": copy, "n2": accepted, "n3": accepted, "n5": accepted})
+    assert tally.is_chosen, "three have accepted it themselves"
 
 
-def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_no_newer() -> None:
+def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_not_newer() -> None:
     async def story(world: HealingWorld) -> None:
         await incr(world, "n1", KEYS[0])
         topology = world.world.topology
@@ -323,7 +323,7 @@ async def test_an_owner_that_hangs_is_waited_for_once_a_round() -> None:
         raise DeadlineExceeded("no answer")
 
     of_no_use: Any = SimpleNamespace()
-    topology: Any = SimpleNamespace(topology=lambda: SimpleNamespace(epoch=Epoch(1)))
+    topology: Any = SimpleNamespace(serving_topology=lambda: SimpleNamespace(epoch=Epoch(1)))
     healing = RegisterHealing(
         NodeId("n1"), registers=cast("Any", SimpleNamespace(ceiling=0)), remains=of_no_use,
         forgotten=of_no_use, engine=of_no_use, topology=topology,

@@ -15,10 +15,10 @@ import ringmill.node.replica.registers.register_store
 import ringmill.node.requests.registers.coordinator
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import Cas, Register
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
 from ringmill.cluster.consensus.remains import Remains, with_remains
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import Conflict, DeadlineExceeded
 from ringmill.cluster.ids import DiskId, Epoch, KeyspaceId, NodeId, PartitionId, keyspace_bytes
 from ringmill.cluster.ports import Priority
@@ -33,7 +33,7 @@ from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_messages import CLOSE, AskClose, CloseAnswer
 from ringmill.node.replica.stored_key import Copy, prefix_end, registers_prefix
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.simulator.bending import bent, method, use
+from ringmill.simulator.patching import function, method, patched
 from tests.node.forgetful_engine import ForgetfulEngine
 from tests.node.repair.healing_world import HealingWorld, registers_at, run
 from tests.node.repair.test_register_healing import ask, healed
@@ -153,7 +153,7 @@ def test_a_round_that_has_only_promises_keeps_what_was_shown_of_its_register_fro
         assert await read(world, "n1", KEY) == ((20, None) if is_written else (1, b"late"))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story)
 
 
@@ -245,7 +245,7 @@ def test_what_a_removed_register_had_seen_does_not_come_late(is_closed: bool) ->
         return accept(state, ballot, value)
 
     store = ringmill.node.replica.registers.register_store
-    without = [use(store, prepare, prepare_below), use(store, accept, accept_below)]
+    without = [function(store, prepare, prepare_below), function(store, accept, accept_below)]
 
     async def story(world: HealingWorld) -> None:
         for name in NAMES:
@@ -258,7 +258,7 @@ def test_what_a_removed_register_had_seen_does_not_come_late(is_closed: bool) ->
         assert all(refused) == is_closed
         assert (await read(world, "n1", KEY) == (2, None)) == is_closed
 
-    with bent(*([] if is_closed else without)):
+    with patched(*([] if is_closed else without)):
         run(story, purge=SOON)
 
 
@@ -280,17 +280,17 @@ def test_a_change_that_a_removed_register_may_have_remembered_is_not_applied_aga
         assert await read(world, "n2", KEY) == ((2, None) if is_kept else (3, b"a"))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with bent(*([] if is_kept else [use(coordinator, with_remains, without_time)])):
+    with patched(*([] if is_kept else [function(coordinator, with_remains, without_time)])):
         run(story, purge=SOON)
 
 
-def shown_at_once(phase: Phase) -> tuple[Register, bool]:
+def shown_at_once(tally: RoundTally) -> tuple[Register, bool]:
     """What remains is shown, and not written first."""
-    return with_remains(decode_register(phase.value), phase.remains), phase.is_chosen
+    return with_remains(decode_register(tally.value), tally.remains), tally.is_chosen
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_not_at_all(
+def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_permanently_or_not_at_all(
     is_written: bool,
 ) -> None:
     async def story(world: HealingWorld) -> None:
@@ -303,7 +303,7 @@ def test_what_one_owner_alone_keeps_of_removed_registers_is_shown_for_good_or_no
         assert await read(world, "n2", KEY) == ((20, None) if is_written else (0, None))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story)
 
 
@@ -333,7 +333,7 @@ def test_a_version_that_was_shown_is_not_followed_by_the_lower_one_of_a_round_th
         assert await read(world, "n1", KEY) == ((5, None) if is_written else (3, b"late"))
 
     coordinator = ringmill.node.requests.registers.coordinator
-    with bent(*([] if is_written else [use(coordinator, coordinator._told, shown_at_once)])):
+    with patched(*([] if is_written else [function(coordinator, coordinator._register_in, shown_at_once)])):
         run(story, purge=SOON)
 
 
@@ -390,14 +390,14 @@ def test_damage_does_not_bring_a_removed_register_back_from_an_older_table(is_de
         if is_deleted:
             assert [await read(world, name, KEY) for name in NAMES] == [(2, None)] * 3
 
-    with bent(*([] if is_deleted else [method(RegisterStore.drop_survivor, kept)])):
+    with patched(*([] if is_deleted else [method(RegisterStore.drop_survivor, kept)])):
         run(story, purge=SOON)
 
 
 def removal_of_n1(around: Any) -> RegisterRemoval:
     return RegisterRemoval(
         NodeId("n1"), registers=around, engine=ForgetfulEngine().as_engine(), liveness=around,
-        transport=around, hybrid=around, options=SOON, gate=around, settle=around,
+        transport=around, hybrid=around, options=SOON, gate=around, finish_register=around,
     )  # fmt: skip
 
 

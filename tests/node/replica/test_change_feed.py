@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import Unavailable
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
+from ringmill.node.replica.watching import change_feed
 from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
 
 
@@ -26,17 +29,25 @@ class HandClock:
         return self.now
 
 
-async def ask(feed: ChangeFeed, place: FeedPlace, most: int = 100, within_s: float = 0.0) -> FeedNews:
-    return await feed.after(place, lambda key: key.startswith(b"k"), most, within_s)
+def note(feed: ChangeFeed, *keys: bytes) -> None:
+    """Objects of these keys have changed."""
+    feed.note(bytes(COPY_PREFIX_BYTES) + key for key in keys)
 
 
-async def test_each_key_is_told_once_in_the_order_of_its_last_change() -> None:
+async def ask(
+    feed: ChangeFeed, place: FeedPlace, most: int = 100, within_s: float = 0.0, beginning: bytes = b"k"
+) -> FeedNews:
+    news = await feed.after(place, beginning, most, within_s)
+    return news._replace(keys=tuple(key[COPY_PREFIX_BYTES:] for key in news.keys))
+
+
+async def test_each_key_is_reported_once_in_the_order_of_its_last_change() -> None:
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     assert not feed.is_on
     begun = await ask(feed, FeedPlace())
     assert begun.is_lost and feed.is_on
-    feed.note([b"k1", b"k2", b"other"])
-    feed.note([b"k1"])
+    note(feed, b"k1", b"k2", b"other")
+    note(feed, b"k1")
     first = await ask(feed, begun.place, most=1)
     assert (first.keys, first.is_lost) == ((b"k2",), False)
     rest = await ask(feed, first.place)
@@ -50,9 +61,9 @@ async def test_a_change_ends_the_wait_and_a_stop_does() -> None:
     place = (await ask(feed, FeedPlace())).place
     waiting = asyncio.ensure_future(ask(feed, place, within_s=60))
     await asyncio.sleep(0)
-    feed.note([b"other"])
+    note(feed, b"other")
     await asyncio.sleep(0)
-    feed.note([b"k"])
+    note(feed, b"k")
     news = await waiting
     assert news.keys == (b"k",)
     waiting = asyncio.ensure_future(ask(feed, news.place, within_s=60))
@@ -66,9 +77,9 @@ async def test_a_place_of_another_start_or_behind_what_is_kept_is_lost() -> None
     clock = HandClock()
     feed = ChangeFeed("boot", clock, most_keys=3)
     place = (await ask(feed, FeedPlace())).place
-    feed.note([b"k1", b"k2", b"k3"])
+    note(feed, b"k1", b"k2", b"k3")
     assert not (await ask(feed, place)).is_lost
-    feed.note([b"k4"])
+    note(feed, b"k4")
     assert (await ask(feed, place)).is_lost
     assert (await ask(ChangeFeed("other", clock, most_keys=3), place)).is_lost
 
@@ -80,8 +91,8 @@ async def test_what_moves_bring_pushes_nothing_out_and_is_looked_for_once() -> N
     feed.all_is_brought()
     assert not (await ask(feed, place)).is_lost  # it came before that place
     with feed.bringing():
-        feed.note(b"k%d" % number for number in range(10))
-    feed.note([b"k"])
+        note(feed, *(b"k%d" % number for number in range(10)))
+    note(feed, b"k")
     news = await ask(feed, place)
     assert (news.keys, news.is_lost) == ((b"k",), False)
     waiting = asyncio.ensure_future(ask(feed, news.place, within_s=60))
@@ -90,7 +101,7 @@ async def test_what_moves_bring_pushes_nothing_out_and_is_looked_for_once() -> N
     lost = await waiting
     assert lost.is_lost and (await ask(feed, place)).is_lost
     feed.all_is_brought()
-    feed.note([b"k1"])
+    note(feed, b"k1")
     news = await ask(feed, lost.place)
     assert (news.keys, news.is_lost) == ((b"k1",), False)
 
@@ -100,15 +111,15 @@ async def test_nobody_asks_for_long_and_the_feed_ends_and_begins_anew() -> None:
     feed = ChangeFeed("boot", clock, most_keys=10)
     place = (await ask(feed, FeedPlace())).place
     clock.now += 119
-    feed.note([b"k1"])
+    note(feed, b"k1")
     assert feed.is_on
     clock.now += 2
-    feed.note([b"k2"])
+    note(feed, b"k2")
     assert not feed.is_on
     assert (await ask(feed, place)).is_lost
 
 
-async def test_who_waits_is_told_in_the_order_of_asking() -> None:
+async def test_whoever_waits_is_told_in_the_order_of_asking() -> None:
     """So that a seed gives one run: where events lie in memory differs from one run to the next."""
     feed = ChangeFeed("boot", HandClock(), most_keys=10)
     place = (await ask(feed, FeedPlace())).place
@@ -122,32 +133,68 @@ async def test_who_waits_is_told_in_the_order_of_asking() -> None:
         for number in range(40):
             group.create_task(wait(number))
         await asyncio.sleep(0)
-        feed.note([b"k"])
+        note(feed, b"k")
     assert told == list(range(40))
 
 
-async def test_many_changes_are_looked_through_in_turns_of_the_loop() -> None:
+async def test_many_changes_are_looked_through_in_turns_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = ChangeFeed("boot", HandClock(), most_keys=100_000)
     place = (await ask(feed, FeedPlace())).place
-    feed.note(b"other:%d" % number for number in range(5_000))
+    note(feed, *(b"other:%d" % number for number in range(5_000)))
     judged, most_of_a_turn, is_over = 0, 0, False
 
-    def is_wanted(key: bytes) -> bool:
+    def begins(key: bytes, beginning: bytes) -> bool:
         nonlocal judged
         judged += 1
-        return key == b"k"
+        return judge(key, beginning)
+
+    judge = change_feed._begins
+    monkeypatch.setattr(change_feed, "_begins", begins)
 
     async def turns() -> None:
         nonlocal judged, most_of_a_turn
         while not is_over:
             most_of_a_turn, judged = max(most_of_a_turn, judged), 0
             if most_of_a_turn:
-                feed.note([b"k"])  # while it is looked through
+                note(feed, b"k")  # while it is looked through
             await asyncio.sleep(0)
 
     turning = asyncio.ensure_future(turns())
-    quiet = await feed.after(place, is_wanted, 100, 0.0)
+    quiet = await ask(feed, place)
     is_over = True
     await turning
     assert quiet.keys == () and 0 < most_of_a_turn <= 1024
     assert (await ask(feed, quiet.place)).keys == (b"k",)
+
+
+async def test_a_change_wakes_those_alone_that_wait_for_it_and_their_places_pass_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=8)
+    place = (await ask(feed, FeedPlace())).place
+    looks, since = 0, feed._since
+
+    async def count(*asked: Any) -> FeedNews:
+        nonlocal looks
+        looks += 1
+        return await since(*asked)
+
+    monkeypatch.setattr(feed, "_since", count)
+    prefixes = [b"a", b"b", b"zz", b""]
+    waiting = [asyncio.ensure_future(ask(feed, place, within_s=60, beginning=each)) for each in prefixes]
+    many = [asyncio.ensure_future(ask(feed, place, within_s=60, beginning=b"zz")) for _ in range(200)]
+    await asyncio.sleep(0)
+    looks = 0
+    note(feed, *(b"z%d" % number for number in range(8)))
+    news = await waiting[3]
+    assert (len(news.keys), news.is_lost, looks) == (8, False, 1)
+    note(feed, b"c", b"b1")
+    news = await waiting[1]
+    assert (news.keys, news.is_lost, looks) == ((b"b1",), False, 2), (
+        "though c and others pushed its place out"
+    )
+    assert not waiting[0].done()
+    feed.note_brought()
+    feed.all_is_brought()
+    assert (await waiting[0]).is_lost
+    assert all(each.is_lost for each in await asyncio.gather(*many))

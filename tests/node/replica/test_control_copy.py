@@ -37,7 +37,7 @@ def test_any_one_flipped_bit_costs_nothing() -> None:
         assert decode_control(flipped(data, bit)) == VALUES
 
 
-def test_any_two_flipped_bits_cost_nothing_and_damage_of_all_copies_is_told() -> None:
+def test_any_two_flipped_bits_cost_nothing_and_damage_of_all_copies_is_reported() -> None:
     data = encode_copies(b"ab")
     for one, other in itertools.combinations(range(0, 8 * len(data), 7), 2):
         assert decode_copies(flipped(data, one, other)) == b"ab"

@@ -52,7 +52,7 @@ async def test_a_counted_hint_over_the_bound_is_refused_and_changes_nothing() ->
     assert hints.is_whole
 
 
-async def test_who_has_vouched_counts_in_no_older_write() -> None:
+async def test_whoever_has_vouched_counts_in_no_older_write() -> None:
     """Rule P2: a copied message that comes late brings back nothing that may have been forgotten."""
     hints = await open_hints(ForgetfulEngine())
     hints.vouch(KEY.partition, HybridTime(5))

@@ -308,7 +308,7 @@ async def test_what_a_full_disk_refused_outlives_a_crash_once_there_is_space() -
         hints = await HintStore.open(engine)
         disk.capacity = disk.used
         engine._upkeep.space.check()
-        engine._pressure.look()
+        engine._pressure.refresh()
         with pytest.raises(DiskFull):
             await hints.keep(KEY, [N3], an_object(1))
         assert hints.counts() == {N3: 1} and not hints.is_whole

@@ -16,7 +16,7 @@ from ringmill.cluster.versions.hybrid_time import ZERO, HybridClock, HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
-from ringmill.node.replica.object_batch import hold
+from ringmill.node.replica.object_batch import Growth, wait_durable
 from ringmill.node.replica.object_store import Intent, ObjectStore
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.replica.watching.change_feed import ChangeFeed
@@ -53,7 +53,7 @@ def intent(number: int, value: bytes | None = b"v", context: ContextToken | None
     return Intent(value, OperationId(1, number, HybridTime(0)), context)
 
 
-def admit_all(was: int, becomes: int, own_bytes: int, size_bytes: int) -> None:
+def admit_all(growth: Growth) -> None:
     """No cap."""
 
 
@@ -77,11 +77,11 @@ async def test_an_object_that_comes_again_changes_nothing_and_is_still_made_dura
     again = await theirs.apply(PLACE, written.applied.stored)
     assert again.stored == first.stored
     assert again.commit is first.commit
-    await hold(again.commit, Durability.SYNCED)
+    await wait_durable(again.commit, Durability.SYNCED)
     assert engine.after_crash().get_nowait(PLACE.stored_key) == first.encoded
 
 
-async def test_a_synced_read_is_on_the_disk_before_it_is_told() -> None:
+async def test_a_synced_read_is_on_the_disk_before_it_is_reported() -> None:
     engine = ForgetfulEngine()
     store = store_on(engine)
     await store.write(PLACE, intent(1), admit_all)

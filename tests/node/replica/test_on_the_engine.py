@@ -20,7 +20,7 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.control_copy import ControlCopy
 from ringmill.node.replica.hints import HintStore
-from ringmill.node.replica.object_batch import hold
+from ringmill.node.replica.object_batch import wait_durable
 from ringmill.node.replica.object_store import Intent, ObjectStore, Written
 from ringmill.node.replica.stored_key import Copy, HintKey, Place
 from ringmill.node.replica.watching.change_feed import ChangeFeed
@@ -51,7 +51,7 @@ class Replica:
         name = OperationId(1, number, HybridTime(0))
         intent = Intent(b"%d" % number * 50, name)
         written = await self.objects.write(Place(COPY, KeyspaceId(1, 0), key), intent, admit_growth)
-        await hold(written.applied.commit, Durability.SYNCED)
+        await wait_durable(written.applied.commit, Durability.SYNCED)
         return written
 
 

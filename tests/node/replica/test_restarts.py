@@ -13,7 +13,7 @@ from tests.node.small_world import World
 
 async def put(world: World, value: bytes, **options: object) -> QuorumReceipt:
     request = write_request("", b"key", value, **options)
-    return await world.on("n1", world.nodes["n1"].requests.put(request))
+    return await world.on("n1", world.nodes["n1"].requests.write(request))
 
 
 async def get(world: World, at: str) -> list[bytes | None]:

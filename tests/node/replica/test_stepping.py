@@ -78,7 +78,7 @@ async def test_a_writer_that_reads_gets_its_turn_beside_those_that_only_write(
 
     async def read_while_others_write(file: lossy._LossyReadFile, size: int, offset: int) -> bytes:
         reads.append(offset)
-        while cold.has_room:
+        while cold.has_space:
             batch = Batch()
             batch.put(b"beside", bytes(100))
             cold.apply(batch)
@@ -92,7 +92,7 @@ async def test_a_writer_that_reads_gets_its_turn_beside_those_that_only_write(
 
 async def test_control_state_takes_the_spare_room_and_waits_behind_no_writer(cold: Engine) -> None:
     """Votes and confirmed starts are control state: a cluster that cannot write them decides nothing."""
-    while cold.has_room:
+    while cold.has_space:
         batch = Batch()
         batch.put(b"beside", bytes(100))
         cold.apply(batch)

@@ -62,9 +62,9 @@ def test_what_is_not_decoded_is_stored_as_if_it_were(drawn: list[StoredObject | 
         Intent(b"w%d" % step, OperationId(9, step, HybridTime(step))) if isinstance(step, int) else step
         for step in drawn
     ]
-    with pytest.MonkeyPatch.context() as bent:
+    with pytest.MonkeyPatch.context() as patch:
         short = one_after_the_other(steps)
-        bent.setattr(object_store, "lone_of", lambda data: None)
+        patch.setattr(object_store, "lone_of", lambda data: None)
         assert short == one_after_the_other(steps)
 
 

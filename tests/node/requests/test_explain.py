@@ -57,7 +57,7 @@ def test_it_tells_of_what_it_repaired_and_the_next_one_finds_nothing_to_repair()
     world.run(story())
 
 
-def test_a_silent_owner_and_a_read_that_fails_are_told() -> None:
+def test_a_silent_owner_and_a_read_that_fails_are_reported() -> None:
     world = World()
 
     async def story() -> None:

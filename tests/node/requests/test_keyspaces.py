@@ -46,7 +46,7 @@ async def put(
     world: World, node: str, space: str, value: bytes | None, key: bytes = b"key", **given: Any
 ) -> Any:
     request, requests = write_request(space, key, value, **given), world.nodes[node].requests
-    return await world.on(node, requests.delete(request) if value is None else requests.put(request))
+    return await world.on(node, requests.write(request))
 
 
 async def get(world: World, node: str, space: str, key: bytes = b"key") -> ReadResult:
@@ -72,7 +72,7 @@ def test_a_new_keyspace_serves_at_once_through_a_node_that_has_not_heard_of_it()
     world.run(story())
 
 
-def test_who_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
+def test_whoever_cannot_ask_does_not_say_that_there_is_no_such_keyspace() -> None:
     world = World(nodes=4)
 
     async def story() -> None:
@@ -254,7 +254,7 @@ def test_a_drop_that_lies_at_a_node_leaves_alone_what_was_made_anew_under_the_na
             assert isinstance(told, Conflict), told
         done = await ask("n3", again)
         assert not done.changed and not done.HasField("settings")
-        assert world.nodes["n1"].membership.topology.topology().keyspace_named("carts") == anew
+        assert world.nodes["n1"].membership.topology.serving_topology().keyspace_named("carts") == anew
         assert (await ask("n3", DropKeyspaceRequest(name="carts"))).changed, "a former client names no id"
 
     world.run(story())

@@ -44,7 +44,9 @@ async def ask(world: World, node: str, request: Any, *, epoch: int | None = None
 
 
 def newest(world: World) -> Topology:
-    return max((node.membership.topology.topology() for node in world.nodes.values()), key=lambda t: t.epoch)
+    return max(
+        (node.membership.topology.serving_topology() for node in world.nodes.values()), key=lambda t: t.epoch
+    )
 
 
 def hold(world: World, node: str, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:

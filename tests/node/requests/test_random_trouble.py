@@ -42,7 +42,7 @@ class Trouble:
         at, key = self.somebody(), self.draw.choice(KEYS)
         request = write_request("", key, b"v", is_blind=self.draw.random() < 0.5, timeout_s=0.3)
         try:
-            receipt = await self.world.on(at, self.world.nodes[at].requests.put(request))
+            receipt = await self.world.on(at, self.world.nodes[at].requests.write(request))
         except RingmillError:
             return
         self.acked[key].append(receipt.dot)

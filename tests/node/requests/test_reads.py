@@ -149,7 +149,7 @@ def test_a_read_that_came_late_and_runs_out_of_time_may_be_tried_again() -> None
             late = ReadRequest("", b"key", ReadOptions(timeout_s=1.25, seen=seen), left_s=0.05)
             batch, told = requests.read_batch(), asyncio.get_running_loop().create_future()
             assert batch.add(late, told.set_result)
-            batch.launch()
+            batch.send()
             with pytest.raises(QuorumNotReached) as ended:
                 await world.on("n1", requests.get(late))
             for error in (ended.value, await told):
@@ -174,7 +174,7 @@ def test_a_read_is_repaired_by_others_when_the_stale_owner_cannot_take_it() -> N
     world.run(story())
 
 
-def test_a_read_that_cannot_be_made_safe_is_no_answer() -> None:
+def test_a_read_that_cannot_be_made_safe_is_not_answered() -> None:
     world = World()
 
     async def story() -> None:

@@ -22,7 +22,7 @@ from ringmill.cluster.wire.request_options import ReadOptions, Seen
 from ringmill.node.replica.replica_messages import APPLY, Apply
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.one_key import get, put, values, write_request
 from tests.node.small_world import World
 
@@ -49,7 +49,7 @@ async def touch(
     request = write_request(
         keyspace, b"key", b"", is_touch=True, ttl_ms=60_000, level="1", seen=seen, timeout_s=timeout_s
     )
-    return await world.on(at, world.nodes[at].requests.touch(request))
+    return await world.on(at, world.nodes[at].requests.write(request))
 
 
 def test_a_weak_read_asks_on_until_it_shows_what_the_session_wrote() -> None:
@@ -200,7 +200,7 @@ def test_a_vector_that_covers_such_a_dot_would_hide_what_nobody_has_seen() -> No
         world.cut("n1", "n2", is_cut=False)
         assert values(await get(world, "n3", "3")) == [b"next"], "nobody had seen another's value"
 
-    with bent(method(Needed.known_with, known_with)):
+    with patched(method(Needed.known_with, known_with)):
         world.run(story())
 
 
@@ -244,7 +244,7 @@ def test_a_touch_in_a_sloppy_keyspace_finds_what_its_session_has_seen_at_fallbac
 
 
 @pytest.mark.parametrize("seen", [None, Seen(), Seen(forgotten=Forgotten.STRICT)])
-def test_fallbacks_are_none_of_the_owners_whom_a_touch_asks(seen: Seen | None) -> None:
+def test_fallbacks_are_not_among_the_owners_that_a_touch_asks(seen: Seen | None) -> None:
     """They hold nothing of the newer value, which would be replaced by the older one."""
     loose = KeyspaceEntry(KeyspaceId(1, 2), "loose", quorum="sloppy", policy="lww")
     world = World(5, keyspaces=[loose])
@@ -325,7 +325,7 @@ def test_what_was_forgotten_is_read_from_all_owners_when_some_of_it_was_weak() -
     world.run(story())
 
 
-def test_what_is_no_memory_of_a_session_is_refused() -> None:
+def test_what_is_not_the_memory_of_a_session_is_refused() -> None:
     world = World()
 
     async def story() -> None:
@@ -399,7 +399,7 @@ def test_a_coordinator_catches_up_with_a_token_that_may_leave_out_what_was_repla
     world.run(story())
 
 
-def test_a_write_whose_token_nobody_left_covers_is_told_as_failed() -> None:
+def test_a_write_whose_token_nobody_left_covers_is_reported_as_failed() -> None:
     world = World()
 
     async def story() -> None:

@@ -140,7 +140,7 @@ async def test_an_error_with_a_large_detail_still_arrives() -> None:
     assert caught.value.detail == {"current": "(1000005 bytes left out)"}
 
 
-async def test_an_error_with_a_path_that_is_no_utf8_arrives() -> None:
+async def test_an_error_with_a_path_that_is_not_utf8_arrives() -> None:
     async with link_to_what_raises(InvalidArgument("output /tmp/caf\udce9 exists")) as (link, _):
         with pytest.raises(InvalidArgument, match=r"output /tmp/caf\\udce9 exists"):
             await link.unary(STATUS, StatusRequest(), StatusResponse, 5)

@@ -177,7 +177,7 @@ async def test_a_request_that_is_ended_is_told_why_and_its_read_is_not_cancelled
     assert calls[3][0].error == "DeadlineExceeded"
 
 
-async def test_a_connection_has_so_many_streams_at_most(caller: RawHttp2) -> None:
+async def test_a_connection_has_a_bounded_number_of_streams(caller: RawHttp2) -> None:
     assert caller.settings[MAX_STREAMS] == MOST_STREAMS
 
 

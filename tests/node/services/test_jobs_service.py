@@ -195,7 +195,7 @@ async def test_a_bundle_arrives_in_chunks_and_is_checked(serve: Any) -> None:
         await put(served, chunks(b""))
 
 
-async def test_a_job_is_told_as_it_is_and_watched_to_its_end(serve: Any) -> None:
+async def test_a_job_is_reported_as_it_is_and_watched_to_its_end(serve: Any) -> None:
     served = await serve()
     status = await served.ask("Status", wire.JobRequest(job="j-1"), wire.JobStatus)
     assert (status.state, status.output, status.stages[0].bytes_done) == ("RUNNING", "/out/?", 50)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -112,9 +112,9 @@ def test_rubbish_and_unknown_settings_are_refused_and_the_node_goes_on() -> None
 
     async def story() -> None:
         client = Client(world)
-        with pytest.raises(ProtocolMismatch, match="no PutRequest"):
+        with pytest.raises(ProtocolMismatch, match="not a PutRequest"):
             await client.ask("kv.put", b"\xff\xff\xff", kv_pb2.WriteReceipt)
-        with pytest.raises(InvalidArgument, match="no durability"):
+        with pytest.raises(InvalidArgument, match="not a durability"):
             await client.ask("kv.put", kv_pb2.PutRequest(key=b"k", durability="hope"), kv_pb2.WriteReceipt)
         with pytest.raises(InvalidArgument, match="no keyspace 'nope'"):
             await client.ask("kv.get", kv_pb2.GetRequest(key=b"k", keyspace="nope"), kv_pb2.GetResponse)
@@ -129,6 +129,10 @@ class UnaryCall:
 
     left_s: float | None = None
     told: tuple[tuple[str, str], ...] = ()
+    on_end: list[Callable[[object], None]] = field(default_factory=list)
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        self.on_end.append(callback)
 
     def time_remaining(self) -> float | None:
         return self.left_s
@@ -153,7 +157,13 @@ def unary_caller(node: Node, call: UnaryCall) -> Callable[..., Any]:
     handlers = grpc_handlers([node.service.service()], node.clock)["ringmill.v1.Kv"]
 
     async def ask(method: str, request: Message, answer: type[Message]) -> Any:
-        return answer.FromString(await handlers[method].unary_unary(request.SerializeToString(), call))
+        of_its_own = replace(call, on_end=[])
+        try:
+            answered = await handlers[method].unary_unary(request.SerializeToString(), of_its_own)
+        finally:
+            for each in of_its_own.on_end:
+                each(of_its_own)
+        return answer.FromString(answered)
 
     return ask
 

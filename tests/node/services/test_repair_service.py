@@ -25,9 +25,9 @@ async def compared(world: HealingWorld, name: str, partition: int) -> int:
     return RepairRunResponse.FromString(await world.inside(name, answered())).partitions
 
 
-def test_a_partition_of_others_is_no_wrong_argument_as_it_may_have_moved() -> None:
+def test_a_partition_of_others_is_not_a_wrong_argument_as_it_may_have_moved() -> None:
     async def story(world: HealingWorld) -> None:
-        topology = world["n1"].membership.topology.topology()
+        topology = world["n1"].membership.topology.serving_topology()
         row = topology.rows[0]
         assert await compared(world, row.whole[0], 0) == 1
         (other,) = {each.id for each in topology.members} - {*row.whole}

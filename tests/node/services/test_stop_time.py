@@ -49,7 +49,7 @@ def test_a_stop_whose_peer_hangs_leaves_its_hint_and_ends_in_time() -> None:
         n1, hanging = world.nodes["n1"], Hanging()
         world.loop.pause(world.nodes["n3"].process)
         put = WriteRequest("", b"k", b"v", WriteOptions("all", timeout_s=30.0))
-        under_way = asyncio.ensure_future(world.on("n1", n1.requests.put(put)))
+        under_way = asyncio.ensure_future(world.on("n1", n1.requests.write(put)))
         await asyncio.sleep(0.1)
         begun_at = world.loop.time()
         membership = SimpleNamespace(liveness=hanging)

@@ -165,7 +165,7 @@ async def test_another_cluster_and_rubbish_are_refused_with_the_reason(link: Cli
     other = first_topology("other", [Member(N1, DISK, "127.0.0.1:7101")], r=1, w=1)
     with pytest.raises(InvalidArgument, match="belongs to cluster demo"):
         await init(link, other.encode())
-    with pytest.raises(InvalidArgument, match="are no topology document"):
+    with pytest.raises(InvalidArgument, match="are not a topology document"):
         await init(link, b"\xc1\xc1")
     with pytest.raises(InvalidArgument, match="does not name n1"):
         await init(link, first_topology("x", [replace(document().members[1])], r=1, w=1).encode())
@@ -189,7 +189,7 @@ async def test_a_node_tells_what_it_stores_of_each_partition(link: ClientLink) -
     assert (told.node, dict(told.bytes), told.counting) == ("n1", {3: 40}, False)
 
 
-async def test_earlier_documents_are_told_and_those_that_are_remembered(link: ClientLink) -> None:
+async def test_earlier_documents_are_reported_and_those_that_are_remembered(link: ClientLink) -> None:
     first = document()
     await link.unary("/ringmill.v1.Topology/Init", InitRequest(document=first.encode()), InitResponse, 5)
     for epoch, held in ((1, first.encode()), (2, b"")):

@@ -72,13 +72,13 @@ async def test_a_table_is_there_at_once_and_after_a_restart_without_a_batch(open
     assert [await again.get(key) for key in KEYS] == [b"table"] * len(KEYS)
 
 
-async def test_a_table_without_keys_is_no_file(open_engine: OpenEngine, disk: LossyDisk) -> None:
+async def test_a_table_without_keys_makes_no_file(open_engine: OpenEngine, disk: LossyDisk) -> None:
     engine, told = await open_engine(), list[str]()
     assert await add_table(engine, [], lambda: told.append("added"))
     assert told == ["added"] and not tables_of(disk)
 
 
-async def test_keys_of_which_the_store_knows_something_are_told(open_engine: OpenEngine) -> None:
+async def test_keys_of_which_the_store_knows_something_are_reported(open_engine: OpenEngine) -> None:
     engine = await open_engine()
     engine.apply(put(KEYS[1], KEYS[2]))
     await engine.flush()

@@ -25,7 +25,7 @@ def covered(memtable: Memtable) -> list[bytes]:
     return sorted(key for run in memtable.slices(b"", None) for key in run)
 
 
-async def test_who_sorts_beside_another_has_all_keys_in_the_end() -> None:
+async def test_whoever_sorts_beside_another_has_all_keys_in_the_end() -> None:
     memtable = filled()
     first = asyncio.create_task(memtable.sort(4096))
     await asyncio.sleep(0)

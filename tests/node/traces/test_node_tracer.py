@@ -70,7 +70,7 @@ def test_a_write_tells_its_keyspace_and_levels_whichever_way_it_came(method: str
         ("kv.delete", DeleteRequest(keyspace="books", key=b"secret")),
     ],
 )
-def test_no_key_is_told(method: str, asked: GetRequest | DeleteRequest) -> None:
+def test_no_key_is_reported(method: str, asked: GetRequest | DeleteRequest) -> None:
     tracer, begun = a_tracer(0)
     tracer.begin_call(method, asked.SerializeToString(), parent=ABOVE, may_be_first=False)
     [(_, _, notes)] = begun.spans

@@ -24,7 +24,7 @@ from ringmill.simulator.history import (
 from ringmill.simulator.scan_history import ScanRecord
 from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
-from ringmill.simulator.subjects.objects.checkers.every import check_all
+from ringmill.simulator.subjects.objects.checkers.every import check_all, check_real
 from ringmill.simulator.subjects.objects.checkers.progress import check_progress
 from ringmill.simulator.subjects.objects.checkers.staleness import staleness_s
 
@@ -303,6 +303,22 @@ def test_c22_errors_of_registers_counters_and_scans_are_judged_too() -> None:
         history = History(registers=[register], merging=[counter], scans=[scan], scan_writes=[ONE])
         found = [violation.property for violation in check_errors(history)]
         assert found == ["C22"] * (3 if is_wrong else 0), code
+
+
+def test_c22_errors_that_no_fault_excuses_are_judged_on_real_processes_too() -> None:
+    counter = MergingCall("a", "counter", "count", KEY, 1.0, returned=60.0, outcome="unknown", timeout_s=1.0)
+    late = replace(READ_TWO, returned=60.0, timeout_s=1.0)
+    history = History([ONE, TWO, late], END, merging=[counter], first_fired_at={"crash": 0.0})
+    assert check_real(history) == [], "a busy machine is late by itself"
+    for error, is_wrong in (
+        ("INTERNAL: KeyError: 'row'", True),
+        ("PROTOCOL_MISMATCH: no such frame", True),
+        ("CORRUPT_DATA: a block", True),
+        ("UNAVAILABLE: no node", False),
+        ("INTERNAL: 127.0.0.1:1: Stream removed (gRPC UNKNOWN)", False),
+    ):
+        counter.error, history.operations[2] = error, replace(late, outcome="failed", error=error)
+        assert [found.property for found in check_real(history)] == ["C22"] * (2 * is_wrong), error
 
 
 def test_what_a_session_asks_at_the_instant_of_its_answer_is_asked_behind_it() -> None:

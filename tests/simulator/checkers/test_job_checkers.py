@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from ringmill.simulator.history import History
-from ringmill.simulator.job_history import JobHistory, JobRecord, Sighting, Told
+from ringmill.simulator.job_history import JobHistory, JobRecord, JobReport, Sighting
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.loads.checkers import check_load
 from ringmill.simulator.subjects.loads.sessions import LoadHistory
@@ -15,22 +15,22 @@ PLAN = draw_load(Random(1), "", reads_snapshot=True)
 HELD = LoadHistory(held={b"absent": ()})
 
 
-def told(state: str, cause: str = "", at: float = 10.0) -> Told:
-    return Told(at, "n1", state, {}, {}, f"{cause}: it happened" if cause else "", cause)
+def report(state: str, cause: str = "", at: float = 10.0) -> JobReport:
+    return JobReport(at, "n1", state, {}, {}, f"{cause}: it happened" if cause else "", cause)
 
 
-def record(*said: Told, trouble: tuple[str, ...] = ()) -> JobRecord:
+def record(*said: JobReport, trouble: tuple[str, ...] = ()) -> JobRecord:
     return JobRecord("job-1", "/shared/out", submits=1, told=list(said), trouble=list(trouble))
 
 
 @pytest.mark.parametrize(
     ("job", "why"),
     [
-        (record(told("RUNNING"), told("SUCCEEDED")), ""),
-        (record(told("RUNNING")), "still runs"),
+        (record(report("RUNNING"), report("SUCCEEDED")), ""),
+        (record(report("RUNNING")), "still runs"),
         (record(trouble=("no answer",)), "no answer"),
-        (record(told("FAILED", "EngineError")), "FAILED: EngineError: it happened"),
-        (record(told("KILLED")), "KILLED: "),
+        (record(report("FAILED", "EngineError")), "FAILED: EngineError: it happened"),
+        (record(report("KILLED")), "KILLED: "),
     ],
 )
 def test_c17_a_job_that_failed_has_not_succeeded(job: JobRecord, why: str) -> None:
@@ -44,7 +44,7 @@ def test_c17_a_job_that_failed_has_not_succeeded(job: JobRecord, why: str) -> No
 def test_c9_a_disk_that_fails_later_does_not_excuse_a_job(
     first_at: dict[str, float], is_excused: bool, cause: str
 ) -> None:
-    history = History(first_fired_at=first_at, jobs=JobHistory([record(told("FAILED", cause))]))
+    history = History(first_fired_at=first_at, jobs=JobHistory([record(report("FAILED", cause))]))
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
 
 
@@ -61,7 +61,7 @@ def test_c9_an_output_is_taken_away_by_a_power_cut_before_and_not_by_a_later_one
     fired_at: dict[str, float], is_excused: bool
 ) -> None:
     seen = [Sighting(4.0, "/shared/out", "whole"), Sighting(6.0, "/shared/out", "absent")]
-    jobs = JobHistory([record(told("RUNNING"))], seen)
+    jobs = JobHistory([record(report("RUNNING"))], seen)
     history = History(first_fired_at=fired_at, fired=dict.fromkeys(fired_at, 1), jobs=jobs)
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
 
@@ -71,7 +71,7 @@ def test_c9_an_output_is_taken_away_by_a_power_cut_before_and_not_by_a_later_one
 )
 def test_c9_kills_of_another_job_do_not_excuse_this_one(struck: dict[str, int], is_excused: bool) -> None:
     history = History(
-        fired={"kill_tasks": 11}, jobs=JobHistory([record(told("FAILED", "Killed"))], struck=struck)
+        fired={"kill_tasks": 11}, jobs=JobHistory([record(report("FAILED", "Killed"))], struck=struck)
     )
     assert [v.property for v in check_jobs(history)] == ([] if is_excused else ["C9"])
 
@@ -102,20 +102,20 @@ def test_c9_kills_of_another_job_do_not_excuse_this_one(struck: dict[str, int], 
     ],
 )
 def test_c9_a_cause_that_the_faults_of_the_run_cannot_have(cause: str, fired: str, is_excused: bool) -> None:
-    told_at_ten = record(told("FAILED", cause))
-    history = History(fired={fired: 1}, first_fired_at={fired: 9.0}, jobs=JobHistory([told_at_ten]))
+    failed_at_ten = record(report("FAILED", cause))
+    history = History(fired={fired: 1}, first_fired_at={fired: 9.0}, jobs=JobHistory([failed_at_ten]))
     assert (not list(check_jobs(history))) is is_excused
-    assert (not list(check_load(PLAN, told_at_ten, HELD, history))) is is_excused
-    history = History(fired={fired: 1}, first_fired_at={fired: 10.5}, jobs=JobHistory([told_at_ten]))
-    assert list(check_jobs(history)) and list(check_load(PLAN, told_at_ten, HELD, history)), "it came later"
+    assert (not list(check_load(PLAN, failed_at_ten, HELD, history))) is is_excused
+    history = History(fired={fired: 1}, first_fired_at={fired: 10.5}, jobs=JobHistory([failed_at_ten]))
+    assert list(check_jobs(history)) and list(check_load(PLAN, failed_at_ten, HELD, history)), "it came later"
 
 
 def test_c9_a_fault_of_the_coordinator_is_never_excused() -> None:
     story = "JOB_FAILED: job j hit a fault of its coordinator: X"
-    bug = Told(10.0, "n1", "FAILED", {}, {}, story, "JOB_FAILED")
+    bug = JobReport(10.0, "n1", "FAILED", {}, {}, story, "JOB_FAILED")
     history = History(fired={"bit_rot": 1}, first_fired_at={"bit_rot": 1.0}, jobs=JobHistory([record(bug)]))
     assert [v.property for v in check_jobs(history)] == ["C9"]
 
 
 def test_c9_nothing_is_lost_where_nothing_goes_wrong() -> None:
-    assert list(check_jobs(History(jobs=JobHistory([record(told("FAILED", "LostNode"))]))))
+    assert list(check_jobs(History(jobs=JobHistory([record(report("FAILED", "LostNode"))]))))

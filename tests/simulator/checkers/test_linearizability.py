@@ -88,7 +88,7 @@ def test_a_write_of_unknown_outcome_may_show_up_late_or_never() -> None:
     assert is_linearizable([lost, Call("read", 1, 2, result=7), Call("read", 3, 4, result=None)]) is False
 
 
-def test_a_spent_budget_is_no_verdict() -> None:
+def test_a_spent_budget_is_not_a_verdict() -> None:
     calls = [Call("write", 0, 100, argument=number) for number in range(12)] + [
         Call("read", 101, 102, result=99)
     ]

@@ -69,16 +69,16 @@ BROKEN = {
 }
 
 
-def told(writes: list[Operation], record: ScanRecord) -> list[str]:
+def violations_of(writes: list[Operation], record: ScanRecord) -> list[str]:
     history = History(scans=[record], scan_writes=writes, lost=["lost"])
     return [violation.property for violation in check_scans(history, lambda key: key)]
 
 
 @pytest.mark.parametrize("name", SOUND)
 def test_a_sound_scan_is_found_sound(name: str) -> None:
-    assert told(*SOUND[name]) == []
+    assert violations_of(*SOUND[name]) == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_breach_is_found(name: str) -> None:
-    assert told(*BROKEN[name])
+    assert violations_of(*BROKEN[name])

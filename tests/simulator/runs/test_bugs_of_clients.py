@@ -17,7 +17,7 @@ from ringmill.simulator.subjects.watches.sessions import WatchSession
 
 
 @pytest.mark.parametrize(
-    ("subject", "owner", "name", "told"),
+    ("subject", "owner", "name", "expected"),
     [
         ("watches", WatchSession, "_note", "C19"),
         ("jobs", JobSession, "_pause_for_a_while", "run"),
@@ -26,7 +26,7 @@ from ringmill.simulator.subjects.watches.sessions import WatchSession
     ],
 )
 def test_a_bug_of_a_client_makes_its_run_red(
-    subject: str, owner: Any, name: str, told: str, monkeypatch: pytest.MonkeyPatch
+    subject: str, owner: Any, name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*given: Any) -> Any:
         raise KeyError("a bug")
@@ -34,10 +34,10 @@ def test_a_bug_of_a_client_makes_its_run_red(
     monkeypatch.setattr(owner, name, broken)
     options = SimulationOptions((subject,), nodes=3, faults=(), core=0.0, operations=10)
     found = run_seed(2, options).violations
-    assert [each.property for each in found if "a bug" in each.story][:1] == [told]
+    assert [each.property for each in found if "a bug" in each.story][:1] == [expected]
 
 
-def test_a_watch_that_ends_is_told() -> None:
+def test_a_watch_that_ends_is_reported() -> None:
     cancelled = asyncio.CancelledError()
     assert list(check_ends({"wa0": cancelled, "wa1": cancelled})) == []
     group = ExceptionGroup("a task", [QuorumNotReached("1 of 2")])

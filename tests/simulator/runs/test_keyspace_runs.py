@@ -1,4 +1,4 @@
-"""Simulated changes of the topology: no seed breaks a promise, and a safeguard that is off is missed."""
+"""Simulated changes of the topology: no seed breaks a promise unless a safeguard is off."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_five_voters_with_objects_beside() -> None:
         ("used-tokens-by-median", 11),
     ],
 )
-def test_a_safeguard_of_epochs_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = replace(ablation_named(name).under or KEYSPACES, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
 
@@ -118,11 +118,11 @@ def test_the_checker_sees_changes_that_were_made_twice() -> None:
     assert stories(back, [made, drop]) == "epoch 4 has a create of keyspace a that epoch 2 had"
     two, three = altered_to(one, 2), altered_to(altered_to(one, 2), 3)
     alters = [replace(call("alter", 2, 5), returned=3.5), call("alter", 3, 4, at=3.0)]
-    told = stories([FIRST, one, two, three, altered_to(three, 2)], [call("create", 1, 2), *alters])
-    assert told == "epoch 5 has an alter of keyspace a that epoch 3 had"
+    story = stories([FIRST, one, two, three, altered_to(three, 2)], [call("create", 1, 2), *alters])
+    assert story == "epoch 5 has an alter of keyspace a that epoch 3 had"
 
 
-def test_a_job_that_replaces_a_keyspace_beside_operators_is_no_breach() -> None:
+def test_a_job_that_replaces_a_keyspace_beside_operators_is_not_a_violation() -> None:
     index = KeyspaceEntry(KeyspaceId(1, 7), "index", r=2, w=2)
     first = replace(FIRST, keyspaces=(*FIRST.keyspaces, index))
     generation = Generation.of("index", index.id, "job journal")

@@ -1,4 +1,4 @@
-"""Simulated jobs from keyspace to keyspace: no seed loses a record, and a safeguard that is off is missed."""
+"""Simulated jobs from keyspace to keyspace: no seed loses a record unless a safeguard is off."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_jobs_beside_a_load_are_told_from_it() -> None:
 @pytest.mark.parametrize(
     ("name", "first"), [("load-noted", 7), ("snapshot-read", 4), ("window-repeated", 65)]
 )
-def test_a_safeguard_of_loads_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = replace(ablation_named(name).under or LOADS, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

@@ -1,4 +1,4 @@
-"""Simulated counters, sets and maps: no seed breaks a promise, and a safeguard that is off is missed."""
+"""Simulated counters, sets and maps: no seed breaks a promise unless a safeguard is off."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
     results = [run_seed(seed, MERGING) for seed in range(1, 8)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
     calls = [each.figures["merging"] for each in results]
-    done = sum(count for told in calls for name, count in told.items() if name.endswith(" ok"))
-    assert done > sum(sum(told.values()) for told in calls) // 2  # else nothing much was tried
+    done = sum(count for counts in calls for name, count in counts.items() if name.endswith(" ok"))
+    assert done > sum(sum(counts.values()) for counts in calls) // 2  # else nothing much was tried
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
         ("entry-observes", 6),
     ],
 )
-def test_a_safeguard_of_updates_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = replace(ablation_named(name).under or MERGING, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

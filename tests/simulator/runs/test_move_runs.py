@@ -1,4 +1,4 @@
-"""Simulated moves of partitions: a safeguard that is off is missed."""
+"""Simulated moves of partitions: some seed breaks a promise when a safeguard is off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOVES = usual_options(("objects", "moves"))
         ("filled-first", 2),
     ],
 )
-def test_a_safeguard_of_moves_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = replace(ablation_named(name).under or MOVES, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))

@@ -24,8 +24,8 @@ from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.registers.register_serving import RegisterServing
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.removal_serving import RemovalServing
-from ringmill.simulator.bending import bent, method
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import method, patched
 from ringmill.simulator.run import run_seed
 
 FAULTS = ("crash", "crash_all", "pause", "split_one", "split_halves", "loss", "duplicate", "disk_slow")
@@ -45,15 +45,19 @@ class Steps:
         self._votes: dict[tuple[bytes, Ballot], set[NodeId]] = defaultdict(set)
 
     def take(self, store: RegisterStore, key: bytes, ballot: Ballot, step: Step) -> Step:
-        """The same step, judged as the model has it: Prepare or Accept, or neither is allowed."""
+        """The step, wrapped so that the model judges it: Prepare or Accept, or neither is allowed."""
         node = self.nodes[store]
 
         def taken(before: AcceptorState) -> AcceptorState | None:
             after = step(before)
             self.taken += 1
-            told = self._answered[node, key]
-            self._expect(before.promised >= told.promised, f"{node} forgot its promise of {told.promised}")
-            self._expect(before.accepted >= told.accepted, f"{node} forgot that it accepted {told.accepted}")
+            answered = self._answered[node, key]
+            self._expect(
+                before.promised >= answered.promised, f"{node} forgot its promise of {answered.promised}"
+            )
+            self._expect(
+                before.accepted >= answered.accepted, f"{node} forgot that it accepted {answered.accepted}"
+            )
             if after is None:
                 is_late = ballot.counter <= store.floor or ballot <= before.promised
                 self._expect(is_late, f"{node} refused {ballot} and had promised {before.promised}")
@@ -75,10 +79,10 @@ class Steps:
     def remove(self, store: RegisterStore, key: bytes, floor: int) -> None:
         """The model's Remove: what was promised is closed, and what was accepted is no value (rule R5)."""
         node = self.nodes[store]
-        told = self._answered.pop((node, key), UNTOUCHED)
+        answered = self._answered.pop((node, key), UNTOUCHED)
         self.removed += 1
-        self._expect(told.promised.counter <= floor <= store.floor, f"{node} removed what is open")
-        self._expect(decode_register(told.value).value is None, f"{node} removed a value")
+        self._expect(answered.promised.counter <= floor <= store.floor, f"{node} removed what is open")
+        self._expect(decode_register(answered.value).value is None, f"{node} removed a value")
 
     def answer(self, store: RegisterStore, key: bytes, state: AcceptorState) -> None:
         node = self.nodes[store]
@@ -135,8 +139,8 @@ def steps_of(seed: int, *off: str) -> Steps:
 
         return handle
 
-    bends = [method(handler, named(handler)) for handler in handlers]
-    with bent(*bends, method(RegisterStore._step, _step), method(RegisterStore.remove, remove)):
+    patches = [method(handler, named(handler)) for handler in handlers]
+    with patched(*patches, method(RegisterStore._step, _step), method(RegisterStore.remove, remove)):
         run_seed(seed, SimulationOptions(("registers",), faults=FAULTS, safeguards_off=off))
     steps.wrong += steps.disagreements()
     return steps

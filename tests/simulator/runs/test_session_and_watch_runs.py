@@ -1,5 +1,5 @@
-"""Simulated sessions at weak levels, and watches: no seed breaks a promise, and a safeguard that is off is
-missed."""
+"""Simulated sessions at weak levels, and watches: no seed breaks a promise unless a safeguard is
+off."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_a_seed_with_watches_is_one_story() -> None:
         ("watch-cursor-covered", 10),
     ],
 )
-def test_a_safeguard_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = ablation_named(name).under
     assert options is not None
     off = replace(options, safeguards_off=(name,))

@@ -1,4 +1,4 @@
-"""Simulated sloppy quorums: no seed loses what a fallback has counted for, and safeguards are missed."""
+"""Simulated sloppy quorums: no seed loses what a fallback has counted for unless a safeguard is off."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SEATS = [Owner(NodeId(f"n{number}"), DiskId(f"{number:032x}")) for number in ran
 def test_no_seed_loses_what_a_fallback_counted_for() -> None:
     results = [run_seed(seed, SLOPPY) for seed in range(1, 7)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
-    told = [each.figures["sloppy"] for each in results]
-    assert sum(figures["by fallbacks"] for figures in told) > 20  # else nothing much was tried
+    counted = [each.figures["sloppy"] for each in results]
+    assert sum(figures["by fallbacks"] for figures in counted) > 20  # else nothing much was tried
 
 
-def test_a_read_that_asks_a_fallback_while_its_node_stops_is_no_bug() -> None:
+def test_a_read_that_asks_a_fallback_while_its_node_stops_is_not_a_bug() -> None:
     """Seed 140260: an owner is silent, and a stopped node would ask the member in its place."""
     assert run_seed(140260, usual_options(("moves", "sloppy", "merging", "watches"))).violations == ()
 
@@ -44,8 +44,8 @@ def test_a_read_that_asks_a_fallback_while_its_node_stops_is_no_bug() -> None:
         ("weak-told", 1),
     ],
 )
-def test_a_safeguard_of_sloppy_quorums_that_is_off_is_missed(name: str, first: int) -> None:
-    """From a seed on that is near one which misses it today: a hundred seeds of any start would do."""
+def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
+    """The search starts near a seed known to turn red today; any hundred seeds would do."""
     options = replace(ablation_named(name).under or SLOPPY, safeguards_off=(name,))
     assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ringmill.client.cli.jobs.explain.explain_text import size_told
+from ringmill.client.cli.jobs.explain.explain_text import size_text
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 
@@ -50,7 +50,7 @@ def task_rows(state: JobState, attempts: Sequence[AttemptSummary]) -> list[tuple
     for task in state.tasks:
         one = shown.get(task.task)
         took = "" if one is None else f"{one.seconds(state.seconds):.2f} s"
-        sizes = ("", "") if one is None else (size_told(one.bytes_in), size_told(one.bytes_out))
+        sizes = ("", "") if one is None else (size_text(one.bytes_in), size_text(one.bytes_out))
         peak = one.figures.peak_bytes >> 20 if one is not None else 0
         memory = f"{peak} MiB" if peak else ""
         rows.append((task.task, task.state, task.attempts, task.node, took, *sizes, memory, task.last_error))

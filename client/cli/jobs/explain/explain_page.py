@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from ringmill.client.cli.jobs.explain.explain_text import explanation_lines, phases_told, size_told
+from ringmill.client.cli.jobs.explain.explain_text import explanation_lines, phases_text, size_text
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.slot_rows import SlotRow
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
@@ -31,35 +31,35 @@ svg { width: 100%; height: auto; } svg text { fill: CanvasText; font-size: 11px;
 """
 
 
-def explanation_page(told: JobExplanation, title: str) -> str:
+def explanation_page(explanation: JobExplanation, title: str) -> str:
     """The page; `title` names the job's code."""
-    name = _shown(told.job)
+    name = _shown(explanation.job)
     return "".join(
         (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             f"<title>{name}</title><style>{_STYLE}</style></head>\n<body><h1>{name}</h1>",
             f"<p>{_shown(title)}</p>\n<pre>",
-            "\n".join(_shown(line) for line in explanation_lines(told)),
+            "\n".join(_shown(line) for line in explanation_lines(explanation)),
             "</pre>\n<h2>Slots</h2>\n",
-            *_chart(told),
+            *_chart(explanation),
             "\n<p>Blue: maps. Green: reduces. Red: failed. Pale: did not count.</p>\n<h2>Attempts</h2>\n",
-            *_table(told),
+            *_table(explanation),
             "</body></html>\n",
         )
     )
 
 
 def _shown(text: str) -> str:
-    """As HTML, without control characters and lone surrogates."""
+    """Text as HTML, without control characters and lone surrogates."""
     return escape(printable(text, keep="\n").encode("utf-8", "backslashreplace").decode())
 
 
-def _chart(told: JobExplanation) -> Iterator[str]:
+def _chart(explanation: JobExplanation) -> Iterator[str]:
     """A row for each slot, and a bar for each attempt in it."""
-    end_s = max(told.seconds, 0.001)
-    height = ROW * (len(told.rows) + 1)
+    end_s = max(explanation.seconds, 0.001)
+    height = ROW * (len(explanation.rows) + 1)
     yield f'<svg viewBox="0 0 {WIDTH + LABEL + 40} {height}" role="img" aria-label="attempts by slot">'
-    for number, row in enumerate(told.rows):
+    for number, row in enumerate(explanation.rows):
         top = number * ROW
         yield f'<text x="0" y="{top + 12}">{_shown(row.node)} {row.slot}</text>'
         yield from _bars(row, top, end_s)
@@ -82,26 +82,28 @@ def _bars(row: SlotRow, top: int, end_s: float) -> Iterator[str]:
 
 
 def _tip(attempt: AttemptSummary, end_s: float) -> str:
-    phases = phases_told(attempt.figures.phases)
+    phases = phases_text(attempt.figures.phases)
     failure = f"\n{attempt.cause}: {attempt.error}" if attempt.cause else ""
     took = f"{attempt.seconds(end_s):.2f} s"
     return f"{attempt.name} on {attempt.node}, {took}, {attempt.state}\n{phases}{failure}"
 
 
-def _table(told: JobExplanation) -> Iterator[str]:
+def _table(explanation: JobExplanation) -> Iterator[str]:
     columns = ("attempt", "node", "state", "began", "took", "in", "out", "memory", "phases", "error")
     yield f"<table><tr>{''.join(f'<th>{each}</th>' for each in columns)}</tr>\n"
-    attempts = sorted((one for row in told.rows for one in row.attempts), key=lambda each: each.began_s)
+    attempts = sorted(
+        (one for row in explanation.rows for one in row.attempts), key=lambda each: each.began_s
+    )
     for one in attempts[:MOST_TASKS]:
         numbers = (
-            f"{one.began_s:.2f} s", f"{one.seconds(told.seconds):.2f} s", size_told(one.bytes_in),
-            size_told(one.bytes_out), f"{one.figures.peak_bytes >> 20} MiB",
+            f"{one.began_s:.2f} s", f"{one.seconds(explanation.seconds):.2f} s", size_text(one.bytes_in),
+            size_text(one.bytes_out), f"{one.figures.peak_bytes >> 20} MiB",
         )  # fmt: skip
         error = f"{one.cause}: {one.error}" if one.cause else ""
         yield "<tr>"
         yield from (f"<td>{_shown(text)}</td>" for text in (one.name, one.node, one.state))
         yield from (f'<td class="n">{text}</td>' for text in numbers)
-        yield from (f"<td>{_shown(text)}</td>" for text in (phases_told(one.figures.phases), error))
+        yield from (f"<td>{_shown(text)}</td>" for text in (phases_text(one.figures.phases), error))
         yield "</tr>\n"
     yield "</table>"
     if len(attempts) > MOST_TASKS:

@@ -9,11 +9,11 @@ from ringmill.client.jobs.critical_path import PathStep
 from ringmill.client.jobs.explanation import JobExplanation, StageFigures
 from ringmill.client.jobs.job_values import ENDED
 
-__all__ = ["explanation_lines", "size_told", "phases_told"]
+__all__ = ["explanation_lines", "phases_text", "size_text"]
 
 STEPS = 8
 ROWS = 3
-PHASES_TOLD = 5
+PHASES_SHOWN = 5
 LEAST_TOLD_S = 0.0005
 CHAIN_ROWS = 8
 _MEANT = {
@@ -24,35 +24,35 @@ _MEANT = {
 }
 
 
-def explanation_lines(told: JobExplanation) -> list[str]:
+def explanation_lines(explanation: JobExplanation) -> list[str]:
     """The lines; texts of users in them are as they came."""
     return [
-        f"{told.job}  {told.state}  {told.seconds:.1f} s",
-        *_chain(told),
-        *_path(told),
-        *_stages(told),
-        _slots(told),
-        *_stragglers(told),
-        _skew(told),
-        _wasted(told),
-        *_contained(told),
-        *failure_lines(told.failures, least=1),
+        f"{explanation.job}  {explanation.state}  {explanation.seconds:.1f} s",
+        *_chain(explanation),
+        *_path(explanation),
+        *_stages(explanation),
+        _slots(explanation),
+        *_stragglers(explanation),
+        _skew(explanation),
+        _wasted(explanation),
+        *_contained(explanation),
+        *failure_lines(explanation.failures, least=1),
     ]
 
 
-def _contained(told: JobExplanation) -> Iterator[str]:
-    if told.containment:
-        network = "its tasks may open connections" if told.network else "no network"
-        yield f"contained: {', '.join(told.containment)}; {network}"
+def _contained(explanation: JobExplanation) -> Iterator[str]:
+    if explanation.containment:
+        network = "its tasks may open connections" if explanation.network else "no network"
+        yield f"contained: {', '.join(explanation.containment)}; {network}"
 
 
-def phases_told(phases_s: Mapping[str, float]) -> str:
+def phases_text(phases_s: Mapping[str, float]) -> str:
     """ "map 1.2 s, write 0.3 s", the longest first."""
-    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_TOLD]
+    longest_first = sorted(phases_s.items(), key=lambda phase: -phase[1])[:PHASES_SHOWN]
     return ", ".join(f"{name} {_time(spent)}" for name, spent in longest_first if spent >= LEAST_TOLD_S)
 
 
-def size_told(size: int) -> str:
+def size_text(size: int) -> str:
     """A size for people: MB are 1,000,000 bytes."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= least:
@@ -64,8 +64,8 @@ def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-def _chain(told: JobExplanation) -> Iterator[str]:
-    if (chain := told.chain) is None:
+def _chain(explanation: JobExplanation) -> Iterator[str]:
+    if (chain := explanation.chain) is None:
         return
     yield f"chain: {chain}"
     rows = chain.stages[-CHAIN_ROWS:]
@@ -75,16 +75,16 @@ def _chain(told: JobExplanation) -> Iterator[str]:
         until = " " * 10 + "..." if one.ended_s is None else f"{one.began_s:7.2f} - {one.ended_s:7.2f} s"
         yield (
             f"  {until}  stage {one.stage}, job {one.job}, round {one.round}: {one.maps} maps, "
-            f"{one.reduces} reduces, {size_told(one.bytes_in)} and {one.records_in:,} records in, "
+            f"{one.reduces} reduces, {size_text(one.bytes_in)} and {one.records_in:,} records in, "
             f"{one.records_out:,} out"
         )
     yield f"of stage {rows[-1].stage}:"
 
 
-def _path(told: JobExplanation) -> Iterator[str]:
-    is_over = told.state in ENDED
+def _path(explanation: JobExplanation) -> Iterator[str]:
+    is_over = explanation.state in ENDED
     yield f"critical path: {'what the end waited for' if is_over else 'what the job has waited for so far'}"
-    steps = told.critical_path
+    steps = explanation.critical_path
     if len(steps) > STEPS:
         yield f"  {len(steps) - STEPS} steps before"
     for step in steps[-STEPS:]:
@@ -97,16 +97,16 @@ def _step(step: PathStep) -> str:
     one = f"{step.last} on {step.node}"
     if step.attempts > 1:
         one = f"{step.attempts} {step.what}s one after the other, the last {one}"
-    phases = phases_told(step.phases_s or {})
+    phases = phases_text(step.phases_s or {})
     return f"{one}: {phases}" if phases else one
 
 
-def _stages(told: JobExplanation) -> Iterator[str]:
-    for stage in told.stages:
+def _stages(explanation: JobExplanation) -> Iterator[str]:
+    for stage in explanation.stages:
         if not stage.attempts:
             continue
         yield f"{stage.name}: {stage.done} of {stage.tasks} tasks done in {_time(stage.seconds)}"
-        phases = phases_told(stage.phases_s)
+        phases = phases_text(stage.phases_s)
         processor = f"; processor {_time(stage.cpu_s)}" if stage.cpu_s else ""
         yield f"  all attempts  {_time(stage.slot_seconds)}{f': {phases}' if phases else ''}{processor}"
         usual = f"{_time(stage.median_task_s)} is the median, " if stage.done else ""
@@ -118,8 +118,8 @@ def _stages(told: JobExplanation) -> Iterator[str]:
 
 def _shuffle(stage: StageFigures) -> str:
     return (
-        f"{size_told(stage.bytes_travelled)} of {size_told(stage.bytes_in)} from other nodes; "
-        f"{size_told(stage.bytes_unpacked)} unpacked"
+        f"{size_text(stage.bytes_travelled)} of {size_text(stage.bytes_in)} from other nodes; "
+        f"{size_text(stage.bytes_unpacked)} unpacked"
     )
 
 
@@ -127,51 +127,51 @@ def _flow(stage: StageFigures) -> str:
     spills = f", {stage.spills} spills" if stage.spills else ""
     peak = f"; peak memory {stage.peak_bytes >> 20} MiB ({stage.peak_task})" if stage.peak_task else ""
     return (
-        f"{size_told(stage.bytes_in)} and {stage.records_in:,} records in, "
-        f"{size_told(stage.bytes_out)} and {stage.records_out:,} records out{spills}{peak}"
+        f"{size_text(stage.bytes_in)} and {stage.records_in:,} records in, "
+        f"{size_text(stage.bytes_out)} and {stage.records_out:,} records out{spills}{peak}"
     )
 
 
-def _slots(told: JobExplanation) -> str:
-    slots = told.slots
+def _slots(explanation: JobExplanation) -> str:
+    slots = explanation.slots
     nodes = ", ".join(f"{node} {share:.0%}" for node, share in slots.by_node.items())
     if not nodes:
         return "slots: none yet"
     return f"slots: {slots.slots}, busy {slots.busy_share:.0%} of the time ({nodes})"
 
 
-def _stragglers(told: JobExplanation) -> Iterator[str]:
-    if not told.stragglers:
+def _stragglers(explanation: JobExplanation) -> Iterator[str]:
+    if not explanation.stragglers:
         yield "stragglers: none"
         return
-    yield f"stragglers: {len(told.stragglers)} took 1.5 times as long as is usual for their bytes"
-    for each in told.stragglers[:ROWS]:
+    yield f"stragglers: {len(explanation.stragglers)} took 1.5 times as long as is usual for their bytes"
+    for each in explanation.stragglers[:ROWS]:
         yield (
             f"  {each.attempt} on {each.node}: {_time(each.seconds)}, usual {_time(each.usual_s)} "
-            f"for {size_told(each.bytes_in)}"
+            f"for {size_text(each.bytes_in)}"
         )
-    if (left := len(told.stragglers) - ROWS) > 0:
+    if (left := len(explanation.stragglers) - ROWS) > 0:
         yield f"  and {left} more"
 
 
-def _skew(told: JobExplanation) -> str:
-    if told.skew is None:
-        return f"skew: {'not known yet' if told.state not in ENDED else 'no partitions to compare'}"
-    skew = told.skew
-    usual = f"{skew.times_median:.1f} times the median of {size_told(skew.median_bytes)}"
+def _skew(explanation: JobExplanation) -> str:
+    if explanation.skew is None:
+        return f"skew: {'not known yet' if explanation.state not in ENDED else 'no partitions to compare'}"
+    skew = explanation.skew
+    usual = f"{skew.times_median:.1f} times the median of {size_text(skew.median_bytes)}"
     if not skew.median_bytes:
         usual = "where most have nothing"
     return (
-        f"skew: the largest partition, of {skew.largest_task}, has {size_told(skew.largest_bytes)}, "
+        f"skew: the largest partition, of {skew.largest_task}, has {size_text(skew.largest_bytes)}, "
         f"{usual}, {skew.share:.0%} of all"
     )
 
 
-def _wasted(told: JobExplanation) -> str:
-    if not told.wasted_attempts:
+def _wasted(explanation: JobExplanation) -> str:
+    if not explanation.wasted_attempts:
         return "wasted: nothing; every attempt counts"
-    several = "attempts that do" if told.wasted_attempts > 1 else "attempt that does"
+    several = "attempts that do" if explanation.wasted_attempts > 1 else "attempt that does"
     return (
-        f"wasted: {told.wasted_attempts} {several} not count, {_time(told.wasted_s)}, "
-        f"{told.wasted_share:.0%} of the time of all"
+        f"wasted: {explanation.wasted_attempts} {several} not count, {_time(explanation.wasted_s)}, "
+        f"{explanation.wasted_share:.0%} of the time of all"
     )

@@ -6,10 +6,10 @@ import asyncio
 
 import click
 
-from ringmill.client.cli.frame import output
-from ringmill.client.cli.frame.connecting import open_client
-from ringmill.client.cli.frame.failure_text import FileFailed
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console import output
+from ringmill.client.cli.console.connecting import open_client
+from ringmill.client.cli.console.failure_text import FileFailed
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
 from ringmill.client.jobs.explanation import JobExplanation
@@ -37,17 +37,17 @@ def explain(settings: Settings, job: str, page: str | None) -> None:
         async with open_client(settings) as db:
             return await db.jobs.explain(job), "" if page is None else (await db.jobs.status(job)).name
 
-    told, title = asyncio.run(ask())
+    explanation, title = asyncio.run(ask())
     if page is not None:
         try:
             with open(page, "w", encoding="utf-8") as file:
-                file.write(explanation_page(told, title))
+                file.write(explanation_page(explanation, title))
         except OSError as error:
             raise FileFailed(f"{page!r}: {error.strerror or error}") from error  # a full disk names no file
     if settings.output == "json":
-        output.show(settings, told.to_dict(), (), ())
+        output.show(settings, explanation.to_dict(), (), ())
         return
-    for line in explanation_lines(told):
+    for line in explanation_lines(explanation):
         print(printable(line))
 
 

@@ -29,7 +29,7 @@ _MEMBERS: Final = {
     "delete": frozenset({"op", "key", "key_b64", "context"}),
 }
 READ_BYTES: Final = 4 << 20
-"""Of values in one answer."""
+"""The most bytes of values in one answer."""
 AT_FIRST: Final = 8
 """Operations under way, so that few values are read for which there is no room.  Each that has brought little
 lets one more in."""
@@ -67,10 +67,10 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
     async with call.slot.batch_turn:
-        return json_answer({"outcomes": await _told(call, wanted)})
+        return json_answer({"outcomes": await _run_operations(call, wanted)})
 
 
-async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
+async def _run_operations(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
     with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:
@@ -78,14 +78,14 @@ async def _told(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
             found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
-    told = zip(wanted, found, strict=True)
-    return [_outcome(each.key, outcome, has_token=call.has_token) for each, outcome in told]
+    pairs = zip(wanted, found, strict=True)
+    return [_outcome(each.key, outcome, has_token=call.has_token) for each, outcome in pairs]
 
 
 def _operation(given: object, call: HttpCall) -> _Wanted:
     """Raises InvalidArgument."""
     if not isinstance(given, dict):
-        raise InvalidArgument("it is no JSON object")
+        raise InvalidArgument("it is not a JSON object")
     op = given.get("op")
     if not isinstance(op, str) or op not in _MEMBERS:
         raise InvalidArgument(f"op is {str(op)[:40]!r}, need one of {', '.join(_MEMBERS)}")
@@ -120,7 +120,8 @@ def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
 
 
 class _Answer:
-    """Has operations done, a few at a time, and keeps what was read as far as there is room."""
+    """The answer to a batch: it has operations done, a few at a time, and keeps what was read as far as there
+    is room."""
 
     def __init__(self, pipeline: AsyncPipeline) -> None:
         self._pipeline = pipeline

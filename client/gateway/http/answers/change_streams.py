@@ -53,17 +53,17 @@ async def key_changes(call: HttpCall) -> web.StreamResponse:
     """What the key holds now, unless it is what the last event told, and each change from then on."""
     _refuse(call, "from_now", "sibling")
     changes = call.space.watch(call.key, after=_after(call), **call.options("r"))
-    return await _told(call, changes, [])
+    return await _stream_changes(call, changes, [])
 
 
 async def prefix_changes(call: HttpCall) -> web.StreamResponse:
-    """The same of all keys that begin with the prefix."""
+    """What the keys that begin with the prefix hold now, and each change from then on."""
     _refuse(call, "start", "end", "limit", "keys_only", "cursor", "timeout")
     goes_on = _LAST_EVENT_ID in call.request.headers  # an EventSource repeats the path of its beginning
     options = call.options("r") if goes_on else call.options("r", "from_now")
     opened: list[str] = []
     changes = watch_of_prefix(call.space, call.prefix, opened.append, after=_after(call), **options)
-    return await _told(call, changes, opened)
+    return await _stream_changes(call, changes, opened)
 
 
 def _after(call: HttpCall) -> str | None:
@@ -78,7 +78,9 @@ def _refuse(call: HttpCall, *names: str) -> None:
             raise InvalidArgument(f"{name} means nothing to a watch")
 
 
-async def _told(call: HttpCall, changes: AsyncIterator[KeyChange], opened: list[str]) -> web.StreamResponse:
+async def _stream_changes(
+    call: HttpCall, changes: AsyncIterator[KeyChange], opened: list[str]
+) -> web.StreamResponse:
     async with aclosing(cast("AsyncGenerator[KeyChange, None]", changes)) as found:
         if _is_socket(call):
             return await _over_socket(call, found)
@@ -120,7 +122,7 @@ def _event(change: KeyChange) -> bytes:
 
 
 def _id_alone(place: str) -> bytes:
-    """Sets the id of an EventSource, and is no event."""
+    """Sets the id of an EventSource, and is not an event."""
     return f"id: {place}\n\n".encode() if _comes_back(place) else b""
 
 
@@ -136,7 +138,7 @@ def _refuse_no_handshake(request: web.BaseRequest, socket: web.WebSocketResponse
     """Raises HttpRefusal."""
     if not socket.can_prepare(request).ok:
         raise HttpRefusal(
-            400, "BAD_HANDSHAKE", "this is no handshake of a WebSocket of version 13",
+            400, "BAD_HANDSHAKE", "this is not a handshake of a WebSocket of version 13",
             hint="a proxy has to pass on Connection: Upgrade", headers={"Sec-WebSocket-Version": "13"},
         )  # fmt: skip
 
@@ -166,8 +168,8 @@ async def _over_socket(call: HttpCall, changes: AsyncIterator[KeyChange]) -> web
         except StopAsyncIteration:
             await socket.close(code=1001, message=b"the gateway is stopping")
         except RingmillError as error:
-            told = problem_document(http_refusal_of(error, has_token=call.has_token))
-            await socket.send_str(json_line({"error": told}).decode().rstrip())
+            problem = problem_document(http_refusal_of(error, has_token=call.has_token))
+            await socket.send_str(json_line({"error": problem}).decode().rstrip())
             await socket.close(code=1011, message=error.code.encode())
         finally:
             for task in (hearing, following):

@@ -15,7 +15,7 @@ from ringmill.client.gateway.http.problems import HttpRefusal
 from ringmill.client.values import json_bytes
 from ringmill.cluster.errors import Unavailable
 
-__all__ = ["explain_key", "get_hot", "get_ring", "get_status", "is_alive", "is_ready", "locate_key"]
+__all__ = ["explain_key", "get_alive", "get_hot", "get_ready", "get_ring", "get_status", "locate_key"]
 
 READY_S: Final = 0.7
 
@@ -66,12 +66,12 @@ async def explain_key(call: HttpCall) -> web.StreamResponse:
     return json_answer({**json_bytes("key", call.key), **found.to_dict()})
 
 
-async def is_alive(call: HttpCall) -> web.StreamResponse:
+async def get_alive(call: HttpCall) -> web.StreamResponse:
     """200 as long as the gateway runs."""
     return json_answer({"status": "ok"})
 
 
-async def is_ready(call: HttpCall) -> web.StreamResponse:
+async def get_ready(call: HttpCall) -> web.StreamResponse:
     """200 when a node answers, and the cluster has a quorum of owners for every partition; else 503.
 
     The members that answer within 0.7 s are enough for 200: probes wait for a second or so, and one member

@@ -32,13 +32,13 @@ async def get_job(call: HttpCall) -> web.StreamResponse:
     """
     job = call.named("job")
     if call.prefers(EVENTS_TYPE, (JSON_TYPE,)):
-        return await _followed(call, job)
+        return await _stream_states(call, job)
     return json_answer((await call.client.jobs.status(job)).to_dict())
 
 
 async def follow_job(call: HttpCall) -> web.StreamResponse:
     """An event at once and at every change of the job, until it is over."""
-    return await _followed(call, call.named("job"))
+    return await _stream_states(call, call.named("job"))
 
 
 async def get_job_logs(call: HttpCall) -> web.StreamResponse:
@@ -69,7 +69,7 @@ async def resume_job(call: HttpCall) -> web.StreamResponse:
     return json_answer((await call.client.jobs.resume(call.named("job"))).to_dict())
 
 
-async def _followed(call: HttpCall, job: str) -> web.StreamResponse:
+async def _stream_states(call: HttpCall, job: str) -> web.StreamResponse:
     first = await call.client.jobs.status(job)  # what it raises is still told by the status
     call.slot.becomes_a_stream()
     stream = OpenStream(call, EVENTS_TYPE)

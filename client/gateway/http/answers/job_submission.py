@@ -29,7 +29,7 @@ _MOST_SETTINGS_BYTES: Final = 1 << 20
 _MOST_PARTS: Final = 2200  # all sources and inputs, and the settings
 MOST_INPUTS: Final = 100
 MOST_INPUT_BYTES: Final = 1 << 30
-"""Of all inputs of one form."""
+"""The most bytes of all inputs of one form."""
 _BODY_S: Final = 300.0
 """For how long a caller may take to send a form, in seconds: it may have inputs."""
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -74,7 +74,7 @@ async def _request(call: HttpCall, sent: FormInputs) -> JobRequest:
         except RecursionError as error:
             raise InvalidArgument(_TOO_DEEP) from error
         except ValueError as error:
-            raise InvalidArgument(f"the body is no {FORM_TYPE}: {str(error)[:200]}") from error
+            raise InvalidArgument(f"the body is not {FORM_TYPE}: {str(error)[:200]}") from error
     if kind != JSON_TYPE:
         raise HttpRefusal(
             415, "UNSUPPORTED_TYPE", f"Content-Type is {kind[:40]!r}; send {JSON_TYPE} or {FORM_TYPE}"
@@ -126,9 +126,9 @@ def _settings(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"the settings are no JSON: {str(error)[:200]}") from error
+        raise InvalidArgument(f"the settings are not JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):
-        raise InvalidArgument("the settings are no JSON object")
+        raise InvalidArgument("the settings are not a JSON object")
     unknown = sorted(set(found) - set(_TYPES))
     if unknown:
         raise InvalidArgument(
@@ -138,32 +138,32 @@ def _settings(data: bytes) -> dict[str, Any]:
     return found
 
 
-def _checked_settings(told: dict[str, Any]) -> dict[str, Any]:
-    """The same.  Raises InvalidArgument, RecursionError."""
-    for name, value in told.items():
+def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, checked.  Raises InvalidArgument, RecursionError."""
+    for name, value in settings.items():
         if not isinstance(value, _TYPES[name]) or (isinstance(value, bool) and bool not in _TYPES[name]):
             kinds = " or ".join(_KINDS[each] for each in _TYPES[name])
             raise InvalidArgument(f"{name} is {json.dumps(value)[:40]}, need {kinds}")
-    target = told.get("target", "")
+    target = settings.get("target", "")
     file, _, name = target.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
         raise InvalidArgument(f"target is {target[:100]!r}, need FILE.py:NAME")
-    output = told.get("output")
-    for path in _paths(told.get("input")):
+    output = settings.get("output")
+    for path in _paths(settings.get("input")):
         if not str(path).startswith("job:"):
             _refuse_relative("input", path)
-    for path in told.get("side", {}).values():
+    for path in settings.get("side", {}).values():
         _refuse_relative("side", path)
     if output is not None:
         _refuse_relative("output", output)
-    _options(told)
-    for name, value in told.items():
+    _options(settings)
+    for name, value in settings.items():
         _refuse_no_text(name, json.dumps(value, ensure_ascii=False))
-    return told
+    return settings
 
 
 def _job_request(settings: Mapping[str, Any], sources: Mapping[str, bytes]) -> JobRequest:
-    """Of settings that were checked.  Raises InvalidArgument."""
+    """The request of a job with these settings, which were checked.  Raises InvalidArgument."""
     if not sources:
         raise InvalidArgument(
             "the request has no sources", hint="sources has the text of each file by its path"
@@ -184,7 +184,7 @@ def _refuse_no_text(what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} has half of a surrogate pair, which is no character") from error
+        raise InvalidArgument(f"{what} has half of a surrogate pair, which is not a character") from error
 
 
 _KINDS: Final = {
@@ -241,12 +241,12 @@ class InputRoom:
 
 
 async def _parts(reader: MultipartReader) -> AsyncIterator[BodyPartReader]:
-    """Raises InvalidArgument for what is no file or field, and for too many."""
+    """Raises InvalidArgument for what is not a file or field, and for too many."""
     for _ in range(_MOST_PARTS):
         try:
             part = await reader.next()
         except RuntimeError as error:  # of aiohttp, for a default charset of any length
-            raise InvalidArgument(f"the body is no {FORM_TYPE}: {error}") from error
+            raise InvalidArgument(f"the body is not {FORM_TYPE}: {error}") from error
         if part is None:
             return
         if not isinstance(part, BodyPartReader):

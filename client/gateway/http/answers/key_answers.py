@@ -1,7 +1,7 @@
 """GET, HEAD, PUT, DELETE and POST of one key.
 
 The ETag of an answer is the causal context of what was read.  With If-Match a write replaces what that read
-returned, as `put(context=)` does: it is no compare-and-set, so there is no 412.  What others have written
+returned, as `put(context=)` does: it is not a compare-and-set, so there is no 412.  What others have written
 meanwhile stays beside the new value as a sibling.  Registers have a compare-and-set (register_answers.py).
 """
 
@@ -57,9 +57,9 @@ async def put_key(call: HttpCall) -> web.StreamResponse:
     """The body is the value, as it is.
 
     With If-Match the write replaces what the read with that ETag returned, and nothing else: what others have
-    written meanwhile stays beside it as a sibling.  It is no compare-and-set, so there is no 412; registers
-    have one.  With If-None-Match: * the write replaces nothing and adds a sibling.  Without either it
-    overwrites what its coordinator knows.
+    written meanwhile stays beside it as a sibling.  It is not a compare-and-set, so there is no 412;
+    registers have one.  With If-None-Match: * the write replaces nothing and adds a sibling.  Without either
+    it overwrites what its coordinator knows.
     """
     value = await value_of_body(call)
     options = call.options("w", "ttl", "durability", "timeout")

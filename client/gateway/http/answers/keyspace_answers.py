@@ -48,7 +48,7 @@ async def create_keyspace(call: HttpCall) -> web.StreamResponse:
 
 
 async def alter_keyspace(call: HttpCall) -> web.StreamResponse:
-    """Change what requests mean when they do not say; what is not given stays.  A `ttl` of 0 is no expiry."""
+    """Change the defaults of requests; what is not given stays.  A `ttl` of 0 means no expiry."""
     settings = _settings(await json_object(call, _MOST_BYTES, _ALTERED))
     if not settings:
         raise InvalidArgument("nothing is to be changed", hint='{"ttl": 3600}, for example')
@@ -66,7 +66,7 @@ async def drop_keyspace(call: HttpCall) -> web.StreamResponse:
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    """Those that are given, each of its type.  Raises InvalidArgument."""
+    """The settings that are given, each of its type.  Raises InvalidArgument."""
     for name, value in given.items():
         if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
             types = " or ".join(each.__name__ for each in _TYPES[name])
@@ -76,5 +76,5 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _document(info: KeyspaceInfo) -> dict[str, Any]:
-    told = {name: value for name, value in info.to_dict().items() if name != "changed"}
-    return {**told, "durability": "synced" if info.durability == "sync" else info.durability}
+    document = {name: value for name, value in info.to_dict().items() if name != "changed"}
+    return {**document, "durability": "synced" if info.durability == "sync" else info.durability}

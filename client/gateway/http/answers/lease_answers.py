@@ -50,9 +50,9 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
             except TimeoutError:
                 continue
         await stream.write(event_text("lost", {"term": lease.term}))
-        told = await stream.end()
+        answer = await stream.end()
         if lease.is_held:  # the gateway stops: what the last sign allows has to be over before somebody else
             await asyncio.sleep(silence_s)
-        return told
+        return answer
     finally:
         await lease.release()

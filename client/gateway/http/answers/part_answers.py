@@ -26,14 +26,14 @@ async def list_job_parts(call: HttpCall) -> web.StreamResponse:
 
     A job whose output is in a keyspace or in a store has none.
     """
-    state, parts = await _asked(call)
+    state, parts = await _ask(call)
     rows = [{"name": one.name, "bytes": one.size, "records": one.records} for one in await parts.parts(state)]
     return json_answer({"job": state.job, "output": state.output, "parts": rows})
 
 
 async def get_job_part(call: HttpCall) -> web.StreamResponse:
     """One part file, as it is, or unpacked with `unpacked`."""
-    state, parts = await _asked(call)
+    state, parts = await _ask(call)
     name = call.named("part")
     part = next((each for each in await parts.parts(state) if each.name == name), None)
     if part is None:
@@ -52,7 +52,7 @@ async def get_job_part(call: HttpCall) -> web.StreamResponse:
     return await stream.end()
 
 
-async def _asked(call: HttpCall) -> tuple[JobState, ShownParts]:
+async def _ask(call: HttpCall) -> tuple[JobState, ShownParts]:
     if call.jobs is None:
         raise HttpRefusal(501, "NOT_OFFERED", "this gateway reads no output of jobs")
     return await call.client.jobs.status(call.named("job")), call.jobs.parts

@@ -73,27 +73,27 @@ async def _cas(call: HttpCall, value: bytes | None) -> web.StreamResponse:
 def _expected(call: HttpCall) -> tuple[dict[str, Any], bool]:
     """What `cas` is told to expect, and whether a header said it."""
     headers = call.request.headers
-    told: list[tuple[dict[str, Any], bool]] = []
+    expected: list[tuple[dict[str, Any], bool]] = []
     if (match := headers.get("If-Match")) is not None:
         version = given_etag("If-Match", match)
         if not (version.isascii() and version.isdecimal() and len(version) <= 19):
             raise InvalidArgument(
                 f"If-Match is {match[:40]!r}; it must be the ETag of a read of the register"
             )
-        told.append(({"expect_version": int(version)}, True))
+        expected.append(({"expect_version": int(version)}, True))
     if (none_match := headers.get("If-None-Match")) is not None:
         if given_etag("If-None-Match", none_match) != "*":
             raise InvalidArgument("If-None-Match of a write must be *")
-        told.append(({"expect": None}, True))
+        expected.append(({"expect": None}, True))
     if (text := call.query.get("expect")) is not None:
-        told.append(({"expect": text.encode("utf-8", "surrogateescape")}, False))
+        expected.append(({"expect": text.encode("utf-8", "surrogateescape")}, False))
     if (coded := call.query.get("expect_b64")) is not None:
-        told.append(({"expect": coded}, False))
-    if not told:
+        expected.append(({"expect": coded}, False))
+    if not expected:
         raise HttpRefusal(
             428, "NO_EXPECTATION", "a register is set only if it holds what is expected; nothing was",
             hint="If-Match with the ETag of a read, If-None-Match: *, or ?expect=VALUE",
         )  # fmt: skip
-    if len(told) > 1:
+    if len(expected) > 1:
         raise InvalidArgument("say once what the register has to hold")
-    return told[0]
+    return expected[0]

@@ -77,7 +77,8 @@ _REGISTERS: Final = (
               (p.KEY_B64, p.TIMEOUT), answers={200: ("Its value.", {**s.BYTES, **s.REGISTER})}),
     HttpRoute("PUT", _REGISTER, "setRegister", "registers", "Set a register if it holds what is expected.",
               registers.set_register, _CAS, s.BYTES, {200: ("The version that this made.", s.VERSION)}),
-    HttpRoute("DELETE", _REGISTER, "deleteRegister", "registers", "Delete a register, likewise.",
+    HttpRoute("DELETE", _REGISTER, "deleteRegister", "registers",
+              "Delete a register if it holds what is expected.",
               registers.delete_register, _CAS, answers={200: ("The version that this made.", s.VERSION)}),
     HttpRoute("POST", _REGISTER, "addToRegister", "registers", "Add to the number in a register.",
               registers.add_to_register, (p.KEY_B64, p.AMOUNT, p.TIMEOUT, p.IDEMPOTENCY_KEY),
@@ -163,9 +164,9 @@ async def _get_openapi(call: HttpCall) -> web.StreamResponse:
 
 
 _GATEWAY: Final = (
-    HttpRoute("GET", "/healthz", "isAlive", "gateway", "Whether the gateway runs.", cluster.is_alive,
+    HttpRoute("GET", "/healthz", "isAlive", "gateway", "Whether the gateway runs.", cluster.get_alive,
               answers={200: ("It does.", s.HEALTH)}, needs_cluster=False),
-    HttpRoute("GET", "/readyz", "isReady", "gateway", "Whether the cluster can be asked.", cluster.is_ready,
+    HttpRoute("GET", "/readyz", "isReady", "gateway", "Whether the cluster can be asked.", cluster.get_ready,
               (p.TIMEOUT,), answers={200: ("It can.", s.HEALTH)}),
     HttpRoute("GET", "/v1/openapi.json", "getOpenapi", "gateway", "This document.", _get_openapi,
               answers={200: ("An OpenAPI 3.1 document.", s.OBJECT)}, needs_cluster=False),

@@ -53,8 +53,8 @@ def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
         if route.method == "GET" and "{key}" in route.path and route.name == "getKey":
             head = {**_operation(route), "operationId": "headKey", "summary": "Read a key without its value."}
             head["responses"] = {
-                status: {"description": told["description"]} if "description" in told else told
-                for status, told in head["responses"].items()
+                status: {"description": answer["description"]} if "description" in answer else answer
+                for status, answer in head["responses"].items()
             }
             paths[route.path]["head"] = head
     return {
@@ -67,7 +67,7 @@ def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{}, {"bearer": []}],
-        "tags": [{"name": name, "description": told} for name, told in _TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -84,12 +84,12 @@ def openapi_document(routes: Sequence[HttpRoute]) -> dict[str, Any]:
 
 
 def _operation(route: HttpRoute) -> dict[str, Any]:
-    told = " ".join((inspect.getdoc(route.handler) or "").split())
+    description = " ".join((inspect.getdoc(route.handler) or "").split())
     operation: dict[str, Any] = {
         "operationId": route.name,
         "tags": [route.tag],
         "summary": route.summary,
-        "description": told,
+        "description": description,
         "parameters": [
             *(_segment(name) for name in re.findall(r"\{(\w+)\}", route.path)),
             *map(_parameter, route.parameters),
@@ -98,7 +98,10 @@ def _operation(route: HttpRoute) -> dict[str, Any]:
     if route.body:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
     operation["responses"] = {
-        **{str(status): _answer(told, content) for status, (told, content) in route.answers.items()},
+        **{
+            str(status): _answer(description, content)
+            for status, (description, content) in route.answers.items()
+        },
         **({"401": {"$ref": "#/components/responses/Unauthorized"}} if route.needs_cluster else {}),
         "default": {
             "description": "A problem (RFC 9457): the code and outcome are those of the error.",
@@ -109,22 +112,22 @@ def _operation(route: HttpRoute) -> dict[str, Any]:
 
 
 def _segment(name: str) -> dict[str, Any]:
-    told, schema = _SEGMENTS[name]
-    return {"name": name, "in": "path", "required": True, "description": told, "schema": schema}
+    description, schema = _SEGMENTS[name]
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": parameter.place,
-        "description": parameter.told,
+        "description": parameter.description,
         "required": parameter.is_required,
         "schema": dict(parameter.schema),
     }
 
 
-def _answer(told: str, content: Content) -> dict[str, Any]:
-    return {"description": told, **({"content": _content(content)} if content else {})}
+def _answer(description: str, content: Content) -> dict[str, Any]:
+    return {"description": description, **({"content": _content(content)} if content else {})}
 
 
 def _content(content: Content) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ class Parameter:
     """
 
     name: str
-    told: str
+    description: str
     schema: Schema
     read: Callable[[str, str], Any]
     place: Literal["query", "header"] = "query"
@@ -92,7 +92,7 @@ def read_query(parameters: Sequence[Parameter], given: Sequence[tuple[str, str]]
         return {}
     known = {each.name: each for each in parameters if each.place == "query"}
     values: dict[str, Any] = {}
-    for name, told in given:
+    for name, text in given:
         parameter = known.get(name)
         if parameter is None:
             raise InvalidArgument(
@@ -101,7 +101,7 @@ def read_query(parameters: Sequence[Parameter], given: Sequence[tuple[str, str]]
             )
         if name in values:
             raise InvalidArgument(f"{name} is given twice")
-        values[name] = parameter.read(name, told)
+        values[name] = parameter.read(name, text)
     return values
 
 

@@ -34,7 +34,7 @@ class _Field:
 
     @property
     def last(self) -> int:
-        """Its last bit."""
+        """The place of the last bit."""
         return self.at + self.bits - 1
 
     @property
@@ -146,7 +146,7 @@ def _steps(args: Sequence[bytes]) -> list[_Step]:
 
 
 def _field(kind: bytes, offset: bytes) -> _Field:
-    """Of a type such as i16 or u8, and a place in bits, or in fields behind "#".  Raises RedisError."""
+    """A field: a type such as i16 or u8, and a place in bits, or in fields behind "#".  Raises RedisError."""
     if not _TYPE.fullmatch(kind):
         raise RedisError(_NO_TYPE)
     bits = int(kind[1:])

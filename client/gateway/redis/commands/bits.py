@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
-from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, store_value
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import (
     TOO_LONG,
     index_range,
@@ -34,7 +34,7 @@ _OPERATIONS: Final[dict[bytes, Callable[[int, int], int]]] = {
     b"XOR": operator.xor,
 }
 MOST_OFFSET: Final = (1 << 32) - 1
-"""Of a bit that Redis takes; those behind the longest string are 0 here."""
+"""The largest place of a bit that Redis takes; bits behind the longest string are 0 here."""
 NO_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 
 
@@ -104,7 +104,7 @@ async def _bitop(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     if operation == b"NOT" and len(keys) != 1:
         raise RedisError("ERR BITOP NOT must be called with a single source key.")
     async with read_one_by_one(connection, keys, _read_string) as values:
-        return await stored(connection, args[1], bits_of_all(operation, values))
+        return await store_value(connection, args[1], bits_of_all(operation, values))
 
 
 def bits_of_all(operation: bytes, values: Sequence[bytes]) -> bytes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["SERVER_VERSION"]
 
 SERVER_VERSION: Final = "7.2.0"
-"""Of the Redis whose commands and replies these are.  Callers decide by it what they may send."""
+"""The version of the Redis whose commands and replies these are.  Callers decide by it what they may send."""
 _ENCODING: Final = "utf-8"
 
 

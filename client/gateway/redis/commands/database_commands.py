@@ -87,7 +87,7 @@ async def _flushdb(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 @waiting_command("FLUSHALL", -1, "write")
 async def _flushall(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """The same as FLUSHDB in all databases whose keyspaces exist."""
+    """Remove all keys of all databases whose keyspaces exist; one that is made meanwhile may stay."""
     _check_flush(args)
     for database in await connection.door.databases.existing(connection.token):
         await _flush(database)

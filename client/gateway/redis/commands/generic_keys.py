@@ -23,7 +23,7 @@ MOST_IN_LISTPACK: Final = 128
 _CONDITIONS: Final = {b"NX", b"XX", b"GT", b"LT"}
 
 
-def _removed(entry: Entry, _now_ms: int) -> Reply:
+def _remove(entry: Entry, _now_ms: int) -> Reply:
     if entry.value is None:
         return 0
     entry.replace(None)
@@ -37,13 +37,13 @@ def _present(entry: Entry, _now_ms: int) -> Reply:
 @each_key("DEL", -2, "write")
 def _del(args: Sequence[bytes], _version: int) -> Parts:
     """Remove keys, each by itself, and count those that had a value."""
-    return Parts([(key, _removed) for key in args], sum)
+    return Parts([(key, _remove) for key in args], sum)
 
 
 @each_key("UNLINK", -2, "write fast")
 def _unlink(args: Sequence[bytes], _version: int) -> Parts:
-    """The same as DEL."""
-    return Parts([(key, _removed) for key in args], sum)
+    """Remove keys as DEL does, and not in the background."""
+    return Parts([(key, _remove) for key in args], sum)
 
 
 @each_key("EXISTS", -2, "readonly fast")
@@ -54,7 +54,7 @@ def _exists(args: Sequence[bytes], _version: int) -> Parts:
 
 @each_key("TOUCH", -2, "readonly fast")
 def _touch(args: Sequence[bytes], _version: int) -> Parts:
-    """The same as EXISTS: nothing is evicted, so a use leaves no trace."""
+    """How many of the keys exist: nothing is evicted, so a use leaves no trace."""
     return Parts([(key, _present) for key in args], sum)
 
 

@@ -17,7 +17,7 @@ def _items(call: KeyCall) -> list[bytes]:
     return call.entry.get_or_new(list)
 
 
-def _pushed(call: KeyCall, *, at_head: bool, only_present: bool = False) -> Reply:
+def _push(call: KeyCall, *, at_head: bool, only_present: bool = False) -> Reply:
     items = _items(call)
     if only_present and not items:
         return 0
@@ -29,28 +29,28 @@ def _pushed(call: KeyCall, *, at_head: bool, only_present: bool = False) -> Repl
 @one_key("LPUSH", -3, "write denyoom fast")
 def _lpush(call: KeyCall) -> Reply:
     """Put items before a list, one after the other."""
-    return _pushed(call, at_head=True)
+    return _push(call, at_head=True)
 
 
 @one_key("RPUSH", -3, "write denyoom fast")
 def _rpush(call: KeyCall) -> Reply:
     """Put items behind a list."""
-    return _pushed(call, at_head=False)
+    return _push(call, at_head=False)
 
 
 @one_key("LPUSHX", -3, "write denyoom fast")
 def _lpushx(call: KeyCall) -> Reply:
-    """The same as LPUSH, if the list exists."""
-    return _pushed(call, at_head=True, only_present=True)
+    """Push values to the left end of a list that exists."""
+    return _push(call, at_head=True, only_present=True)
 
 
 @one_key("RPUSHX", -3, "write denyoom fast")
 def _rpushx(call: KeyCall) -> Reply:
-    """The same as RPUSH, if the list exists."""
-    return _pushed(call, at_head=False, only_present=True)
+    """Push values to the right end of a list that exists."""
+    return _push(call, at_head=False, only_present=True)
 
 
-def _popped(call: KeyCall, *, at_head: bool) -> Reply:
+def _pop(call: KeyCall, *, at_head: bool) -> Reply:
     name = "lpop" if at_head else "rpop"
     count = count_of_pop(call.args, RedisError(f"ERR wrong number of arguments for '{name}' command"))
     items = _items(call)
@@ -66,13 +66,13 @@ def _popped(call: KeyCall, *, at_head: bool) -> Reply:
 @one_key("LPOP", -2, "write fast")
 def _lpop(call: KeyCall) -> Reply:
     """Remove items from the head of a list, and return them."""
-    return _popped(call, at_head=True)
+    return _pop(call, at_head=True)
 
 
 @one_key("RPOP", -2, "write fast")
 def _rpop(call: KeyCall) -> Reply:
     """Remove items from the end of a list, and return them."""
-    return _popped(call, at_head=False)
+    return _pop(call, at_head=False)
 
 
 @one_key("LLEN", 2, "readonly fast")
@@ -180,7 +180,8 @@ def _lpos(call: KeyCall) -> Reply:
 
 
 def _places(items: list[bytes], wanted: bytes, rank: int, most: int) -> list[int]:
-    """From the `rank`-th one on, backwards when it is negative; `most` items are looked at, 0: all."""
+    """The places from the `rank`-th one on, backwards when it is negative; `most` items are looked at, 0:
+    all."""
     order = range(len(items)) if rank > 0 else range(len(items) - 1, -1, -1)
     looked_at = order[:most] if most else order
     return [place for place in looked_at if items[place] == wanted][abs(rank) - 1 :]

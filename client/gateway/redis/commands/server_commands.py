@@ -148,12 +148,12 @@ async def _info(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     wanted = {word.lower().decode("utf-8", "replace") for word in args}
     if not wanted or wanted & {"all", "everything", "default"}:
         wanted = set(_SECTIONS)
-    told = []
+    sections = []
     for section in _SECTIONS:
         if section in wanted:
             lines = "".join(f"{name}:{value}\r\n" for name, value in _figures(section, connection).items())
-            told.append(f"# {section.capitalize()}\r\n{lines}")
-    return "\r\n".join(told).encode()
+            sections.append(f"# {section.capitalize()}\r\n{lines}")
+    return "\r\n".join(sections).encode()
 
 
 def _figures(section: str, connection: RedisConnection) -> dict[str, object]:

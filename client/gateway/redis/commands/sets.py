@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
     counted_keys_with_limit,
     read_one_by_one,
-    stored,
+    store_value,
 )
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import count_of_pop, one_integer
 from ringmill.client.gateway.redis.commands.arguments.pages_of_members import page_of_members
@@ -167,7 +167,7 @@ def _sintercard(args: Sequence[bytes], _version: int) -> Parts:
 
 async def _store(connection: RedisConnection, args: Sequence[bytes], combine: Combine) -> Reply:
     async with read_one_by_one(connection, args[1:], _read_set) as sets:
-        return await stored(connection, args[0], combine(sets))
+        return await store_value(connection, args[0], combine(sets))
 
 
 @waiting_command("SINTERSTORE", -3, "write denyoom", keys=(1, -1, 1))

@@ -69,7 +69,7 @@ class DatabaseSweep:
         self._figures = figures
 
     async def run(self, place: str, lease: AsyncLease) -> None:
-        """From this place on to the end, and then round after round, as long as the lease is held.
+        """Sweep from this place to the end, and then round after round, as long as the lease is held.
 
         Raises RingmillError when nothing could be read.
         """
@@ -104,12 +104,12 @@ class DatabaseSweep:
         so of all of them.
         """
         began_s = self._clock.monotonic()
-        told = await gather_all(self._look(name) for name in names)
-        failures = [each for each in told if isinstance(each, RingmillError)]
+        results = await gather_all(self._read_key(name) for name in names)
+        failures = [each for each in results if isinstance(each, RingmillError)]
         self._figures.sweep_failures += len(failures)
-        if failures and len(failures) == len(told):
+        if failures and len(failures) == len(results):
             raise failures[0]
-        looks = {name: each for name, each in zip(names, told, strict=True) if isinstance(each, _Look)}
+        looks = {name: each for name, each in zip(names, results, strict=True) if isinstance(each, _Look)}
         gone = [name for name, each in looks.items() if each.is_gone]
         expired = [name for name, each in looks.items() if each.has_expired]
         forgotten = await self._index.remove_old(gone)
@@ -121,7 +121,7 @@ class DatabaseSweep:
             took_s=self._clock.monotonic() - began_s,
         )
 
-    async def _look(self, name: NamedKey) -> _Look | RingmillError:
+    async def _read_key(self, name: NamedKey) -> _Look | RingmillError:
         key = kept_name(name.key)
         try:
             found = await self._registers.get(key, timeout=self._timeout_s)

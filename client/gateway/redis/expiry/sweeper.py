@@ -64,7 +64,7 @@ class Sweeper:
         self._entropy = entropy
         self._figures = figures
         self._begun: set[str] = set()
-        self._told: dict[str, str] = {}  # why what is not swept, as the log has it
+        self._logged: dict[str, str] = {}  # why what is not swept, as the log has it
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class Sweeper:
         if self._running is not None:
             self._running.cancel()
 
-    async def ended(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait until what `stop` began is done."""
         if self._running is not None:
             await asyncio.wait([self._running])
@@ -143,6 +143,6 @@ class Sweeper:
     def _fails(self, what: str, error: RingmillError) -> None:
         """Count it, and log it unless it was logged last."""
         self._figures.sweep_failures += 1
-        if self._told.get(what) != str(error):
-            self._told[what] = str(error)
+        if self._logged.get(what) != str(error):
+            self._logged[what] = str(error)
             _log.warning("expired keys of %s are not removed now: %s (%s)", what, error, error.hint)

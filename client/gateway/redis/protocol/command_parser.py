@@ -31,11 +31,11 @@ _FEW: Final = {b"*%d" % count: count for count in range(1, 64)}
 
 
 class ProtocolFault(Exception):
-    """What a caller sent is no command; nothing that follows on its connection can be read."""
+    """What a caller sent is not a command; nothing that follows on its connection can be read."""
 
 
 class ForeignProtocol(ProtocolFault):
-    """It is HTTP or TLS, such as a browser sends to any port of this machine for any page."""
+    """What came is HTTP or TLS, such as a browser sends to any port of this machine for any page."""
 
 
 class TooLargeCommand(list[bytes]):
@@ -210,7 +210,7 @@ class CommandParser:
         if words is None:
             raise ProtocolFault("Protocol error: unbalanced quotes in request")
         if words and is_foreign(words):
-            raise ForeignProtocol("Protocol error: this is no HTTP server")
+            raise ForeignProtocol("Protocol error: this is not an HTTP server")
         return words
 
     def _drop_taken(self, at_least: int) -> None:
@@ -230,7 +230,7 @@ def command_size(command: Sequence[bytes]) -> int:
 
 
 def _bulk_length(line: bytes) -> int:
-    """Of "$100".  Raises ProtocolFault."""
+    """The length in a line such as "$100".  Raises ProtocolFault."""
     if line[:1] != b"$":
         got = chr(line[0]) if line and 32 <= line[0] < 127 else " "
         raise ProtocolFault(f"Protocol error: expected '$', got '{got}'")

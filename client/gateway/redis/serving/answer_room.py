@@ -25,8 +25,11 @@ _SHORT: Final = 1024
 
 
 class AnswerRoom:
-    """Of one connection.  `ready` are bytes of answers that wait for former ones, `parts` those of replies
-    about single keys whose answers are not whole."""
+    """The room for answers of one connection.
+
+    `ready` are bytes of answers that wait for former ones, `parts` those of replies about single keys whose
+    answers are not whole.
+    """
 
     __slots__ = ("_expected", "_limits", "_unsent", "parts", "ready")
 
@@ -40,7 +43,7 @@ class AnswerRoom:
 
     @property
     def most_bytes(self) -> int:
-        """Of the answer of one command."""
+        """The most bytes of the answer of one command."""
         return self._limits.most_answer_bytes
 
     @property
@@ -101,7 +104,7 @@ class GatheredParts:
             self._replies[place] = reply
 
     def bounded(self, change: Change) -> Change:
-        """The same change, whose reply is counted; above the limits it is left out."""
+        """The change, with its reply counted; above the limits it is left out."""
         size = 0
 
         def counted(entry: Entry, now_ms: int) -> Reply:

@@ -11,7 +11,7 @@ from ringmill.client.gateway.redis.protocol.replies import Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom, GatheredParts
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.key_queues import Change, Droppable
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED
 
 __all__ = ["BegunCommand", "ConnectionOfCommand"]
 
@@ -26,7 +26,7 @@ class ConnectionOfCommand(Protocol):
     room: AnswerRoom
     is_gone: bool
 
-    def is_answered(self, one: BegunCommand) -> None:
+    def note_answered(self, one: BegunCommand) -> None:
         """The answer of a command is there."""
         ...
 
@@ -54,10 +54,10 @@ class BegunCommand:
             _log.exception("an answer could not be encoded")
             self.reply = encode_reply(GATEWAY_FAILED, self.version)
         self.changes.clear()  # and with them the arguments, which nobody counts any more
-        self.connection.is_answered(self)
+        self.connection.note_answered(self)
 
     def droppable(self, change: Change) -> Change:
-        """The same change; it is dropped with this command."""
+        """The change, which is dropped with this command."""
         self.changes.append(Droppable(change))
         return self.changes[-1]
 

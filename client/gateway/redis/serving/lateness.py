@@ -13,7 +13,7 @@ __all__ = ["Lateness", "untaken_bytes"]
 
 
 class Lateness:
-    """Of one connection.  Times are seconds of its door's clock."""
+    """How late one connection's answers are.  Times are seconds of its door's clock."""
 
     __slots__ = ("_full_since_s", "_limits", "_read_on_s", "_untaken", "active_s", "is_full")
 
@@ -32,7 +32,7 @@ class Lateness:
         self._read_on_s = now_s
 
     def fills(self, now_s: float, untaken: int) -> None:
-        """That many bytes of answers are not taken, which is too much."""
+        """Note that this many bytes of answers are not taken, which is too much."""
         self.is_full, self._full_since_s, self._untaken = True, now_s, untaken
 
     def why(self, now_s: float, *, untaken: int, is_busy: bool, is_amid: bool) -> str:

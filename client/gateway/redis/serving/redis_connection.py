@@ -38,7 +38,7 @@ from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_queues import MOST_ASKED, Change
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED
 from ringmill.client.gateway.redis.store.turns import Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.cluster.errors import RingmillError
@@ -71,10 +71,10 @@ class DoorOfConnection(Protocol):
         ...
 
     def closed(self, connection: RedisConnection) -> None:
-        """Note that it has ended.  What it has begun may go on, until it `has_ended`."""
+        """Note that it has ended.  What it has begun may go on, until `note_ended`."""
         ...
 
-    def has_ended(self, connection: RedisConnection) -> None:
+    def note_ended(self, connection: RedisConnection) -> None:
         """Note that nothing that a closed connection has begun goes on."""
         ...
 
@@ -82,8 +82,8 @@ class DoorOfConnection(Protocol):
         """All that are open."""
         ...
 
-    def has_grown(self, by: int) -> None:
-        """One of them holds this number of bytes more: all of them must stay within their limit."""
+    def note_growth(self, by: int) -> None:
+        """Note that one holds this number of bytes more: all of them must stay within their limit."""
         ...
 
     def monotonic(self) -> float:
@@ -153,7 +153,7 @@ class RedisConnection(asyncio.Protocol):
         self._database = chosen
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self.address = _shown(transport.get_extra_info("peername"))
         self.local_address = _shown(transport.get_extra_info("sockname"))
         if refusal := self.door.opened(self):
@@ -248,8 +248,8 @@ class RedisConnection(asyncio.Protocol):
         untaken = untaken_bytes(self._transport) if self.lateness.is_full and self._transport else 0
         return self.lateness.why(now_s, untaken=untaken, is_busy=is_busy, is_amid=is_amid)
 
-    def is_answered(self, one: BegunCommand) -> None:
-        """The answer of a command is there: send all that are, in order."""
+    def note_answered(self, one: BegunCommand) -> None:
+        """Note that the answer of a command is there; send all that are, in order."""
         self._unanswered -= 1
         self._begun_bytes -= one.size
         one.size = 0
@@ -270,7 +270,7 @@ class RedisConnection(asyncio.Protocol):
             self.tell_growth()
         if self.is_gone:
             if not self._unanswered:
-                self.door.has_ended(self)
+                self.door.note_ended(self)
             return
         if not self._pump_is_due and (self._backlog or self._may_go_on or self._ends_after):
             self._pump_is_due = True
@@ -281,7 +281,7 @@ class RedisConnection(asyncio.Protocol):
         return self._is_paused and self._unanswered * 2 <= self.door.limits.most_under_way
 
     @property
-    def _has_room(self) -> bool:
+    def _is_within_bounds(self) -> bool:
         """Whether one more command may begin."""
         limits = self.door.limits
         is_within = self._unanswered < limits.most_under_way and self._begun_bytes < limits.most_begun_bytes
@@ -297,7 +297,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return
         try:
-            while not self._is_held and not self.lateness.is_full and self._has_room:
+            while not self._is_held and not self.lateness.is_full and self._is_within_bounds:
                 command = self._backlog.popleft() if self._backlog else self._next_command()
                 if command is None:
                     self._read_on()
@@ -418,7 +418,7 @@ class RedisConnection(asyncio.Protocol):
         except RedisError as error:
             reply = error
         except RingmillError as error:
-            reply = self.database.keys.told(error)
+            reply = self.database.keys.redis_error_of(error)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a command of a caller failed")
             reply = GATEWAY_FAILED
@@ -451,7 +451,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is None:
             return  # nothing is added to what has gone, and the door looks at that itself
         former, self.told_bytes = self.told_bytes, self.held_bytes
-        self.door.has_grown(self.told_bytes - former)
+        self.door.note_growth(self.told_bytes - former)
 
     def _close_if_answered(self) -> None:
         if not self._ends_after or self._unanswered or self._backlog or self._transport is None:

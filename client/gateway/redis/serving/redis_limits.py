@@ -18,16 +18,16 @@ class RedisLimits:
     most_under_way: int = 1024
     """Commands of one connection that are not answered yet; it is read no further meanwhile."""
     most_begun_bytes: int = 16 * 1024 * 1024
-    """Of commands of one connection that are not answered yet; it is read no further meanwhile."""
+    """Bytes of commands of one connection that are not answered yet; it is read no further meanwhile."""
     most_keys: int = 10_000
-    """Of one command: to begin with more at once would hold up all other callers."""
+    """The most keys of one command: to begin with more at once would hold up all other callers."""
     most_answer_bytes: int = 16 * 1024 * 1024
-    """Of one command; above it an error is sent in the place of the answer."""
+    """The most bytes of the answer of one command; above it an error is sent in the place of the answer."""
     most_unread_bytes: int = 32 * 1024 * 1024
     """Answers of one connection that wait to be sent.  One that has no room is left out, and an error is sent
     in its place."""
     most_held_bytes: int = 256 * 1024 * 1024
-    """Of all connections, with commands that have not come whole; then the one that has most is closed."""
+    """Bytes of all connections, with commands that have not come whole; above it the largest is closed."""
     idle_s: float = 3600.0
     """A connection that sends no command for this long is closed."""
     command_s: float = 30.0

@@ -16,7 +16,7 @@ from ringmill.cluster.ports import Clock, Entropy
 __all__ = ["DATABASES", "ServedDatabases"]
 
 DATABASES: Final = 16
-"""As many as a Redis has unless it is told otherwise; number n is keyspace `redis<n>`."""
+"""The number of databases, as a Redis has by default; number n is keyspace `redis<n>`."""
 
 _ANY_KEY: Final = b"redis/token"
 
@@ -45,11 +45,11 @@ class ServedDatabases:
 
     @property
     def keyspaces(self) -> Collection[str]:
-        """Of all numbers, whether they exist or not."""
+        """The keyspaces of all numbers, whether they exist or not."""
         return self._names.values()
 
     def database(self, token: str, number: int) -> Database:
-        """The same object for the same token and number, while it is used.  Raises RedisError."""
+        """The database; one object for a token and number, while it is used.  Raises RedisError."""
         if number not in self._names:
             raise RedisError("ERR DB index is out of range")
         place = (token, number)
@@ -69,8 +69,8 @@ class ServedDatabases:
         return self._open[place]
 
     async def existing(self, token: str) -> list[Database]:
-        """Those whose keyspaces exist.  Raises RingmillError."""
-        async with self._clients.lent(token) as client:
+        """The databases whose keyspaces exist.  Raises RingmillError."""
+        async with self._clients.lend(token) as client:
             present = {info.name for info in await client.keyspaces.list()}
         return [self.database(token, number) for number, name in self._names.items() if name in present]
 
@@ -80,7 +80,7 @@ class ServedDatabases:
         Raises RedisError when it does not, RingmillError when it cannot be asked.
         """
         try:
-            async with self._clients.lent(token, f"address {address.rpartition(':')[0]}") as client:
+            async with self._clients.lend(token, f"address {address.rpartition(':')[0]}") as client:
                 await client.registers.get(_ANY_KEY)
         except PermissionDenied as error:
             raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error

@@ -25,8 +25,8 @@ __all__ = ["Database"]
 
 MOST_CURSORS: Final = 10_000
 _CURSORS: Final = 1 << 20
-"""Of one database and start; which ones is drawn.  They are below 2 to the 53rd, as larger numbers are not
-exact in JavaScript."""
+"""How many numbers of cursors a database has in one start; which ones is drawn.  They are below 2^53,
+as larger numbers are not exact in JavaScript."""
 _EXPIRED: Final = "has expired"
 _STEPS_AT_ONCE: Final = 1 << 18
 """Comparisons of patterns with names: some milliseconds."""
@@ -58,7 +58,12 @@ class Database:
         drawn = int.from_bytes(entropy.random_bytes("redis.cursors", 4))
         self._numbers = itertools.count(drawn * _CURSORS + 1)
         self.keys = KeyQueues(
-            self._lent, name, has_token=bool(token), timeout_s=timeout_s, clock=clock, figures=figures
+            self._borrow_client,
+            name,
+            has_token=bool(token),
+            timeout_s=timeout_s,
+            clock=clock,
+            figures=figures,
         )
 
     async def scan(
@@ -99,11 +104,11 @@ class Database:
         count: int,
         type_wanted: bytes | None,
     ) -> tuple[str, list[bytes]]:
-        """As `scan`, from a place to a place."""
+        """One page of a scan, from a place to a place."""
         found: list[bytes] = []
         prefix = literal_prefix(pattern or b"")[:MAX_KEY_BYTES]
         try:
-            async with self._lent() as client:
+            async with self._borrow_client() as client:
                 index, looked_at = self._index_of(client), 0
                 while True:
                     wanted = min(count, MAX_SCAN_ITEMS) - len(found)
@@ -113,10 +118,10 @@ class Database:
                     if not place or looked_at >= MAX_SCAN_ITEMS or len(found) >= count:
                         return place, found
         except RingmillError as error:
-            raise self.keys.told(error) from error
+            raise self.keys.redis_error_of(error) from error
 
-    def _lent(self) -> AbstractAsyncContextManager[AsyncClient]:
-        return self._clients.lent(self._token)
+    def _borrow_client(self) -> AbstractAsyncContextManager[AsyncClient]:
+        return self._clients.lend(self._token)
 
     def _index_of(self, client: AsyncClient) -> KeyIndex:
         return KeyIndex(client, self.name, self._clock.wall)
@@ -124,22 +129,22 @@ class Database:
     async def _present(
         self, names: Sequence[NamedKey], matching: Matching | None, type_wanted: bytes | None
     ) -> list[bytes]:
-        """Those that have a value; old names of keys that have none are removed."""
+        """The names of keys that have a value; old names of keys that have none are removed."""
         if matching is not None:
             names = [name async for name in _matched(names, matching)]
         types = await self.keys.ask_each([name.key for name in names], _type_of)
         present, absent = [], []
-        for name, told in zip(names, types, strict=True):
-            if isinstance(told, RedisError):
-                raise told
-            if told == "none":
+        for name, kind in zip(names, types, strict=True):
+            if isinstance(kind, RedisError):
+                raise kind
+            if kind == "none":
                 absent.append(name)
-            elif told == _EXPIRED:
+            elif kind == _EXPIRED:
                 continue  # it may still be there, if nobody could remove it
-            elif type_wanted is None or told.encode() == type_wanted:  # type: ignore[union-attr]
+            elif type_wanted is None or kind.encode() == type_wanted:  # type: ignore[union-attr]
                 present.append(name.key)
         if any(name.is_old for name in absent):
-            async with self._lent() as client:
+            async with self._borrow_client() as client:
                 await self._index_of(client).remove_old(absent)
         return present
 
@@ -154,7 +159,7 @@ class Database:
 
 
 async def _matched(names: Sequence[NamedKey], matching: Matching) -> AsyncIterator[NamedKey]:
-    """Those that the pattern matches.  Other callers are served meanwhile, however long it takes."""
+    """The names that the pattern matches.  Other callers are served meanwhile, however long it takes."""
     pause_at = matching.steps + _STEPS_AT_ONCE
     for name in names:
         if matching.steps > pause_at:

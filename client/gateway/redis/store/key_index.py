@@ -76,10 +76,11 @@ class KeyIndex:
         stays.  Returns those that were removed.
         """
         old = [name for name in absent if name.is_old]
-        told = await gather_all(self._is_removed(name) for name in old)
-        return [name for name, is_removed in zip(old, told, strict=True) if is_removed]
+        removed = await gather_all(self._try_remove(name) for name in old)
+        return [name for name, is_removed in zip(old, removed, strict=True) if is_removed]
 
-    async def _is_removed(self, name: NamedKey) -> bool:
+    async def _try_remove(self, name: NamedKey) -> bool:
+        """Returns whether the name was removed."""
         try:
             await self._space.delete(kept_name(name.key), context=name.context)
         except RingmillError:  # who may only read leaves it to others
@@ -95,7 +96,7 @@ class KeyIndex:
 
 
 def _with_prefix(cursor: str, prefix: bytes) -> str:
-    """The same place of a scan that is about another prefix from there on.
+    """The cursor of a scan, changed so that the scan goes on from there with this prefix.
 
     A place before all keys of the former prefix is the beginning of its partition, as those that stand before
     them were not looked at.

@@ -21,7 +21,7 @@ from ringmill.client.gateway.redis.protocol.reply_sizes import reply_size
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures, remove_expired
 from ringmill.client.gateway.redis.store.key_index import KeyIndex
 from ringmill.client.gateway.redis.store.key_names import kept_name
-from ringmill.client.gateway.redis.store.told_errors import GATEWAY_FAILED, told_error
+from ringmill.client.gateway.redis.store.redis_errors import GATEWAY_FAILED, redis_error_from
 from ringmill.client.gateway.redis.store.turns import Place, Turns
 from ringmill.client.gateway.redis.store.typed_values import Entry
 from ringmill.client.registers.registers import AsyncRegisters
@@ -33,7 +33,7 @@ __all__ = ["Change", "Done", "Droppable", "KeyQueues", "SteppedChange", "reply_o
 
 MOST_AT_ONCE: Final = 1000
 ENOUGH_BYTES: Final = 1 << 20
-"""Of replies that are made at once; the changes behind them are made when these have been taken."""
+"""Bytes of replies that are made at once; the changes behind them are made when these have been taken."""
 ENOUGH_S: Final = 0.01
 """For changes that are made at once; other callers get their turn before those behind them are made."""
 MOST_ASKED: Final = 200
@@ -92,7 +92,7 @@ class KeyQueues:
 
     def __init__(
         self,
-        lent: Callable[[], AbstractAsyncContextManager[AsyncClient]],
+        borrow_client: Callable[[], AbstractAsyncContextManager[AsyncClient]],
         name: str,
         *,
         has_token: bool,
@@ -102,7 +102,7 @@ class KeyQueues:
     ) -> None:
         """`name` is that of the keyspace of registers; what takes longer than `timeout_s` ends with an
         error."""
-        self._lent = lent
+        self._borrow_client = borrow_client
         self._name = name
         self._has_token = has_token
         self._timeout_s = timeout_s
@@ -126,11 +126,14 @@ class KeyQueues:
         queue.add(_Submitted(change, done, turns))
 
     def ask(self, key: bytes, change: Change, turns: Turns | None = None) -> asyncio.Future[Reply]:
-        """As `submit`, for a caller that waits.  What has not begun when it waits no more is not done."""
+        """Queue a change like `submit`, and have its reply in the future that is returned.
+
+        Once the future is cancelled, a change that has not begun is not done.
+        """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if not isinstance(change, SteppedChange):
             change = droppable = Droppable(change)
-            future.add_done_callback(lambda told: droppable.drop() if told.cancelled() else None)
+            future.add_done_callback(lambda ended: droppable.drop() if ended.cancelled() else None)
 
         def done(reply: Reply) -> None:
             if not future.done():
@@ -148,16 +151,16 @@ class KeyQueues:
             )
         return replies
 
-    def told(self, error: RingmillError) -> RedisError:
-        """An error of the cluster as these callers are told it."""
-        return told_error(error, self._has_token, self._name)
+    def redis_error_of(self, error: RingmillError) -> RedisError:
+        """An error of the cluster as these callers see it."""
+        return redis_error_from(error, self._has_token, self._name)
 
     async def _work(self, key: bytes, queue: _Queue) -> None:
         try:
             while not queue.is_empty:
                 turns = await queue.turn()
                 try:
-                    batch = queue.taken()
+                    batch = queue.take_batch()
                     while batch:
                         replies = await self._replies(key, batch)
                         for one, reply in zip(batch, replies, strict=False):
@@ -170,30 +173,30 @@ class KeyQueues:
             del self._queues[key]
 
     async def _replies(self, key: bytes, batch: list[_Submitted]) -> list[Reply]:
-        """Those of the first changes, of at least one."""
+        """The replies of the first changes, of at least one."""
         changes = [one.change for one in batch]
         try:
-            return await self._made(key, changes)
+            return await self._make_changes(key, changes)
         except _TooLarge as error:
             if len(changes) > 1:  # the one that is too large fails, and not those beside it
                 return await self._replies(key, batch[:1])
             return [RedisError(str(error))]
         except RingmillError as error:
-            return [self.told(error)] * len(changes)
+            return [self.redis_error_of(error)] * len(changes)
         except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
             _log.exception("a change of a key failed")
             return [GATEWAY_FAILED] * len(changes)
 
-    async def _made(self, key: bytes, changes: list[Change]) -> list[Reply]:
+    async def _make_changes(self, key: bytes, changes: list[Change]) -> list[Reply]:
         """Make the first changes as one, as many as take 10 ms and have replies of about 1 MiB, and return
         their replies.
 
         When the first one takes longer, those behind it are removed: it is done, or fails, alone.
         """
-        async with self._lent() as client:
-            return await self._made_by(client, key, changes)
+        async with self._borrow_client() as client:
+            return await self._make_changes_by(client, key, changes)
 
-    async def _made_by(self, client: AsyncClient, key: bytes, changes: list[Change]) -> list[Reply]:
+    async def _make_changes_by(self, client: AsyncClient, key: bytes, changes: list[Change]) -> list[Reply]:
         registers = self._registers_of(client)
         until = self._clock.monotonic() + self._timeout_s
         pause_s = 0.0
@@ -261,7 +264,7 @@ class KeyQueues:
     async def _first_replies(
         self, changes: list[Change], entry: Entry, now_ms: int, until: float
     ) -> tuple[list[Reply], Entry]:
-        """Those of the first changes, and what they leave.
+        """The replies of the first changes, and the entry that these changes leave.
 
         A change in steps that takes long is left to the next time when others are before it, and those behind
         it are removed when it is the first.
@@ -372,8 +375,8 @@ class _Queue:
                 if turns is not None:
                     turns.forget(place)
 
-    def taken(self) -> list[_Submitted]:
-        """The next ones to be made together; what was dropped before them is answered, and costs nothing
+    def take_batch(self) -> list[_Submitted]:
+        """Take the next ones to be made together; what was dropped before them is answered, and costs nothing
         more."""
         batch: list[_Submitted] = []
         while self._waiting and len(batch) < MOST_AT_ONCE:

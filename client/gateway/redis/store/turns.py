@@ -10,7 +10,7 @@ __all__ = ["Place", "Turns"]
 
 
 class Turns:
-    """Those of one connection.  Who waits for one is given it in the order in which it came."""
+    """The turns of one connection.  Who waits for one is given it in the order in which it came."""
 
     __slots__ = ("_free", "_waiting")
 
@@ -32,7 +32,7 @@ class Turns:
             self._waiting[place] = None
 
     def forget(self, place: Place) -> None:
-        """It waits no more."""
+        """Note that this place waits no more."""
         self._waiting.pop(place, None)
 
     def give_back(self) -> None:

@@ -26,7 +26,7 @@ class SortedSet(dict[bytes, float]):
         return SortedSet(self)
 
     def in_order(self) -> list[tuple[bytes, float]]:
-        """By score, and by the member's bytes where scores are equal."""
+        """The members by score, and by the member's bytes where scores are equal."""
         members = sorted(self)
         members.sort(key=self.__getitem__)  # those with one score stay in their order
         return list(zip(members, map(self.__getitem__, members), strict=True))
@@ -92,7 +92,7 @@ class Entry:
         return packed
 
     def kept(self) -> Entry:
-        """The same; changes of this one leave it as it is."""
+        """A copy of the entry, which changes of this one leave as it is."""
         return Entry(copy(self.value), self.expires_at_ms, self.is_changed, self.has_expired)
 
     def digest(self) -> bytes:
@@ -122,7 +122,7 @@ class Entry:
         return kind() if value is None else value
 
     def set(self, value: RedisValue | None) -> None:
-        """As `replace`, for all commands that may not write over a foreign value: raises RedisError then."""
+        """Replace the value.  Raises RedisError for a foreign one, which few commands may write over."""
         self.check_own()
         self.replace(value)
 

@@ -49,46 +49,46 @@ class ClientDoor:
         self._token = token
         self._secret.change(token)
 
-    def secret_for(self, told: Introduction) -> LinkSecret:
-        """By what the client of a session that told this, with a nonce, is to prove itself.
+    def secret_for(self, introduction: Introduction) -> LinkSecret:
+        """The secret by which the client of this session, which gave a nonce, is to prove itself.
 
         Raises PermissionDenied for a token that is not known.
         """
-        return self._secret_of(told.token_id)
+        return self._secret_of(introduction.token_id)
 
-    def standing(self, told: Introduction) -> Standing | None:
-        """Of the client of a session that told this, once it has proved what it has to."""
+    def standing(self, introduction: Introduction) -> Standing | None:
+        """What the client of this session may do, once it has proved what it has to."""
         if self.permissions is None:
             return None
-        if not told.nonce or not self._secret:
+        if not introduction.nonce or not self._secret:
             return self.permissions.standing(UNKNOWN_CALLER)
-        return self.permissions.standing(Caller(told.token_id, not told.token_id))
+        return self.permissions.standing(Caller(introduction.token_id, not introduction.token_id))
 
-    def prove(self, told: Mapping[str, str], path: str) -> Mapping[str, str]:
+    def prove(self, metadata: Mapping[str, str], path: str) -> Mapping[str, str]:
         """What the answer to a plain call of the method at `path` begins with, given the texts of the call.
 
         It is a proof and the challenge for later calls, if the caller asks for them and this node has the
         cluster's token (rule F6).  Raises PermissionDenied for a token that is not known.
         """
-        nonce = told.get(NONCE_KEY, "")
+        nonce = metadata.get(NONCE_KEY, "")
         if not nonce or not self._secret:
             return {}
-        secret = self._secret_of(told.get(TOKEN_ID_KEY, ""))
+        secret = self._secret_of(metadata.get(TOKEN_ID_KEY, ""))
         proofs = b"".join(secret.call_proof(nonce, path, address) for address in self.addresses)
         return {PROOF_KEY: proofs.hex(), CHALLENGE_KEY: self._challenge}
 
-    def caller_of(self, told: Mapping[str, str], path: str) -> Caller:
+    def caller_of(self, metadata: Mapping[str, str], path: str) -> Caller:
         """Who makes a plain call of the method at `path` with these texts.
 
         Raises PermissionDenied for a token or a proof that is wrong; Unavailable, "failed", for one that was
         made for an earlier start of this node, so that the caller asks again.
         """
-        proof = proof_in(told.get(CALLER_PROOF_KEY, ""))
+        proof = proof_in(metadata.get(CALLER_PROOF_KEY, ""))
         if not proof or not self._secret:
-            return raw_caller(self._token, told, self.permissions)
-        if told.get(CHALLENGE_KEY, "") != self._challenge:
+            return raw_caller(self._token, metadata, self.permissions)
+        if metadata.get(CHALLENGE_KEY, "") != self._challenge:
             raise Unavailable(f"{self._node} was started again: the proof of the caller is too old")
-        token_id, nonce = told.get(TOKEN_ID_KEY, ""), told.get(NONCE_KEY, "")
+        token_id, nonce = metadata.get(TOKEN_ID_KEY, ""), metadata.get(NONCE_KEY, "")
         secret = self._secret_of(token_id)
         shown = (secret.is_caller_proof(proof, nonce, path, each, self._challenge) for each in self.addresses)
         if not any(shown):

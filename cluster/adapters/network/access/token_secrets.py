@@ -38,17 +38,17 @@ class KeptToken(LinkSecret):
         self.token_id = token_id
         self._keys = keys
 
-    def _sealed(self, kind: str, *told: Any) -> bytes:
+    def _sealed(self, kind: str, *parts: Any) -> bytes:
         assert kind not in _OF_CLIENTS, "a node cannot make a client's proof"
-        return self._keys.signature(self._message(kind, *told))
+        return self._keys.signature(self._message(kind, *parts))
 
-    def _is_sealed(self, given: bytes, kind: str, *told: Any) -> bool:
+    def _is_sealed(self, given: bytes, kind: str, *parts: Any) -> bool:
         if kind in _OF_CLIENTS:
-            return is_client_proof(given, self._keys, self._message(kind, *told))
-        return hmac.compare_digest(given, self._sealed(kind, *told))
+            return is_client_proof(given, self._keys, self._message(kind, *parts))
+        return hmac.compare_digest(given, self._sealed(kind, *parts))
 
-    def _message(self, kind: str, *told: Any) -> bytes:
-        return sealed_bytes(kind, *told, self.token_id)
+    def _message(self, kind: str, *parts: Any) -> bytes:
+        return sealed_bytes(kind, *parts, self.token_id)
 
 
 class HeldToken(KeptToken):
@@ -58,7 +58,7 @@ class HeldToken(KeptToken):
         super().__init__(token.id, kept_keys(token.secret), entropy)
         self._secret = token.secret
 
-    def _sealed(self, kind: str, *told: Any) -> bytes:
+    def _sealed(self, kind: str, *parts: Any) -> bytes:
         if kind in _OF_CLIENTS:
-            return client_proof(self._secret, self._message(kind, *told))
-        return super()._sealed(kind, *told)
+            return client_proof(self._secret, self._message(kind, *parts))
+        return super()._sealed(kind, *parts)

@@ -47,17 +47,17 @@ def carrier_named(
     return grpc if name == "grpc" else _OfferedCarrier(name, grpc, clock, max_frame_bytes, tls)
 
 
-class _Told(NamedTuple):
+class _Offer(NamedTuple):
     """Where a node takes frames, and which node that is, as it said over gRPC."""
 
     place: Place
     node: str
     cluster: str  # "" before it belongs to one
 
-    def is_place_of(self, told: Introduction) -> bool:
+    def is_place_of(self, introduction: Introduction) -> bool:
         """Whether it is the same node that says this of itself at the place."""
-        may_be_of = {told.cluster, self.cluster} - {""}  # it may have come to belong to one in between
-        return told.node == self.node and len(may_be_of) < 2
+        clusters = {introduction.cluster, self.cluster} - {""}  # it may have joined one in between
+        return introduction.node == self.node and len(clusters) < 2
 
 
 class _OfferedCarrier:
@@ -69,7 +69,7 @@ class _OfferedCarrier:
         self._grpc = grpc
         self._clock = clock
         self._max_frame_bytes = max_frame_bytes
-        self._places: dict[str, _Told] = {}  # by address, as told at the last handshake
+        self._places: dict[str, _Offer] = {}  # by address, as offered at the last handshake
         self._noted: dict[str, str] = {}  # by address: why it is dialled over gRPC, as the log has it
 
     async def dial(
@@ -77,42 +77,44 @@ class _OfferedCarrier:
     ) -> FrameStream:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._known(address, ours, check, node) or await self._asked(
+                return await self._dial_known(address, ours, check, node) or await self._ask_and_dial(
                     address, ours, check, timeout_s, node
                 )
         except TimeoutError:
             raise Unavailable(f"{address} did not answer a handshake within {timeout_s:g} s") from None
 
-    async def _known(self, address: str, ours: Introduction, check: Check, node: str) -> FrameStream | None:
-        """A stream to the place that was told last; None when there is none, or it is not that any more."""
-        told = self._places.pop(address, None)
-        if told is None:
+    async def _dial_known(
+        self, address: str, ours: Introduction, check: Check, node: str
+    ) -> FrameStream | None:
+        """A stream to the place that the node offered last; None without one, or if it listens no longer."""
+        offer = self._places.pop(address, None)
+        if offer is None:
             return None
         try:
-            stream = await self._by_socket(address, told, ours, check, node)
+            stream = await self._by_socket(address, offer, ours, check, node)
         except (OSError, RingmillError):
             return None  # the node itself has the last word, over gRPC
-        self._places[address] = told
+        self._places[address] = offer
         return stream
 
-    async def _asked(
+    async def _ask_and_dial(
         self, address: str, ours: Introduction, check: Check, timeout_s: float, node: str
     ) -> FrameStream:
-        """A stream to the place that the node tells now, or over gRPC when it tells none."""
+        """A stream to the place that the node offers now, or over gRPC when it offers none."""
         heard: list[Introduction] = []
 
-        def hear(told: Introduction) -> None:
-            check(told)
-            heard.append(told)
+        def hear(introduction: Introduction) -> None:
+            check(introduction)
+            heard.append(introduction)
 
         asked = await self._grpc.dial(address, ours, hear, timeout_s=timeout_s, node=node)
         place = offered(heard[0].offer, self._name)
         if place is None:
             return await self._over_grpc(asked, address, f"does not offer {self._name}", node)
-        told = _Told(place, heard[0].node, heard[0].cluster)
-        self._places[address] = told  # should the time be over now, the next dial needs less than half of it
+        offer = _Offer(place, heard[0].node, heard[0].cluster)
+        self._places[address] = offer  # should the time be over now, the next dial needs less than half of it
         try:
-            stream = await self._by_socket(address, told, ours, check, node)
+            stream = await self._by_socket(address, offer, ours, check, node)
         except OSError as error:
             self._places.pop(address, None)
             why = f"offers {self._name}, which cannot be reached: {error}"
@@ -139,7 +141,7 @@ class _OfferedCarrier:
         return asked
 
     async def _by_socket(
-        self, address: str, offer: _Told, ours: Introduction, check: Check, node: str
+        self, address: str, offer: _Offer, ours: Introduction, check: Check, node: str
     ) -> SocketStream:
         """Connect and shake hands.
 
@@ -164,12 +166,13 @@ class _OfferedCarrier:
                 self._tls.check_node(stream.certificate, node)
                 stream.watched_by(self._tls, node)
             stream.greet(ours)
-            told = await stream.introduction()
-            stream.peer_clock = told.peer_clock(microseconds(self._clock.boottime()))
-            stream.takes_traces = told.takes_traces
-            check(told)
-            if not offer.is_place_of(told):
-                raise ConnectionError(f"{told.node} of {told.cluster or 'no cluster'} listens at {place}")
+            introduction = await stream.introduction()
+            stream.peer_clock = introduction.peer_clock(microseconds(self._clock.boottime()))
+            stream.takes_traces = introduction.takes_traces
+            check(introduction)
+            if not offer.is_place_of(introduction):
+                found, cluster = introduction.node, introduction.cluster or "no cluster"
+                raise ConnectionError(f"{found} of {cluster} listens at {place}")
         except BaseException:
             await stream.close()
             raise

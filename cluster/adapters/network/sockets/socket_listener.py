@@ -197,11 +197,11 @@ class SocketListener:
         except TimeoutError:
             raise ProtocolMismatch(f"no whole greeting came within {HANDSHAKE_S:g} s") from None
 
-    def _admit(self, stream: SocketStream, told: Introduction) -> Welcome:
-        if told.traffic_class == SESSION:
+    def _admit(self, stream: SocketStream, introduction: Introduction) -> Welcome:
+        if introduction.traffic_class == SESSION:
             if self._tls is not None:
                 self._tls.check_client(stream.certificate)
-            return self._transport.admit_client(told)
+            return self._transport.admit_client(introduction)
         if self._tls is not None:
-            self._tls.check_node(stream.certificate, told.node or "a link without a name")
-        return self._transport.admit_peer(told)
+            self._tls.check_node(stream.certificate, introduction.node or "a link without a name")
+        return self._transport.admit_peer(introduction)

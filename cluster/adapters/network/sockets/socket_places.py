@@ -42,7 +42,9 @@ def loopback_port(host: str, port: int = 0) -> Iterator[socket.socket]:
 
 @contextmanager
 def bound_port(host: str, port: int = 0) -> Iterator[socket.socket]:
-    """The same, whoever can reach `host`: for what proves who is there.
+    """A TCP socket bound to `port` of `host`, 0 for a free one, whoever can reach it.
+
+    For what proves who is there.
 
     Raises InvalidArgument when the port is taken, or the host is not of this machine.
     """
@@ -92,7 +94,7 @@ def _make_room(path: str) -> None:
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise InvalidArgument(f"cannot take frames at {path}: there is a file that is no socket")
+        raise InvalidArgument(f"cannot take frames at {path}: there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -81,7 +81,7 @@ class TlsFiles:
         return self._current().client
 
     def grpc_context(self) -> ssl.SSLContext:
-        """The same for a port of gRPC, which wants its protocol named."""
+        """What a dialler of a gRPC port connects with: gRPC wants its protocol named."""
         context = tls_context(self._paths, ssl.PROTOCOL_TLS_CLIENT, self._current().authorities)
         context.set_alpn_protocols(["h2"])
         return context
@@ -141,9 +141,9 @@ class TlsFiles:
             )
         holder = _holder_in(certificate)
         if holder != Holder(self._own().cluster, node):
-            told = "none of ours" if holder is None else holder.uri
+            shown = "none of ours" if holder is None else holder.uri
             raise PermissionDenied(
-                f"{node} shows a certificate for another: {told}",
+                f"{node} shows a certificate for another: {shown}",
                 hint=f"`ringmill ca issue {node}` makes one",
             )
         self._check_revoked(certificate, node)
@@ -161,7 +161,10 @@ class TlsFiles:
         self._check_revoked(certificate, str(holder))
 
     def check_pem(self, shown: bytes) -> None:
-        """The same, given as gRPC shows it, which has verified it."""
+        """Check the certificate of a client, given as PEM by gRPC, which has verified it.
+
+        Raises PermissionDenied.
+        """
         certificate = self._read_pems.get(shown)
         if certificate is None:
             if len(self._read_pems) >= _MOST_PEMS:
@@ -187,14 +190,14 @@ class TlsFiles:
         """Read files that have changed, and end open connections whose certificates are revoked now."""
         self._current()
         self._tell_of_end()
-        told: dict[str, None] = {}
+        messages: dict[str, None] = {}
         for certificate, whose, end in list(self._open.values()):
             try:
                 self._check_revoked(certificate, whose)
             except PermissionDenied as error:
-                told.setdefault(error.message)
+                messages.setdefault(error.message)
                 end(error)
-        for message in told:
+        for message in messages:
             _log.warning("%s: its connections are ended", message)
 
     async def run(self) -> None:
@@ -212,9 +215,14 @@ class TlsFiles:
         self._ending_told_at = now
         path, days = self._paths.cert, math.floor(left_s / _DAY_S)
         if days < 0:
-            _log.error("--tls-cert %r has ended, nobody accepts it: `ringmill ca issue --replace`", path)
+            _log.error(
+                "--tls-cert %r has ended, nobody accepts it: `ringmill ca issue NODE --dir DIR --replace`",
+                path,
+            )
         else:
-            _log.warning("--tls-cert %r ends in %d days: `ringmill ca issue --replace`", path, days)
+            _log.warning(
+                "--tls-cert %r ends in %d days: `ringmill ca issue NODE --dir DIR --replace`", path, days
+            )
 
     def _check_revoked(self, certificate: Mapping[str, Any], whose: str) -> None:
         """Raise PermissionDenied for a certificate on the list of --tls-crl."""
@@ -222,7 +230,7 @@ class TlsFiles:
         if int(serial, 16) in self._current().revoked:
             raise PermissionDenied(
                 f"{whose} shows a certificate that was revoked: serial {serial.lower()}",
-                hint="`ringmill ca issue --replace` makes a new one",
+                hint="`ringmill ca issue NODE --dir DIR --replace` makes a new one",
             )
 
     def _own(self) -> Holder:

@@ -51,20 +51,20 @@ async def forget_jobs(
     awake = [node for node in others if node is not asleep]
     if asleep is not None:
         await asleep.stop()
-    told: ForgottenJournals | None = None
+    forgotten: ForgottenJournals | None = None
     with suppress(TimeoutError):  # jobs may wait for something that the run has broken
         async with asyncio.timeout(_ENDS_WITHIN_S):
             await _run_further(world, plan, bundle, awake)
-            told = await _told(awake)
+            forgotten = await _wait_learned(awake)
     if asleep is not None:
         asleep.start()
         await asleep.up()
-    if told is None:
+    if forgotten is None:
         return
-    await _write_late(world, told, asleep or draws.choice(awake))
+    await _write_late(world, forgotten, asleep or draws.choice(awake))
     await asyncio.sleep(_REMOVED_WITHIN_S)
     for node in others:
-        await _note_left(world, told, node)
+        await _note_left(world, forgotten, node)
 
 
 async def _run_further(world: World, plan: PlannedJob, bundle: Bundle, nodes: Sequence[NodeProcess]) -> None:
@@ -88,13 +88,13 @@ def _one_to_stop(world: World, others: Sequence[NodeProcess], draws: Random) -> 
 
 
 def _further(plan: PlannedJob, name: str) -> PlannedJob:
-    """The same work into an output of its own, which nobody looks at."""
+    """A job that does the work of `plan` and writes it to another output, which nobody reads."""
     spec = replace(plan.spec, job=name, output=f"{SHARED}/{name}", overwrite=False)
     return replace(plan, spec=spec, pause_s=0.0, kill_after_s=None, pause_after_s=None, is_repeated=False)
 
 
-async def _told(nodes: Sequence[NodeProcess]) -> ForgottenJournals:
-    """What all of these have learned, once a coordinator has said it."""
+async def _wait_learned(nodes: Sequence[NodeProcess]) -> ForgottenJournals:
+    """Wait until each node has learned of forgotten journals.  Returns the least that any of them knows."""
     while True:
         known = [each.node.replica.forgotten.known if each.node else NONE_FORGOTTEN for each in nodes]
         if NONE_FORGOTTEN not in known:
@@ -102,13 +102,13 @@ async def _told(nodes: Sequence[NodeProcess]) -> ForgottenJournals:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def _write_late(world: World, told: ForgottenJournals, process: NodeProcess) -> None:
+async def _write_late(world: World, forgotten: ForgottenJournals, process: NodeProcess) -> None:
     """Each place looks, where all is removed, as it did before a next coordinator had sealed the journal."""
     assert process.node is not None
     registers, late = process.node.requests.own_registers(), []
     for job in (record.job for record in world.history.jobs.jobs):
         keys = [entry_key(f"{job}.1.{number}", slot) for number in (1, 2) for slot in range(_LATE_SLOTS)]
-        late += [key for key in keys if told.covers(key)]
+        late += [key for key in keys if forgotten.covers(key)]
 
     async def write(key: bytes) -> None:
         try:
@@ -121,20 +121,20 @@ async def _write_late(world: World, told: ForgottenJournals, process: NodeProces
         await process.inside(write(key))
 
 
-async def _note_left(world: World, told: ForgottenJournals, process: NodeProcess) -> None:
+async def _note_left(world: World, forgotten: ForgottenJournals, process: NodeProcess) -> None:
     """What a sound node holds of journals that are forgotten."""
     node = process.node
     if node is None or node.replica.engine.corrupt_ranges():
         return
     try:
-        left = await process.inside(_held(node, told))
+        left = await process.inside(_held(node, forgotten))
     except (RingmillError, OSError):
         return
     world.history.jobs.left += [f"{process.name}: {key.decode()}" for key in left]
 
 
-async def _held(node: Node, told: ForgottenJournals) -> list[bytes]:
-    document, found = node.membership.topology.topology(), list[bytes]()
+async def _held(node: Node, forgotten: ForgottenJournals) -> list[bytes]:
+    document, found = node.membership.topology.serving_topology(), list[bytes]()
     (space,) = [each.id for each in document.keyspaces if holds_own(each)]
     for number, row in enumerate(document.rows):
         if node.core.node not in row.nodes:
@@ -142,5 +142,5 @@ async def _held(node: Node, told: ForgottenJournals) -> list[bytes]:
         copy = Copy(PartitionId(number), row.copy_epoch_of(node.core.node))
         prefix = registers_prefix(copy) + keyspace_bytes(space) + JOURNALS
         async with aclosing(node.replica.engine.scan(prefix, prefix_end(prefix))) as scan:
-            found += [name async for key, _ in scan if told.covers(name := parse_object_key(key).key)]
+            found += [name async for key, _ in scan if forgotten.covers(name := parse_object_key(key).key)]
     return found

@@ -8,45 +8,45 @@ from typing import Any, Final
 
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.flights
+import ringmill.node.requests.write_dispatcher
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ports import FileSystem
-from ringmill.node.replica.object_batch import hold, tell_held
-from ringmill.node.storage.engine import Engine, Told
+from ringmill.node.replica.object_batch import on_durable, wait_durable
+from ringmill.node.storage.engine import Engine, OnDurable
 from ringmill.node.storage.names import parse_name
 from ringmill.node.storage.recovery.opening import Opened, open_folder
 from ringmill.node.storage.upkeep.torn_log import replace_torn_log
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.disk.moment import CrashModel
 from ringmill.simulator.disk.start_files import StartAppendFile, StartFiles
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 from ringmill.simulator.world.node_process import NodeProcess
 
 __all__ = ["DURABILITY"]
 
 
-async def _hold_nothing(commit: object, durability: object) -> None:
+async def _wait_for_nothing(commit: object, durability: object) -> None:
     return
 
 
-def _sync_before_ack() -> Bends:
-    def tell_at_once(commit: object, durability: object, told: Told) -> None:
-        told(None)
+def _sync_before_ack() -> Patches:
+    def call_at_once(commit: object, durability: object, callback: OnDurable) -> None:
+        callback(None)
 
-    modules = (ringmill.node.replica.serving, ringmill.node.requests.flights)
-    held = [use(module, hold, _hold_nothing) for module in modules]
-    return (*held, *(use(module, tell_held, tell_at_once) for module in modules))
+    modules = (ringmill.node.replica.serving, ringmill.node.requests.write_dispatcher)
+    held = [function(module, wait_durable, _wait_for_nothing) for module in modules]
+    return (*held, *(function(module, on_durable, call_at_once) for module in modules))
 
 
-def _folder_sync() -> Bends:
+def _folder_sync() -> Patches:
     return (method(StartFiles.fsync_dir, lambda files, path: None),)
 
 
-def _recovered_synced() -> Bends:
+def _recovered_synced() -> Patches:
     return (
-        use(
+        function(
             ringmill.node.storage.recovery.opening,
             ringmill.node.storage.recovery.opening._make_durable,
             lambda files, folder, name, *, reads_around: True,
@@ -54,7 +54,7 @@ def _recovered_synced() -> Bends:
     )
 
 
-def _recovered_rewritten() -> Bends:
+def _recovered_rewritten() -> Patches:
     """A start syncs what it has read, and believes the system that all of it is on the disk then."""
 
     def sync(files: StartFiles, path: str) -> None:
@@ -63,7 +63,7 @@ def _recovered_rewritten() -> Bends:
     return (method(StartFiles.rewrite, sync),)
 
 
-def _failed_sync_is_final() -> Bends:
+def _failed_sync_is_final() -> Patches:
     """A sync that failed is tried again, and what waited for it is acknowledged when that works."""
     append_and_sync = StartAppendFile.append_and_sync
 
@@ -79,11 +79,13 @@ def _failed_sync_is_final() -> Bends:
     return (method(StartAppendFile.append_and_sync, insist),)
 
 
-def _replace_torn_log() -> Bends:
-    return (use(ringmill.node.storage.engine, replace_torn_log, lambda files, folder, options, opened: None),)
+def _replace_torn_log() -> Patches:
+    return (
+        function(ringmill.node.storage.engine, replace_torn_log, lambda files, folder, options, opened: None),
+    )
 
 
-def _corruption_is_an_error() -> Bends:
+def _corruption_is_an_error() -> Patches:
     get, get_nowait = Engine.get, Engine.get_nowait
 
     async def absent(engine: Engine, key: bytes, **options: Any) -> bytes | None:
@@ -101,7 +103,7 @@ def _corruption_is_an_error() -> Bends:
     return (method(Engine.get, absent), method(Engine.get_nowait, absent_nowait))
 
 
-def _file_ids_reserved() -> Bends:
+def _file_ids_reserved() -> Patches:
     """A start goes on above the highest number that it finds, whatever the manifest has reserved."""
 
     def open_by_names(files: FileSystem, folder: str, *, is_patient: bool = False) -> Opened:
@@ -110,10 +112,10 @@ def _file_ids_reserved() -> Bends:
         opened.next_id = max(found, default=0) + 1
         return opened
 
-    return (use(ringmill.node.storage.engine, open_folder, open_by_names),)
+    return (function(ringmill.node.storage.engine, open_folder, open_by_names),)
 
 
-def _handed_to_the_system() -> Bends:
+def _handed_to_the_system() -> Patches:
     """A node holds what it writes back in a buffer of its own, which goes with its process."""
     kill = NodeProcess.kill
 

@@ -1,6 +1,6 @@
 """All safeguards that keys and values rely on, each to be switched off by itself.
 
-Each ablation names the rule that it breaks and the code that it bends, from outside and for the time of a
+Each ablation names the rule that it breaks and the code that it patches, from outside and for the time of a
 run only: production code has no switches.  With any of them the checkers must find a violation within 1,000
 seeds; how many it took is in docs/testing.md, written by scripts/ablations.py.
 """

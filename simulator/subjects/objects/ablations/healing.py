@@ -19,16 +19,16 @@ from ringmill.node.replica.replica_messages import Apply, ApplyAnswer
 from ringmill.node.replica.room import Replica
 from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.forward import Forwarder
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.history import History, Operation
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 from ringmill.simulator.subjects.objects.checkers import convergence
 from ringmill.simulator.subjects.objects.rest import Rest
 
 __all__ = ["HEALING", "without_comparing"]
 
 
-def without_rounds() -> Bends:
+def without_rounds() -> Patches:
     """Owners compare only what is owed, and the simulator does not wait until they have compared all."""
     one_round = AntiEntropy._round
 
@@ -39,10 +39,10 @@ def without_rounds() -> Bends:
     async def compared(rest: Rest) -> None:
         return
 
-    return method(AntiEntropy._round, owed_only), method(Rest._compared, compared)
+    return method(AntiEntropy._round, owed_only), method(Rest._wait_compared, compared)
 
 
-def without_comparing() -> Bends:
+def without_comparing() -> Patches:
     """Owners are never compared, and nobody asks for what only that would mend.
 
     For safeguards of hints: comparing finds what they are there to keep.
@@ -55,26 +55,26 @@ def without_comparing() -> Bends:
 
     return (
         *_never_owed(),
-        method(HintStore._has_room, lambda hints, target, key, size: True),
-        use(convergence, convergence._may_be_forgotten, may_be_forgotten),
+        method(HintStore._is_within_bounds, lambda hints, target, key, size: True),
+        function(convergence, convergence._may_be_forgotten, may_be_forgotten),
     )
 
 
-def _never_owed() -> Bends:
+def _never_owed() -> Patches:
     return (method(AntiEntropy.want, lambda anti_entropy: None), *without_rounds())
 
 
-def _compared_now_and_then() -> Bends:
+def _compared_now_and_then() -> Patches:
     """A hint that is lost with its coordinator's disk is missed by nobody."""
     return without_rounds()
 
 
-def _dropped_are_owed() -> Bends:
+def _dropped_are_owed() -> Patches:
     """Hints over the bound are dropped, and nobody is told."""
     return (method(AntiEntropy.owe, lambda anti_entropy, partition, node: True), *without_rounds())
 
 
-def _sums_follow_deletes() -> Bends:
+def _sums_follow_deletes() -> Patches:
     change = CopySums.change
 
     def change_values(sums: CopySums, key: bytes, old: bytes | None, new: bytes) -> None:
@@ -84,7 +84,7 @@ def _sums_follow_deletes() -> Bends:
     return (method(CopySums.change, change_values),)
 
 
-def _damage_turns() -> Bends:
+def _damage_turns() -> Patches:
     """A coordinator that cannot read its own copy says so to its client, which gives up."""
     forward = Forwarder.forward
 
@@ -96,10 +96,13 @@ def _damage_turns() -> Bends:
             raise CorruptData("this owner cannot read its own copy")
         return await forward(forwarder, *rest)
 
-    return (use(ringmill.client.routing.router, next_step, step), method(Forwarder.forward, forward_others))
+    return (
+        function(ringmill.client.routing.router, next_step, step),
+        method(Forwarder.forward, forward_others),
+    )
 
 
-def _fenced_is_no_ack() -> Bends:
+def _fenced_is_no_ack() -> Patches:
     """Nor are owners compared, which would bring in time what was acked and not taken."""
     apply = ReplicaServing.apply
 
@@ -114,7 +117,7 @@ def _fenced_is_no_ack() -> Bends:
     return (method(ReplicaServing.apply, ack_anyhow), *without_comparing())
 
 
-def _fenced_keeps_hints() -> Bends:
+def _fenced_keeps_hints() -> Patches:
     """Nor are owners compared after a crash, which would find what was struck off."""
     take = ReplicaServing._take
 
@@ -126,7 +129,7 @@ def _fenced_keeps_hints() -> Bends:
     return (method(ReplicaServing._take, take_anyhow), *without_comparing())
 
 
-def _healed_from_enough() -> Bends:
+def _healed_from_enough() -> Patches:
     """One other owner is enough, and the first that answers is taken.
 
     Owners are not compared either, which would find in time what was left out.
@@ -143,7 +146,7 @@ def _healed_from_enough() -> Bends:
     )
 
 
-def _healed_by_merging() -> Bends:
+def _healed_by_merging() -> Patches:
     """A range is called healed with what survived of it."""
 
     async def pull_nothing(healing: Healing, *rest: Any) -> None:
@@ -152,13 +155,13 @@ def _healed_by_merging() -> Bends:
     return (method(Healing._heal_copy, pull_nothing),)
 
 
-def _seated_is_fenced() -> Bends:
+def _seated_is_fenced() -> Patches:
     """A disk that takes the place of a lost one answers for all that it does not have."""
 
     async def fence_nothing(replica: Replica) -> None:
         return
 
-    return (use(ringmill.node.membership.room, fence_copies, fence_nothing),)
+    return (function(ringmill.node.membership.room, fence_copies, fence_nothing),)
 
 
 _CRASHES: Final = SimulationOptions(nodes=3, keys=24, faults=("crash", "loss"))

@@ -8,22 +8,22 @@ from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.replica.hinted.hint_codec import decode_hint
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.serving import ReplicaServing
-from ringmill.node.requests.flights import Flights
-from ringmill.simulator.bending import Ablation, Bends, method
+from ringmill.node.requests.write_dispatcher import WriteDispatcher
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, method
 from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
 
 __all__ = ["HINTS"]
 
 
-def _hints_kept() -> Bends:
-    async def keep_none(flights: Flights, flight: Any, target: Any) -> str:
+def _hints_kept() -> Patches:
+    async def keep_none(dispatcher: WriteDispatcher, write: Any, target: Any) -> str:
         return ""
 
-    return (method(Flights._keep_hint, keep_none), *without_comparing())
+    return (method(WriteDispatcher._keep_hint, keep_none), *without_comparing())
 
 
-def _refused_hints_kept() -> Bends:
+def _refused_hints_kept() -> Patches:
     """What a full disk refuses to keep is forgotten."""
 
     async def keep_none(hints: HintStore) -> None:
@@ -32,7 +32,7 @@ def _refused_hints_kept() -> Bends:
     return (method(HintStore.keep_refused, keep_none), *without_comparing())
 
 
-def _hint_compare() -> Bends:
+def _hint_compare() -> Patches:
     strike_off = HintStore.strike_off
 
     async def strike_off_whatever(hints: HintStore, key: Any, target: Any, delivered: bytes) -> bool:
@@ -42,7 +42,7 @@ def _hint_compare() -> Bends:
     return (method(HintStore.strike_off, strike_off_whatever), *without_comparing())
 
 
-def _hint_merge() -> Bends:
+def _hint_merge() -> Patches:
     keep = HintStore._keep
 
     def keep_the_first(
@@ -55,7 +55,7 @@ def _hint_merge() -> Bends:
     return (method(HintStore._keep, keep_the_first), *without_comparing())
 
 
-def _hint_synced() -> Bends:
+def _hint_synced() -> Patches:
     """Nor are owners compared after the crash, which would find what was forgotten."""
     take = ReplicaServing._take
 

@@ -10,7 +10,7 @@ import ringmill.node.identity.identity
 import ringmill.node.membership.starts
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.replicas
+import ringmill.node.requests.owner_calls
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
@@ -28,18 +28,18 @@ from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.stored_key import copy_prefix, prefix_end
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["IDENTITY"]
 
 
-def _judge_starts(known: Remembered | None, told: Announcement) -> StartVerdict:
+def _judge_starts(known: Remembered | None, announced: Announcement) -> StartVerdict:
     """What a folder's logs held when it was opened does not matter."""
-    return judge(known, replace(told, found=FoundLogs(highest=1 << 60)))
+    return judge(known, replace(announced, found=FoundLogs(highest=1 << 60)))
 
 
-def _disk_id() -> Bends:
+def _disk_id() -> Patches:
     """A node takes a document that names it with another disk, and serves by it."""
 
     async def take_anyhow(agent: TopologyAgent, document: bytes) -> Topology:
@@ -51,7 +51,7 @@ def _disk_id() -> Bends:
     return (method(TopologyAgent.take_first, take_anyhow),)
 
 
-def _fresh_actor() -> Bends:
+def _fresh_actor() -> Patches:
     """Every start goes on with one actor, counting from what the stored objects say."""
     write, next_dot = ObjectStore.write, CopyActors.next_dot
 
@@ -75,26 +75,26 @@ def _fresh_actor() -> Bends:
     )
 
 
-def _store_named() -> Bends:
+def _store_named() -> Patches:
     """No store is asked whether it is the one that was left."""
-    return (use(ringmill.node.identity.identity, missing_from_store, lambda files, store, record: ""),)
+    return (function(ringmill.node.identity.identity, missing_from_store, lambda files, store, record: ""),)
 
 
-def _left_compared() -> Bends:
-    """The same, but for the store's name and the number of its manifest."""
+def _left_compared() -> Patches:
+    """Only the store's name and the number of its manifest are compared."""
     missing = missing_from_store
 
     def missing_by_name(files: FileSystem, store: str, record: IdentityRecord) -> str:
         return missing(files, store, replace(record, left=()))
 
-    return (use(ringmill.node.identity.identity, missing_from_store, missing_by_name),)
+    return (function(ringmill.node.identity.identity, missing_from_store, missing_by_name),)
 
 
-def _starts_remembered() -> Bends:
-    return (use(ringmill.node.membership.starts, judge, lambda known, told: StartVerdict.NOTED),)
+def _starts_remembered() -> Patches:
+    return (function(ringmill.node.membership.starts, judge, lambda known, announced: StartVerdict.NOTED),)
 
 
-def _starts_synced() -> Bends:
+def _starts_synced() -> Patches:
     """What was announced is kept in memory only."""
     put_synced = ControlStore.put_synced
 
@@ -107,31 +107,31 @@ def _starts_synced() -> Bends:
     return (method(ControlStore.put_synced, put),)
 
 
-def _boot_compared() -> Bends:
+def _boot_compared() -> Patches:
     """A start with the same number is the same start."""
 
-    def judge_numbers(known: Remembered | None, told: Announcement) -> StartVerdict:
-        is_later = known is None or known.start.number <= told.start.number
+    def judge_numbers(known: Remembered | None, announced: Announcement) -> StartVerdict:
+        is_later = known is None or known.start.number <= announced.start.number
         return StartVerdict.NOTED if is_later else StartVerdict.OLD_COPY
 
-    return (use(ringmill.node.membership.starts, judge, judge_numbers),)
+    return (function(ringmill.node.membership.starts, judge, judge_numbers),)
 
 
-def _log_compared() -> Bends:
-    return (use(ringmill.node.membership.starts, judge, _judge_starts),)
+def _log_compared() -> Patches:
+    return (function(ringmill.node.membership.starts, judge, _judge_starts),)
 
 
-def _memory_compared() -> Bends:
+def _memory_compared() -> Patches:
     """A start that is remembered may tell of any log."""
 
-    def judge_others(known: Remembered | None, told: Announcement) -> StartVerdict:
-        is_same = known is not None and known.start == told.start
-        return StartVerdict.NOTED if is_same else judge(known, told)
+    def judge_others(known: Remembered | None, announced: Announcement) -> StartVerdict:
+        is_same = known is not None and known.start == announced.start
+        return StartVerdict.NOTED if is_same else judge(known, announced)
 
-    return (use(ringmill.node.membership.starts, judge, judge_others),)
+    return (function(ringmill.node.membership.starts, judge, judge_others),)
 
 
-def _unconfirmed_waits() -> Bends:
+def _unconfirmed_waits() -> Patches:
     make = TopologyAgent.__init__
 
     def make_confirmed(agent: TopologyAgent, *arguments: Any, **named: Any) -> None:
@@ -140,7 +140,7 @@ def _unconfirmed_waits() -> Bends:
     return (method(TopologyAgent.__init__, make_confirmed),)
 
 
-def _few_refusals_end_nothing() -> Bends:
+def _few_refusals_end_nothing() -> Patches:
     """A node that serves ends as soon as one member takes its start for an old one."""
     return (method(Starts._is_superseded, lambda starts: True),)
 

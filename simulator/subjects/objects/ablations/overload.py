@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Arrival, BatchHandler
-from ringmill.simulator.bending import Ablation, Bends, method
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, method
 
 __all__ = ["OVERLOAD"]
 
@@ -33,7 +33,7 @@ class _Unheard:
         result.close()
 
 
-def _refused_undone() -> Bends:
+def _refused_undone() -> Patches:
     refuse = Gate._refuse
 
     def refuse_and_do(gate: Gate, handler: BatchHandler, arrival: Arrival, cost: int) -> None:

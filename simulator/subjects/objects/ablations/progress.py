@@ -10,26 +10,26 @@ import ringmill.node.membership.starts
 from ringmill.client.routing.directory import Directory
 from ringmill.cluster.membership.start_rules import others_needed
 from ringmill.cluster.quorum.tally import WriteTally
-from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.owners.handed_over import OneOwner
 from ringmill.node.requests.owners.proofs import Proofs
-from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["PROGRESS"]
 
 
-def _w_is_enough() -> Bends:
+def _w_is_enough() -> Patches:
     """A write waits for every owner."""
     return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= len(tally.owners))),)
 
 
-def _half_confirms() -> Bends:
+def _half_confirms() -> Patches:
     """A start waits for all other members."""
-    return (use(ringmill.node.membership.starts, others_needed, lambda members: members - 1),)
+    return (function(ringmill.node.membership.starts, others_needed, lambda members: members - 1),)
 
 
-def _proved_first() -> Bends:
+def _proved_first() -> Patches:
     """A client sends a write to an owner that may be silent."""
 
     async def trust(directory: Directory, *rest: Any) -> None:
@@ -38,7 +38,7 @@ def _proved_first() -> Bends:
     return (method(Directory.prove, trust),)
 
 
-def _forwards_proved() -> Bends:
+def _forwards_proved() -> Patches:
     """A node hands a write to an owner that may be silent, and leaves it there: a further attempt would save
     it (rule W4)."""
 
@@ -48,7 +48,7 @@ def _forwards_proved() -> Bends:
     return (method(Proofs.answers, trust), *_silent_forwards_go_on())
 
 
-def _silent_forwards_go_on() -> Bends:
+def _silent_forwards_go_on() -> Patches:
     """A write stays with the owner that it was forwarded to, whatever becomes of that one."""
 
     def wait(attempt: OneOwner, *rest: Any) -> None:
@@ -57,16 +57,16 @@ def _silent_forwards_go_on() -> Bends:
     return (method(OneOwner.silent, wait),)
 
 
-def _silence_passed() -> Bends:
+def _silence_passed() -> Patches:
     """An owner seen down is asked only once all others have failed."""
 
-    async def wait(flight: Flight, patience_s: float) -> bool:
-        if not flight._is_first_round_over():
-            flight._first_round_over = flight._first_round_over or asyncio.Event()
-            await flight._first_round_over.wait()
-        return not flight._tally.is_met
+    async def wait(write: WriteInFlight, patience_s: float) -> bool:
+        if not write._is_first_round_over():
+            write._first_round_over = write._first_round_over or asyncio.Event()
+            await write._first_round_over.wait()
+        return not write._tally.is_met
 
-    return (method(Flight.needs_deferred, wait),)
+    return (method(WriteInFlight.needs_deferred, wait),)
 
 
 _CORE: Final = SimulationOptions(core=1.0)

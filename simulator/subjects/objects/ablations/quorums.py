@@ -18,55 +18,55 @@ from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import StoredObject
 from ringmill.cluster.versions.replaced import remember, union
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.requests.flight import Flight
 from ringmill.node.requests.operations.write_retries import WriteRetries
-from ringmill.node.requests.owners.collection import Collection, Held
+from ringmill.node.requests.owners.read_in_flight import OwnerObject, ReadInFlight
 from ringmill.node.requests.read import Reader, strict_level
-from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["QUORUMS"]
 
 
-def _w_acks() -> Bends:
+def _w_acks() -> Patches:
     return (method(WriteTally.is_met, property(lambda tally: len(tally.acks) >= max(1, tally.w - 1))),)
 
 
-def _r_answers() -> Bends:
+def _r_answers() -> Patches:
     return (method(ReadTally.is_met, property(lambda tally: len(tally.answered) >= max(1, tally.r - 1))),)
 
 
-def _digests_compared() -> Bends:
+def _digests_compared() -> Patches:
     """Any digest counts as that of the first object that was told."""
-    heard_digest = Collection.heard_digest
+    record_digest = ReadInFlight.record_digest
 
     def take_any(
-        collection: Collection, node: NodeId, digest: bytes, row_epoch: Epoch, mark: HybridTime = ZERO
+        read: ReadInFlight, node: NodeId, digest: bytes, row_epoch: Epoch, watermark: HybridTime = ZERO
     ) -> None:
-        for held in list(collection._answers.values()):
-            collection.heard(node, held.encoded, row_epoch, mark)
+        for held in list(read._answers.values()):
+            read.record_answer(node, held.encoded, row_epoch, watermark)
             return
-        heard_digest(collection, node, digest, row_epoch, mark)
+        record_digest(read, node, digest, row_epoch, watermark)
 
-    def compare_none(collection: Collection, held: Held) -> None:
-        told, collection._digests = collection._digests or {}, None
-        for node, (_, row_epoch, mark) in told.items():
-            collection.heard(node, held.encoded, row_epoch, mark)
+    def compare_none(read: ReadInFlight, held: OwnerObject) -> None:
+        digests, read._digests = read._digests or {}, None
+        for node, (_, row_epoch, watermark) in digests.items():
+            read.record_answer(node, held.encoded, row_epoch, watermark)
 
     return (
-        method(Collection.heard_digest, take_any),
-        method(Collection._compare_digests, compare_none),
+        method(ReadInFlight.record_digest, take_any),
+        method(ReadInFlight._compare_digests, compare_none),
     )
 
 
-def _write_back() -> Bends:
+def _write_back() -> Patches:
     async def repair_nothing(reader: Reader, *rest: Any) -> int:
         return 0
 
     return (method(Reader._repair, repair_nothing),)
 
 
-def _synced_reads() -> Bends:
+def _synced_reads() -> Patches:
     async def read(store: ObjectStore, place: Any) -> bytes:
         stored = await store.read(place)
         return b"" if stored.is_absent else encode_object(stored)
@@ -77,7 +77,7 @@ def _synced_reads() -> Bends:
     return method(ObjectStore.read_synced, read), method(ObjectStore.read_now, read_now)
 
 
-def _holders_by_default_r() -> Bends:
+def _holders_by_default_r() -> Patches:
     """A read of r answers counts on later reads of as many: N - r + 1 in place of N - R + 1."""
     repair = Reader._repair
 
@@ -88,38 +88,38 @@ def _holders_by_default_r() -> Bends:
     return (method(Reader._repair, repair_less),)
 
 
-def _weak_where_few_hold() -> Bends:
+def _weak_where_few_hold() -> Patches:
     def level(row: Row, default_r: int) -> int:
         return row.readers_for(row.level(default_r))
 
-    return (use(ringmill.node.requests.read, strict_level, level),)
+    return (function(ringmill.node.requests.read, strict_level, level),)
 
 
-def _known_operation() -> Bends:
+def _known_operation() -> Patches:
     return (method(StoredObject.find, lambda stored, operation: None),)
 
 
-def _unknown_is_told() -> Bends:
-    lost = Flight.lost
+def _unknown_is_told() -> Patches:
+    lost = WriteInFlight.lost
 
-    def lost_for_certain(flight: Flight, verb: str) -> QuorumNotReached:
-        error = lost(flight, verb)
+    def lost_for_certain(write: WriteInFlight, verb: str) -> QuorumNotReached:
+        error = lost(write, verb)
         error.outcome = "failed"
         return error
 
-    return (method(Flight.lost, lost_for_certain),)
+    return (method(WriteInFlight.lost, lost_for_certain),)
 
 
-def _no_blind_retry() -> Bends:
+def _no_blind_retry() -> Patches:
     """A client sends a write again without a word that it may have been done."""
 
     def first_message(request: Any, epoch: int, timeout_ms: int, attempt: int) -> Any:
         return attempt_message(request, epoch, timeout_ms, 0)
 
-    return (use(ringmill.client.kv, attempt_message, first_message),)
+    return (function(ringmill.client.kv, attempt_message, first_message),)
 
 
-def _asked_before_again() -> Bends:
+def _asked_before_again() -> Patches:
     async def allow(retries: WriteRetries, *rest: Any) -> None:
         return None
 
@@ -129,10 +129,10 @@ def _asked_before_again() -> Bends:
     )
 
 
-def _replaced_is_remembered() -> Bends:
+def _replaced_is_remembered() -> Patches:
     return (
-        use(ringmill.cluster.versions.objects, remember, lambda replaced, entry: b""),
-        use(ringmill.cluster.versions.objects, union, lambda ours, theirs: b""),
+        function(ringmill.cluster.versions.objects, remember, lambda replaced, entry: b""),
+        function(ringmill.cluster.versions.objects, union, lambda ours, theirs: b""),
     )
 
 

@@ -15,27 +15,27 @@ from ringmill.node.replica.object_store import Intent
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.request_values import WriteRequest
 from ringmill.node.requests.write import Writer
-from ringmill.simulator.bending import Ablation, Bends, method, use
 from ringmill.simulator.options import SimulationOptions
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["TIME"]
 
 
-def _judged_from_sending() -> Bends:
+def _judged_from_sending() -> Patches:
     """A deadline counts from the moment a frame is read."""
 
     def judge(remaining_us: int, sent_us: int | None, now_us: int) -> int:
         return remaining_us
 
-    return (use(ringmill.simulator.world.transport, left_us, judge),)
+    return (function(ringmill.simulator.world.transport, left_us, judge),)
 
 
-def _clocks_compared() -> Bends:
+def _clocks_compared() -> Patches:
     """After a jump of its wall clock a node believes nobody, as if it were always alone with it."""
     return (method(HybridClock.accept_jump, lambda clock: None),)
 
 
-def _whole_ttl() -> Bends:
+def _whole_ttl() -> Patches:
     """A value lives a tenth of its ttl."""
     intent = Writer._intent
 
@@ -46,23 +46,23 @@ def _whole_ttl() -> Bends:
     return (method(Writer._intent, short),)
 
 
-def _shared_expiry() -> Bends:
+def _shared_expiry() -> Patches:
     """Expiry is judged by each node's own wall clock."""
     return (method(HybridClock.expiry_ms, lambda clock: int(clock._clock.wall() * 1000)),)
 
 
-def _touch_observes() -> Bends:
+def _touch_observes() -> Patches:
     """A touch keeps what its coordinator knows by itself."""
     observe = Writer._observe
 
     async def trust_own(writer: Writer, route: Route, r: int, intent: Intent, *rest: Any) -> None:
-        if intent.kept is None:
+        if intent.touched_value is None:
             await observe(writer, route, r, intent, *rest)
 
     return (method(Writer._observe, trust_own),)
 
 
-def _call_ends() -> Bends:
+def _call_ends() -> Patches:
     """A client waits ten seconds longer for an answer than its caller does."""
     send = Router._send
 

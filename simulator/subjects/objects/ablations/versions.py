@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import ringmill.node.replica.object_store
 import ringmill.node.replica.serving
-import ringmill.node.requests.replicas
+import ringmill.node.requests.owner_calls
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
@@ -14,8 +14,8 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.replica.object_batch import ObjectBatch
-from ringmill.node.requests.flight import Flight
-from ringmill.simulator.bending import Ablation, Bends, method, use
+from ringmill.node.requests.write_in_flight import WriteInFlight
+from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["VERSIONS"]
 
@@ -25,36 +25,36 @@ def _last(stored: StoredObject) -> StoredObject:
     return stored if newest is None else stored._replace(siblings=(newest,))
 
 
-def _siblings() -> Bends:
+def _siblings() -> Patches:
     def last_writer_wins(ours: StoredObject, theirs: StoredObject) -> StoredObject:
         return _last(merge(ours, theirs))
 
-    return (use(ringmill.node.replica.object_store, merge, last_writer_wins),)
+    return (function(ringmill.node.replica.object_store, merge, last_writer_wins),)
 
 
-def _merge() -> Bends:
-    return (use(ringmill.node.replica.object_store, merge, lambda ours, theirs: theirs),)
+def _merge() -> Patches:
+    return (function(ringmill.node.replica.object_store, merge, lambda ours, theirs: theirs),)
 
 
-def _honest_receipt() -> Bends:
-    receipt = Flight.receipt
+def _honest_receipt() -> Patches:
+    receipt = WriteInFlight.receipt
 
-    def with_context(flight: Flight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
-        told, route = receipt(flight, seal, default_w=default_w), flight.route
-        seen = ContextToken(flight.written.applied.stored.context, flight.written.sibling.time)
-        return told._replace(context=seal.token(seen, route.keyspace.id, route.key))
+    def with_context(write: WriteInFlight, seal: ContextSeal, *, default_w: int) -> QuorumReceipt:
+        answer, route = receipt(write, seal, default_w=default_w), write.route
+        seen = ContextToken(write.written.applied.stored.context, write.written.sibling.time)
+        return answer._replace(context=seal.token(seen, route.keyspace.id, route.key))
 
-    return (method(Flight.receipt, with_context),)
+    return (method(WriteInFlight.receipt, with_context),)
 
 
-def _tombstones() -> Bends:
+def _tombstones() -> Patches:
     """What holds only deletes is dropped at once."""
     store = ObjectBatch.store
 
-    def forget(batch: ObjectBatch, key: Any, before: Any, old: Any, after: Any, *rest: Any) -> Any:
+    def forget(batch: ObjectBatch, key: Any, present: Any, after: Any, **named: Any) -> Any:
         if after.siblings and all(sibling.value is None for sibling in after.siblings):
-            after = StoredObject()
-        return store(batch, key, before, old, after, *rest)
+            after, named = StoredObject(), {**named, "encoded": None}
+        return store(batch, key, present, after, **named)
 
     return (method(ObjectBatch.store, forget),)
 

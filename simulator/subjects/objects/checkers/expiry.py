@@ -37,15 +37,15 @@ def check_expiry(history: History) -> Iterator[Violation]:
             else:
                 write = by_dot.get((key, written.dot))
             if write is not None and written.ttl_s is not None:
-                yield from _judged(written, write, reads, is_kept=write.dot in kept, is_touched=is_touched)
+                yield from _judge(written, write, reads, is_kept=write.dot in kept, is_touched=is_touched)
             elif write is not None and written.kind == "touch":
                 yield from _endless(written, write, reads)
 
 
-def _judged(
+def _judge(
     written: Operation, write: Coordinated, reads: Sequence[Operation], *, is_kept: bool, is_touched: bool
 ) -> Iterator[Violation]:
-    """Of a write that expires.  After touches the same value may live longer, under another dot."""
+    """Judge the reads of a write that expires.  A touch lets its value live longer, under another dot."""
     assert written.ttl_s is not None
     expires = write.at + written.ttl_s
     for read in reads:
@@ -71,7 +71,7 @@ def _is_right(told_s: float | None, least_s: float, most_s: float) -> bool:
 
 
 def _endless(written: Operation, write: Coordinated, reads: Sequence[Operation]) -> Iterator[Violation]:
-    """Of a touch without a ttl."""
+    """Find reads that show an expiry after a touch without a ttl."""
     for read in reads:
         for version in read.siblings:
             if version.dot == write.dot and version.ttl_s is not None:

@@ -50,7 +50,7 @@ def _one_session(key: bytes, operations: list[Operation]) -> Iterator[Violation]
 
 
 def _reads_never_go_back(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
-    """Of each read of R owners that began after a strict one had been answered.  O(reads squared)."""
+    """A read of R owners that begins after a strict one was answered shows no less.  O(reads squared)."""
     reads = [read for read in operations if not read.is_write and read.is_ok and not read.is_below]
     for later in reads:
         for read in reads:

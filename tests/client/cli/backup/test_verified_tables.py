@@ -82,12 +82,14 @@ async def test_each_table_that_cannot_be_read_is_named(
     assert looked == [paths[1], paths[3]], "the others are looked through"
 
 
-async def test_a_full_disk_of_this_machine_is_no_damage(tmp_path: Path) -> None:
+async def test_a_full_disk_of_this_machine_is_not_damage(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         await checked(tmp_path, errno.ENOSPC)
 
 
-async def test_what_a_program_that_dies_did_not_look_through_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_program_that_dies_did_not_look_through_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = [{"path": "a", "offset": 7, "why": "checksum mismatch"}, {"checked": "a"}]
     script = "\n".join(f"print({json.dumps(each)!r}, flush=True)" for each in told)
 
@@ -99,7 +101,7 @@ async def test_what_a_program_that_dies_did_not_look_through_is_told(monkeypatch
         yield program
         await program.wait()
 
-    monkeypatch.setattr(table_program, "_started", dying)
+    monkeypatch.setattr(table_program, "_open_program", dying)
     found = await table_program.damages([(1, "a"), (2, "b"), (3, "c")])
     assert [(each["path"], each["offset"]) for each in found] == [("a", 7), ("b", 0), ("c", 0)]
     assert all("was not checked" in each["why"] for each in found[1:])

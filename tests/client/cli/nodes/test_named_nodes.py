@@ -67,7 +67,7 @@ def test_a_scratch_cluster_refuses_a_node_that_is_named_twice(folder: Path) -> N
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill", "pause", "resume"])
-def test_a_node_that_does_not_run_is_told_before_another_is_signalled(
+def test_a_node_that_does_not_run_is_reported_before_another_is_signalled(
     folder: Path, sleeper: LocalNode, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     assert main(["cluster", verb, "n1", "n2"]) == 3

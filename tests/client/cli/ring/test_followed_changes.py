@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from ringmill.client.administration.moves_view import MovesView
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.ring import asked_change, ring_moves
 from ringmill.client.cli.ring.asked_change import AskedChange, carry_out, take_away
 from ringmill.cluster.errors import Unavailable
@@ -67,7 +67,7 @@ def test_moves_with_many_short_gaps_are_followed_to_their_end(members: Members) 
     assert members.answers == 0
 
 
-def test_a_decided_change_that_is_not_followed_to_its_end_is_no_change_that_was_not_made(
+def test_a_decided_change_counts_as_made_though_it_is_not_followed_to_its_end(
     members: Members,
 ) -> None:
     members.answers = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import main
 from ringmill.client.cli.ring.heirs import heirs_of, local_heir
 from ringmill.client.local import local_cluster, tcp_ports

@@ -7,7 +7,7 @@ import pytest
 from ringmill.client.administration.member_plans import check_settled
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.ring_view import RingView
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.main import ringmill
 from ringmill.client.cli.ring import ring_show
 from ringmill.client.cli.ring.ring_moves import FollowedBytes, _story

@@ -9,8 +9,8 @@ import sys
 import click
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
-from ringmill.client.cli.frame.standard_streams import ENDED_BY_THEIR_READER
+from ringmill.client.cli.console.exit_codes import ExitCode
+from ringmill.client.cli.console.standard_streams import ENDED_BY_THEIR_READER
 from ringmill.client.cli.lazy import LazyGroup
 from ringmill.client.cli.main import ringmill
 from ringmill.client.local.processes import our_environment

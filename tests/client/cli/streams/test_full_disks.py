@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.local.processes import our_environment
 
 VERB = """
 import click
-from ringmill.client.cli.frame.output import write_bytes
+from ringmill.client.cli.console.output import write_bytes
 from ringmill.client.cli.running import run_command
 
 verb = click.Command("get", callback=lambda: write_bytes(bytes(range(256)) * 2000))

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.local.processes import our_environment
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
@@ -55,7 +55,7 @@ def test_an_interrupted_simulation_is_three_lines(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == ["error", "  why", "  try"], err
 
 
-def test_an_interrupt_while_the_program_is_loaded_is_no_trace() -> None:
+def test_an_interrupt_while_the_program_is_loaded_prints_no_traceback() -> None:
     for delay_s in (0.02, 0.05, 0.08, 0.12):  # wherever it strikes, there is no trace of Python's own
         process = start("put", "k", "v", "--endpoints", "127.0.0.1:1")
         time.sleep(delay_s)

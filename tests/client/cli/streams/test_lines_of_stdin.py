@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.kv.batch_input import BATCH_ITEMS
 from ringmill.client.local.processes import our_environment
 from tests.client.one_node import OneNode
@@ -40,7 +40,7 @@ def run(node: tuple[OneNode, str], *line: str, stdin: bytes) -> subprocess.Compl
     ],
     ids=["no pair", "no key", "long value", "long key"],
 )
-def test_what_came_before_a_line_that_is_none_is_written_and_told(
+def test_what_came_before_an_invalid_line_is_written_and_reported(
     node: tuple[OneNode, str], wrong: bytes, why: str
 ) -> None:
     lines = [b"k%d\tv" % number for number in range(1500)]

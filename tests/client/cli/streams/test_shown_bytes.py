@@ -13,7 +13,7 @@ import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster.status_view import show_status
-from ringmill.client.cli.frame.settings import Settings
+from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv import register_verbs
 from ringmill.client.cli.main import main
 from ringmill.client.cli.observing.doctor_verb import _print

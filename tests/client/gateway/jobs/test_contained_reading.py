@@ -98,7 +98,9 @@ async def test_the_folder_of_jobs_is_for_outputs_that_nobody_names(reading: Read
         await reading.read(JOB.format(output=""), folder="")
 
 
-async def test_parts_for_a_keyspace_are_refused_where_there_is_no_folder_for_them(reading: Reading) -> None:
+async def test_parts_for_a_keyspace_are_refused_where_there_is_no_folder_for_them(
+    reading: Reading,
+) -> None:
     async def closed() -> None: ...
 
     handed: list[str] = []

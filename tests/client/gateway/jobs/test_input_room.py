@@ -48,6 +48,6 @@ async def test_the_inputs_of_a_form_are_bounded_together(
     assert refused.value.status == 413
 
 
-def test_a_folder_that_holds_the_software_is_no_folder_for_jobs() -> None:
+def test_a_folder_that_holds_the_software_is_not_for_jobs() -> None:
     with pytest.raises(InvalidArgument, match="holds software that modules of jobs import"):
         checked_jobs_folder(os.path.dirname(sys.prefix))

@@ -62,17 +62,17 @@ async def test_a_link_in_place_of_a_part_or_of_the_manifest_is_not_followed(
         await shown.parts(state_of(output))
 
 
-async def test_what_is_not_as_it_was_written_is_told(tmp_path: Path, shown: ShownParts) -> None:
+async def test_what_is_not_as_it_was_written_is_reported(tmp_path: Path, shown: ShownParts) -> None:
     output = output_with(tmp_path, "part-00000", size=4)
     (output / "part-00000").write_bytes(b"a\t1")
     (part,) = await shown.parts(state_of(output))
     with pytest.raises(CorruptData, match="part-00000 has 3 bytes, and 4 were written"):
         await content(shown, state_of(output), part)
     (output / "_SUCCESS").write_text("[]")
-    with pytest.raises(CorruptData, match="is no manifest"):
+    with pytest.raises(CorruptData, match="is not a manifest"):
         await shown.parts(state_of(output))
     (output / "_SUCCESS").write_text('{"parts": [{"name": "part-00000", "size": 1e999, "records": 1}]}')
-    with pytest.raises(CorruptData, match="is no manifest"):
+    with pytest.raises(CorruptData, match="is not a manifest"):
         await shown.parts(state_of(output))
 
 

@@ -93,7 +93,7 @@ async def test_the_second_page_is_told_at_once_what_the_first_one_saw(cluster: C
     await watcher.aclose()
 
 
-async def test_who_comes_after_a_pause_is_told_nothing_old_as_new(
+async def test_whoever_comes_after_a_pause_is_told_nothing_old_as_new(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_watcher, "FRESH_S", 0.0)
@@ -126,7 +126,7 @@ async def test_many_pages_cost_the_looks_of_one_and_none_when_all_are_closed(clu
     await asyncio.wait([looking])
 
 
-async def test_a_cluster_that_is_gone_is_told_and_looked_for_again(cluster: Cluster) -> None:
+async def test_a_cluster_that_is_gone_is_reported_and_looked_for_again(cluster: Cluster) -> None:
     watcher = watcher_of(cluster)
     cluster.is_gone = True
     told = await first(watcher, 2)

@@ -133,7 +133,7 @@ def test_nobody_who_answers_is_shown_until_somebody_does(tmp_path: Path) -> None
     ]
 
 
-def test_a_stream_that_stays_open_and_tells_nothing_is_no_answer_until_it_tells_something(
+def test_a_stream_that_stays_open_is_not_an_answer_until_it_says_something(
     tmp_path: Path,
 ) -> None:
     healthy, lost = ["healthy", "healthy · c · Ringmill"], ["no answer", "no answer · c · Ringmill"]
@@ -158,6 +158,6 @@ def test_a_job_that_is_over_is_asked_for_once_also_when_it_is_in_no_list_any_mor
 
 
 @pytest.mark.parametrize("key", [".", ".."])
-def test_a_key_that_a_browser_cannot_put_into_a_path_is_told_as_that(tmp_path: Path, key: str) -> None:
+def test_a_key_that_a_browser_cannot_put_into_a_path_is_reported_as_that(tmp_path: Path, key: str) -> None:
     told = ran(tmp_path, [("key", {"keyspace": "default", "key": key})])
     assert any("cannot ask for it" in text for text in told["texts"]) and not told["asked"]

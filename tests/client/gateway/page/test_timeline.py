@@ -19,7 +19,7 @@ def told(*looks: ClusterStatus, moves: tuple[MovesView | None, ...] = ()) -> lis
     timeline = Timeline()
     found = []
     for at, seen in enumerate(looks):
-        found = [each.text for each in timeline.look(float(at), seen, moves[at] if moves else STILL)]
+        found = [each.text for each in timeline.observe(float(at), seen, moves[at] if moves else STILL)]
     return found
 
 
@@ -32,7 +32,7 @@ def test_the_first_look_tells_states_and_a_look_without_a_change_nothing() -> No
     assert told(WHOLE, WHOLE) == []
 
 
-def test_each_change_of_a_node_is_told_once() -> None:
+def test_each_change_of_a_node_is_reported_once() -> None:
     assert told(WHOLE, having(state="down")) == ["n1 is down"]
     assert told(having(state="down"), having(state="down", awaited_hints=3)) == [
         "writes wait for n1 as hints"
@@ -44,10 +44,10 @@ def test_each_change_of_a_node_is_told_once() -> None:
     assert told(having(pid=1, uptime_s=60.0), having(pid=1, uptime_s=61.0)) == []
     assert told(WHOLE, having(pid=None)) == []
     assert told(WHOLE, having(healing="a to b")) == ["n1 heals a to b"]
-    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is no member any more"]
+    assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is not a member any more"]
 
 
-def test_what_is_of_the_cluster_is_told() -> None:
+def test_what_is_of_the_cluster_is_reported() -> None:
     worse = replace(WHOLE, health="degraded", reasons=("n1 is down",))
     assert told(WHOLE, worse) == ["the cluster is degraded: n1 is down"]
     assert told(worse, WHOLE) == ["the cluster is healthy"]
@@ -62,30 +62,30 @@ def test_what_is_of_the_cluster_is_told() -> None:
 def test_only_the_newest_events_are_kept() -> None:
     timeline = Timeline()
     for at in range(MOST_EVENTS):
-        timeline.look(float(at), having(state="down" if at % 2 else "up"), None)
-        timeline.look(float(at), having(state="up" if at % 2 else "down"), None)
-    assert len(timeline.told()) == MOST_EVENTS + 1, "and the state of the node before them"
-    assert timeline.told()[-1].at_s == MOST_EVENTS - 1
-    assert sorted(timeline.told(), key=lambda event: event.at_s) == timeline.told()
+        timeline.observe(float(at), having(state="down" if at % 2 else "up"), None)
+        timeline.observe(float(at), having(state="up" if at % 2 else "down"), None)
+    assert len(timeline.events()) == MOST_EVENTS + 1, "and the state of the node before them"
+    assert timeline.events()[-1].at_s == MOST_EVENTS - 1
+    assert sorted(timeline.events(), key=lambda event: event.at_s) == timeline.events()
 
 
 def test_the_state_of_each_node_is_kept_whatever_else_happens() -> None:
     """It is where the bar of the node begins."""
     timeline = Timeline()
     two = replace(WHOLE, nodes=(UP, replace(UP, id="n2")))
-    timeline.look(0.0, two, None)
+    timeline.observe(0.0, two, None)
     for epoch in range(1, 2 * MOST_EVENTS):
-        timeline.look(float(epoch), replace(two, epoch=epoch), None)
-    assert [each.text for each in timeline.told()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
+        timeline.observe(float(epoch), replace(two, epoch=epoch), None)
+    assert [each.text for each in timeline.events()[:3]] == ["n1 is up", "n2 is up", "topology epoch 500"]
     for epoch in range(2 * MOST_EVENTS, 4 * MOST_EVENTS):
-        timeline.look(float(epoch), replace(WHOLE, epoch=epoch), None)
-    assert [each.text for each in timeline.told() if each.kind == "state"] == ["n1 is up"], "n2 has left"
+        timeline.observe(float(epoch), replace(WHOLE, epoch=epoch), None)
+    assert [each.text for each in timeline.events() if each.kind == "state"] == ["n1 is up"], "n2 has left"
 
 
-def test_after_a_pause_states_are_told_as_they_are_then_and_nothing_else() -> None:
+def test_after_a_pause_states_are_reported_as_they_are_then_and_nothing_else() -> None:
     timeline = Timeline()
-    timeline.look(0.0, replace(WHOLE, nodes=(UP, replace(UP, id="n2"), replace(UP, id="n3"))), None)
+    timeline.observe(0.0, replace(WHOLE, nodes=(UP, replace(UP, id="n2"), replace(UP, id="n3"))), None)
     timeline.pause()
     later = replace(WHOLE, epoch=7, nodes=(replace(UP, pid=8), replace(UP, id="n2", state="down")))
-    found = [each.text for each in timeline.look(9000.0, later, None)]
-    assert found == ["n2 is down", "n3 is no member any more"]
+    found = [each.text for each in timeline.observe(9000.0, later, None)]
+    assert found == ["n2 is down", "n3 is not a member any more"]

@@ -75,7 +75,7 @@ class Registers:
 
 @asynccontextmanager
 async def lending(registers: Registers) -> AsyncIterator[AsyncClient]:
-    """As `ClientsByToken.lent`."""
+    """As `ClientsByToken.lend`."""
     yield cast("AsyncClient", registers)
 
 

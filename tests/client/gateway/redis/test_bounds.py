@@ -126,13 +126,13 @@ async def test_answers_of_a_transaction_have_the_bound_of_one_command() -> None:
         assert await caller.ask(b"SISMEMBER", b"set", b"") == b":1"
 
 
-async def test_members_are_drawn_with_repeats_up_to_a_number_that_is_told() -> None:
+async def test_members_are_drawn_with_repeats_up_to_a_stated_number() -> None:
     async with redis_door(large_world()) as (_, connect):
         told = await (await connect()).ask(b"SRANDMEMBER", b"tiny", b"-65537")
         assert told == b"-ERR value is out of range, it must be at least -65536"
 
 
-async def test_who_reads_gets_all_answers_however_large_the_pipeline() -> None:
+async def test_whoever_reads_gets_all_answers_however_large_the_pipeline() -> None:
     async with redis_door(large_world()) as (_, connect):
         caller = await connect()
         caller.say(b"GET", b"text", times=100)
@@ -142,7 +142,7 @@ async def test_who_reads_gets_all_answers_however_large_the_pipeline() -> None:
 
 
 @pytest.mark.usefixtures("peak")
-async def test_who_does_not_read_is_held_up_and_others_are_answered() -> None:
+async def test_whoever_does_not_read_is_held_up_and_others_are_answered() -> None:
     registers = large_world()
     async with redis_door(registers) as (door, connect):
         deaf, other = await connect(), await connect()
@@ -431,7 +431,7 @@ async def test_commands_that_had_to_wait_for_others_have_come_whole() -> None:
         assert "the end of a command has not come" in connection.why_late(door.monotonic() + 31)
 
 
-async def test_a_value_above_the_limit_is_refused_when_its_length_is_told() -> None:
+async def test_a_value_above_the_limit_is_refused_when_its_length_is_announced() -> None:
     async with redis_door(Registers()) as (_, connect):
         caller = await connect()
         caller.writer.write(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1073741824\r\n")

@@ -105,7 +105,7 @@ def test_bad_bytes_are_refused_by_what_is_wrong(data: bytes, why: str) -> None:
         b"OPTIONS / http/1.0", b"PUT /a HTTP/2", b"\x16\x03\x01\x02\x00\x01",
     ],
 )  # fmt: skip
-def test_what_a_browser_sends_is_no_command_and_what_follows_is_not_read(line: bytes) -> None:
+def test_what_a_browser_sends_is_not_a_command_and_what_follows_is_not_read(line: bytes) -> None:
     parser = CommandParser()
     parser.feed(b"PING\r\n" + line + b"\r\nFLUSHALL\r\n")
     assert parser.next_command() == [b"PING"]

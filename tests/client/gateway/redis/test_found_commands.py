@@ -36,6 +36,6 @@ def test_a_command_is_found_with_its_subcommand(line: str, name: str, arguments:
         ("client", "wrong number of arguments for 'client' command"),
     ],
 )
-def test_what_is_no_command_is_told_as_redis_does(line: str, error: str) -> None:
+def test_an_unknown_command_is_refused_in_the_words_of_redis(line: str, error: str) -> None:
     with pytest.raises(RedisError, match=error):
         found_command(line.encode().split())

@@ -169,7 +169,7 @@ async def test_room_of_many_that_have_gone_is_made_by_one_look_at_them(
         for each in gone:
             each.id = len(door._gone)
             door._gone[each.id] = cast("RedisConnection", each)
-        door.has_grown(10_001)
+        door.note_growth(10_001)
         left = [each.held_bytes for each in gone if each.held_bytes]
         assert 9_900 < sum(left) <= 10_000
         assert max(left) <= min(10 + number % 50 for number, each in enumerate(gone) if not each.held_bytes)

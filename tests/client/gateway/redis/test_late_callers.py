@@ -26,7 +26,7 @@ async def nothing_is_taken(connection: RedisConnection) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_who_takes_no_answers_is_told_that_and_not_that_its_commands_have_no_end() -> None:
+async def test_whoever_takes_no_answers_is_told_that_and_not_that_its_commands_have_no_end() -> None:
     registers = Registers()
     registers.hold(b"hash", {b"field": b"v" * 10_000})
     async with redis_door(registers) as (door, connect):
@@ -47,7 +47,7 @@ async def test_who_takes_no_answers_is_told_that_and_not_that_its_commands_have_
         assert connection.why_late(door.monotonic() + 31) == ""
 
 
-async def test_who_takes_little_is_seen_to_take_it_before_the_system_wants_more_answers() -> None:
+async def test_whoever_takes_little_is_seen_to_take_it_before_the_system_wants_more_answers() -> None:
     registers = Registers()
     registers.hold(b"hash", {b"field": b"v" * 10_000})
     async with redis_door(registers) as (door, connect):
@@ -70,7 +70,7 @@ async def test_who_takes_little_is_seen_to_take_it_before_the_system_wants_more_
             assert connection.why_late(door.monotonic() + 122) == "it has taken no answer for 60 s"
 
 
-def test_who_takes_some_of_its_answers_has_its_time_anew() -> None:
+def test_whoever_takes_some_of_its_answers_has_its_time_anew() -> None:
     late = Lateness(RedisLimits(), 0.0)
     late.fills(100.0, 31_000)
     assert why(late, 159.0, untaken=30_000) == ""

@@ -8,7 +8,7 @@ from tests.client.gateway.redis.redis_world import Registers, redis_door
 
 
 @pytest.mark.parametrize("words", [[b"KILL", b"TYPE", b"normal"], [b"LIST"]])
-async def test_who_has_shown_no_token_neither_sees_nor_closes_those_that_will_show_theirs(
+async def test_whoever_has_shown_no_token_neither_sees_nor_closes_those_that_will_show_theirs(
     words: list[bytes],
 ) -> None:
     registers = Registers()

@@ -61,7 +61,9 @@ async def told(port: int, said: bytes, *, and_ends: bool = False) -> bytes:
         (PING + b"*1\r\n$x\r\n" + PING, b"+PONG\r\n-ERR Protocol error: invalid bulk length\r\n"),
     ],
 )
-async def test_what_ends_a_connection_is_told_behind_what_came_before(said: bytes, answers: bytes) -> None:
+async def test_what_ends_a_connection_is_reported_behind_what_came_before(
+    said: bytes, answers: bytes
+) -> None:
     async with redis_door() as port:
         assert await told(port, said) == answers
 

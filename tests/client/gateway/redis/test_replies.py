@@ -40,6 +40,6 @@ def test_numbers_are_written_as_redis_writes_them() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"+1", b"01", b" 1", b"1.0", b"-0", b"9223372036854775808"])
-def test_what_is_no_integer_is_refused(text: bytes) -> None:
+def test_what_is_not_an_integer_is_refused(text: bytes) -> None:
     with pytest.raises(RedisError, match="not an integer or out of range"):
         one_integer(text)

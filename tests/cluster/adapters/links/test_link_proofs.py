@@ -78,7 +78,7 @@ async def test_a_stranger_that_knows_the_cluster_and_a_name_is_refused(
 
 
 @pytest.mark.parametrize("first", [ASK, encode_proof(b"0" * 32), b"rubbish", b""])
-async def test_who_gives_no_proof_before_it_asks_gets_nothing_done(nodes: Any, first: bytes) -> None:
+async def test_whoever_gives_no_proof_before_it_asks_gets_nothing_done(nodes: Any, first: bytes) -> None:
     n2 = await nodes.start("n2")
     doing = Doing(n2)
     ours = Introduction("n1", "c1", "control", nonce="00" * 32)
@@ -102,7 +102,7 @@ def test_no_more_proofs_are_looked_at_than_a_node_has_addresses_and_secrets() ->
     assert not secret.is_proof(bytes(128) + proof, "answering", ours, theirs)
 
 
-async def test_who_never_proves_itself_is_let_go(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_never_proves_itself_is_let_go(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frame_transport, "PROOF_TIMEOUT_S", 0.05)
     await nodes.start("n2")
     carrier = carrier_named(nodes.carrier, LINK, clock=SystemClock())
@@ -142,7 +142,7 @@ def test_a_proof_is_of_one_side_and_of_both_introductions() -> None:
     assert not any(secret.is_proof(proof, "answering", *pair) for pair in changed)
 
 
-async def test_who_hangs_up_before_its_proof_is_not_accused(
+async def test_whoever_hangs_up_before_its_proof_is_not_accused(
     memory_streams: tuple[MemoryStream, MemoryStream], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A side that is offered another carrier does so."""

@@ -31,7 +31,7 @@ async def test_a_link_that_was_admitted_before_its_side_went_over_is_dialled_ane
     n1, n2 = await nodes.start("n1", cluster="c1"), await nodes.start("n2", cluster="c1")
     n1.join(C2, C1)
     n2.serve("echo", echo)
-    proved = n2._proved
+    proved = n2._await_proof
     has_waited = False
 
     async def joined_meanwhile(*given: Any) -> bytes:
@@ -41,7 +41,7 @@ async def test_a_link_that_was_admitted_before_its_side_went_over_is_dialled_ane
         shown: bytes = await proved(*given)
         return shown
 
-    monkeypatch.setattr(n2, "_proved", joined_meanwhile)
+    monkeypatch.setattr(n2, "_await_proof", joined_meanwhile)
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(Unavailable, ProtocolMismatch):

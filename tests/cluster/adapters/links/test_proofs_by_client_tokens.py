@@ -164,7 +164,7 @@ async def test_a_client_talks_to_no_node_that_does_not_know_its_keys(nodes: Any,
     assert refused.value.outcome == "failed" and not cluster.done
 
 
-async def test_who_has_read_the_document_cannot_act_as_the_client(nodes: Any, cluster: Cluster) -> None:
+async def test_whoever_has_read_the_document_cannot_act_as_the_client(nodes: Any, cluster: Cluster) -> None:
     """All that it can make with the keys is what a node shows, which is no proof of a client."""
     await cluster.node(nodes)
     token = TOKENS["write"]

@@ -99,7 +99,7 @@ def link_to(nodes: Any, token: str = SECRET) -> ClientLink:
     return ClientLink(nodes.addresses[N1], transport=nodes.carrier, token=token)
 
 
-async def test_a_session_of_who_has_the_token_is_as_any_other(nodes: Any) -> None:
+async def test_a_session_of_whoever_has_the_token_is_as_any_other(nodes: Any) -> None:
     asked = Asked()
     asked.frames(await nodes.start("n1"))
     for token in (SECRET, ""):  # who has none is trusted, as all on this machine are
@@ -150,7 +150,7 @@ async def test_a_node_proves_itself_at_the_address_that_it_is_known_by_and_where
 
 
 @pytest.mark.parametrize("secret", ["guessed", ""])
-async def test_a_session_asks_nothing_of_who_does_not_know_the_token(nodes: Any, secret: str) -> None:
+async def test_a_session_asks_nothing_of_whoever_does_not_know_the_token(nodes: Any, secret: str) -> None:
     asked = Asked()
     asked.frames(await nodes.start("n1", secret=secret))
     async with link_to(nodes) as link:
@@ -203,7 +203,7 @@ class TestOverGrpc:
     def carrier(self) -> CarrierName:
         return "grpc"
 
-    async def test_a_proof_that_another_node_has_made_is_none(
+    async def test_a_proof_made_by_another_node_proves_nothing(
         self, nodes: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Who took over the port of n1 asks n2, which is alive, for a proof to what the client has said."""
@@ -255,7 +255,9 @@ class TestOverGrpc:
             with pytest.raises(Unavailable, match="did not prove that it is a node"):
                 await link.unary("/ringmill.v1.Topology/Get", IdentifyRequest(), IdentifyResponse, 5)
 
-    async def test_who_took_over_the_port_of_a_node_that_was_proved_is_asked_anew(self, nodes: Any) -> None:
+    async def test_whoever_took_over_the_port_of_a_node_that_was_proved_is_asked_anew(
+        self, nodes: Any
+    ) -> None:
         before, asked = Asked(), Asked()
         nodes.tables = before.tables()
         await nodes.start("n1")
@@ -272,7 +274,7 @@ class TestOverGrpc:
         assert before.of == ["Identify", "Put"] and set(asked.of) == {"Identify"}
 
     @pytest.mark.parametrize("method", [*METHODS, "WatchNothing", "Fail"])
-    async def test_an_answer_without_a_proof_is_none_whatever_was_proved_before(
+    async def test_an_answer_without_a_proof_is_refused_whatever_was_proved_before(
         self, nodes: Any, monkeypatch: pytest.MonkeyPatch, method: str
     ) -> None:
         """The connection was lost, and a stranger took the next one, just when the call went out."""

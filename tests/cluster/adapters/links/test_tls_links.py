@@ -169,7 +169,7 @@ async def talk(over_tcp: Nodes, certificates: Certificates) -> None:
         ("none", "shows no certificate"),
     ],
 )
-async def test_a_bad_certificate_is_no_node(
+async def test_a_bad_certificate_is_not_a_node(
     who: str, told: str, over_tcp: Nodes, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     await over_tcp.start("n1", handlers={"do": _do}, tls=certificates.of("n1", crl=True))
@@ -212,7 +212,7 @@ def _bad(who: str, certificates: Certificates) -> TlsFiles:
 
 
 @pytest.mark.parametrize("shown", ["n2", "client/app"])
-async def test_who_listens_at_the_address_of_a_node_has_to_be_that_node(
+async def test_whoever_listens_at_the_address_of_a_node_has_to_be_that_node(
     shown: str, over_tcp: Nodes, certificates: Certificates
 ) -> None:
     n1 = await over_tcp.start("n1", tls=certificates.of("n1"))
@@ -472,7 +472,7 @@ async def _served_by(address: str, tls: TlsFiles) -> str:
     return serial
 
 
-async def test_who_says_nothing_is_let_go(
+async def test_whoever_says_nothing_is_let_go(
     over_tcp: Nodes, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_listener, "HANDSHAKE_S", 0.05)

@@ -156,7 +156,7 @@ async def test_nothing_is_sent_to_a_side_that_records_nothing(
     assert sent == [[]]
 
 
-async def test_ids_of_zeros_are_no_trace(nodes: Any) -> None:
+async def test_ids_of_zeros_name_no_trace(nodes: Any) -> None:
     n1, n2 = await nodes.start("n1"), await nodes.start("n2")
     recorded = Recorded()
     n2.trace_by(recorded)

@@ -10,7 +10,7 @@ import pytest
 from ringmill.cluster.adapters.in_thread import in_thread
 
 
-def test_it_runs_in_a_thread_and_its_error_is_told() -> None:
+def test_it_runs_in_a_thread_and_its_error_is_reported() -> None:
     async def story() -> None:
         assert await in_thread(threading.current_thread) is not threading.current_thread()
         with pytest.raises(ValueError, match="invalid literal"):
@@ -29,7 +29,7 @@ def test_a_process_that_is_given_no_thread_does_it_all_the_same_and_ends_in_orde
     assert asyncio.run(in_thread(threading.current_thread)) is threading.current_thread()
 
 
-def test_who_is_cancelled_does_not_wait_for_it() -> None:
+def test_whoever_is_cancelled_does_not_wait_for_it() -> None:
     async def story() -> None:
         goes_on = threading.Event()
         waiting = asyncio.ensure_future(in_thread(goes_on.wait, 10))

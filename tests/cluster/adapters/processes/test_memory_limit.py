@@ -26,7 +26,7 @@ def test_the_least_limit_of_the_groups_above_counts(tmp_path: Path) -> None:
     assert list(memory_of_groups("4:memory:/pod/node", first)) == [1 << 30]
 
 
-def test_a_mount_whose_name_is_no_text_is_beside_the_point(tmp_path: Path) -> None:
+def test_a_mount_whose_name_is_not_text_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "cgroup.procs").touch()
     (tmp_path / "memory.max").write_text(str(1 << 30))
     (tmp_path / "cgroup").write_bytes(b"0::/\n")

@@ -28,7 +28,7 @@ async def echo(incoming: Incoming) -> bytes:
     return incoming.body
 
 
-async def test_what_is_no_frame_is_refused_and_not_logged_with_a_trace(
+async def test_what_is_not_a_frame_is_refused_and_not_logged_with_a_traceback(
     over_grpc: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await over_grpc.start("n1")
@@ -42,7 +42,7 @@ async def test_what_is_no_frame_is_refused_and_not_logged_with_a_trace(
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
 
 
-async def test_what_is_no_frame_ends_the_stream_of_who_dialled_and_nothing_else(
+async def test_what_is_not_a_frame_ends_the_stream_of_its_dialler_and_nothing_else(
     over_grpc: Nodes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """gRPC hands such a message over as None, and does not raise."""
@@ -62,7 +62,7 @@ async def test_what_is_no_frame_ends_the_stream_of_who_dialled_and_nothing_else(
         ours = await over_grpc.start("n1")
         await over_grpc.start("n2", handlers={"echo": echo})
         for _ in range(2):
-            with pytest.raises(ProtocolMismatch, match="is none"):
+            with pytest.raises(ProtocolMismatch, match="is not a frame"):
                 await ours.call(NodeId("n9"), "echo", b"x", timeout_s=5, priority=Priority.READ)
         assert await ours.call(NodeId("n2"), "echo", b"x", timeout_s=5, priority=Priority.READ) == b"x"
     finally:

@@ -126,7 +126,7 @@ async def test_rubbish_that_comes_again_and_again_does_not_fill_the_log(
     assert len(own_records(caplog)) == 1
 
 
-async def test_who_connects_and_says_nothing_is_not_kept(
+async def test_whoever_connects_and_says_nothing_is_not_kept(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, node: Any
 ) -> None:
     monkeypatch.setattr(socket_listener, "HANDSHAKE_S", 0.1)
@@ -139,14 +139,14 @@ async def test_who_connects_and_says_nothing_is_not_kept(
     assert len(own_records(caplog)) == 1
 
 
-async def test_who_hangs_up_within_its_greeting_leaves_nothing(caller: Caller) -> None:
+async def test_whoever_hangs_up_within_its_greeting_leaves_nothing(caller: Caller) -> None:
     caller.writer.write(HELLO[:9])
     await caller.writer.drain()
     caller.writer.write_eof()
     assert await caller.hear() is not None
 
 
-async def test_a_frame_that_is_none_ends_its_connection_with_the_reason(caller: Caller) -> None:
+async def test_an_invalid_frame_ends_its_connection_with_the_reason(caller: Caller) -> None:
     caller.writer.write(HELLO)
     caller.send_frame(b"no frame at all")
     told = await caller.hear()
@@ -182,7 +182,7 @@ async def test_a_session_may_call_what_clients_may_and_no_more(caller: Caller) -
     assert len(answer) == 3
 
 
-async def test_who_stops_reading_is_given_up_and_holds_no_more_than_the_bounds(
+async def test_whoever_stops_reading_is_given_up_and_holds_no_more_than_the_bounds(
     caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(socket_stream, "STALL_S", 0.5)
@@ -202,7 +202,7 @@ async def test_who_stops_reading_is_given_up_and_holds_no_more_than_the_bounds(
     assert "took none of" in line
 
 
-async def test_who_reads_slowly_gets_everything(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_reads_slowly_gets_everything(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_stream, "STALL_S", 0.5)
     monkeypatch.setattr(socket_stream, "_WRITE_HIGH_BYTES", 64 * 1024)
     caller.writer.write(HELLO)
@@ -320,7 +320,7 @@ async def test_answers_that_were_given_before_the_end_arrive(nodes: Any) -> None
     assert await asked == bytes(3_000_000)
 
 
-async def test_who_sends_half_a_frame_and_no_more_is_not_kept(
+async def test_whoever_sends_half_a_frame_and_no_more_is_not_kept(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_stream, "LOOK_S", 0.05)
@@ -332,7 +332,7 @@ async def test_who_sends_half_a_frame_and_no_more_is_not_kept(
     assert "half a frame came, and then 0 bytes in 0.05 s" in told.message
 
 
-async def test_who_has_sent_whole_frames_is_kept_whatever_it_does_not_say(
+async def test_whoever_has_sent_whole_frames_is_kept_whatever_it_does_not_say(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_stream, "LOOK_S", 0.02)

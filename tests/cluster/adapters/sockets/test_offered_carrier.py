@@ -11,7 +11,7 @@ import pytest
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import DialledStream
 from ringmill.cluster.adapters.network.handshake import Introduction
-from ringmill.cluster.adapters.network.sockets.offered_carrier import _OfferedCarrier, _Told, carrier_named
+from ringmill.cluster.adapters.network.sockets.offered_carrier import _Offer, _OfferedCarrier, carrier_named
 from ringmill.cluster.adapters.network.sockets.socket_stream import SocketStream
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
@@ -132,7 +132,7 @@ async def test_a_dial_that_ended_at_the_socket_goes_there_at_once_the_next_time(
     assert isinstance(far, _OfferedCarrier)
     far._grpc = Grpc()
 
-    async def by_socket(address: str, told: _Told, *_: Any) -> Any:
+    async def by_socket(address: str, told: _Offer, *_: Any) -> Any:
         if not is_near:
             await asyncio.Event().wait()
         return told.place
@@ -157,7 +157,7 @@ async def test_another_node_at_the_place_that_was_told_is_not_taken_for_the_one_
     nodes.carrier = "tcp"
     n3 = await nodes.start("n3")
     n3.serve("echo", lambda _: b"I am n3")
-    n1._carrier._places[nodes.addresses[N2]] = _Told(nodes.places[N3], "n3", "c1")
+    n1._carrier._places[nodes.addresses[N2]] = _Offer(nodes.places[N3], "n3", "c1")
     assert await echo(n1, N2) == b"hi"
     n2.offer(peers=offer_text(nodes.places[N3]), clients="")
     n1.set_peers({})
@@ -182,7 +182,7 @@ async def test_the_socket_of_another_node_on_this_machine_is_not_taken_for_that_
     async with ClientLink(address, transport="unix", token=secret) as link:
         assert await link.session_call("kv.get", b"", 20) == b"n2"
         carrier: Any = link._carrier
-        carrier._places[address] = _Told(nodes.places[NodeId(name)], "n2", "c1")  # as it was told before
+        carrier._places[address] = _Offer(nodes.places[NodeId(name)], "n2", "c1")  # as it was told before
         assert link._session is not None
         await link._session.close()
         link._session = None
@@ -219,5 +219,5 @@ def test_an_offer_is_read_as_it_was_made(place: Place) -> None:
     ["", "tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:-1", "tcp:٣", "tcp:99999999999", "unix:", "unix:relative",
      "unix:/a%00b", "quic:1"],
 )  # fmt: skip
-def test_an_offer_that_is_none_is_not_taken(text: str) -> None:
+def test_an_invalid_offer_is_not_taken(text: str) -> None:
     assert [offered(text, name) for name in CARRIERS] == [None, None, None]

@@ -45,9 +45,9 @@ def test_a_path_where_somebody_listens_is_left_to_them(path: str) -> None:
         assert os.path.lexists(path)
 
 
-def test_a_file_that_is_no_socket_is_left_as_it_is(path: str) -> None:
+def test_a_file_that_is_not_a_socket_is_left_as_it_is(path: str) -> None:
     Path(path).write_text("mine")
-    with pytest.raises(InvalidArgument, match="a file that is no socket"), socket_file(path):
+    with pytest.raises(InvalidArgument, match="a file that is not a socket"), socket_file(path):
         pass
     assert Path(path).read_text() == "mine"
 

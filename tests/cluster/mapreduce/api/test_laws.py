@@ -92,7 +92,7 @@ def test_a_nan_is_the_same_as_itself() -> None:
     assert broken_laws(job(map=unmeasured), SAMPLE) == []
 
 
-def test_a_pipeline_is_no_job_that_can_be_checked() -> None:
+def test_a_pipeline_is_not_a_job_that_can_be_checked() -> None:
     with pytest.raises(InvalidArgument, match="checks one job, not a JobChain"):
         broken_laws(pipeline(job(map=words)), SAMPLE)  # type: ignore[arg-type]
 

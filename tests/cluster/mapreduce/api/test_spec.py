@@ -116,7 +116,7 @@ def test_a_parameter_that_tasks_would_get_as_another_text_is_refused(text: str) 
         )  # fmt: skip
 
 
-def test_a_parameter_that_is_no_text_is_refused() -> None:
+def test_a_parameter_that_is_not_text_is_refused() -> None:
     wrong: Any = {"pattern": 3}
     with pytest.raises(InvalidArgument, match="parameter pattern is int 3, not a str"):
         JobSpec.of(

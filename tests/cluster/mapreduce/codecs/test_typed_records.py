@@ -102,7 +102,7 @@ def test_the_types_of_many_blocks_are_looked_at_once(monkeypatch: pytest.MonkeyP
     assert looks.count(Row) == 1
 
 
-def test_types_without_a_dataclass_are_told_as_they_are_written() -> None:
+def test_types_without_a_dataclass_are_reported_as_they_are_written() -> None:
     assert types().packed(PAIRS).startswith(b"\x96\xa6RMREC1")
     assert [record_type(each) for each in (tuple[int, ...], None, list[Row])] == [
         "tuple[int, ...]", "None", "list[Row(x: int, y: int)]",

@@ -258,7 +258,7 @@ def test_files_of_this_machine_are_no_store(tmp_path: Path, parts: list[StagedPa
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["link", "pipe", "device"])
-def test_a_part_that_is_no_file_is_neither_followed_nor_waited_for(
+def test_a_part_that_is_not_a_file_is_neither_followed_nor_waited_for(
     tmp_path: Path, former: Path, parts: list[StagedPart], kind: str, overwrite: bool
 ) -> None:
     (tmp_path / "token").write_bytes(Path(parts[1].path).read_bytes())

@@ -160,7 +160,7 @@ def test_an_output_that_has_lost_its_parts_is_not_taken_for_an_empty_one(
 
 
 @pytest.mark.parametrize("what", ["fifo", "device", "made up"])
-def test_what_is_no_regular_file_is_refused(tmp_path: Path, files: OsFileSystem, what: str) -> None:
+def test_what_is_not_a_regular_file_is_refused(tmp_path: Path, files: OsFileSystem, what: str) -> None:
     path = {"fifo": tmp_path / "in", "device": Path("/dev/zero"), "made up": Path("/proc/cpuinfo")}[what]
     if what == "fifo":
         os.mkfifo(path)

@@ -55,7 +55,7 @@ def test_what_map_does_not_take_is_its_users_error(content: Content, hint: Any, 
     assert failed.value.cause is Cause.USER_ERROR
 
 
-def test_rows_may_lie_across_blocks_and_a_torn_end_is_told() -> None:
+def test_rows_may_lie_across_blocks_and_a_torn_end_is_reported() -> None:
     data = encode_records((b"%d" % number, [b"v" * number]) for number in range(50))
     blocks = [data[start : start + 7] for start in range(0, len(data), 7)]
     rows = [row for block in read_rows(blocks) for row in block]

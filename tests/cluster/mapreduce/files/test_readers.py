@@ -284,7 +284,7 @@ def test_zstd_is_cut_where_its_blocks_end_whatever_a_frame_has(tmp_path: Path, f
         assert b"".join(zstd_pieces(iter([wrong]))) == wrong
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column_or_document(
+def test_a_byte_order_mark_is_not_part_of_the_first_column_or_document(
     tmp_path: Path, files: OsFileSystem
 ) -> None:
     path = tmp_path / "in.csv"

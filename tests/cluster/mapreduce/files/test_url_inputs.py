@@ -122,13 +122,13 @@ def change(offset: int, line: str) -> Iterator[tuple[str, int]]:
     yield line, 1
 
 
-def test_the_error_of_a_library_below_is_told_with_its_url(tmp_path: Path) -> None:
+def test_the_error_of_a_library_below_is_reported_with_its_url(tmp_path: Path) -> None:
     Shelf.objects["b/broken.txt"] = b"x\n"
     with pytest.raises(OSError, match=r"RuntimeError: the library's own error: 'shelf://b/broken\.txt'"):
         counted("shelf://b/broken.txt", tmp_path / "out")
 
 
-def test_a_store_that_tells_no_time_is_told_by_size_alone() -> None:
+def test_a_store_that_tells_no_time_is_recognized_by_size_alone() -> None:
     files = UrlFiles()
     assert files.mtime_ns("shelf://b/in/a.txt") == int(DAY.timestamp()) * 10**9
     for told, expected in ((None, 0), (12.5, 12_500_000_000), ("etag", crc32(b"etag"))):

@@ -259,7 +259,7 @@ def test_a_sample_of_rows_or_lines_is_tried_in_batches() -> None:
     assert len(broken_laws(counted, ROWS[:4])) > 0
 
 
-def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def short_of_memory(*_: object) -> Iterator[columnar.ColumnBatch]:
         raise pa.ArrowMemoryError("malloc of size 64 failed")
         yield

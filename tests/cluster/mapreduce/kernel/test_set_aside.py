@@ -60,7 +60,7 @@ def bad(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "out" / BAD_RECORDS).read_bytes().splitlines()]
 
 
-def test_a_bad_record_is_told_and_gives_nothing_else(tmp_path: Path, run: Run) -> None:
+def test_a_bad_record_is_reported_and_gives_nothing_else(tmp_path: Path, run: Run) -> None:
     (tmp_path / "in" / "a.txt").write_bytes(b"1 2\n3 caf\xe9 4\n5\n")
     result = run(numbers_job)
     [told] = bad(tmp_path)
@@ -185,9 +185,7 @@ def widths(line: int, row: dict[str, str]) -> Iterator[tuple[str, int]]:
     yield row["n"], len(row["m"])
 
 
-def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
-    tmp_path: Path, run: Run
-) -> None:
+def test_invalid_json_and_rows_that_do_not_fit_the_header_are_set_aside(tmp_path: Path, run: Run) -> None:
     source = tmp_path / "in" / "a.txt"
     source.write_text('{"n": 1}\n{"n": 0}\n\n{"n": \n{"n": 5}\n')
     done = run(job(map=values, input=FileInput("jsonl"), on_bad_record="quarantine:9"))
@@ -204,7 +202,7 @@ def test_json_that_is_none_and_rows_that_do_not_fit_the_header_are_set_aside(
     assert [(each["line"], each["record"]) for each in told] == [(3, ["3"]), (4, {"n": "0", "m": "4"})]
 
 
-def test_a_row_of_csv_may_have_long_fields_and_one_that_is_none_is_set_aside(
+def test_a_row_of_csv_may_have_long_fields_and_an_invalid_one_is_set_aside(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in" / "a.txt"
@@ -263,7 +261,7 @@ def no_pairs(offset: int, line: str) -> Iterator[tuple[str, int]]:
         (no_pairs, "", "'int' object is not iterable"),
     ],
 )
-def test_what_is_no_fault_of_the_record_fails_the_task(
+def test_what_is_not_the_fault_of_the_record_fails_the_task(
     tmp_path: Path, run: Run, mapper: Any, line: str, message: str
 ) -> None:
     (tmp_path / "in" / "a.txt").write_text(f"{line}\n")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ringmill import CollectOutput, FileOutput, job, read_result, run_local
-from ringmill.client.jobs.collected import collected_records
+from ringmill.client.jobs.collected import collect_records
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.kernel import typed_output
@@ -62,7 +62,7 @@ def test_more_than_the_bound_fails_the_job_early(tmp_path: Path, text: str) -> N
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 4097, True, "1", None, 1.5])
-def test_a_bound_that_is_none_is_refused(wrong: Any) -> None:
+def test_an_invalid_bound_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidArgument, match="max_mib must be 1 to 4096"):
         CollectOutput(wrong)
 
@@ -113,10 +113,10 @@ async def test_a_cancellation_while_records_are_read_leaves_their_folder(tmp_pat
     await asyncio.to_thread(run_local, lines, text, "kept")
     folder = str(tmp_path / "kept")
     with closing(OsFileSystem()) as files:
-        taking = asyncio.create_task(collected_records(lines, folder, files))
+        taking = asyncio.create_task(collect_records(lines, folder, files))
         await asyncio.sleep(0)
         taking.cancel()
         await asyncio.wait([taking])
         assert taking.cancelled() and files.exists(folder)
-        assert len(await collected_records(lines, folder, files)) == 3500
+        assert len(await collect_records(lines, folder, files)) == 3500
         assert not files.exists(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from ringmill import Count, FileInput, JobDefinition, KvInput, Source, estimate_job, job
+from ringmill.client.jobs.estimate_job import own_cores
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -56,6 +58,11 @@ def slow_reduce(word: str, values: Iterable[Any]) -> Iterator[tuple[str, int]]:
 
 def cells(line: int, row: list[str]) -> Iterator[tuple[str, int]]:
     Clock.now_s += 1e-3
+    yield row[0], 1
+
+
+def opened(line: int, row: list[str]) -> Iterator[tuple[str, int]]:
+    Clock.now_s += 1e-4 + (5e-3 if row[1] == "0" else 0.0)  # what a file takes, however small
     yield row[0], 1
 
 
@@ -137,6 +144,35 @@ def test_it_is_within_a_quarter_of_what_the_whole_job_takes(
     assert 0.3 < found.output_bytes / written < 2, (found, written)
 
 
+def rows_of(folder: Path, sizes: Sequence[int], tmp_path: Path, files: OsFileSystem) -> tuple[Any, float]:
+    """The estimate of a job over csv files whose splits have these numbers of rows; and the truth."""
+    for number, rows in enumerate(sizes):
+        (folder / f"{number}.csv").write_text("".join(f"w{row % 99},{row}\n" for row in range(rows)))
+
+    rows_job = job(map=opened, reduce=Count(), input=FileInput("csv"))
+    spec = JobSpec.of(
+        rows_job, job="estimate", module="m", name="job", bundle_sha256="",
+        inputs=(f"{folder}/*.csv",), output=str(tmp_path / "out"),
+    )  # fmt: skip
+    plan = input_plan_of(spec, files, SPLIT_SIZES.pinned(1))
+    assert len(plan.splits) == len(sizes)
+    (sample := tmp_path / "sample").mkdir()
+    found = estimated(rows_job, spec, plan, files, folder=str(sample), at_once=1, each=map, now=now)
+    timed = Timed()
+    run_spec(rows_job, spec, files, SPLIT_SIZES.pinned(1), each=timed)
+    return found, sum(timed.stages[0])
+
+
+@pytest.mark.parametrize("sizes", [(4000, 4000, 1), (1, 1, 4000, 1, 4000, 1), (1, *[2000] * 5)])
+def test_what_a_small_split_takes_is_no_price_of_a_byte(
+    sizes: Sequence[int], tmp_path: Path, files: OsFileSystem
+) -> None:
+    (folder := tmp_path / "in").mkdir()
+    found, truth_s = rows_of(folder, sizes, tmp_path, files)
+    assert abs(found.map_s / truth_s - 1) < 0.25, (found, truth_s)
+    assert found.most_s / found.least_s < 2
+
+
 def test_more_nodes_take_less_time_until_there_are_more_slots_than_tasks(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -183,3 +219,13 @@ def test_slots_that_no_task_needs_cost_nothing() -> None:
     assert (
         stage_seconds([4.0, 1.0], [1.0, 3.0, 2.0], 2) == stage_seconds([1.0, 4.0], [1.0, 3.0, 2.0], 2) == 6.0
     )
+
+
+def test_tasks_at_a_time_are_bounded_by_the_cores_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4, 5}, raising=False)
+    assert own_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert own_cores() == 64

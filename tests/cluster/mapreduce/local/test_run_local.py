@@ -193,7 +193,7 @@ def test_in_some_processes_the_output_is_the_same(tmp_path: Path) -> None:
     assert str(os.getpid()).encode() not in re.findall(rb"\d+", parts)
 
 
-def test_in_some_processes_a_failure_is_told_in_the_same_way(tmp_path: Path) -> None:
+def test_in_some_processes_a_failure_is_reported_in_the_same_way(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("1\n7\n")
     told = []
     for processes in (1, 2):

@@ -433,7 +433,7 @@ def test_a_commit_that_fails_fails_the_job() -> None:
     assert w.say(CommitFailed(error)) == [EndJob("FAILED", error)]
 
 
-def test_a_commit_that_is_repeated_is_told_once_for_each_error_and_cannot_be_killed() -> None:
+def test_a_commit_that_is_repeated_is_reported_once_for_each_error_and_cannot_be_killed() -> None:
     w = world()
     finish_maps(w)
     for start in w.offer_all():

@@ -206,7 +206,7 @@ def test_a_reduce_has_a_backup_too() -> None:
     w.judge()
 
 
-def test_a_backup_is_one_for_who_replays_the_journal_or_reads_a_snapshot() -> None:
+def test_a_backup_is_one_for_whoever_replays_the_journal_or_reads_a_snapshot() -> None:
     w, _ = with_one_left()
     halfway = restored(snapshot(w.machine))
     w.now = 20.0

@@ -48,7 +48,7 @@ def test_a_look_sorts_names_once_however_many_tasks_have_won(monkeypatch: pytest
     assert (len(starts), len(sorted_names)) == (8, 1)
 
 
-def test_of_a_job_that_counts_by_too_many_names_the_first_are_told() -> None:
+def test_of_a_job_that_counts_by_too_many_names_the_first_are_reported() -> None:
     w = World(JobMachine(plan(2, 2)), 3)
     starts = w.offer_all()
     for start, names in zip(starts, (range(500, 1500), range(1000)), strict=True):

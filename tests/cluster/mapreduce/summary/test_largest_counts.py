@@ -22,7 +22,7 @@ def test_the_sums_of_a_stage_fit_into_a_journal_and_a_message() -> None:
     assert tasks * MOST_COUNTED <= MOST
 
 
-def test_the_sums_of_many_stages_are_told_as_the_most_that_there_is_room_for() -> None:
+def test_the_sums_of_many_stages_are_reported_as_the_most_that_there_is_room_for() -> None:
     records = dict.fromkeys(("map_in", "map_out", "reduce_in", "reduce_out"), MOST)
     stage = SimpleNamespace(link=0, counters={"up": MOST, "down": -MOST, "few": 2}, records=records)
     chain = SimpleNamespace(place=StagePlace(0, 0, 2), over=[stage, stage], counts=RunningCounts())

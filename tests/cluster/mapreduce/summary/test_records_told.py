@@ -33,7 +33,7 @@ def run_stage(world: World) -> None:
 
 
 @pytest.mark.parametrize(("spec", "told"), [(SPEC, 20), (IN_ORDER, 3)])
-def test_what_goes_into_a_reduce_is_told_in_records(spec: JobSpec, told: int) -> None:
+def test_what_goes_into_a_reduce_is_reported_in_records(spec: JobSpec, told: int) -> None:
     world = World(JobMachine(plan(2, 1)), 2)
     run_stage(world)
     job = StoredJob(spec, 0.0, 0.0, world.machine)
@@ -41,7 +41,7 @@ def test_what_goes_into_a_reduce_is_told_in_records(spec: JobSpec, told: int) ->
     assert [each.records_in for each in attempts_of(job)] == [10, 10, told]
 
 
-def test_each_stage_of_a_chain_is_told_by_its_own_order() -> None:
+def test_each_stage_of_a_chain_is_reported_by_its_own_order() -> None:
     links = (LinkOf(IN_ORDER.encode(), 1, ""), LinkOf(SPEC.encode(), 1, ""))
     spec = replace(SPEC, chain=links)
     assert [stage_passes_on(spec, number, number) for number in range(2)] == [True, False]

@@ -230,7 +230,7 @@ def test_rounds_that_have_not_begun_take_what_those_before_took() -> None:
     assert until is not None and until.least_s < 4 < until.most_s == left.most_s, "this one may be the last"
 
 
-def test_of_jobs_of_a_chain_that_have_not_begun_an_upper_bound_is_told() -> None:
+def test_of_jobs_of_a_chain_that_have_not_begun_an_upper_bound_is_reported() -> None:
     alone = time_left(chain_at([LinkRounds(1, "")], StagePlace(0, 0, 0), []), 2.0)
     first = time_left(chain_at([LinkRounds(1, ""), LinkRounds(1, "")], StagePlace(0, 0, 0), []), 2.0)
     assert alone is not None and first is not None

@@ -62,6 +62,6 @@ def test_epochs_may_be_skipped_and_an_old_document_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\x93", b"\x94\x02\x01\xc4\x00\x90", b"\x94\x01\x01\xc4\x01x\x90"])
-def test_damage_is_told(damaged: bytes) -> None:
+def test_damage_is_reported(damaged: bytes) -> None:
     with pytest.raises(CorruptData):
         FormerDocuments.decode(damaged)

@@ -127,7 +127,7 @@ def test_an_heir_takes_each_seat_of_another_node_in_its_place() -> None:
     assert list(table) == [tuple("n9" if node == "n3" else node for node in row) for row in table_of(first)]
 
 
-def test_who_is_leaving_shall_own_nothing() -> None:
+def test_whoever_is_leaving_shall_own_nothing() -> None:
     members = [member(i) for i in range(4)]
     first = first_topology("c", members, partitions=16)
     table = rebalanced(first, [replace(members[0], state="leaving"), *members[1:]])

@@ -31,7 +31,7 @@ def changed(after: Topology | None) -> Topology:
     return after
 
 
-def test_keyspaces_that_were_made_changed_and_dropped_are_told() -> None:
+def test_keyspaces_that_were_made_changed_and_dropped_are_reported() -> None:
     two = changed(created(first(), NewKeyspace("books")))
     three = changed(altered(two, "books", KeyspaceChanges(ttl_ms=60_000)))
     four = changed(dropped(three, "books", may_be_done=False))
@@ -43,7 +43,7 @@ def test_keyspaces_that_were_made_changed_and_dropped_are_told() -> None:
     assert difference_story(difference(first(), four)) == ["epoch 1 to epoch 4: nothing changed"]
 
 
-def test_a_new_disk_and_the_rows_that_it_is_seated_in_are_told() -> None:
+def test_a_new_disk_and_the_rows_that_it_is_seated_in_are_reported() -> None:
     after = changed(replaced(first(), N1, DiskId("1" * 32), DiskId("a" * 32)))
     found = difference(first(), after)
     assert [row.partition for row in found.rows] == [
@@ -55,7 +55,7 @@ def test_a_new_disk_and_the_rows_that_it_is_seated_in_are_told() -> None:
     assert found.has_other_voters and not found.is_another_cluster
 
 
-def test_owners_that_come_and_go_are_told_by_partition() -> None:
+def test_owners_that_come_and_go_are_reported_by_partition() -> None:
     older = first()
     spare = [next(each for each in older.members if each.id not in row.nodes) for row in older.rows[:2]]
     rows = [

@@ -150,7 +150,7 @@ def test_without_changes_a_balanced_cluster_has_nothing_to_do() -> None:
     assert (plan.moves, plan.seconds, plan.size_bytes) == ((), 0, 0)
 
 
-def test_a_load_is_told_beside_its_fair_share() -> None:
+def test_a_load_is_reported_beside_its_fair_share() -> None:
     heavier = replace(cluster(4), members=(member(1, weight=3), *(member(i) for i in (2, 3, 4))))
     loads = loads_of(heavier)
     assert [load.fair for load in loads] == [64, 64 * 2 / 3, 64 * 2 / 3, 64 * 2 / 3]
@@ -164,12 +164,12 @@ def test_a_load_is_told_beside_its_fair_share() -> None:
         (MemberChanges(add=[member(1)]), "n1 is a member already"),
         (MemberChanges(add=[replace(member(9), address="h:7101")]), "h:7101 is the address"),
         (MemberChanges(add=[member(9), member(9)]), "n9 is a member already"),
-        (MemberChanges(remove=[N9]), "'n9' is no member"),
+        (MemberChanges(remove=[N9]), "'n9' is not a member"),
         (MemberChanges(remove=[N1], replace={N1: member(9)}), "removed or replaced once"),
         (MemberChanges(remove=[N1], weights={N1: 2}), "n1 is to leave"),
-        (MemberChanges(weights={N9: 2}), "'n9' is no member"),
+        (MemberChanges(weights={N9: 2}), "'n9' is not a member"),
         (MemberChanges(weights={N1: 0}), "weight of n1 is 0"),
-        (MemberChanges(zones={N1: "no zone"}), "is no name"),
+        (MemberChanges(zones={N1: "no zone"}), "is not a valid name"),
         (MemberChanges(remove=[N1, N2, N3]), "0 members would be left"),
     ],
 )

@@ -92,7 +92,7 @@ def test_each_role_opens_what_it_says(shell: Shell, address: str, tokens: dict[s
         assert boss.status().nodes[0].denied
 
 
-def test_who_has_the_role_jobs_runs_one(shell: Shell, address: str, tokens: dict[str, str]) -> None:
+def test_whoever_has_the_role_jobs_runs_one(shell: Shell, address: str, tokens: dict[str, str]) -> None:
     source = shell.folder / "in.txt"
     source.write_text("a b a\n")
     root = Path(__file__).parents[4]
@@ -190,7 +190,7 @@ def told_by_redis(place: str, token: str) -> str:
     ],
     ids=["unknown", "damaged", "wrong secret"],
 )
-def test_a_token_that_is_none_is_told_what_is_wrong(
+def test_an_invalid_token_is_refused_with_what_is_wrong(
     shell: Shell, address: str, tokens: dict[str, str], change: object, code: str, why: str
 ) -> None:
     assert callable(change)

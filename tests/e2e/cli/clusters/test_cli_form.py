@@ -124,7 +124,7 @@ def a_node_joins_by_a_token(by_hand: Shell, addresses: list[str]) -> None:
     place = ["--data", str(by_hand.folder / "other"), "--token-file", str(by_hand.folder / "other-token")]
     config = parse_arguments(["--config", str(host / "node.toml"), "--join", made["token"], *place])
     assert config.join is not None
-    again = lifecycle._joined(config, config.join, OsEntropy(), asyncio.Event(), None)
+    again = lifecycle._join(config, config.join, OsEntropy(), asyncio.Event(), None)
     with pytest.raises(PermissionDenied, match="is used up: n4 joined by it, and was removed"):
         asyncio.run(again)
     assert not (by_hand.folder / "other-token").exists()

@@ -10,7 +10,7 @@ import pytest
 
 import ringmill
 from ringmill.client.blocking import Client
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.stubs import keyspaces_pb2
@@ -55,7 +55,7 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
     ("line", "says"),
     [
         (("create", "x", "--policy", "newest"), "keyspace policy is 'newest'"),
-        (("create", "no spaces"), "is no name"),
+        (("create", "no spaces"), "is not a valid name"),
         (("create", "x", "-w", "4"), "keyspace w is 4"),
         (("alter", "default", "-w", "3"), "cannot be changed"),
         (("drop", "default"), "cannot be dropped"),
@@ -65,7 +65,7 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
         (("alter", "default"), "nothing is to be changed"),
     ],
 )
-def test_what_cannot_be_is_told(shell: Shell, line: tuple[str, ...], says: str) -> None:
+def test_what_is_impossible_is_reported(shell: Shell, line: tuple[str, ...], says: str) -> None:
     refused = shell.run("keyspace", *line)
     assert refused.code in (1, 2) and says in refused.err
 

@@ -12,7 +12,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import ringmill
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local.local_state import LocalNode, load_cluster
 from ringmill.client.routing.candidates import coordinators
 from ringmill.client.routing.links import GET, PUT, Method, SendingLink

@@ -119,7 +119,7 @@ def test_a_damaged_manifest_is_named_beside_the_others(shell: Shell, store: str,
     ("line", "says"),
     [
         (("create", "memory://x"), "memory of this command"),
-        (("create", "STORE", "no spaces"), "is no name"),
+        (("create", "STORE", "no spaces"), "is not a valid name"),
         (("create", "STORE", "--rate", "fast"), "--rate: 'fast' is not a size"),
         (("create", "nosuch://x"), "cannot be read"),
         (("verify", "STORE", "nosuch"), "no backup 'nosuch'"),
@@ -127,6 +127,6 @@ def test_a_damaged_manifest_is_named_beside_the_others(shell: Shell, store: str,
         (("list", "/"), "names no folder"),
     ],
 )
-def test_what_cannot_be_is_told(shell: Shell, store: str, line: tuple[str, ...], says: str) -> None:
+def test_what_is_impossible_is_reported(shell: Shell, store: str, line: tuple[str, ...], says: str) -> None:
     refused = shell.run("backup", *(store if word == "STORE" else word for word in line))
     assert refused.code in (1, 2, 3) and says in refused.err, refused

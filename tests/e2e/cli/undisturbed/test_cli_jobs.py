@@ -13,7 +13,7 @@ import pytest
 
 import ringmill.client.blocking
 from ringmill import run_local
-from ringmill.client.cli.frame.exit_codes import ExitCode
+from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.jobs.job_modules import load_job_module
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, Unavailable

@@ -141,7 +141,7 @@ def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
     assert shell.ok("cluster", "status", "--check").code == 0
 
 
-def test_a_reader_that_goes_away_is_no_error(shell: Shell) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(shell: Shell) -> None:
     process = shell.start("--help")
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
@@ -161,7 +161,7 @@ def test_a_session_in_a_file_sees_its_own_weak_writes_and_is_only_its_owner_s(sh
     assert not list(shell.folder.glob("session.*"))
     file.write_bytes(b"no session")
     refused = shell.run("get", "mine", "--session", "session")
-    assert refused.code == 2 and "--session session: the session token is no session token" in refused.err
+    assert refused.code == 2 and "--session session: the session token is not a session token" in refused.err
     assert file.read_bytes() == b"no session"
 
 

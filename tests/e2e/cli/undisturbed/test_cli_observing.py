@@ -28,7 +28,7 @@ def test_top_prints_a_document_a_look_until_it_is_interrupted(shell: Shell) -> N
     assert json.loads(err.splitlines()[-1])["error"]["message"] == "interrupted" and b"Traceback" not in err
 
 
-def test_an_interval_that_is_none_is_refused(shell: Shell) -> None:
+def test_an_invalid_interval_is_refused(shell: Shell) -> None:
     refused = shell.run("top", "--interval", "0s")
     assert refused.code == 2 and "--interval" in refused.err
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ringmill
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local.local_state import LocalCluster, load_cluster
 from ringmill.client.routing.candidates import coordinators
 from ringmill.client.routing.links import GET, PUT

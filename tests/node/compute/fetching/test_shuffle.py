@@ -139,7 +139,7 @@ async def test_no_link_or_pipe_in_place_of_an_output_is_served(
         await fetch()
     place.unlink()
     os.mkfifo(place)
-    with pytest.raises(SliceLost, match=r"output of map-1\.1: is no regular file"):
+    with pytest.raises(SliceLost, match=r"output of map-1\.1: is not a regular file"):
         await fetch()
     (tmp_path / "attempt").symlink_to(tmp_path / "elsewhere")
     mappers.servers["n2"].announce(OutputId(JOB, 1, 1), str(tmp_path / "attempt" / "map-1.run"))

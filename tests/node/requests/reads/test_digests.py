@@ -71,7 +71,7 @@ def test_owners_that_agree_send_a_large_object_once_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize("at", ["n1", "n2"])
-def test_a_digest_that_differs_is_no_answer_and_its_owner_is_repaired(at: str) -> None:
+def test_a_digest_that_differs_does_not_count_and_its_owner_is_repaired(at: str) -> None:
     world = World()
 
     async def story() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ringmill.cluster.consensus.ballots import Ballot
-from ringmill.cluster.consensus.proposer import Phase
 from ringmill.cluster.consensus.register import ABSENT, Cas, Incr
 from ringmill.cluster.consensus.register_codec import decode_register, encode_register
+from ringmill.cluster.consensus.round_tally import RoundTally
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId
 from ringmill.cluster.ports import Priority
@@ -46,7 +46,7 @@ def before_rounds(world: World, name: str, steps: dict[int, Callable[[], Corouti
     rounds: Rounds = world.nodes[name].requests._registers._rounds
     ask, count = rounds.ask, 0
 
-    async def slowed(*named: Any, **given: Any) -> Phase:
+    async def slowed(*named: Any, **given: Any) -> RoundTally:
         nonlocal count
         count += 1
         if count in steps:

@@ -15,7 +15,7 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
-from ringmill.simulator.bending import bent, method
+from ringmill.simulator.patching import method, patched
 from tests.node.small_world import World
 
 
@@ -47,7 +47,7 @@ def test_one_whose_turn_does_not_come_ends_with_its_deadline(attempt: int, outco
     world.run(story())
 
 
-def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_more() -> None:
+def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_whoever_waits_no_more() -> None:
     """Else those who ask anew wait behind their own former questions, and no register is changed any more."""
     world, taken = World(), []
     raise_ceiling, put = RegisterStore.raise_ceiling, RegisterStore._put
@@ -69,7 +69,7 @@ def test_an_owner_whose_disk_takes_too_long_promises_nothing_to_who_waits_no_mor
         assert not taken
 
     slow = method(RegisterStore.raise_ceiling, raise_slowly), method(RegisterStore._put, note_and_put)
-    with bent(*slow):
+    with patched(*slow):
         world.run(story())
 
 

@@ -27,7 +27,7 @@ SHORT_PAGES = NodeOptions(replica=ReplicaOptions(page_items=3))
 async def write(world: World, key: bytes, value: bytes | None, at: str = "n1", **given: Any) -> None:
     request = write_request("", key, value, **given)
     requests = world.nodes[at].requests
-    await world.on(at, requests.delete(request) if value is None else requests.put(request))
+    await world.on(at, requests.write(request))
 
 
 async def page(world: World, at: str = "n1", **given: Any) -> ScanResult:
@@ -212,7 +212,7 @@ def test_a_page_ends_where_nobody_answers_and_the_next_one_says_why() -> None:
     run(story)
 
 
-def test_damage_of_one_owner_is_no_absence() -> None:
+def test_damage_at_one_owner_is_not_absence() -> None:
     async def story(world: World) -> None:
         for name in NAMES:
             await write(world, name, b"v")

@@ -29,7 +29,7 @@ def run(story: Callable[[World], Coroutine[Any, Any, None]], **given: Any) -> No
 
 async def write(world: World, key: bytes, value: bytes | None, **given: Any) -> None:
     request, requests = write_request("", key, value, **given), world.nodes["n1"].requests
-    await world.on("n1", requests.delete(request) if value is None else requests.put(request))
+    await world.on("n1", requests.write(request))
 
 
 async def filled(world: World) -> None:

@@ -25,7 +25,7 @@ async def poll(
 
 async def put(world: World, at: str, key: bytes, value: bytes | None = b"v") -> None:
     requests, request = world.nodes[at].requests, write_request("", key, value)
-    await world.on(at, requests.delete(request) if value is None else requests.put(request))
+    await world.on(at, requests.write(request))
 
 
 def test_a_watch_begins_with_all_keys_and_then_hears_of_what_changes_anywhere() -> None:

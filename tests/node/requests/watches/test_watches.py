@@ -9,7 +9,8 @@ import pytest
 
 from ringmill.cluster.errors import InvalidArgument, Overloaded, QuorumNotReached, Unavailable
 from ringmill.cluster.wire.request_options import ReadOptions
-from ringmill.node.requests.request_values import ReadResult, WatchRequest
+from ringmill.node.node_options import NodeOptions, RequestOptions
+from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
 from tests.node.one_key import put, values
 from tests.node.small_world import World
 
@@ -26,7 +27,7 @@ def holder(world: World, at: str) -> int:
     return len(world.nodes[at].requests._held_watches)
 
 
-def test_what_is_there_already_is_told_at_once_and_then_only_what_is_new() -> None:
+def test_what_is_there_already_is_reported_at_once_and_then_only_what_is_new() -> None:
     world = World()
 
     async def story() -> None:
@@ -76,7 +77,7 @@ def test_an_owner_that_missed_a_write_finds_it_when_it_looks_again() -> None:
     world.run(story())
 
 
-def test_a_delete_is_told_as_one_and_siblings_as_siblings() -> None:
+def test_a_delete_is_reported_as_one_and_siblings_as_siblings() -> None:
     world = World()
 
     async def story() -> None:
@@ -111,20 +112,29 @@ def test_a_watch_never_tells_less_than_its_caller_has_seen() -> None:
     world.run(story())
 
 
-def test_limits_a_node_and_a_connection() -> None:
-    world = World()
+def limited(watches: int) -> NodeOptions:
+    return replace(NodeOptions(), requests=RequestOptions(watches=watches, watches_of_a_connection=2))
+
+
+def test_a_node_holds_no_more_watches_than_its_limit() -> None:
+    world = World(options=limited(3))
 
     async def story() -> None:
-        watches = world.nodes["n1"].requests._held_watches
-        watches._options = replace(watches._options, watches=3, watches_of_a_connection=2)
         held = [asyncio.ensure_future(watch(world, "n1", connection=name)) for name in ("a", "a", "b")]
         await world.until(lambda: holder(world, "n1") == 3)
         with pytest.raises(Overloaded, match="3 watches wait on this node, the limit is 3"):
             await watch(world, "n1", connection="c")
         await put(world, "n2", b"v")
-        assert [values(told) for told in await asyncio.gather(*held) if told is not None] == [[b"v"]] * 3
-        assert not watches._by_connection
-        watches._options = replace(watches._options, watches=9)
+        assert [values(shown) for shown in await asyncio.gather(*held) if shown is not None] == [[b"v"]] * 3
+        assert not world.nodes["n1"].requests._held_watches._by_connection
+
+    world.run(story())
+
+
+def test_a_connection_holds_no_more_watches_than_its_limit() -> None:
+    world = World(options=limited(9))
+
+    async def story() -> None:
         context = (await put(world, "n2", b"w", level="3")).context
         held = [asyncio.ensure_future(watch(world, "n1", context, 2.0, connection="a")) for _ in range(2)]
         await world.until(lambda: holder(world, "n1") == 2)
@@ -157,5 +167,40 @@ def test_a_context_of_another_key_is_refused() -> None:
     async def story() -> None:
         with pytest.raises(InvalidArgument):
             await watch(world, "n1", b"no context")
+
+    world.run(story())
+
+
+def test_all_who_have_seen_the_same_are_told_of_a_change_by_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    reads = 0
+
+    async def story() -> None:
+        nonlocal reads
+        first = await put(world, "n1", b"1", level="3")
+        seen = await watch(world, "n1", first.context, timeout_s=0.5)
+        assert seen is None
+        watches = world.nodes["n1"].requests._watches
+        read = watches._reader.read
+
+        async def count(request: ReadRequest) -> ReadResult:
+            nonlocal reads
+            reads += 1
+            return await read(request)
+
+        monkeypatch.setattr(watches._reader, "read", count)
+        held = [asyncio.ensure_future(watch(world, "n1", first.context)) for _ in range(100)]
+        await world.until(lambda: holder(world, "n1") == 100)
+        await asyncio.sleep(0.5)
+        assert reads <= 3, "as they begin"
+        reads = 0
+        await put(world, "n2", b"2", level="3")
+        told = await asyncio.gather(*held)
+        assert reads <= 3
+        assert [values(each) for each in told if each is not None] == [[b"2"]] * 100
+        assert len({each.context for each in told if each is not None}) == 1
+        again = [watch(world, "n1", told[0].context, timeout_s=0.5) for each in told if told[0] is not None]
+        assert await asyncio.gather(*again) == [None] * 100
+        assert not watches._reads._next and not watches._reads._under_way
 
     world.run(story())

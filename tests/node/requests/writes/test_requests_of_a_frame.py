@@ -14,8 +14,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.stubs.kv_pb2 import OperationId
 from ringmill.node.requests import write
-from ringmill.node.requests.flight import Flight
-from ringmill.node.requests.owners.collection import Collection
+from ringmill.node.requests.owners.read_in_flight import ReadInFlight
+from ringmill.node.requests.write_in_flight import WriteInFlight
 from tests.node.one_key import get as read
 from tests.node.one_key import put as written
 from tests.node.one_key import read_request, values, write_request
@@ -85,16 +85,16 @@ def test_a_node_that_is_stopped_within_a_batch_applies_nothing_of_it_that_is_lat
     async def story() -> None:
         node = world.nodes[NodeId("n1")]
         writer, clock = node.requests._writer, stopped_clock(node, monkeypatch)
-        calls, add = [put(node, b"a", b"1"), put(node, b"b", b"2")], writer._add
+        calls, add = [put(node, b"a", b"1"), put(node, b"b", b"2")], writer._write_into
         added = 0
 
-        def add_and_stop(*given: Any) -> bool:
+        def add_and_stop(*given: Any) -> WriteInFlight | None:
             nonlocal added
             done, added = add(*given), added + 1
             clock.ahead_s += STOPPED_S if added == taken_in else 0.0
             return done
 
-        monkeypatch.setattr(writer, "_add", add_and_stop)
+        monkeypatch.setattr(writer, "_write_into", add_and_stop)
         await world.on("n1", handed_over(node, calls))
         told = [call.ended[0] for call in calls]
         assert all(isinstance(each, DeadlineExceeded) for each in told)
@@ -113,14 +113,17 @@ def test_a_write_that_runs_out_of_time_takes_no_other_of_its_frame_with_it(
         node = world.nodes[NodeId("n1")]
         writer, clock = node.requests._writer, stopped_clock(node, monkeypatch)
         times = {b"a": 60.0, b"b": 1.0, b"c": 60.0}
-        calls, add = [put(node, key, b"1", timeout_s=time_s) for key, time_s in times.items()], writer._add
+        calls, add = (
+            [put(node, key, b"1", timeout_s=time_s) for key, time_s in times.items()],
+            writer._write_into,
+        )
 
-        def add_slowly(*given: Any) -> bool:
+        def add_slowly(*given: Any) -> WriteInFlight | None:
             done = add(*given)
             clock.ahead_s += 0.6
             return done
 
-        monkeypatch.setattr(writer, "_add", add_slowly)
+        monkeypatch.setattr(writer, "_write_into", add_slowly)
         await world.on("n1", handed_over(node, calls))
         (late,) = calls[1].ended
         assert isinstance(late, DeadlineExceeded) and late.outcome == "failed"
@@ -171,15 +174,17 @@ def test_a_read_that_has_ended_keeps_nothing_for_an_owner_that_stays_silent(
             call = get(node, b"key", timeout_s=60.0)
             await world.on("n1", handed_over(node, [call]))
             assert isinstance(call.ended[0], bytes)
-        ended = [each for each in gc.get_objects() if isinstance(each, Collection) and each._ended is None]
+        ended = [
+            each for each in gc.get_objects() if isinstance(each, ReadInFlight) and each._on_done is None
+        ]
         assert not any(each._answers or each._decoded or each.message for each in ended)
 
     world.run(story())
 
 
-def flights() -> list[Flight]:
+def writes_in_flight() -> list[WriteInFlight]:
     """All of the process, those of other tests among them."""
-    return [each for each in gc.get_objects() if isinstance(each, Flight)]
+    return [each for each in gc.get_objects() if isinstance(each, WriteInFlight)]
 
 
 def test_a_write_beside_a_dead_owner_is_gone_from_memory_without_the_collector() -> None:
@@ -190,12 +195,12 @@ def test_a_write_beside_a_dead_owner_is_gone_from_memory_without_the_collector()
         gc.collect()
         gc.disable()
         try:
-            former = flights()  # held, so that no new one has the id of one of them
+            former = writes_in_flight()  # held, so that no new one has the id of one of them
             for _ in range(5):
                 await written(world, "n1", b"x")
             await asyncio.sleep(10)
             known = set(map(id, former))
-            alive = sum(id(each) not in known for each in flights())
+            alive = sum(id(each) not in known for each in writes_in_flight())
         finally:
             gc.enable()
         assert alive <= 1
@@ -211,8 +216,8 @@ def test_a_write_that_is_applied_after_the_room_was_left_makes_the_stop_no_clean
     async def story() -> None:
         node = world.nodes[NodeId("n1")]
         world.kill("n3")
-        monkeypatch.setattr(node.requests._writer._flights._background, "_is_over", True)
-        await world.on("n1", node.requests.put(write_request("", b"key", b"v", level="2")))
+        monkeypatch.setattr(node.requests._writer._dispatcher._background, "_is_over", True)
+        await world.on("n1", node.requests.write(write_request("", b"key", b"v", level="2")))
         await asyncio.sleep(6)
         assert node.hints.counts() == {"n3": 1} or not node.hints.is_whole
 
@@ -242,7 +247,8 @@ def test_a_write_of_a_frame_gives_a_receipt_that_names_all_who_hold_it(
     """By the long way as by the short one."""
     for is_short in (True, False):
         world = World()
-        monkeypatch.setattr(write.Writer, "_add", write.Writer._add if is_short else lambda *_: False)
+        keep = write.Writer._write_into if is_short else lambda *_: None
+        monkeypatch.setattr(write.Writer, "_write_into", keep)
 
         async def story(world: World = world) -> None:
             node = world.nodes[NodeId("n1")]

@@ -39,7 +39,7 @@ def places(world: World) -> tuple[list[NodeId], list[NodeId]]:
 
 async def put(world: World, at: str, value: bytes, keyspace: str = "loose", **given: Any) -> QuorumReceipt:
     request = write_request(keyspace, KEY, value, **given)
-    return await world.on(at, world.nodes[at].requests.put(request))
+    return await world.on(at, world.nodes[at].requests.write(request))
 
 
 async def get(world: World, at: str, level: str = "", timeout_s: float = 0.0) -> ReadResult:

@@ -34,7 +34,7 @@ SPACES = [
 
 async def touch(world: World, at: str, *, keyspace: str = "", **given: Any) -> QuorumReceipt:
     request: WriteRequest = write_request(keyspace, b"key", b"", is_touch=True, **given)
-    return await world.on(at, world.nodes[at].requests.touch(request))
+    return await world.on(at, world.nodes[at].requests.write(request))
 
 
 def test_a_touch_gives_the_value_another_expiry_and_none() -> None:
@@ -126,7 +126,7 @@ def test_a_touch_that_nobody_knows_is_not_done_again(*, is_replaced: bool) -> No
     world.run(story())
 
 
-def test_a_node_that_is_no_owner_hands_a_touch_on() -> None:
+def test_a_node_that_is_not_an_owner_forwards_a_touch() -> None:
     world = World(5)
 
     async def story() -> None:
@@ -173,7 +173,7 @@ def test_a_touch_suits_single_values_only() -> None:
 
     async def story() -> None:
         requests = world.nodes["n1"].requests
-        await world.on("n1", requests.put(write_request("cache", b"key", b"v")))
+        await world.on("n1", requests.write(write_request("cache", b"key", b"v")))
         await touch(world, "n1", keyspace="cache", ttl_ms=1000)
         with pytest.raises(InvalidArgument, match="keeps sets"):
             await touch(world, "n1", keyspace="lists", ttl_ms=1000)

@@ -36,7 +36,7 @@ def world_of(nodes: int = 3) -> World:
 async def update(world: World, at: str, space: str, value: bytes | None = b"", **given: Any) -> QuorumReceipt:
     request = write_request(space, b"key", value, **given)
     requests = world.nodes[at].requests
-    return await world.on(at, requests.delete(request) if value is None else requests.put(request))
+    return await world.on(at, requests.write(request))
 
 
 async def shown(world: World, at: str, space: str, level: str = "") -> list[bytes]:

@@ -134,12 +134,12 @@ def test_a_context_of_another_key_is_refused() -> None:
         receipt = await put(world, "n1", b"v")
         request = write_request("", b"other", b"v", context=receipt.context)
         with pytest.raises(InvalidArgument, match="another key"):
-            await world.on("n1", world.nodes["n1"].requests.put(request))
+            await world.on("n1", world.nodes["n1"].requests.write(request))
 
     world.run(story())
 
 
-def test_a_node_that_is_no_owner_forwards_once_to_one_that_can_be_reached() -> None:
+def test_a_node_that_is_not_an_owner_forwards_once_to_one_that_can_be_reached() -> None:
     world = World(5)
 
     async def story() -> None:
@@ -356,7 +356,7 @@ def test_what_a_client_may_not_ask_is_refused_by_name_and_changes_nothing(
 
     async def story() -> None:
         with pytest.raises(InvalidArgument, match=why):
-            await world.on("n1", world.nodes["n1"].requests.put(request_))
+            await world.on("n1", world.nodes["n1"].requests.write(request_))
         assert world.nodes["n1"].objects.keys == 0
 
     world.run(story())

@@ -97,7 +97,7 @@ def test_a_put_whose_client_leaves_half_way_reaches_every_owner_all_the_same() -
         node = world.nodes["n1"]
         node.engine.can_sync.clear()  # nothing is acked here yet
         request = write_request("", b"key", b"v", level="all")
-        asked = world.loop.spawn(node.process, node.requests.put(request))
+        asked = world.loop.spawn(node.process, node.requests.write(request))
         await world.until(lambda: node.objects.keys == 1)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -202,7 +202,7 @@ def test_a_write_no_quorum_answers_ends_at_its_deadline_with_hints_for_the_silen
     world.run(story())
 
 
-def test_a_failing_disk_is_no_ack_but_the_other_owners_are() -> None:
+def test_a_failing_disk_acks_nothing_but_the_other_owners_do() -> None:
     world = World()
 
     async def story() -> None:

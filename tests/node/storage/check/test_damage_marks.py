@@ -126,7 +126,7 @@ async def test_a_mark_is_healed_piece_by_piece_and_each_piece_survives_a_restart
     assert await again.get(lost[2]) == b"old" * 8
 
 
-async def test_what_is_left_of_a_mark_is_no_news_to_who_looks_while_it_is_written_down(
+async def test_what_is_left_of_a_mark_is_not_news_to_a_reader_while_it_is_written_down(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = await open_engine(CALM)

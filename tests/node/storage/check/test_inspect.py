@@ -131,7 +131,7 @@ class BusyFolder(OsFileSystem):
         return [*super().list(path), "00009997.sst", "00009998.log", "MANIFEST-00009999"]
 
 
-def test_what_a_running_node_deletes_meanwhile_is_no_damage(folder: Path) -> None:
+def test_what_a_running_node_deletes_meanwhile_is_not_damage(folder: Path) -> None:
     files, where = OsFileSystem(), str(folder)
     present = [*verify_folder(files, where)], [*inspect_folder(files, where)]
     busy = BusyFolder()

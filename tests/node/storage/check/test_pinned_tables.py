@@ -73,7 +73,7 @@ async def test_copies_show_the_moment_of_the_pin(disk: LossyDisk, open_engine: O
             await asyncio.sleep(0)
 
 
-async def test_who_hears_late_that_all_is_flushed_leaves_out_what_came_since(
+async def test_whoever_hears_late_that_all_is_flushed_leaves_out_what_came_since(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tables that are pinned then hold newer versions, too, and were merged meanwhile."""

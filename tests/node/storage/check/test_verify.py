@@ -218,7 +218,7 @@ async def test_merges_give_space_back_while_a_scrub_goes_on(disk: LossyDisk, ope
     await asyncio.wait([scrub])
 
 
-async def test_a_table_that_is_merged_while_it_is_scrubbed_is_no_damage(
+async def test_a_table_that_is_merged_while_it_is_scrubbed_is_not_damage(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:
     engine = await open_engine(TINY)

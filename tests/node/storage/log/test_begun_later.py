@@ -139,7 +139,7 @@ async def test_a_disk_that_finds_space_at_the_sync_is_only_full(
     assert [key async for key, _ in again.scan()] == [b"after", b"before", b"buffered", b"refused"]
 
 
-async def test_who_waits_while_the_log_waits_for_space_is_refused_at_once(
+async def test_whoever_waits_while_the_log_waits_for_space_is_refused_at_once(
     disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "_POLL_S", PATIENCE_S)

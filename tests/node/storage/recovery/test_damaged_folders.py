@@ -64,7 +64,7 @@ async def expect_fenced(engine: Engine) -> None:
 
 @pytest.mark.parametrize("is_clean", [True, False])
 @pytest.mark.parametrize("harm", ["overwritten", "missing", "empty"])
-async def test_a_log_of_which_nothing_is_left_is_missed(
+async def test_the_loss_of_a_whole_log_is_noticed(
     disk: LossyDisk, open_engine: OpenEngine, harm: str, is_clean: bool
 ) -> None:
     engine = await open_engine(ROOMY)
@@ -86,7 +86,7 @@ async def test_a_log_of_which_nothing_is_left_is_missed(
     assert len(third.corrupt_ranges()) == 1
 
 
-async def test_a_log_that_lost_its_end_after_a_stop_in_order_is_missed(
+async def test_a_log_that_lost_its_end_after_an_orderly_stop_is_noticed(
     disk: LossyDisk, open_engine: OpenEngine
 ) -> None:
     engine = await open_engine(ROOMY)

@@ -256,7 +256,9 @@ async def test_damaged_manifests_are_kept_aside(disk: LossyDisk, open_engine: Op
         assert disk.read_bytes(path.replace("/", "/quarantine/")) == content
 
 
-async def test_an_edit_that_rots_at_the_end_is_no_power_cut(disk: LossyDisk, open_engine: OpenEngine) -> None:
+async def test_an_edit_that_rots_at_the_end_is_not_a_power_cut(
+    disk: LossyDisk, open_engine: OpenEngine
+) -> None:
     engine = await open_engine(FEW)
     await put(engine, b"key1", b"old")
     await engine.flush()

@@ -27,7 +27,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def begun() -> Admission:
     found = Admission(EngineCounters())
-    found.look(None, None, is_full=False)
+    found.refresh(None, None, is_full=False)
     return found
 
 
@@ -35,17 +35,17 @@ async def test_what_was_written_before_compaction_fell_behind_slows_nobody(pause
     writers = begun()
     writers.unpaced_bytes += 100 << 30
     await writers.wait(is_control=False)
-    writers.look(None, 40.0 * MIB, is_full=False)
+    writers.refresh(None, 40.0 * MIB, is_full=False)
     await writers.wait(is_control=False)
     assert pauses == []
 
 
 async def test_what_was_written_while_it_caught_up_slows_nobody_later(pauses: list[float]) -> None:
     writers = begun()
-    writers.look(None, 4.0 * MIB, is_full=False)
-    writers.look(None, None, is_full=False)
+    writers.refresh(None, 4.0 * MIB, is_full=False)
+    writers.refresh(None, None, is_full=False)
     writers.unpaced_bytes += 100 << 30
-    writers.look(None, 4.0 * MIB, is_full=False)
+    writers.refresh(None, 4.0 * MIB, is_full=False)
     writers.unpaced_bytes += MIB
     await writers.wait(is_control=False)
     assert pauses == [0.25]
@@ -53,7 +53,7 @@ async def test_what_was_written_while_it_caught_up_slows_nobody_later(pauses: li
 
 async def test_no_writer_waits_longer_than_a_second_and_the_rate_holds(pauses: list[float]) -> None:
     writers = begun()
-    writers.look(None, 4.0 * MIB, is_full=False)
+    writers.refresh(None, 4.0 * MIB, is_full=False)
     writers.unpaced_bytes += 10 * MIB
     for _ in range(4):
         await writers.wait(is_control=False)
@@ -62,7 +62,7 @@ async def test_no_writer_waits_longer_than_a_second_and_the_rate_holds(pauses: l
 
 async def test_many_small_writes_are_slowed_as_a_large_one_is(pauses: list[float]) -> None:
     writers = begun()
-    writers.look(None, 4.0 * MIB, is_full=False)
+    writers.refresh(None, 4.0 * MIB, is_full=False)
     for _ in range(1024):
         writers.unpaced_bytes += 1024
         await writers.wait(is_control=False)

@@ -138,7 +138,7 @@ async def test_a_memtable_of_many_small_records_is_full_before_its_log_is(
     assert len(engine._unflushed.sealed) == 1
     for number in range(15):
         engine.apply(one(number))
-    assert not engine.has_room and not engine.has_spare_room
+    assert not engine.has_space and not engine.has_spare_space
     for number in range(15, 20):
         engine.apply(one(number))
     with pytest.raises(Overloaded):

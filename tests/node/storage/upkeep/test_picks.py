@@ -12,9 +12,9 @@ from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_pick import (
-    NeededRoom,
     RangePicks,
     Situation,
+    SpaceRule,
     _around,
     _overlapping,
     may_hold,
@@ -159,7 +159,7 @@ def test_a_table_with_too_much_below_it_is_cut_before_it_sinks() -> None:
     pick = picks.following(rows)
     assert pick is not None and not pick.is_move
     assert (pick.target_level, pick.runs, pick.cuts) == (1, ((table(9, "a-z"),),), (b"da", b"fa"))
-    assert picks.following(rows) is None, "it was not cut, as there was no room"
+    assert picks.following(rows) is None, "it was not cut, as there was no space"
 
     picks = RangePicks(rows, b"", None, OPTIONS)
     assert picks.following(rows) is not None
@@ -192,45 +192,48 @@ def test_a_table_of_a_level_over_its_size_is_cut_too_when_much_lies_below_it() -
     pick = pick_compaction(rows, OPTIONS, NOBODY)
     assert pick is not None and not pick.is_move
     assert (pick.target_level, tuple(pick.inputs), pick.cuts) == (1, rows.levels[1], (b"da", b"fa"))
-    assert (pick.room, pick.can_wait) == (NeededRoom.SPARE, False)
+    assert (pick.space, pick.can_wait) == (SpaceRule.SPARE, False)
     pieces = [table(10, "a-cz", size=400), table(11, "db-ex", size=400), table(12, "fb-z", size=300)]
     rows = rows.apply(VersionEdit(tuple((1, piece) for piece in pieces), (9,)))
     pick = pick_compaction(rows, OPTIONS, NOBODY)
     assert pick is not None and [meta.file_id for meta in pick.inputs] == [12, 5]
 
 
-def test_the_oldest_flushed_table_sinks_alone_where_there_is_no_room_for_all_that_overlap_it() -> None:
+def test_the_oldest_flushed_table_sinks_alone_where_there_is_no_space_for_all_that_overlap_it() -> None:
     full = version(
         [table(n, "a-m") for n in (9, 8, 7, 6)], [table(1, "a-f"), table(2, "g-p"), table(3, "q-z")]
     )
     pick = pick_compaction(full, OPTIONS, NOBODY, lambda pick: pick.input_bytes <= 300)
     assert pick is not None and [meta.file_id for meta in pick.inputs] == [6, 1, 2]
     assert older_ranges(full, pick) == []
-    pick = pick_compaction(full, OPTIONS, NOBODY, lambda pick: pick.room is NeededRoom.BARE)
+    pick = pick_compaction(full, OPTIONS, NOBODY, lambda pick: pick.space is SpaceRule.BARE)
     assert pick is not None and [meta.file_id for meta in pick.inputs] == [9, 8, 7, 6, 1, 2]
-    pick = pick_compaction(full, OPTIONS, NOBODY, lambda pick: pick.room is NeededRoom.ANY)
+    pick = pick_compaction(full, OPTIONS, NOBODY, lambda pick: pick.space is SpaceRule.ANY)
     assert pick is not None and [meta.file_id for meta in pick.inputs] == [6, 1, 2], "writers wait for it"
 
 
-def test_smaller_tiers_are_merged_where_there_is_no_room_for_larger_ones() -> None:
+def test_smaller_tiers_are_merged_where_there_is_no_space_for_larger_ones() -> None:
     tiers = replace(OPTIONS, strategy="size_tiered")
     rows = version([table(n, "a-z", size=40) for n in (9, 8, 7, 6, 5)])
     pick = pick_compaction(rows, tiers, NOBODY, lambda pick: pick.input_bytes <= 160)
     assert pick is not None and len(pick.inputs) == 4
-    assert pick_compaction(rows, tiers, NOBODY, lambda pick: pick.room is NeededRoom.ANY) is None
+    assert pick_compaction(rows, tiers, NOBODY, lambda pick: pick.space is SpaceRule.ANY) is None
 
 
-def test_what_returns_space_with_room_goes_before_a_level_over_its_size_without() -> None:
+def test_what_returns_space_with_space_goes_before_a_level_over_its_size_without() -> None:
     rows = version([], [table(8, "a-c"), table(9, "d-z", size=1100)], [table(1, "a-z", size=900)])
     drop = VersionEdit(drops_added=(Drop(b"a", 500),))
-    for edit, expected in ((VersionEdit(), ("level 1", NeededRoom.BARE)), (drop, ("drop", NeededRoom.SPARE))):
+    for edit, expected in (
+        (VersionEdit(), ("level 1", SpaceRule.BARE)),
+        (drop, ("drop", SpaceRule.SPARE)),
+    ):
         pick = pick_compaction(
             rows.apply(edit),
             OPTIONS,
             NOBODY,
-            lambda pick: pick.room is NeededRoom.BARE or len(pick.inputs) == 1,
+            lambda pick: pick.space is SpaceRule.BARE or len(pick.inputs) == 1,
         )
-        assert pick is not None and (pick.why, pick.room) == expected
+        assert pick is not None and (pick.why, pick.space) == expected
 
 
 def test_what_lies_deepest_is_rewritten_where_it_holds_garbage() -> None:

@@ -20,7 +20,7 @@ from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 
-__all__ = ["counted_keys", "counted_keys_with_limit", "read_one_by_one", "stored"]
+__all__ = ["counted_keys", "counted_keys_with_limit", "read_one_by_one", "store_value"]
 
 
 def counted_keys(args: Sequence[bytes], command: str = "") -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -63,7 +63,7 @@ async def read_one_by_one(
         yield replies
 
 
-async def stored(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
+async def store_value(connection: RedisConnection, key: bytes, value: RedisValue) -> Reply:
     """Put a value under a key, or remove it when the value is empty, and return its length."""
 
     def change(entry: Entry, _now_ms: int) -> Reply:

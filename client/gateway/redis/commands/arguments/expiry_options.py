@@ -70,7 +70,7 @@ def expiry_of(unit: bytes, text: bytes, now_ms: int, command: str) -> int:
 
 
 def at_of(unit: bytes, number: int, now_ms: int, command: str) -> int:
-    """The same of a number that may be past.  Raises RedisError when it does not fit into 64 bits."""
+    """The time that a number means, in milliseconds; it may be past.  Raises RedisError beyond 64 bits."""
     factor, is_absolute = _UNITS[unit]
     at_ms = number * factor + (0 if is_absolute else now_ms)
     if not -_MOST_MS <= number * factor <= _MOST_MS or at_ms > _MOST_MS:

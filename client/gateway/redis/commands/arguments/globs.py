@@ -19,7 +19,7 @@ __all__ = ["MOST_PATTERN_BYTES", "MOST_STEPS", "Matching", "literal_prefix"]
 
 MOST_PATTERN_BYTES: Final = 4096
 MOST_STEPS: Final = 1 << 22
-"""Of comparisons of one command that is done in one go: less than 0.1 s."""
+"""The most comparisons of a command that is done in one go: less than 0.1 s."""
 _OF_CALL: Final = 16
 """Comparisons in whose time a call is made."""
 

@@ -16,7 +16,7 @@ _STREAM: Final = "members drawn"
 
 
 def drawn_members(members: Sequence[bytes], count: int, entropy: Entropy) -> list[bytes]:
-    """As many different members as `count` says, or all; with a negative one exactly as many, and any of
+    """Up to `count` different members, or all; with a negative `count` exactly as many, and any of
     them may come more than once.  Raises RedisError when it is out of range."""
     if count < -_MOST:
         raise RedisError(f"ERR value is out of range, it must be at least {-_MOST}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
-from ringmill.client.gateway.redis.store.told_errors import NO_AUTH
+from ringmill.client.gateway.redis.store.redis_errors import NO_AUTH
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
@@ -22,7 +22,7 @@ _NO_ID: Final = "ERR client-id should be greater than 0"
 @for_connection("CLIENT|INFO", 2)
 def _client_info(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     """This connection, as fields."""
-    return _told(connection) + b"\n"
+    return _line_of(connection) + b"\n"
 
 
 @waiting_command("CLIENT|LIST", -2)
@@ -37,12 +37,12 @@ async def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Re
         else:
             raise syntax_error()
     own = await _own_connections(connection)
-    return b"".join(_told(one) + b"\n" for one in own if wanted is None or one.id in wanted)
+    return b"".join(_line_of(one) + b"\n" for one in own if wanted is None or one.id in wanted)
 
 
 async def _own_connections(connection: RedisConnection) -> list[RedisConnection]:
-    """Those that show the token of this one, once the cluster has taken it: without that, all that have not
-    shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
+    """The connections that show the token of this one, once the cluster has taken it: without that, all that
+    have not shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
     try:
         await connection.door.databases.check_token(connection.token, connection.address)
     except RedisError as error:
@@ -50,7 +50,7 @@ async def _own_connections(connection: RedisConnection) -> list[RedisConnection]
     return [one for one in connection.door.connections() if one.token == connection.token]
 
 
-def _told(connection: RedisConnection) -> bytes:
+def _line_of(connection: RedisConnection) -> bytes:
     now_s, queued = connection.door.monotonic(), connection.queued
     flags = "" if queued is None else "x"
     fields: dict[str, object] = {

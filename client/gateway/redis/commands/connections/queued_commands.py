@@ -57,8 +57,8 @@ class QueuedCommands(SteppedChange):
     """`refused` when one could not be queued: EXEC then does none of them, and tells it."""
 
     def __init__(self, database: Database, watched: WatchedKey | None, room: AnswerRoom) -> None:
-        """They are refused when a key of another database is watched: if MULTI itself failed, what follows it
-        would be done without it."""
+        """Commands are refused when a key of another database is watched: if MULTI itself failed, what
+        follows it would be done without it."""
         self.refused = ""
         if watched is not None and watched.database_name != database.name:
             self.refused = "EXECABORT WATCH in one database and MULTI in another is not offered"
@@ -73,7 +73,7 @@ class QueuedCommands(SteppedChange):
 
     @property
     def held_bytes(self) -> int:
-        """Of the commands, and of their answers once they are done."""
+        """The bytes of the commands, and of their answers once they are done."""
         return self._command_bytes + self._answer_bytes
 
     def grow(self, command: Sequence[bytes]) -> None:
@@ -93,7 +93,7 @@ class QueuedCommands(SteppedChange):
         self._changes.append((change, only_reads))
 
     def add_parts(self, parts: Parts, *, only_reads: bool = False) -> None:
-        """The same of a command that names its key several times.
+        """Queue a command that names its key several times.
 
         Raises RedisError when it names others, or its own too often.
         """

@@ -13,7 +13,7 @@ from ringmill.client.gateway.redis.commands.arguments.counted_keys import (
     counted_keys,
     counted_keys_with_limit,
     read_one_by_one,
-    stored,
+    store_value,
 )
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_float
 from ringmill.client.gateway.redis.commands.command_spec import (
@@ -22,7 +22,7 @@ from ringmill.client.gateway.redis.commands.command_spec import (
     syntax_error,
     waiting_command,
 )
-from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import told_pairs
+from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import pairs_reply
 from ringmill.client.gateway.redis.protocol.replies import Reply
 from ringmill.client.gateway.redis.store.key_queues import Change
 from ringmill.client.gateway.redis.store.typed_values import Entry, SortedSet
@@ -104,7 +104,8 @@ def _union(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
 
 
 def _intersection(sources: Sequence[_Source], wanted: _Wanted) -> SortedSet:
-    """As Redis does it, only the first product counts 0 when it is not a number; a sum then is 0."""
+    """The intersection.  As in Redis, only the first product counts 0 when it is not a number; a sum then is
+    0."""
     first, *others = sources
     whole = SortedSet()
     for member in first.scores:
@@ -136,7 +137,7 @@ def _register(name: str, combine: Combine, about: str) -> None:
 
         def tell(replies: Sequence[Any]) -> Reply:
             pairs = _combined(replies, wanted, combine).in_order()
-            return told_pairs(pairs, wanted.with_scores, version)
+            return pairs_reply(pairs, wanted.with_scores, version)
 
         read: Change = _read
         return Parts([(key, read) for key in wanted.keys], tell)
@@ -144,7 +145,7 @@ def _register(name: str, combine: Combine, about: str) -> None:
     async def store(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
         wanted = _wanted(args[1:], f"{name.lower()}store", is_difference=is_difference, stores=True)
         async with read_one_by_one(connection, wanted.keys, _read) as replies:
-            return await stored(connection, args[0], _combined(replies, wanted, combine))
+            return await store_value(connection, args[0], _combined(replies, wanted, combine))
 
     run.__doc__ = f"{about}, each set read by itself."
     store.__doc__ = f"Set a key to what {name} gives, in a second step."

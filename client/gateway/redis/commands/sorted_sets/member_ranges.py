@@ -16,7 +16,7 @@ from ringmill.client.gateway.redis.commands.command_spec import syntax_error
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply
 from ringmill.client.gateway.redis.store.typed_values import SortedSet
 
-__all__ = ["Pair", "RangeWanted", "by_lex", "by_rank", "by_score", "range_wanted", "told_pairs"]
+__all__ = ["Pair", "RangeWanted", "by_lex", "by_rank", "by_score", "range_wanted", "pairs_reply"]
 
 NO_FLOAT: Final = "ERR min or max is not a float"
 NO_LEX: Final = "ERR min or max not valid string range item"
@@ -41,7 +41,7 @@ def by_rank(members: SortedSet, start: int, stop: int, *, is_reversed: bool = Fa
 
 
 def by_score(members: SortedSet, least: bytes, most: bytes) -> list[Pair]:
-    """In order; a bound that begins with "(" is not in the range.  Raises RedisError."""
+    """The members in order of score; a bound that begins with "(" is not in the range.  Raises RedisError."""
     low, low_is_out = _score_bound(least)
     high, high_is_out = _score_bound(most)
     return [
@@ -53,7 +53,7 @@ def by_score(members: SortedSet, least: bytes, most: bytes) -> list[Pair]:
 
 
 def by_lex(members: SortedSet, least: bytes, most: bytes) -> list[Pair]:
-    """In order; bounds are "-", "+", "[text" or "(text".  Raises RedisError."""
+    """The members in order of bytes; bounds are "-", "+", "[text" or "(text".  Raises RedisError."""
     _check_lex(least)
     _check_lex(most)
     return [pair for pair in members.in_order() if _is_above(pair[0], least) and _is_below(pair[0], most)]
@@ -62,8 +62,8 @@ def by_lex(members: SortedSet, least: bytes, most: bytes) -> list[Pair]:
 def range_wanted(
     args: Sequence[bytes], kind: bytes = b"", *, is_reversed: bool = False, may_say_all: bool = False
 ) -> RangeWanted:
-    """From start, stop and options.  `kind` is b"", b"BYSCORE" or b"BYLEX"; with `may_say_all` the options
-    choose it.  Raises RedisError."""
+    """The range that start, stop and options ask for.  `kind` is b"", b"BYSCORE" or b"BYLEX"; with
+    `may_say_all` the options choose it.  Raises RedisError."""
     start, stop, options = args[0], args[1], deque(args[2:])
     with_scores, limit = False, None
     while options:
@@ -102,8 +102,8 @@ def range_wanted(
     return RangeWanted(pick, with_scores)
 
 
-def told_pairs(pairs: Sequence[Pair], with_scores: bool, version: int) -> Reply:
-    """As version 2 and 3 of the protocol have them."""
+def pairs_reply(pairs: Sequence[Pair], with_scores: bool, version: int) -> Reply:
+    """Members, with scores if wanted, in the form of version 2 or 3 of the protocol."""
     if not with_scores:
         return [member for member, _ in pairs]
     if version == 3:

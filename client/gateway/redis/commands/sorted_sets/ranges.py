@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, stored
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import read_one_by_one, store_value
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, waiting_command
 from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import (
@@ -14,8 +14,8 @@ from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import (
     by_lex,
     by_rank,
     by_score,
+    pairs_reply,
     range_wanted,
-    told_pairs,
 )
 from ringmill.client.gateway.redis.protocol.replies import Reply
 from ringmill.client.gateway.redis.store.typed_values import Entry, SortedSet
@@ -26,45 +26,45 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def _told(call: KeyCall, wanted: RangeWanted) -> Reply:
+def _range_reply(call: KeyCall, wanted: RangeWanted) -> Reply:
     pairs = wanted.pick(call.entry.get_or_new(SortedSet))
-    return told_pairs(pairs, wanted.with_scores, call.version)
+    return pairs_reply(pairs, wanted.with_scores, call.version)
 
 
 @one_key("ZRANGE", -4, "readonly")
 def _zrange(call: KeyCall) -> Reply:
     """The members in a range of ranks, scores or texts."""
-    return _told(call, range_wanted(call.args, may_say_all=True))
+    return _range_reply(call, range_wanted(call.args, may_say_all=True))
 
 
 @one_key("ZREVRANGE", -4, "readonly")
 def _zrevrange(call: KeyCall) -> Reply:
     """The members in a range of ranks, the highest score first."""
-    return _told(call, range_wanted(call.args, is_reversed=True))
+    return _range_reply(call, range_wanted(call.args, is_reversed=True))
 
 
 @one_key("ZRANGEBYSCORE", -4, "readonly")
 def _zrangebyscore(call: KeyCall) -> Reply:
     """The members in a range of scores."""
-    return _told(call, range_wanted(call.args, b"BYSCORE"))
+    return _range_reply(call, range_wanted(call.args, b"BYSCORE"))
 
 
 @one_key("ZREVRANGEBYSCORE", -4, "readonly")
 def _zrevrangebyscore(call: KeyCall) -> Reply:
     """The members in a range of scores, the highest first."""
-    return _told(call, range_wanted(call.args, b"BYSCORE", is_reversed=True))
+    return _range_reply(call, range_wanted(call.args, b"BYSCORE", is_reversed=True))
 
 
 @one_key("ZRANGEBYLEX", -4, "readonly")
 def _zrangebylex(call: KeyCall) -> Reply:
     """The members in a range of texts, where all scores are equal."""
-    return _told(call, range_wanted(call.args, b"BYLEX"))
+    return _range_reply(call, range_wanted(call.args, b"BYLEX"))
 
 
 @one_key("ZREVRANGEBYLEX", -4, "readonly")
 def _zrevrangebylex(call: KeyCall) -> Reply:
     """The members in a range of texts, the last one first, where all scores are equal."""
-    return _told(call, range_wanted(call.args, b"BYLEX", is_reversed=True))
+    return _range_reply(call, range_wanted(call.args, b"BYLEX", is_reversed=True))
 
 
 @one_key("ZCOUNT", 4, "readonly fast")
@@ -119,7 +119,7 @@ async def _zrangestore(connection: RedisConnection, args: Sequence[bytes]) -> Re
     wanted = range_wanted(args[2:], may_say_all=True)
 
     def read(entry: Entry, _now_ms: int) -> Reply:
-        return told_pairs(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
+        return pairs_reply(wanted.pick(entry.get_or_new(SortedSet)), True, 3)
 
     async with read_one_by_one(connection, [args[1]], read) as [pairs]:
-        return await stored(connection, args[0], SortedSet((member, score) for member, score in pairs))
+        return await store_value(connection, args[0], SortedSet((member, score) for member, score in pairs))

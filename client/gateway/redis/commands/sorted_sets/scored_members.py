@@ -15,7 +15,7 @@ from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments impor
 from ringmill.client.gateway.redis.commands.arguments.pages_of_members import page_of_members
 from ringmill.client.gateway.redis.commands.arguments.random_members import drawn_members
 from ringmill.client.gateway.redis.commands.command_spec import KeyCall, one_key, syntax_error
-from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import told_pairs
+from ringmill.client.gateway.redis.commands.sorted_sets.member_ranges import pairs_reply
 from ringmill.client.gateway.redis.protocol.replies import NullArray, RedisError, Reply, double_text
 from ringmill.client.gateway.redis.store.typed_values import SortedSet
 
@@ -174,7 +174,7 @@ def _popped_pairs(call: KeyCall, *, is_highest: bool) -> Reply:
         call.entry.set(members)
     if count is None:
         return [one for pair in taken for one in pair]
-    return told_pairs(taken, True, call.version)
+    return pairs_reply(taken, True, call.version)
 
 
 @one_key("ZPOPMIN", -2, "write fast")
@@ -199,7 +199,7 @@ def _zrandmember(call: KeyCall) -> Reply:
     if len(call.args) > 2 or (len(call.args) == 2 and call.args[1].upper() != b"WITHSCORES"):
         raise syntax_error()
     names = drawn_members(list(members), count, call.entropy)
-    return told_pairs([(name, members[name]) for name in names], len(call.args) == 2, call.version)
+    return pairs_reply([(name, members[name]) for name in names], len(call.args) == 2, call.version)
 
 
 @one_key("ZSCAN", -3, "readonly")

@@ -43,7 +43,7 @@ async def sweeping(
         yield figures
     finally:
         one.stop()
-        await one.ended()
+        await one.wait_ended()
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -78,7 +78,7 @@ async def test_one_gateway_sweeps_at_a_time_and_another_goes_on_when_it_stops() 
         assert fourth.expired_keys == 1
 
 
-async def test_a_failure_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_is_reported_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     world = filled()
     world.read_error = Unavailable("no node answers")
     with caplog.at_level(logging.WARNING):

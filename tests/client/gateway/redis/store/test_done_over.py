@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ringmill.client.gateway.redis.commands.arguments.counted_keys import stored
+from ringmill.client.gateway.redis.commands.arguments.counted_keys import store_value
 from ringmill.client.gateway.redis.commands.command_spec import COMMANDS
 from ringmill.client.gateway.redis.commands.command_table import load_commands
 from ringmill.client.gateway.redis.protocol.replies import Reply
@@ -61,7 +61,7 @@ async def copied(connection: Any) -> Reply:
 
 
 async def put(connection: Any) -> Reply:
-    return await stored(connection, b"into", {b"n": b"0"})
+    return await store_value(connection, b"into", {b"n": b"0"})
 
 
 @pytest.mark.parametrize("store", [copied, put])

@@ -195,7 +195,7 @@ CHARSET = FIELD.format(name="_charset_", more="", value="x" * 32)
         (WITHOUT + INPUT, "the request has no sources"),
         (WITHOUT.replace("}", ', "params": {"no": "x"}}') + INPUT + SOURCES, "the job has no parameter no"),
         (SETTINGS.replace("m.py:mine", "m.py") + INPUT, "target is 'm.py', need FILE.py:NAME"),
-        (CHARSET + SETTINGS, "the body is no multipart/form-data"),
+        (CHARSET + SETTINGS, "the body is not multipart/form-data"),
         (SETTINGS.replace('"/x"', '{"a": ' * 450 + '"/x"' + "}" * 450), "need a text"),
     ],
     ids=["late", "twice", "no sources", "no parameter", "target", "charset", "deep"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ringmill
-from ringmill.client.connection import open_link
+from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local.local_state import load_cluster
 from ringmill.client.routing.links import LIST_KEYSPACES, Method
 from ringmill.cluster.errors import WrongEpoch

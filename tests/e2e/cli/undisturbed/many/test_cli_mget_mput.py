@@ -60,7 +60,7 @@ def test_a_long_input_is_cut_into_batches(shell: Shell) -> None:
     assert len(shell.ok("scan", "--prefix", "long:", "--keys-only").out.splitlines()) == 2500
 
 
-def test_what_is_no_pair_is_refused_by_its_line(shell: Shell) -> None:
+def test_what_is_not_a_pair_is_refused_with_its_line(shell: Shell) -> None:
     for form, line in (("tsv", b"a"), ("jsonl", b"{"), ("jsonl", b'{"key": "a"}'), ("pairs", b"a")):
         refused = shell.run("mput", "-", "--format", form, stdin=b"")
         assert refused.code == 0

@@ -64,8 +64,8 @@ from ringmill.node.compute.scratch import put_aside
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.stints.at_work import AtWork
-from ringmill.node.compute.stints.stint import Ended
 from ringmill.node.compute.stints.slot_queue import MOST_PUT_OFF_S, SlotQueue
+from ringmill.node.compute.stints.stint import Ended
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import WorkerOptions

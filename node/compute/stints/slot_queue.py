@@ -91,6 +91,9 @@ class SlotQueue:
 
     def _give(self) -> None:
         while self._free and self._waiting:
+            if self._waiting[0].turn.done():  # it is stopped, and is about to leave
+                self._waiting.popleft()
+                continue
             first, *others = self._next()
             self._free -= 1
             if others:
@@ -109,7 +112,9 @@ class SlotQueue:
             other = self._waiting[0]
             if other.is_alone or not are_alike(first.runner.assignment, other.runner.assignment):
                 break
-            taken.append(self._waiting.popleft())
+            self._waiting.popleft()
+            if not other.turn.done():
+                taken.append(other)
         return taken
 
     async def _run_stint(self, taken: Sequence[Waiting]) -> None:

@@ -147,6 +147,16 @@ async def test_one_behind_another_that_runs_can_be_stopped(stints: Stints) -> No
     assert set(reports) == {2, 4, 5, 6, 7} and {each.kind for each in reports.values()} == {"done"}
 
 
+async def test_one_that_is_stopped_as_a_slot_is_freed_leaves_it_to_the_next(stints: Stints) -> None:
+    await stints.order(["poison", "b", "b"], "loop")
+    queue, job = stints.bench.worker._queue, stints.bench.worker._jobs["j-1"]
+    await asyncio.sleep(0.05)
+    job.attempts[AttemptId("map", 1, 1)].cancel()
+    queue.free()  # in the same turn of the loop
+    assert set(await stints.told(1)) == {2}
+    queue._free -= 1
+
+
 async def test_a_job_that_is_dropped_ends_its_stints(stints: Stints) -> None:
     bench = stints.bench
     await stints.order(["poison" if task > 1 else "b" for task in range(8)], "wait")

@@ -2,6 +2,8 @@
 
 An attempt that has a slot runs by itself, or in a stint with others that are like it and come right behind
 it, where they are known to be short.
+
+Rule J22: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ class MapKernel:
         """The end of the run that the task leaves: the records that were set aside, if the job has any."""
         if self._aside is not None:
             writer.write_other(self._aside.lines(), LINES)
-        return writer.finish()
+        return writer.finish(if_empty=False)
 
     def _write_sorted(self, path: str, is_last: bool) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()

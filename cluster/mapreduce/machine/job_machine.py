@@ -415,6 +415,7 @@ class JobMachine:
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
+        self._looked_at.attempt_ends()
         self.story.tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         if is_of_the_node(failure.cause):
             self.workers.blame(attempt.node, task.name)
@@ -480,6 +481,7 @@ class JobMachine:
             if attempt.state is not AttemptState.LOST:  # which ended with its node
                 attempt.ended_at = now
             attempt.state = AttemptState.CANCELLED
+            self._looked_at.attempt_ends()
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

@@ -31,7 +31,7 @@ _MANIFEST: Final = "_SUCCESS"
 
 
 class StatesPart:
-    """One part, sorted by key, each key once.  `size` are its bytes."""
+    """One part, sorted by key, each key once.  `size` are its bytes, `records` its states."""
 
     def __init__(self, job: JobDefinition, files: FileSystem, folder: str, partition: int) -> None:
         """Raises TaskFailed when the folder has no such part any more; OSError."""
@@ -40,7 +40,7 @@ class StatesPart:
         self._codec: KeyCodec = job.key_codec
         self._files = files
         self._path = f"{folder}/{part_name(partition)}"
-        self.size, self._crc32c, self._records = self._in_manifest(folder)
+        self.size, self._crc32c, self.records = self._in_manifest(folder)
 
     def blocks(
         self, gone: Callable[[int], None]
@@ -60,10 +60,10 @@ class StatesPart:
                     yield encoded, keys, states
         except TaskFailed as failure:
             raise TaskFailed(failure.cause, failure.message, failure.frames, self._path) from failure
-        if (records, read.crc32c) != (self._records, self._crc32c):
+        if (records, read.crc32c) != (self.records, self._crc32c):
             raise self._failed(
                 Cause.CORRUPT_DATA,
-                f"has {records} states and checksum {read.crc32c:08x}; {self._records} and "
+                f"has {records} states and checksum {read.crc32c:08x}; {self.records} and "
                 f"{self._crc32c:08x} were written",
             )
 

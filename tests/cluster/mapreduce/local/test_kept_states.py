@@ -25,6 +25,8 @@ from ringmill import (
 from ringmill.client.jobs.estimate_job import estimate_job
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.kernel import reduce_kernel
 from tests.cluster.mapreduce import chain_jobs, kept_states
@@ -257,7 +259,7 @@ def forgetful(number: int, place: Place | None, values: Iterable[int]) -> Place:
     return Place(len(_calls), [])
 
 
-def test_a_description_says_that_states_are_kept_by_its_version() -> None:
+def test_all_descriptions_of_a_chain_with_states_have_the_version_that_says_so() -> None:
     chain = spec_of(
         kept_states.rounds,
         job="j",
@@ -269,5 +271,7 @@ def test_a_description_says_that_states_are_kept_by_its_version() -> None:
     )
     links = [JobSpec.decode(link.spec, is_link=True) for link in chain.chain]
     assert [link.keeps_states for link in links] == [False, False, True, False]
-    assert [link.encode()[1] for link in links] == [7, 7, 8, 7], "a node that does not know them refuses it"
+    versions = [data[1] for data in (chain.encode(), *(link.spec for link in chain.chain))]
+    assert versions == [8] * 5, "a node that knows no states refuses all: it cannot import the module"
+    assert all(stage_of(chain, StagePlace(at, 0, at)).encode()[1] == 8 for at in range(4)), "an order"
     assert JobSpec.decode(chain.encode()) == chain

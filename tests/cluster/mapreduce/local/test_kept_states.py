@@ -248,7 +248,38 @@ def test_laws_are_checked_of_updates_too() -> None:
     [found] = broken_laws(job(map=told, update=forgetful, input=RECORDS, params=kept_states.PARAMS), sample)[
         :1
     ]
-    assert "reduce gave two results" in found or "update gave two results" in found
+    assert found.startswith("update gave two results")
+
+
+def passed_on(number: int, said: list[int]) -> Iterator[tuple[int, int]]:
+    yield number + 1, number
+
+
+def in_place(number: int, said: list[int] | None, values: Iterable[int]) -> list[int]:
+    said = said or []
+    said.extend(values)
+    return said[-3:]
+
+
+def test_an_update_may_change_the_state_that_it_gets() -> None:
+    """A state is that of one attempt: each decodes its own."""
+    sample = [(n, [n]) for n in range(3)]
+    assert broken_laws(job(map=passed_on, update=in_place, input=RECORDS), sample) == []
+    assert sample == [(n, [n]) for n in range(3)]
+
+
+def silent_alone(number: int, said: list[int] | None, values: Iterable[int]) -> list[int]:
+    if any(True for _ in values):
+        return []
+    _calls.append(number)
+    return [len(_calls)]
+
+
+@pytest.mark.parametrize("combine", [None, Sum()])
+def test_laws_are_tried_for_a_key_without_messages(combine: Any) -> None:
+    silent = job(map=passed_on, combine=combine, update=silent_alone, input=RECORDS)
+    findings = broken_laws(silent, [(n, [n]) for n in range(3)])
+    assert findings == ["update gave two results for the same values of key 0"]
 
 
 _calls: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_no_more_new_states_are_in_memory_than_a_batch_wherever_the_states_are(a
 
 def test_keys_with_states_messages_or_both_come_in_order() -> None:
     blocks = [block(range(0, 30, 3)), block(range(30, 60, 3))]
-    messages = {encode(n): [n] for n in range(0, 70, 2)}
+    messages: dict[bytes, Sequence[int]] = {encode(n): [n] for n in range(0, 70, 2)}
     streamed = ((code, iter(values)) for code, values in sorted(messages.items()))
     first = list(updating().streamed(blocks, streamed))
     wanted = [
@@ -79,8 +79,14 @@ def test_each_key_counts_as_it_is_updated(way: str, new: Iterable[int]) -> None:
     """A slow update is no reduce that stands still, and the position told is that of the key that hangs."""
     under_way = updating()
     counted: list[tuple[int, int]] = []
-    under_way._update = lambda key, state, values: counted.append((under_way.keys, under_way.due)) or key
-    blocks, messages = [block(range(0, 2000, 2))], {encode(n): [n] for n in new}
+
+    def update(key: int, state: int | None, values: Iterable[int]) -> int:
+        counted.append((under_way.keys, under_way.due))
+        return key
+
+    under_way._update = update
+    blocks = [block(range(0, 2000, 2))]
+    messages: dict[bytes, Sequence[int]] = {encode(n): [n] for n in new}
     if way == "gathered":
         list(under_way.gathered(blocks, messages, 1000))
         assert counted[0][1] == counted[-1][1] == len(counted)
@@ -111,7 +117,13 @@ def test_the_share_of_a_reduce_in_memory_goes_on_key_by_key(tmp_path: Path) -> N
         )
         updated = kernel._updated([])
         shares = []
-        kernel._updating._update = lambda key, state, values: shares.append(kernel.share) or key
+
+        def update(key: int, state: int | None, values: Iterable[int]) -> int:
+            shares.append(kernel.share)
+            return key
+
+        assert kernel._updating is not None
+        kernel._updating._update = update
         list(updated)
     assert len(set(shares)) == 3000
     assert shares == sorted(shares)

@@ -241,6 +241,12 @@ def test_a_job_with_update_runs_in_an_iteration_alone(tmp_path: Path, numbers: s
     assert isinstance(step.input, FileInput)
 
 
+def test_stages_that_pass_states_on_have_the_memory_of_the_step() -> None:
+    large = replace(step, task_memory_mib=512)
+    links = pipeline(load, iterate(large, max=2)).links
+    assert [link.step.task_memory_mib for link in links] == [0, 512, 512, 512]
+
+
 def test_laws_are_checked_of_updates_too() -> None:
     sample = [(number, Place(number, [])) for number in range(20)]
     assert broken_laws(kept_states.summed, sample) == []

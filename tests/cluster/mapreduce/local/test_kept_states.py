@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -239,6 +241,42 @@ def test_a_job_with_update_runs_in_an_iteration_alone(tmp_path: Path, numbers: s
         with pytest.raises(InvalidArgument, match="a job with update is a step of an iteration"):
             run()
     assert isinstance(step.input, FileInput)
+
+
+_BEFORE_THE_EXAMPLE = """
+from collections.abc import Iterable, Iterator
+from ringmill import Context, FileInput, Sum, iterate, job, pipeline
+
+RECORDS = FileInput("records")
+
+def page_of(offset: int, line: str) -> Iterator[tuple[str, tuple[float, list[str]]]]:
+    page, *targets = line.split()
+    yield page, (1.0, targets)
+
+load = job(map=page_of, reducers=2)
+"""
+
+
+def test_the_example_of_the_guide_ends_when_no_rank_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[4] / "docs/guide.md").read_text()
+    example = guide[guide.index("  Page = tuple[float, list[str]]") :].partition("  ```")[0]
+    (tmp_path / "of_the_guide.py").write_text(_BEFORE_THE_EXAMPLE + textwrap.dedent(example))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "in").write_text("a b c\nb c\nc a\nd c\n")
+    ranks = importlib.import_module("of_the_guide").ranks
+    result = run_local(ranks, str(tmp_path / "in"), str(tmp_path / "out"))
+    assert 5 < result.counters["moved"] < 4 * 29, "more than one round, and fewer than there may be"
+    found = dict(pair for part in sorted((tmp_path / "out").glob("part-*")) for pair in lines_of(part))
+    assert found["c"] == pytest.approx(1.577, abs=0.01)
+    assert found["d"] == pytest.approx(0.15)
+
+
+def lines_of(part: Path) -> Iterator[tuple[str, float]]:
+    for line in part.read_text().splitlines():
+        page, _, state = line.partition("\t")
+        yield page, json.loads(state)[0]
 
 
 def test_stages_that_pass_states_on_have_the_memory_of_the_step() -> None:

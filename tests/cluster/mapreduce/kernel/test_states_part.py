@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,41 @@ def test_a_part_that_lost_a_whole_block_is_told_by_its_manifest(folder: Path) ->
     with pytest.raises(TaskFailed, match="states and checksum") as caught:
         read(folder)
     assert caught.value.cause is Cause.INPUT_CHANGED
+
+
+def test_the_part_of_another_round_is_told_by_its_checksum_alone(folder: Path, tmp_path: Path) -> None:
+    """Of as many bytes, the same keys in the same order, and sound blocks."""
+    (tmp_path / "later").write_text("".join(f"{number}\n" for number in range(5000)))
+    run_local(replace(load, map=numbers_turned), str(tmp_path / "later"), str(tmp_path / "others"))
+    part, other = folder / "part-00000", tmp_path / "others/part-00000"
+    assert part.stat().st_size == other.stat().st_size
+    part.write_bytes(other.read_bytes())
+    with pytest.raises(TaskFailed, match="states and checksum"):
+        read(folder)
+
+
+def numbers_turned(offset: int, line: str) -> Iterator[tuple[int, str]]:
+    yield int(line), line[::-1]
+
+
+def test_the_number_of_states_is_compared_too(folder: Path) -> None:
+    manifest = folder / "_SUCCESS"
+    told = json.loads(manifest.read_text())
+    told["parts"][0]["records"] += 1
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(TaskFailed, match=r"has \d+ states and checksum"):
+        read(folder)
+
+
+def test_a_key_with_two_states_in_one_part_is_refused_also_between_two_blocks(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"{max(number, 1)}\n" for number in range(1025, -1, -1)))
+    run_local(replace(load, reducers=1), str(tmp_path / "in"), str(tmp_path / "twice"))
+    with pytest.raises(TaskFailed, match="the key 1 has two states"):
+        read(tmp_path / "twice")
+    (tmp_path / "in").write_text("".join(f"{min(number, 1023)}\n" for number in range(1025)))
+    run_local(replace(load, reducers=1), str(tmp_path / "in"), str(tmp_path / "across"))
+    with pytest.raises(TaskFailed, match="the key 1023 has two states"):
+        read(tmp_path / "across")
 
 
 def test_parts_of_another_order_are_refused(tmp_path: Path) -> None:

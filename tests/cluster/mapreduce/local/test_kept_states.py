@@ -26,6 +26,7 @@ from ringmill import (
 )
 from ringmill.client.jobs.estimate_job import estimate_job
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api.chains import chain as chain_module
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
@@ -138,6 +139,26 @@ def test_states_are_spread_once_unless_they_lie_right_already() -> None:
 
 def first_place(number: int, places: Iterable[Place]) -> Iterator[tuple[int, Place]]:
     yield from ((number + 1, place) for place in places)
+
+
+@pytest.mark.parametrize("is_spread", [True, False])
+def test_states_that_are_not_spread_are_lost_to_their_messages(
+    tmp_path: Path, numbers: str, monkeypatch: pytest.MonkeyPatch, is_spread: bool
+) -> None:
+    """Why a stage of its own goes before: the same chain without it gives something else."""
+    reduced = job(map=place_before, reduce=first_place, reducers=3)
+    if not is_spread:
+        monkeypatch.setattr(chain_module, "is_spread_for", lambda before, step: True)
+    run_local(pipeline(reduced, iterate(step, max=4)), numbers, str(tmp_path / "out"))
+    rows = [json.loads(line) for part in sorted((tmp_path / "out").glob("part-*")) for line in part.open()]
+    keys = [row["key"] for row in rows]
+    assert (len(keys) == len(set(keys))) is is_spread
+    if is_spread:
+        assert found_in(tmp_path / "out") == by_hand(4, kept_states.heard)[0]
+
+
+def place_before(offset: int, line: str) -> Iterator[tuple[int, Place]]:
+    yield from ((number - 1, place) for number, place in kept_states.place_of(offset, line))
 
 
 def test_an_iteration_may_begin_with_states_that_a_job_has_left(tmp_path: Path, numbers: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from aiohttp import StreamReader, web
 
 from ringmill.client.gateway.http.problems import PROBLEM_TYPE, HttpRefusal, problem_answer, problem_document
+from ringmill.client.gateway.protection.vanished_callers import end_if_vanished
 
 __all__ = ["ANSWER_S", "Connections", "HEAD_S", "IDLE_S"]
 
@@ -118,7 +119,8 @@ class _GuardedConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open += 1
         self._line = cast("asyncio.Transport", transport)
-        super().connection_made(transport)
+        super().connection_made(transport)  # it has the system ask idle connections, after two hours
+        end_if_vanished(transport, ANSWER_S)
         if self._connections.is_full:
             self._end_with(_TOO_MANY)
             return

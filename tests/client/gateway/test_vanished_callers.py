@@ -1,4 +1,4 @@
-"""A caller whose machine is gone says nothing more: what it holds at a door is given to others all the same."""
+"""A caller whose machine is gone says nothing more: what it holds at a door is given to others."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ async def hold_lease(call: HttpCall) -> web.StreamResponse:
     done under the lease has to carry.  Signs of life come after it, two in each `silence` of the event: that
     is two seconds, or a third of a `duration` below six.  An event `lost`, the end of the stream, or that
     number of seconds without a sign mean that the caller may no longer act as the holder.
-    When the lease is not free within `wait` seconds, 504; one that waits for more than 15 seconds has its answer
-    begin then, with a comment each 15 seconds, and an event `error` at the end if it comes to that.
+    When the lease is not free within `wait` seconds, 504; one that waits for more than 15 seconds has its
+    answer begin then, with a comment each 15 seconds, and an event `error` at the end if it comes to that.
     """
     duration_s = call.query.get("duration", _DURATION_S)
     lease = call.registers.lease(call.key, duration=duration_s, owner=call.query.get("owner", ""))

@@ -66,6 +66,18 @@ class _Time:
             raise DeadlineExceeded("the time of the batch was over before this one began", outcome="failed")
         return min(left_s, self.each_s)
 
+    async def outcome_of(self, wanted: _Wanted, queued: asyncio.Future[Any]) -> Any:
+        """Of an operation that may wait behind others, and has its own time from then on.  Raises what it
+        raises, DeadlineExceeded."""
+        try:
+            async with asyncio.timeout_at(self._ends_at + LEAST_S):
+                return await queued
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "the time of the batch was over before this one ended",
+                outcome="failed" if wanted.is_read else "unknown",
+            ) from None
+
 
 async def run_batch(call: HttpCall) -> web.StreamResponse:
     """The body is {"operations": [...]}: each has an `op`, get, put or delete, and a `key` or `key_b64`.
@@ -163,7 +175,8 @@ class _Answer:
         async with self._under_way:
             try:
                 if not (wanted.is_read and self._is_full):
-                    outcome = await wanted.queue(self._pipeline, self._time.left_s())
+                    queued = wanted.queue(self._pipeline, self._time.left_s())
+                    outcome = await self._time.outcome_of(wanted, queued)
                     size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
             finally:
                 if size <= SHORT and self._more:

@@ -16,6 +16,11 @@ class SharedTurns:
         self._room = SharedRoom(most, share)
         self._waiting: dict[asyncio.Future[None], str] = {}  # with whose turn each waits for, in order
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a turn."""
+        return len(self._waiting)
+
     def take_at_once(self, caller: str) -> bool:
         """Whether there was a turn for this caller, to be given back by `leave`."""
         return self._room.enter(caller)  # who waits for one cannot have it: each that is left is handed on

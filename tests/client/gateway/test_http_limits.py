@@ -82,6 +82,39 @@ async def test_connections_beyond_the_limit_are_told_and_closed(node: Node) -> N
             writer.close()
 
 
+async def test_connections_that_ask_now_and_then_make_room_for_others(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_guard, "SPARE_S", 0.1)
+    one, address = node
+    async with http_door(address, most_connections=10) as caller:
+        before = one.waiting
+        asking = asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}"))
+        while one.waiting == before:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        said = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        silent = []
+        for _ in range(9):
+            silent.append(await asyncio.open_connection(host, int(port)))
+            silent[-1][1].write(said)
+            assert (await silent[-1][0].readline()).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(0.15)
+        silent[0][1].write(said)
+        fresh = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        for reader, writer in fresh:
+            writer.write(said)
+            assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200 ")
+        for reader, _ in silent[1:4]:
+            await asyncio.wait_for(reader.read(), 20)
+        assert not silent[0][0].at_eof() and not silent[4][0].at_eof() and not asking.done()
+        connections = caller.door._connections
+        assert connections is not None and (connections.open, connections.leaving) == (10, 0)
+        asking.cancel()
+        for _, writer in (*silent, *fresh):
+            writer.close()
+
+
 async def test_a_caller_that_takes_no_answer_is_left(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_guard, "ANSWER_S", 0.3)
     node[0].values[b"wide"] = [b"v" * (1 << 20)] * 8

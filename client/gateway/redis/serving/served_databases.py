@@ -65,7 +65,7 @@ class ServedDatabases:
                 figures=self._figures,
             )
         self._open.move_to_end(place)
-        if len(self._open) > MOST_TOKENS * len(self._names):
+        if len(self._open) > (MOST_TOKENS + 1) * len(self._names):  # and those of callers without a token
             self._open.popitem(last=False)
         return self._open[place]
 

@@ -61,8 +61,8 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
+    inputs_of,
     set_aside_by,
-    slices_of,
     source_of,
     winners_of,
 )
@@ -305,9 +305,9 @@ class JobMachine:
             return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
-            for reduce in self.reduces:
-                reduce.size, slices = slices_of(self.maps, reduce.index)
-                self.locality.note_slices(reduce, slices)
+            with_states = self.plan.splits if self.chain.keeps_states else ()
+            for found in inputs_of(self.reduces, self.maps, with_states):
+                self.locality.note_input(*found)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:

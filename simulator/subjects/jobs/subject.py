@@ -16,7 +16,7 @@ from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
-from ringmill.simulator.subjects.jobs.chained import with_chains
+from ringmill.simulator.subjects.jobs.chained import with_chains, with_states
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.jobs.faults import KINDS
 from ringmill.simulator.subjects.jobs.forgetting.forgotten_jobs import FURTHER_CLIENT, forget_jobs
@@ -56,6 +56,7 @@ class JobWorkload:
             self._bundle.sha256,
         )
         self._plans = with_chains(self._plans, stream(seed, "jobs/chains"))
+        self._plans = with_states(self._plans, stream(seed, "jobs/states"))
         self._plans = with_pauses(self._plans, stream(seed, "jobs/pauses"))
         self._expected = expected_of(seed, self._plans)
 

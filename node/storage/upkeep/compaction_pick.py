@@ -23,7 +23,14 @@ from typing import Final
 
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
-from ringmill.node.storage.version.table_ranges import LARGEST, SMALLEST, holders, holders_in, overlapping
+from ringmill.node.storage.version.table_ranges import (
+    LARGEST,
+    SMALLEST,
+    holders,
+    holders_in,
+    outer_range,
+    overlapping,
+)
 from ringmill.node.storage.version.version import LEVELS, Drop, Version
 
 __all__ = [
@@ -33,7 +40,6 @@ __all__ = [
     "Situation",
     "level_below_all",
     "older_ranges",
-    "outer_range",
     "pick_damaged",
     "pick_compaction",
     "useless_tables",
@@ -48,6 +54,9 @@ _MISSED_SHARE: Final = 4
 Sinking reads and writes the table with what it meets below, so it has to save more than one reading of the
 table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured.
 """
+_FEW_TABLES: Final = 1024  # are never joined: what counts is that each takes a file descriptor
+_MANY_TABLES: Final = 8192  # are joined whatever else the node does
+_FULL_SHARE: Final = 0.75  # of the size of a table: no more are joined where they have as much on average
 
 
 class SpaceRule(Enum):
@@ -113,7 +122,8 @@ def pick_compaction(
         if may_run(pick):
             return pick
         refused.append(pick)
-    return next(filter(may_run, map(_in_need, refused)), None)
+    joining = islice(_joining(version, options), 4)  # never in need: they give no space back
+    return next(filter(may_run, chain(map(_in_need, refused), joining)), None)
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
@@ -277,11 +287,6 @@ def level_below_all(version: Version, meta: TableMeta, options: EngineOptions) -
         if has_space and not overlapping(tables, meta.smallest, meta.largest):
             return level
     return None
-
-
-def outer_range(tables: Sequence[TableMeta]) -> tuple[bytes, bytes]:
-    """The least and the greatest key of some tables."""
-    return min(meta.smallest for meta in tables), max(meta.largest for meta in tables)
 
 
 def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
@@ -451,6 +456,27 @@ def _missed(version: Version, options: EngineOptions, situation: Situation) -> I
                 overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
                 yield replace(_sink_in_pieces(version, level, meta, options), can_wait=True)
+
+
+def _joining(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
+    """Neighbours in the deepest level that fit into one table: those of moves are small (rule E9)."""
+    level = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
+    tables, size = version.levels[level], options.joined_prefix_bytes
+    few = max(_FEW_TABLES, _bytes(tables) / options.table_bytes / _FULL_SHARE)
+    if not size or len(tables) <= few:
+        return
+    row, total = [tables[0]], tables[0].size
+    for meta in (*tables[1:], None):
+        belongs = meta is not None and meta.largest[:size] == row[0].smallest[:size]
+        if meta is not None and belongs and total + meta.size <= options.table_bytes:
+            row.append(meta)
+            total += meta.size
+            continue
+        if len(row) > 2 and total >= max(options.table_bytes / 2, 2 * max(each.size for each in row)):
+            can_wait = len(tables) < _MANY_TABLES
+            yield CompactionPick(level, (tuple(row),), why="small", can_wait=can_wait)
+        if meta is not None:
+            row, total = [meta], meta.size
 
 
 def _has_older(version: Version, meta: TableMeta) -> bool:

@@ -25,14 +25,13 @@ from ringmill.node.storage.upkeep.compaction_pick import (
     Situation,
     SpaceRule,
     older_ranges,
-    outer_range,
     pick_compaction,
     pick_damaged,
     useless_tables,
 )
 from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
-from ringmill.node.storage.version.table_ranges import drops_within, holders, may_hold
+from ringmill.node.storage.version.table_ranges import drops_within, holders, may_hold, outer_range
 from ringmill.node.storage.version.version import Drop, VersionEdit
 
 __all__ = ["MOST_PUT_OFF_S", "READ_AGAIN_S", "Compactor"]

@@ -22,6 +22,7 @@ __all__ = [
     "holders",
     "holders_in",
     "may_hold",
+    "outer_range",
     "overlapping",
 ]
 
@@ -40,6 +41,11 @@ def around(level: Sequence[TableMeta], prefix: bytes) -> Sequence[TableMeta]:
     size = len(prefix)
     first = bisect_left(level, prefix, key=lambda meta: meta.largest[:size])
     return level[first : bisect_right(level, prefix, lo=first, key=lambda meta: meta.smallest[:size])]
+
+
+def outer_range(tables: Sequence[TableMeta]) -> tuple[bytes, bytes]:
+    """The least and the greatest key of some tables."""
+    return min(meta.smallest for meta in tables), max(meta.largest for meta in tables)
 
 
 def may_hold(meta: TableMeta, drop: Drop) -> bool:

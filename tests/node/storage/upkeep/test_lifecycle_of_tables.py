@@ -16,6 +16,7 @@ from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
 from ringmill.node.storage.read import reading
 from ringmill.node.storage.read.lookup import find_off_loop, find_survivor
+from ringmill.node.storage.upkeep import compaction_pick
 from ringmill.node.storage.upkeep.compaction_child import compact
 from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S, Compactor
 from ringmill.node.storage.version.version_set import View
@@ -44,9 +45,12 @@ async def churn(engine: Engine, seed: int, count: int, keys: int) -> dict[bytes,
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 async def test_every_strategy_and_compression_gives_the_same_answers(
-    open_engine: OpenEngine, strategy: str, compression: str
+    open_engine: OpenEngine, strategy: str, compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = replace(TINY, strategy=strategy, compression=compression, time_window_sequences=300)
+    monkeypatch.setattr(compaction_pick, "_FEW_TABLES", 2)
+    options = replace(
+        TINY, strategy=strategy, compression=compression, time_window_sequences=300, joined_prefix_bytes=4
+    )
     engine = await open_engine(options)
     model = await churn(engine, 5, 1500, 200)
     await engine.wait_idle()

@@ -12,6 +12,7 @@ import pytest
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.upkeep import compaction_pick
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, _forgets, _merge_versions
 from ringmill.node.storage.upkeep.compaction_pick import (
@@ -19,12 +20,17 @@ from ringmill.node.storage.upkeep.compaction_pick import (
     Situation,
     SpaceRule,
     older_ranges,
-    outer_range,
     pick_compaction,
     useless_tables,
 )
 from ringmill.node.storage.upkeep.table_shape import table_shape
-from ringmill.node.storage.version.table_ranges import around, drops_within, may_hold, overlapping
+from ringmill.node.storage.version.table_ranges import (
+    around,
+    drops_within,
+    may_hold,
+    outer_range,
+    overlapping,
+)
 from ringmill.node.storage.version.version import (
     Drop,
     MalformedEdit,
@@ -330,6 +336,36 @@ def test_a_range_in_a_large_store_is_passed_over_once() -> None:
     Compared.times = 0
     assert RangePicks(dropped, b"", b"1", OPTIONS).following(dropped) is not None
     assert Compared.times < 30_000
+
+
+def joined(rows: Version, options: EngineOptions) -> tuple[list[list[int]], Version]:
+    """The tables of each pick, and what is there when all are done."""
+    picks = list[list[int]]()
+    while (pick := pick_compaction(rows, options, NOBODY)) is not None:
+        assert pick.why == "small" and pick.can_wait and pick.target_level == 2
+        metas, ids = pick.inputs, tuple(meta.file_id for meta in pick.inputs)
+        (low, high), size = outer_range(metas), sum(meta.size for meta in metas)
+        made = replace(metas[0], file_id=100 + len(picks), smallest=low, largest=high, size=size)
+        rows = rows.apply(VersionEdit(added=((2, made),), removed=ids))
+        picks.append([*ids])
+    return picks, rows
+
+
+def test_small_tables_of_one_copy_become_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_pick, "_FEW_TABLES", 6)
+    options = replace(OPTIONS, level1_bytes=10_000, table_bytes=1000, joined_prefix_bytes=1)
+    small = [table(n, f"a{n:02}a-a{n:02}z", size=230) for n in range(1, 65)]
+    picks, rows = joined(version([], [], small), options)
+    assert len(rows.levels[2]) < 64 * 230 / (0.75 * 1000) + 1
+    written = [file_id for each in picks for file_id in each]
+    assert len({*written}) == len(written) and {*written} <= {*range(1, 65)}, "each is written once"
+    assert joined(version([], [], small), replace(options, joined_prefix_bytes=0))[0] == []
+    copies = [table(n, f"{c}a-{c}z", size=300) for n, c in enumerate("abcdefgh", 1)]
+    assert joined(version([], [], copies), options)[0] == [], "what lies between copies belongs to others"
+    assert joined(version([], [], small[:6]), options)[0] == [], "a few are no harm"
+    uneven = [table(1, "aa-ab", size=800), table(2, "ac-ad", size=50), table(3, "ae-af", size=50)]
+    assert joined(version([], [], [*uneven, *copies[1:]]), options)[0] == []
+    assert pick_compaction(version([], [], small), options, NOBODY, lambda pick: pick.why != "small") is None
 
 
 def test_a_deletion_is_looked_for_below_by_bisection() -> None:

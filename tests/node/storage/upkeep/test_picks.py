@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.read.drop_index import NO_DROPS
+from ringmill.node.storage.read.scan import Range, _TableRun
 from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.table.table_reader import Table
 from ringmill.node.storage.upkeep import compaction_pick
 from ringmill.node.storage.upkeep.back_pressure import write_rate
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, _forgets, _merge_versions
@@ -366,6 +369,16 @@ def test_small_tables_of_one_copy_become_a_few(monkeypatch: pytest.MonkeyPatch) 
     uneven = [table(1, "aa-ab", size=800), table(2, "ac-ad", size=50), table(3, "ae-af", size=50)]
     assert joined(version([], [], [*uneven, *copies[1:]]), options)[0] == []
     assert pick_compaction(version([], [], small), options, NOBODY, lambda pick: pick.why != "small") is None
+
+
+def test_a_scan_finds_its_tables_by_bisection() -> None:
+    level = cast("list[Table]", long_level(1, 1000))
+    for start, end in ((b"", None), (b"%012d" % 10**8, b"%012d" % (101 * 10**6)), (b"3", b"4")):
+        expected = [each for each in level if each.largest >= start and (not end or each.smallest < end)]
+        Compared.times = 0
+        run = _TableRun(level, Range(start, end, 1, reverse=True), NO_DROPS)
+        assert Compared.times < 50
+        assert run._tables == expected
 
 
 def test_a_deletion_is_looked_for_below_by_bisection() -> None:

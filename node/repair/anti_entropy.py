@@ -38,7 +38,7 @@ PATIENCE: Final = 20  # rounds in which hints for an owner may go first; what th
 ROOTS_AT_ONCE: Final = 512
 LONG_S: Final = 30.0
 """A pair that takes longer to be made equal goes on beside the rounds: a large copy takes an hour, and all
-others wait for a round."""
+others wait for a round (rule H10)."""
 
 _log = logging.getLogger(__name__)
 

@@ -416,7 +416,9 @@ def test_a_merge_looks_a_key_up_among_drops_and_heeds_those_of_its_keys() -> Non
     dropped = tuple(Drop(b"%04d" % number, 100) for number in range(400))
     job = CompactionJob("", (), (), (), dropped, (), table_shape(OPTIONS, is_split=True), has_marks=False)
     cells = [cell_of(sequence, b"value") for sequence in (90, 110)]
-    chunks = [([Cut(b"%04d" % number)], [cell]) for number, cell in ((7, cells[0]), (8, cells[1]))]
+    chunks: list[tuple[list[bytes], list[bytes]]] = [
+        ([Cut(b"%04d" % number)], [cell]) for number, cell in ((7, cells[0]), (8, cells[1]))
+    ]
     merged = [*_merge_versions([iter(chunks)], job)]
     assert [key for keys, _ in merged for key in keys] == [b"0008"]
     assert Cut.times < 10

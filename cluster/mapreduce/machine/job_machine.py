@@ -61,8 +61,8 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
+    inputs_of,
     set_aside_by,
-    slices_of,
     source_of,
     winners_of,
 )
@@ -305,9 +305,9 @@ class JobMachine:
             return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
         if self.maps_done:
-            for reduce in self.reduces:
-                reduce.size, slices = slices_of(self.maps, reduce.index)
-                self.locality.note_slices(reduce, slices)
+            with_states = self.plan.splits if self.chain.keeps_states else ()
+            for found in inputs_of(self.reduces, self.maps, with_states):
+                self.locality.note_input(*found)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
@@ -415,6 +415,7 @@ class JobMachine:
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
+        self._looked_at.attempt_ends()
         self.story.tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         if is_of_the_node(failure.cause):
             self.workers.blame(attempt.node, task.name)
@@ -480,6 +481,7 @@ class JobMachine:
             if attempt.state is not AttemptState.LOST:  # which ended with its node
                 attempt.ended_at = now
             attempt.state = AttemptState.CANCELLED
+            self._looked_at.attempt_ends()
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

@@ -6,8 +6,9 @@ Pure.  Layout: docs/formats/job.md, "Journal".
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import Any, Final, NamedTuple, Self
@@ -15,12 +16,13 @@ from typing import Any, Final, NamedTuple, Self
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
+from ringmill.cluster.mapreduce.files.splits import InputFile, Split
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
 from ringmill.cluster.mapreduce.machine.task_state import Task
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 
 __all__ = [
-    "FinishedStage", "RunningCounts", "StageChain", "first_names", "records_of", "set_aside_by", "slices_of",
+    "FinishedStage", "RunningCounts", "StageChain", "first_names", "inputs_of", "records_of", "set_aside_by",
     "source_of", "winners_of",
 ]  # fmt: skip
 
@@ -96,6 +98,11 @@ class StageChain:
     over: list[FinishedStage] = field(default_factory=list)
     counts: RunningCounts = field(default_factory=RunningCounts, compare=False)  # of the present stage
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether the reduces of the present stage read states (rule J30)."""
+        return bool(self.links) and self.links[self.place.link].keeps_states
+
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""
         return NUMBERS_OF_A_COORDINATOR * (takeovers + self.place.passed) + 1
@@ -124,7 +131,7 @@ class StageChain:
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [links, place, stages that are over]."""
         over = [[*row[:-2], dict(row.records), dict(row.counters)] for row in self.over]
-        return [[list(each) for each in self.links], list(self.place), over]
+        return [[each.to_wire() for each in self.links], list(self.place), over]
 
     @classmethod
     def from_wire(cls, row: Sequence[Any]) -> Self:
@@ -156,10 +163,18 @@ def source_of(task: Task, partition: int) -> SliceSource:
     return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
 
 
-def slices_of(maps: Sequence[Task], partition: int) -> tuple[int, list[tuple[NodeId, int]]]:
-    """How much a reduce reads now that all maps are done, and where that lies."""
-    slices = [(each.node, each.where.length) for each in (source_of(task, partition) for task in maps)]
-    return sum(size for _, size in slices), slices
+def inputs_of(
+    reduces: Sequence[Task], maps: Sequence[Task], with_states: Sequence[Split]
+) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
+    """Each reduce with where its slices lie, now that all maps are done, and the part of the stage before
+    whose states it reads; its size is that of both.  `with_states` are the splits of such a stage."""
+    files = (piece.file for split in with_states for piece in split.pieces)
+    parts = {posixpath.basename(file.path): file for file in files}
+    for reduce in reduces:
+        slices = [(each.node, each.where.length) for each in (source_of(task, reduce.index) for task in maps)]
+        part = parts.get(part_name(reduce.index))
+        reduce.size = sum(size for _, size in slices) + (part.size if part is not None else 0)
+        yield reduce, slices, part
 
 
 def winners_of(tasks: Sequence[Task]) -> tuple[Winner, ...]:

@@ -62,7 +62,6 @@ from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
     set_aside_by,
-    slices_of,
     source_of,
     winners_of,
 )
@@ -304,10 +303,11 @@ class JobMachine:
         if self.bad_records > self.plan.bad_records:
             return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
+        self.chain.inputs.note(self.maps, task)
         if self.maps_done:
-            for reduce in self.reduces:
-                reduce.size, slices = slices_of(self.maps, reduce.index)
-                self.locality.note_slices(reduce, slices)
+            for reduce, held in self.chain.inputs.of_each(self.reduces, self.maps):
+                reduce.size = sum(size for _, size in held)
+                self.locality.note_slices(reduce, held)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:

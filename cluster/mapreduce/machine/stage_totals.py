@@ -7,21 +7,22 @@ Pure.  Layout: docs/formats/job.md, "Journal".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from operator import add, sub
 from typing import Any, Final, NamedTuple, Self
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
-from ringmill.cluster.mapreduce.machine.task_state import Task
+from ringmill.cluster.mapreduce.machine.task_state import Attempt, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
 __all__ = [
-    "FinishedStage", "RunningCounts", "StageChain", "first_names", "records_of", "set_aside_by", "slices_of",
-    "source_of", "winners_of",
+    "FinishedStage", "ReduceInputs", "RunningCounts", "StageChain", "first_names", "records_of",
+    "set_aside_by", "source_of", "winners_of",
 ]  # fmt: skip
 
 
@@ -80,6 +81,44 @@ class RunningCounts:
         self._seen = now
 
 
+@dataclass(slots=True)
+class ReduceInputs:
+    """How many bytes of each reduce's input lie on which node, summed as maps win: the slices of all together
+    may be two million, and no turn of a coordinator has time for these."""
+
+    _maps: Sequence[Task] = ()
+    _counted: list[Attempt | None] = field(default_factory=list)  # a map each
+    _held: dict[NodeId, list[int]] = field(default_factory=dict)  # a reduce each
+
+    def note(self, maps: Sequence[Task], task: Task) -> None:
+        """Count what the winner of a map has left, and no more what its former one had."""
+        if maps is not self._maps:  # of another stage
+            self._maps, self._counted, self._held = maps, [None] * len(maps), {}
+        had, now = self._counted[task.index], task.winner
+        if had is now:
+            return
+        if had is not None:
+            self._held[had.node] = list(map(sub, self._held[had.node], _lengths(had)))
+        if now is not None:
+            held = self._held.get(now.node)
+            self._held[now.node] = _lengths(now) if held is None else list(map(add, held, _lengths(now)))
+        self._counted[task.index] = now
+
+    def of_each(
+        self, reduces: Sequence[Task], maps: Sequence[Task]
+    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]]]]:
+        """Each reduce with where its input lies, now that all maps are done: nodes, with bytes."""
+        for task in maps:
+            self.note(maps, task)
+        for reduce in reduces:
+            yield reduce, [(node, held[reduce.index]) for node, held in self._held.items()]
+
+
+def _lengths(attempt: Attempt) -> list[int]:
+    assert isinstance(attempt.output, MapOutput)
+    return [each.length for each in attempt.output.partitions]
+
+
 def first_names(counters: Mapping[str, int]) -> dict[str, int]:
     """Those that may be told of a job: the first in the order of their names, if it has too many."""
     if len(counters) <= MOST_COUNTERS:
@@ -95,6 +134,7 @@ class StageChain:
     place: StagePlace = START
     over: list[FinishedStage] = field(default_factory=list)
     counts: RunningCounts = field(default_factory=RunningCounts, compare=False)  # of the present stage
+    inputs: ReduceInputs = field(default_factory=ReduceInputs, compare=False)  # of the present stage
 
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""
@@ -154,12 +194,6 @@ def source_of(task: Task, partition: int) -> SliceSource:
     output, winner = _map_output_of(task), task.winner
     assert winner is not None
     return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
-
-
-def slices_of(maps: Sequence[Task], partition: int) -> tuple[int, list[tuple[NodeId, int]]]:
-    """How much a reduce reads now that all maps are done, and where that lies."""
-    slices = [(each.node, each.where.length) for each in (source_of(task, partition) for task in maps)]
-    return sum(size for _, size in slices), slices
 
 
 def winners_of(tasks: Sequence[Task]) -> tuple[Winner, ...]:

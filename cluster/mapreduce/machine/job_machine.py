@@ -126,7 +126,7 @@ class JobMachine:
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        return all(task.winner is not None for task in reversed(self.maps))  # the last are done last
+        return self.chain.are_done(self.maps)
 
     @property
     def bad_records(self) -> int:
@@ -244,13 +244,13 @@ class JobMachine:
 
     def _slow_at(self) -> list[float]:
         """When tasks of the stage count as slow; none while one waits."""
-        return [] if self._open().not_begun else [each.at for each in slow_from(self._stage())]
+        return [] if self._open().not_begun else [each.at for each in slow_from(self._open())]
 
     def _slow_task(self, node: NodeId, now: float) -> Task | None:
         """That gets a backup attempt (rule J17)."""
         if self._open().not_begun:
             return None
-        return slow_task(self._stage(), (*self.maps, *self.reduces), node, now)
+        return slow_task(self._open(), (*self.maps, *self.reduces), node, now)
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
@@ -258,7 +258,7 @@ class JobMachine:
         self._open().begins(task)
         if task.is_running:
             sometimes("a slow task gets a backup attempt")
-            self.story.tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
+            self.story.tell(told_of_backup(task, self._open(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -306,7 +306,6 @@ class JobMachine:
         self.chain.inputs.note(self.maps, task)
         if self.maps_done:
             for reduce, held in self.chain.inputs.of_each(self.reduces, self.maps):
-                reduce.size = sum(size for _, size in held)
                 self.locality.note_slices(reduce, held)
         return instructions + self._maybe_commit(now)
 
@@ -443,6 +442,7 @@ class JobMachine:
         sometimes("a finished map runs again")
         self.story.tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
         task.winner = None
+        self.chain.opens_again(task)
         self._looked_at.opens_again(task)
 
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:

@@ -107,11 +107,14 @@ class ReduceInputs:
     def of_each(
         self, reduces: Sequence[Task], maps: Sequence[Task]
     ) -> Iterator[tuple[Task, list[tuple[NodeId, int]]]]:
-        """Each reduce with where its input lies, now that all maps are done: nodes, with bytes."""
+        """Each reduce with where its input lies, now that all maps are done: nodes, with bytes.  Its size is
+        that of all together."""
         for task in maps:
             self.note(maps, task)
         for reduce in reduces:
-            yield reduce, [(node, held[reduce.index]) for node, held in self._held.items()]
+            slices = [(node, held[reduce.index]) for node, held in self._held.items()]
+            reduce.size = sum(size for _, size in slices)
+            yield reduce, slices
 
 
 def _lengths(attempt: Attempt) -> list[int]:
@@ -135,6 +138,19 @@ class StageChain:
     over: list[FinishedStage] = field(default_factory=list)
     counts: RunningCounts = field(default_factory=RunningCounts, compare=False)  # of the present stage
     inputs: ReduceInputs = field(default_factory=ReduceInputs, compare=False)  # of the present stage
+    _maps: Sequence[Task] | None = field(default=None, compare=False)  # of the present stage
+    _open_map: Task | None = field(default=None, compare=False)  # one that was not done
+
+    def are_done(self, maps: Sequence[Task]) -> bool:
+        """Whether all maps of the present stage are.  Most looks see one of them at most."""
+        if maps is not self._maps or (self._open_map is not None and self._open_map.winner is not None):
+            self._maps = maps  # the last are done last
+            self._open_map = next((task for task in reversed(maps) if task.winner is None), None)
+        return self._open_map is None
+
+    def opens_again(self, task: Task) -> None:
+        """A map that was done is so no more."""
+        self._open_map = task
 
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""

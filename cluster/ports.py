@@ -405,6 +405,12 @@ class TaskProcess(Protocol):
         """The last 1 MiB of its stdout and stderr since `finish_work`."""
         ...
 
+    @property
+    def mark(self) -> bytes:
+        """What it writes where it prints, after each piece of work of which it was asked for several at once;
+        nothing else of it looks like that."""
+        ...
+
     async def finish_work(self) -> bytes:
         """Between two pieces of work: the `output` of the one that is over, all of it.
 

@@ -4,18 +4,16 @@
 
 A line of the input is a link, `FROM TO`.  Each round a page hands 0.85 of its rank on, in equal shares to the
 pages that it links to, and gets 0.15 and the shares of others; what a page without links has is lost.  The
-rounds end when no rank has moved by more than the parameter says, or after 50.  The output is sorted, the
-highest rank first.
+rounds end when no rank has moved by more than the parameter says, or after 50.  Only shares are sent: rank
+and links of a page stay in its part (`update`).  The output is sorted, the highest rank first.
 """
 
 from collections.abc import Iterable, Iterator
 
-from ringmill import Context, FileInput, iterate, job, pipeline
+from ringmill import Context, FileInput, Sum, iterate, job, pipeline
 
 Page = tuple[float, list[str]]
 """Its rank, and the pages that it links to."""
-Message = tuple[float, float, list[str]]
-"""A share of another page's rank; or a page's own rank and links, sent to itself."""
 
 RECORDS = FileInput("records")
 DAMPING = 0.85
@@ -32,22 +30,17 @@ def page_of(page: str, targets: Iterable[str]) -> Iterator[tuple[str, Page]]:
     yield page, (1.0, sorted({target for target in targets if target}))
 
 
-def shares_of(page: str, state: Page) -> Iterator[tuple[str, Message]]:
+def shares_of(page: str, state: Page) -> Iterator[tuple[str, float]]:
     rank, targets = state
-    yield page, (0.0, rank, targets)
     for target in targets:
-        yield target, (rank / len(targets), 0.0, [])
+        yield target, rank / len(targets)
 
 
-def ranked(page: str, messages: Iterable[Message], ctx: Context) -> Iterator[tuple[str, Page]]:
-    total, former, links = 0.0, 0.0, list[str]()
-    for share, own, targets in messages:
-        total += share
-        former += own
-        links += targets
-    rank = 1 - DAMPING + DAMPING * total
+def ranked(page: str, state: Page | None, shares: Iterable[float], ctx: Context) -> Page:
+    former, targets = state or (0.0, [])
+    rank = 1 - DAMPING + DAMPING * sum(shares)
     ctx.count("moved", int(abs(rank - former) > float(ctx.params["closeness"])))
-    yield page, (rank, links)
+    return rank, targets
 
 
 def by_rank(page: str, state: Page) -> Iterator[tuple[tuple[float, str], None]]:
@@ -61,7 +54,7 @@ def shown(key: tuple[float, str], nothing: Iterable[None]) -> Iterator[tuple[str
 pagerank = pipeline(
     job(map=link_of, reduce=page_of),
     iterate(
-        job(map=shares_of, reduce=ranked, input=RECORDS, params={"closeness": "0.001"}),
+        job(map=shares_of, combine=Sum(), update=ranked, input=RECORDS, params={"closeness": "0.001"}),
         max=50,
         until="moved",
     ),

@@ -208,6 +208,7 @@ class WorkerOptions:
     limits: Mapping[str, int] = field(default_factory=lambda: TASK_LIMITS)
     containment: TaskContainment = field(default_factory=TaskContainment)
     progress_every_s: float = 0.5
+    stint_s: float = 0.05  # what attempts are expected to take together that share a message to their process
     orphan_after_s: float = 30.0  # a job is dropped when its coordinator is silent for this long
     warm_for_s: float = 60.0  # idle task processes are kept for this long after the last job
 
@@ -235,6 +236,9 @@ class CoordinatorOptions:
     containment: TaskContainment = field(default_factory=TaskContainment)  # of code that asks about rounds
     load_window: int = 1024  # records put into a keyspace between two notes in the journal
     kept_jobs: int = 100  # that are over; of earlier ones nothing is kept
+    ahead_s: float = 0.1
+    """Of work that may wait at a node: more than messages take there and back on a busy machine.  Chosen."""
+    ahead_longest_s: float = 0.25  # of a task before which another one may wait.  Chosen.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

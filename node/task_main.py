@@ -40,10 +40,10 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.file_errors import is_spoilt
 from ringmill.cluster.mapreduce.kernel.task import job_from_bundle
 from ringmill.cluster.mapreduce.messages.reach import Reach, files_of_split
-from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, RunStint, Said
 from ringmill.cluster.mapreduce.messages.task_service import (
     NeedsAnotherProcess,
-    answer,
+    answers,
     do_job_step,
     run_attempt,
 )
@@ -76,10 +76,11 @@ def serve_attempts(connection: socket.socket) -> None:
     pipe = _Pipe(connection)
     here = _Process(_Teller(pipe), _Fence(), _Peak())
     while (message := pipe.receive()) is not None:
-        said = answer(message, lambda run: _run(run, here), lambda step: _do(step, here))
-        pipe.say(said)
-        if said.kind != "done":
-            return
+        pace = _StintPace()
+        for said in answers(message, lambda run: _run(run, here), lambda step: _do(step, here), pace.goes_on):
+            pipe.say(said)
+            if said.kind not in ("done", "rest"):
+                return
 
 
 class _Pipe(TaskPipe):
@@ -87,6 +88,30 @@ class _Pipe(TaskPipe):
 
     def say(self, said: Said) -> None:
         self.send(said.encode())
+
+
+class _StintPace:
+    """Between the attempts of a stint, of which the node hears when they are over."""
+
+    def __init__(self) -> None:
+        self._begun_s = time.monotonic()
+        self._waited_for = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def goes_on(self, stint: RunStint) -> bool:
+        """Mark the end of what an attempt has printed; tells whether the next one may begin."""
+        with suppress(OSError):  # the job's code may have closed it
+            os.write(2, stint.mark)
+        is_alone = not _has_children() and resource.getrusage(resource.RUSAGE_CHILDREN) == self._waited_for
+        return is_alone and time.monotonic() - self._begun_s < stint.longest_s
+
+
+def _has_children() -> bool:
+    """Whether a process that was started here has not ended, or is not waited for."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 class _Fence:

@@ -16,6 +16,7 @@ from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable
+from ringmill.cluster.mapreduce.api.chains.state_steps import refuse_alone
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
@@ -56,29 +57,21 @@ def estimate_job(
     for name, number in (("nodes", nodes), ("slots", slots), ("cores", 1 if cores is None else cores)):
         if type(number) is not int or not 1 <= number <= MOST_SLOTS:
             raise InvalidArgument(f"{name} must be 1 to {MOST_SLOTS}, not {shown(number, 40)}")
-    if not isinstance(job, JobDefinition):
-        raise InvalidArgument(
-            "of a pipeline only its first job reads what is there now", hint="estimate that job by itself"
-        )
-    if isinstance(job.input, KvInput):
-        raise InvalidArgument(
-            "an estimate runs a sample of the input here, and the job reads a keyspace",
-            hint="estimate a job that reads files of the same size",
-        )
-    named = absolute_inputs(job, input)
+    definition = _readable_now(job)
+    named = absolute_inputs(definition, input)
     folder = f"{os.path.abspath(scratch)}/.ringmill-{new_name('estimate')}"
     spec = JobSpec.of(
-        job,
+        definition,
         job="estimate",
-        module=job.map.__module__,
+        module=definition.map.__module__,
         name="job",
         bundle_sha256="",
-        inputs=named if job.source_names else named[""],
+        inputs=named if definition.source_names else named[""],
         output=f"{folder}/output",
         reducers=reducers,
         params=params,
         split_mib=split_mib,
-        side=absolute_side(job, side),
+        side=absolute_side(definition, side),
         on_bad_record=on_bad_record,
     )
     at_once = nodes * slots if cores is None else min(nodes * slots, cores)
@@ -88,7 +81,7 @@ def estimate_job(
         try:
             files.mkdir(folder)
             return estimated(
-                job,
+                definition,
                 replace(spec, noted=plan.noted),
                 plan,
                 files,
@@ -99,6 +92,21 @@ def estimate_job(
             )
         finally:
             files.remove_tree(folder)
+
+
+def _readable_now(job: Runnable) -> JobDefinition:
+    """The job, if a sample of its input can be read here.  Raises InvalidArgument."""
+    if not isinstance(job, JobDefinition):
+        raise InvalidArgument(
+            "of a pipeline only its first job reads what is there now", hint="estimate that job by itself"
+        )
+    refuse_alone(job)
+    if isinstance(job.input, KvInput):
+        raise InvalidArgument(
+            "an estimate runs a sample of the input here, and the job reads a keyspace",
+            hint="estimate a job that reads files of the same size",
+        )
+    return job
 
 
 def own_cores() -> int:

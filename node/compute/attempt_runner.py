@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, last_printed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
+from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment, parts_folder
 from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.task_service import NeedsAnotherProcess
@@ -40,7 +41,7 @@ from ringmill.node.compute.workplace import Workplace, take_out
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import AttemptTimeouts
 
-__all__ = ["AttemptRunner"]
+__all__ = ["AttemptRunner", "StintLeftOff"]
 
 _FETCHED: Final = "in"
 _LEFT: Final = "out"  # what a contained process has left, once it is out of its reach
@@ -50,6 +51,11 @@ _IN_ONE_TURN: Final = 16  # messages of progress, of which an honest process sen
 _AT_ONCE, _A_SECOND = 1000, 100
 
 Result = TypeVar("Result", MapOutput, ReduceOutput)
+AnyResult = TypeVar("AnyResult", bound=MapOutput | ReduceOutput)
+
+
+class StintLeftOff(Exception):
+    """The process has not begun the attempt, and will not by itself."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,15 +89,34 @@ class AttemptRunner:
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
     unused: tuple[str, ...] = ()  # folders that it has made for its process, and that nobody needs any more
 
+    @property
+    def name(self) -> tuple[str, AttemptId]:
+        """Of the attempt, among those of all jobs."""
+        return self.assignment.job, self.assignment.attempt
+
     async def run(self) -> MapOutput | ReduceOutput:
         """Run the attempt and return the output of its task process.  Its phases begin here.
 
         Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
         """
+        return await self._within_limits(self._gather_and_run())
+
+    async def run_in_stint(self, process: TaskProcess, folder: str) -> MapOutput | ReduceOutput:
+        """The output of this attempt, which a process has been told to run next, and to leave in a folder.
+
+        Raises TaskFailed with its cause; NeedsAnotherProcess; StintLeftOff, when it has not begun it.
+        """
+        self.phases.enter(self.assignment.attempt.stage)
+        try:
+            return await self._within_limits(self._hear(process, folder))
+        finally:
+            self.phases.enter("")
+
+    async def _within_limits(self, work: Awaitable[MapOutput | ReduceOutput]) -> MapOutput | ReduceOutput:
         try:
             async with asyncio.timeout(self.timeouts.wall_s):
-                return await self._gather_and_run()
+                return await work
         except TimeoutError as error:
             text = f"still running after {self.timeouts.wall_s:g} s"
             raise TaskFailed(Cause.TIMEOUT, text, (), self.progress.position) from error
@@ -107,37 +132,44 @@ class AttemptRunner:
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         self.phases.enter("fetch")
         spec = self.spec
-        bundle = await self._bundle(spec)
+        bundle = await self.bundle_here()
         self.files.mkdir(self.folder)
         if self.files.is_link(self.folder):
             raise TaskFailed(Cause.USER_ERROR, f"the job's code has put a link at {self.folder}")
-        if self._writes_part(spec):
+        if self.writes_part:
             await self._make_staging(spec)
         run = await self._inputs(spec, bundle)
         self.phases.enter("start")
-        reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
-        factor = self.assignment.memory_factor
-        kind = ProcessKind(spec.bundle_sha256, factor, spec.task_memory_mib, reach, self.assignment.job)
-        pooled = await self._process(kind)
+        kind = self.process_kind(bundle)
+        pooled = await self.take_process(kind)
         try:
             self.phases.enter(self.assignment.attempt.stage)
             try:
                 result = await self._have_run(pooled, spec, run)
             except NeedsAnotherProcess:
                 await self.pool.end(pooled.process)
-                pooled = await self._process(kind, is_new=True)
+                pooled = await self.take_process(kind, is_new=True)
                 result = await self._have_run(pooled, spec, run)
         except BaseException as error:
-            await self._bury(pooled.process)
+            await self.bury(pooled.process)
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
-                raise self._with_limit(error, self.pool.limits_of(kind)["as_bytes"]) from error
+                raise self.with_limit(error, kind) from error
             raise
         await self.pool.give_back(pooled)
         if self.staging:  # the name of its folder is as durable as the part in it (rule J6)
             await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
 
-    async def _process(self, kind: ProcessKind, *, is_new: bool = False) -> PooledProcess:
+    def process_kind(self, bundle: str) -> ProcessKind:
+        """The kind of process that may run it."""
+        spec, assignment = self.spec, self.assignment
+        reach = self.containment.reach_of(spec, bundle, posixpath.dirname(self.folder))
+        return ProcessKind(
+            spec.bundle_sha256, assignment.memory_factor, spec.task_memory_mib, reach, assignment.job
+        )
+
+    async def take_process(self, kind: ProcessKind, *, is_new: bool = False) -> PooledProcess:
+        """Raises TaskFailed."""
         try:
             return await self.pool.take(kind, self.folder, is_new=is_new)
         except ChildProcessError as error:
@@ -147,23 +179,35 @@ class AttemptRunner:
         self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt
     ) -> MapOutput | ReduceOutput:
         """What the process has left, where it can change it no more if it is contained."""
-        run = await self._placed(pooled, spec, run)
-        result = await self._converse(pooled.process, spec, run)
+        run = await self._placed(pooled, run)
+        result = await self._converse(pooled.process, run)
         self.phases.enter("sync" if self.staging else "")
         self.output = await pooled.process.finish_work()
         if not run.reach:
             return result
-        left_in = self.staging or f"{self.folder}/{_LEFT}"
-        await self.files.off_loop(take_out, self.files, run.folder, left_in)
+        await self.files.off_loop(take_out, self.files, run.folder, self.left_in)
         self.unused = () if run.folder == run.scratch else (run.scratch,)
-        return replace(result, file=posixpath.join(left_in, posixpath.basename(result.file)))
+        return self.taken_out(result)
 
-    async def _placed(self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt) -> RunAttempt:
+    @property
+    def left_in(self) -> str:
+        """The folder with what a contained process has left, once it is out of its reach."""
+        return self.staging or f"{self.folder}/{_LEFT}"
+
+    def taken_out(self, result: AnyResult) -> AnyResult:
+        """The result of a contained process, once its file is where it is served or moved from."""
+        return replace(result, file=posixpath.join(self.left_in, posixpath.basename(result.file)))
+
+    def workplace(self, pooled: PooledProcess) -> Workplace:
+        """The folders that a contained process may write."""
+        scratch, name = posixpath.dirname(self.folder), f"process-{self.worker}-{pooled.number}"
+        return Workplace.of(name, scratch, parts_folder(self.spec))
+
+    async def _placed(self, pooled: PooledProcess, run: RunAttempt) -> RunAttempt:
         """With the folders that this process may write."""
         if pooled.kind.reach is None:
             return run
-        scratch, name = posixpath.dirname(self.folder), f"process-{self.worker}-{pooled.number}"
-        place = Workplace.of(name, scratch, parts_folder(spec))
+        place = self.workplace(pooled)
         self.unused = place.folders
         works_in, leaves_in = await self.files.off_loop(
             place.begin, self.files, str(self.assignment.attempt), is_part=bool(self.staging)
@@ -171,9 +215,10 @@ class AttemptRunner:
         reach = pooled.kind.reach.writing(*place.folders).to_wire()
         return replace(run, reach=reach, scratch=works_in, folder=leaves_in)
 
-    def _writes_part(self, spec: JobSpec) -> bool:
+    @property
+    def writes_part(self) -> bool:
         """Whether what it leaves may become a part of the output."""
-        return spec.is_map_only or isinstance(self.assignment, ReduceAssignment)
+        return self.spec.is_map_only or isinstance(self.assignment, ReduceAssignment)
 
     async def _make_staging(self, spec: JobSpec) -> None:
         """Create a folder in the staging folder; no attempt writes to a folder that existed before.
@@ -187,17 +232,18 @@ class AttemptRunner:
             raise TaskFailed(Cause.ENGINE_ERROR, f"{folder} was there before the attempt") from error
         self.staging = folder
 
-    def _with_limit(self, failure: TaskFailed, limit_bytes: int) -> TaskFailed:
+    def with_limit(self, failure: TaskFailed, kind: ProcessKind) -> TaskFailed:
         """A failure for want of memory, with what there was."""
-        said, had_mib = failure.message, limit_bytes >> 20
+        said, had_mib = failure.message, self.pool.limits_of(kind)["as_bytes"] >> 20
         text = f"{said}; this try had {had_mib} MiB, for the process and all that it started"
         if self.assignment.memory_factor > 1:
             text += f"; job(task_memory_mib={2 * had_mib}) asks for more"
         return replace(failure, message=text)
 
-    async def _bundle(self, spec: JobSpec) -> str:
+    async def bundle_here(self) -> str:
+        """The path of the job's code.  Raises TaskFailed."""
         try:
-            return await self.bundles.ensure(spec.bundle_sha256, self.assignment.coordinator)
+            return await self.bundles.ensure(self.spec.bundle_sha256, self.assignment.coordinator)
         except (CorruptData, NotFound, InvalidArgument) as error:
             raise TaskFailed(Cause.BAD_BUNDLE, str(error)) from error
         except DiskFull as error:
@@ -252,40 +298,49 @@ class AttemptRunner:
         done = told.bytes_total * _FETCHING + told.bytes_done * (1 - _FETCHING)
         return replace(told, bytes_done=int(done))
 
-    async def _converse(
-        self, process: TaskProcess, spec: JobSpec, run: RunAttempt
-    ) -> MapOutput | ReduceOutput:
+    async def _converse(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
         """Send the task and listen until it is done or has failed."""
-        pace = _ProgressPace()
         try:
             await process.send(replace(run, trace=carried_text()).encode())
+        except BrokenPipeError as error:
+            raise await self._broken_off(process, error) from error
+        return await self._hear(process, run.folder)
+
+    async def _hear(self, process: TaskProcess, folder: str) -> MapOutput | ReduceOutput:
+        """Listen until the attempt, which the process is at, is done or has failed."""
+        pace = _ProgressPace()
+        try:
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":
                     body, figures = said.body
                     self._inside = AttemptFigures.from_wire(figures)
-                    return self._result(spec, body, run.folder)
+                    return self._result(body, folder)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 if said.kind == "other":
                     raise NeedsAnotherProcess
+                if said.kind == "rest":
+                    raise StintLeftOff
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
                 await pace.told()
-        except (EOFError, BrokenPipeError) as error:
+        except EOFError as error:
             raise await self._broken_off(process, error) from error
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
 
-    def _result(self, spec: JobSpec, body: Any, folder: str) -> MapOutput | ReduceOutput:
+    def _result(self, body: Any, folder: str) -> MapOutput | ReduceOutput:
         """The output of the attempt, in the folder that it was given.
 
         Raises ValueError, TypeError or LookupError if the process sent another one.
         """
-        part = posixpath.basename(staged_part(spec, self.assignment.attempt))
+        if isinstance(self.assignment, MapAssignment) and not self.writes_part:
+            mapped = MapOutput.from_wire(body)
+            return _at(posixpath.join(folder, RUN_NAME), mapped.file, mapped)
+        part = posixpath.basename(staged_part(self.spec, self.assignment.attempt))
         if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
-            name = part if self._writes_part(spec) else RUN_NAME
-            return _at(posixpath.join(folder, name), mapped.file, mapped)
+            return _at(posixpath.join(folder, part), mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
         return _at(posixpath.join(folder, part), reduced.file, reduced)
 
@@ -324,7 +379,7 @@ class AttemptRunner:
         text = f"the task process left with exit code {code} before its task was done{said}"
         return TaskFailed(Cause.USER_ERROR, text, (), position)
 
-    async def _bury(self, process: TaskProcess) -> None:
+    async def bury(self, process: TaskProcess) -> None:
         """Kill the process and wait; this ends soon, unless it hangs in the kernel."""
         await self.pool.end(process)
         self.output = process.output()

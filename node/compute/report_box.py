@@ -22,7 +22,7 @@ __all__ = ["ReportBox"]
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
-_MOST: Final = 16
+_MOST: Final = 32
 _MOST_BYTES: Final = 256 * 1024  # of printed output, which is what reports may be large by
 
 

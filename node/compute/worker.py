@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,7 +33,6 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
-from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.worker_messages import (
     TASK_CANCEL,
     TASK_POLL,
@@ -43,12 +41,13 @@ from ringmill.cluster.mapreduce.messages.worker_messages import (
     Assignment,
     AttemptReport,
     Cancel,
+    MapAssignment,
     Poll,
     PollAnswer,
     decode_assignments,
     encode_reports,
 )
-from ringmill.cluster.mapreduce.outputs import MapOutput
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.overload.giving_way import never, put_off
@@ -59,53 +58,30 @@ from ringmill.cluster.traces.stage_places import stage_place
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.fetch_window import FetchWindow
+from ringmill.node.compute.held_job import HeldJob
 from ringmill.node.compute.report_box import ReportBox
 from ringmill.node.compute.scratch import put_aside
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
+from ringmill.node.compute.stints.at_work import AtWork
+from ringmill.node.compute.stints.slot_queue import MOST_PUT_OFF_S, SlotQueue
+from ringmill.node.compute.stints.stint import Ended
 from ringmill.node.compute.task_pool import TaskPool
 from ringmill.node.contracts import KeyspaceAccess
 from ringmill.node.node_options import WorkerOptions
 
-__all__ = ["MOST_PUT_OFF_S", "Worker"]
+__all__ = ["Worker"]
 
-MOST_PUT_OFF_S: Final = 10.0
-"""By which the requests of clients put an attempt off."""
 _MOST_WAITING: Final = 64
 """Attempts that may wait for a slot; a coordinator that has a report already orders more by it."""
 _REPORT_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TAIL_BYTES: Final = 64 * 1024
+_LEAST_S: Final = 1e-4
 _SHORT_BYTES: Final = 16 * 1024  # a longer report leaves the way of probes (rule F1)
 
 _decoded: Final = lru_cache(maxsize=8)(JobSpec.decode)
 """All attempts of a job come with the same description."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """What this node holds of one job."""
-
-    start: str  # of the worker, as the job's coordinator is told it
-    coordinator: NodeId
-    heard_at: float
-    reports: ReportBox
-    trace: bytes = b""  # of which trace it is, as its coordinator has said with an order
-    attempts: dict[AttemptId, asyncio.Task[None]] = field(default_factory=dict)
-    finished: set[AttemptId] = field(default_factory=set)
-
-    def knows(self, attempt: AttemptId) -> bool:
-        """Whether it was ordered before (rule J1)."""
-        return attempt in self.attempts or attempt in self.finished
-
-    @property
-    def unended(self) -> int:
-        """Attempts that wait for a slot or run."""
-        return len(self.attempts) - self.reports.waiting
-
-    def end(self, attempt: AttemptId, _: asyncio.Task[None]) -> None:
-        del self.attempts[attempt]
-        self.finished.add(attempt)
 
 
 class Worker:
@@ -150,20 +126,22 @@ class Worker:
         self._pool = TaskPool(
             spawner=spawner, slots=slots, limits=options.limits, within=self._stop_time.within
         )
-        self._turns = asyncio.Semaphore(slots)
+        self._group = asyncio.TaskGroup()
+        begin = self._group.create_task
+        self._at_work = AtWork(self._tell_progress, lambda: self._options.progress_every_s, begin)
+        self._queue = SlotQueue(
+            slots, together=self._together, is_busy=is_busy, at_work=self._at_work, begin=begin
+        )
         self._window = FetchWindow()
         self._shuffle = ShuffleServer(files.apart())  # an output that hangs holds up no other job's reduces
-        self._jobs: dict[str, _Job] = {}
-        self._group = asyncio.TaskGroup()
+        self._jobs: dict[str, HeldJob] = {}
         self._is_closing = False
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
         self._removals = 0
         self._forgotten = 0  # jobs of silent coordinators
-        self._at_work: dict[tuple[str, AttemptId], AttemptRunner] = {}
         self.ended: Counter[tuple[str, str]] = Counter()
         """Attempts that ended here since the start, by stage and outcome: "done", or the cause of failure."""
-        self._ticker: asyncio.Task[None] | None = None
         self._term = 0  # the highest that an order had
 
     async def __aenter__(self) -> Self:
@@ -177,8 +155,9 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_closing = True
-        for task in filter(None, (self._janitor, self._ticker)):
-            task.cancel()
+        self._at_work.close()
+        if self._janitor is not None:
+            self._janitor.cancel()
         left = list(self._jobs)
         for job in left:
             self._let_go(job)
@@ -219,7 +198,7 @@ class Worker:
         self._refuse_when_closing()
         return self._about(self._begin(decode_assignments(incoming.body)))
 
-    def _begin(self, orders: Sequence[Assignment]) -> _Job:
+    def _begin(self, orders: Sequence[Assignment]) -> HeldJob:
         """Begin the attempts that are not known here, all of them or none."""
         first = orders[0]
         self._check_term(first.term)
@@ -280,17 +259,17 @@ class Worker:
             raise Conflict(f"an order of term {term}: {self._node} has one of term {self._term}")
         self._term = term
 
-    def _heard(self, job: str, coordinator: NodeId) -> _Job:
+    def _heard(self, job: str, coordinator: NodeId) -> HeldJob:
         known = self._jobs.get(job)
         if known is None:
             reports = ReportBox(self._send, self._group.create_task)
-            known = self._jobs[job] = _Job(self._start_of_new(), coordinator, 0.0, reports)
+            known = self._jobs[job] = HeldJob(self._start_of_new(), coordinator, 0.0, reports)
         known.coordinator = coordinator  # it has the newest term
         known.trace = carried_trace() or known.trace
         known.heard_at = self._clock.monotonic()
         return known
 
-    def _about(self, job: _Job) -> bytes:
+    def _about(self, job: HeldJob) -> bytes:
         return PollAnswer(job.start, self._slots_offered, tuple(job.attempts)).encode()
 
     def _start_of_new(self) -> str:
@@ -305,19 +284,50 @@ class Worker:
 
     async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
-        folder = f"{self._folder}/{assignment.job}/{assignment.attempt}"
+        attempt = self._runner(assignment, spec)
+        ended = await self._queue.wait(attempt)
+        if ended is None:
+            try:
+                await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
+                span = self._begun_span(assignment)
+                with spanned(span):  # which also ends it when the attempt is cancelled
+                    report = await self._run_alone(attempt)
+                    if span is not None and report.kind != "done":
+                        span.end(JobFailed(f"the attempt has {report.kind}"))
+            finally:
+                self._queue.free()
+        else:
+            report = await self._report_of(attempt, ended)
+        await self._deliver(report)
+
+    def _runner(self, assignment: Assignment, spec: JobSpec) -> AttemptRunner:
         phases = PhaseTimes(self._clock.monotonic)
         phases.enter("wait")
-        async with self._turns:
-            await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
-            began_at = self._clock.monotonic()
-            span = self._begun_span(assignment)
-            with spanned(span):  # which also ends it when the attempt is cancelled
-                report = await self._attempt(assignment, spec, folder, phases)
-                if span is not None and report.kind != "done":
-                    span.end(JobFailed(f"the attempt has {report.kind}"))
-            report = replace(report, ran_s=max(0.0, self._clock.monotonic() - began_at))
-        await self._deliver(report)
+        return AttemptRunner(
+            assignment=assignment,
+            spec=spec,
+            folder=f"{self._folder}/{assignment.job}/{assignment.attempt}",
+            worker=f"{self._node}.{self._start}",
+            bundles=self._bundles,
+            pool=self._pool,
+            transport=self._transport,
+            keyspaces=self._keyspaces,
+            files=self._files,
+            window=self._window,
+            timeouts=self._options.timeouts.reading(assignment.bytes_in),
+            containment=self._options.containment,
+            phases=phases,
+        )
+
+    def _together(self, attempt: AttemptRunner) -> int:
+        """How many attempts may be in one stint with this one: maps whose input is in files, and which leave
+        no part of the output."""
+        job = self._jobs.get(attempt.assignment.job)
+        is_plain = isinstance(attempt.assignment, MapAssignment) and not attempt.writes_part
+        if job is None or not is_plain or attempt.spec.source is not None:
+            return 1
+        is_traced = self._tracer is not None and bool(job.trace)  # each attempt has a span then
+        return 1 if is_traced else int(self._options.stint_s / max(job.usual_s, _LEAST_S))
 
     def _begun_span(self, assignment: Assignment) -> Span | None:
         """Of an attempt, below that of its stage."""
@@ -333,82 +343,70 @@ class Worker:
         parent = stage_place(job.trace, attempt.stage, assignment.spec)
         return self._tracer.begin("ringmill.task", kind="internal", parent=parent, notes=notes)
 
-    async def _attempt(
-        self, assignment: Assignment, spec: JobSpec, folder: str, phases: PhaseTimes
-    ) -> AttemptReport:
-        attempt = AttemptRunner(
-            assignment=assignment,
-            spec=spec,
-            folder=folder,
-            worker=f"{self._node}.{self._start}",
-            bundles=self._bundles,
-            pool=self._pool,
-            transport=self._transport,
-            keyspaces=self._keyspaces,
-            files=self._files,
-            window=self._window,
-            timeouts=self._options.timeouts.reading(assignment.bytes_in),
-            containment=self._options.containment,
-            phases=phases,
-        )
-        self._at_work[assignment.job, assignment.attempt] = attempt
-        stage, outcome = assignment.attempt.stage, str(Cause.CANCELLED)
-        if self._ticker is None:
-            self._ticker = self._group.create_task(self._tell_progress())
+    async def _run_alone(self, attempt: AttemptRunner) -> AttemptReport:
+        """Its end, which is told."""
+        self._at_work.begins(attempt)
+        ended: Ended | ReduceOutput | SliceLost
         try:
-            result = await attempt.run()
-            outcome = "done"
+            ended = await attempt.run()
         except (TaskFailed, SliceLost) as error:
-            outcome = str((error.failure if isinstance(error, SliceLost) else error).cause)
-            await self._clean_all(attempt)
-            return self._failed(assignment, attempt, error)
+            ended = error
         except asyncio.CancelledError:
+            self.ended[attempt.assignment.attempt.stage, str(Cause.CANCELLED)] += 1
             await self._clean_all(attempt)
             raise
         except Exception as error:  # noqa: BLE001 - the fault of one attempt must not end the node
-            outcome = str(Cause.ENGINE_ERROR)
-            await self._clean_all(attempt)
-            return self._failed(assignment, attempt, TaskFailed(Cause.ENGINE_ERROR, repr(error)))
+            ended = TaskFailed(Cause.ENGINE_ERROR, repr(error))
         finally:
-            self._at_work.pop((assignment.job, assignment.attempt), None)
-            self.ended[stage, outcome] += 1
+            self._at_work.rests(attempt)
+        return await self._report_of(attempt, ended)
+
+    async def _report_of(
+        self, attempt: AttemptRunner, ended: Ended | ReduceOutput | SliceLost
+    ) -> AttemptReport:
+        """What is told of an attempt that is over; what nobody needs of it is removed, and its output can be
+        had."""
+        assignment = attempt.assignment
+        if isinstance(ended, TaskFailed | SliceLost):
+            failure = ended.failure if isinstance(ended, SliceLost) else ended
+            self.ended[assignment.attempt.stage, str(failure.cause)] += 1
+            await self._clean_all(attempt)
+            lost = ended.slice if isinstance(ended, SliceLost) else None
+            return self._over(attempt, "failed", failure=failure.to_wire(), lost=lost)
+        self.ended[assignment.attempt.stage, "done"] += 1
         for unused in attempt.unused:
             await self._clean(unused)
-        if isinstance(result, MapOutput) and not attempt.staging:
+        if isinstance(ended, MapOutput) and not attempt.staging:
             output = OutputId(assignment.job, assignment.attempt.task, assignment.attempt.number)
-            self._shuffle.announce(output, result.file)
+            self._shuffle.announce(output, ended.file)
         else:
-            await self._clean(folder)
-        return self._over(assignment, attempt, "done", body=result.to_wire())
+            await self._clean(attempt.folder)
+        return self._over(attempt, "done", body=ended.to_wire())
 
-    def _failed(
-        self, assignment: Assignment, attempt: AttemptRunner, error: TaskFailed | SliceLost
-    ) -> AttemptReport:
-        failure, lost = (error.failure, error.slice) if isinstance(error, SliceLost) else (error, None)
-        return self._over(assignment, attempt, "failed", failure=failure.to_wire(), lost=lost)
-
-    def _over(
-        self, assignment: Assignment, attempt: AttemptRunner, kind: str, **fields: Any
-    ) -> AttemptReport:
-        figures, tail = attempt.figures().to_wire(), attempt.output[-_OUTPUT_TAIL_BYTES:]
-        return self._report(assignment, kind, figures=figures, output=tail, **fields)
+    def _over(self, attempt: AttemptRunner, kind: str, **fields: Any) -> AttemptReport:
+        figures, tail = attempt.figures(), attempt.output[-_OUTPUT_TAIL_BYTES:]
+        # what others cost that are like it: they find a process that has begun, and share messages to it
+        ran_s = sum(seconds for phase, seconds in figures.phases.items() if phase not in ("wait", "start"))
+        job = self._jobs.get(attempt.assignment.job)
+        if job is not None and kind == "done" and attempt.assignment.attempt.stage == "map":
+            job.note_map(ran_s)
+        return self._report(
+            attempt.assignment, kind, figures=figures.to_wire(), output=tail, ran_s=ran_s, **fields
+        )
 
     def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
         job = self._jobs.get(assignment.job)
         start = self._start if job is None else job.start
         return AttemptReport(assignment.job, assignment.attempt, self._node, start, kind, **fields)
 
-    async def _tell_progress(self) -> None:
-        """Report the progress of what runs, best effort: the next report supersedes a lost one."""
-        while self._at_work:
-            await asyncio.sleep(self._options.progress_every_s)
-            told: dict[str, list[AttemptReport]] = {}
-            for (job, _), attempt in self._at_work.items():
-                report = self._report(attempt.assignment, "progress", body=attempt.progress.to_wire())
-                told.setdefault(job, []).append(report)
-            for reports in told.values():
-                self._group.create_task(self._try_to_send(reports))
-        self._ticker = None
+    def _tell_progress(self, attempts: Sequence[AttemptRunner]) -> None:
+        """Best effort: the next report supersedes a lost one."""
+        told: dict[str, list[AttemptReport]] = {}
+        for attempt in attempts:
+            report = self._report(attempt.assignment, "progress", body=attempt.progress.to_wire())
+            told.setdefault(report.job, []).append(report)
+        for reports in told.values():
+            self._group.create_task(self._try_to_send(reports))
 
     async def _try_to_send(self, reports: Sequence[AttemptReport]) -> None:
         with contextlib.suppress(RingmillError):

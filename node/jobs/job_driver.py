@@ -117,7 +117,7 @@ class JobDriver:
         self._orders = Orders(self, world, self._group.create_task)
         self._trace = job.trace
         self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
-        self._ahead = OrdersAhead()
+        self._ahead = OrdersAhead.of(world.options)
         self._looked_into: dict[AttemptId, asyncio.Task[None]] = {}  # failed writers, not in the journal yet
         self.journal = JobJournal(
             world.cells, journal, term=term, number=number, base=base, snapshot=self._snapshot,
@@ -128,7 +128,7 @@ class JobDriver:
         """Set when the list of jobs has this one: who takes the jobs over then seals its journal."""
         if resumed is not None:
             self.listed.set()
-        self._woken = asyncio.Event()
+        self._woken, self._may_release = asyncio.Event(), True
         self._changed = asyncio.Event()
         self._resumed = resumed
 
@@ -184,6 +184,7 @@ class JobDriver:
 
     def wake(self) -> None:
         """Look again, because a slot became free or a node's state changed."""
+        self._may_release = True
         self._woken.set()
 
     def ask(self, event: Event) -> None:
@@ -212,7 +213,7 @@ class JobDriver:
             return None
         self.journal.note(now, AttemptStarted(start.attempt, node))
         self._orders.add(start)
-        self.wake()
+        self._woken.set()
         return start.attempt
 
     def orders_ahead(self, node: NodeId, slots: int) -> int:
@@ -356,9 +357,10 @@ class JobDriver:
         if self._machine.is_over:
             return
         self.journal.note(now, event)
+        self._may_release = True
         instructions = self._machine.handle(event, now)
         if isinstance(event, StagePlanned):
-            self._stage, self._ahead = self._stored().stage, OrdersAhead()
+            self._stage, self._ahead = self._stored().stage, OrdersAhead.of(self._world.options)
             self._encoded_stage = self._stage.encode()
         self._carry_out(instructions, now)
 
@@ -404,6 +406,9 @@ class JobDriver:
 
     def _release_slots(self) -> None:
         """Release the slots that no attempt needs; an attempt that is being stopped still needs its slot."""
+        if not self._may_release:
+            return
+        self._may_release = False
         for node, attempt_id in self._world.slots.held_by(self.spec.job):
             attempt = self.attempt(attempt_id)
             is_running = attempt is not None and attempt.state is AttemptState.RUNNING

@@ -24,7 +24,7 @@ from ringmill.cluster.consensus.leases import AsyncLease
 from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import rounds_of, stage_of
 from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import remove_stages, remove_staging
@@ -213,10 +213,8 @@ class Tenure:
             self._unlisted.discard(journal)
             raise
         cut = plan.splits or splits
-        links = tuple(each.rounds for each in spec.chain)
-        machine = JobMachine(
-            JobPlan(spec.job, cut, stage_of(spec, START).partitions, plan.notes, spec.bad_records, links)
-        )
+        parts, links = stage_of(spec, START).partitions, rounds_of(spec)
+        machine = JobMachine(JobPlan(spec.job, cut, parts, plan.notes, spec.bad_records, links))
         noted = replace(spec, noted=plan.noted)
         job = StoredJob(noted, self._world.wall(), 0.0, machine, carried_trace())
         driver = JobDriver(job, self._world, journal=journal, term=self.term)

@@ -10,7 +10,8 @@ counts, of the lines as they are.  CPU seconds are those of the nodes with their
 pool with its parent; the submitting command is in the wall time and not in the CPU seconds.
 
 The index is one of 128 files.  The joins have a quarter of the size in orders, and 50,000 customers.
-PageRank runs five rounds over 1,600 pages a MiB with eight links each.
+PageRank runs five rounds over 1,600 pages a MiB with eight links each; `pagerank_in_place` is the same with
+`update`, so that the links stay in their parts.
 
 With `--against`, a cluster of another checkout takes turns with them, and `against` is ours to its.
 """
@@ -68,7 +69,7 @@ def input_of(name: str, mib: int) -> Input:
         pattern = f"{orders[0].parent}/orders-*.csv"
         typed = ("--input", f"orders={pattern}", "--input", f"customers={customers}")
         return Input([*orders, customers], typed)
-    if name == "pagerank":
+    if name.startswith("pagerank"):
         return Input.of(link_files(FOLDER / f"links-{mib}mib", 1600 * mib))
     return Input.of(zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=size, files=8))
 

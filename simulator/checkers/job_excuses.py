@@ -19,7 +19,8 @@ _OF_A_LOSS: Final = frozenset(
 _TAKES_NOTHING: Final = frozenset(
     (
         "child_cut", "child_kill", "clock_drift", "commit_error", "disk_slow", "duplicate", "kill_tasks",
-        "late_work", "left_slow_disk", "part_lost", "reorder", "slow_node", "task_kill",
+        "late_work", "left_slow_disk", "part_lost", "reorder", "slow_node", "states_lost",
+        "task_kill",
     )
 )  # fmt: skip
 """All other kinds can take a node, its files or the network from a job for a while."""
@@ -40,7 +41,7 @@ _BY_KINDS: Final[Mapping[str, Sequence[str]]] = {
     "DiskFull": _BY_THE_DISK,
     "DISK_FULL": _BY_THE_DISK,
     "JOB_FAILED": _DAMAGE,  # its journal cannot be read or gone on with
-    "InputChanged": _ENDS_A_SNAPSHOT,
+    "InputChanged": (*_ENDS_A_SNAPSHOT, "states_lost"),
 }
 _TASK_TRIES: Final = 3
 

@@ -28,8 +28,14 @@ from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
-from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
-from ringmill.cluster.mapreduce.messages.task_service import answer, do_job_step, run_attempt
+from ringmill.cluster.mapreduce.messages.task_messages import (
+    JobStep,
+    RunAttempt,
+    RunStint,
+    Said,
+    decode_request,
+)
+from ringmill.cluster.mapreduce.messages.task_service import answers, do_job_step, run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
 from ringmill.cluster.ports import FileSystem, TaskProcess
@@ -45,6 +51,7 @@ SMALL_SPLITS: Final = SplitSizes(least_bytes=50, most_bytes=50)
 """A few lines make several maps; an oracle has to cut alike."""
 
 _KILLED: Final = -9
+_LEAVES_OFF: Final = 0.1  # how often after an attempt of a stint, as after one that has left processes behind
 _sources: dict[str, _FromText] = {}  # by digest of the bundle
 
 
@@ -118,6 +125,7 @@ class SimulatedTask:
         self._number = number
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._printed = b""  # nothing but marks
         self._stepped: Stepped[Said] | None = None
         self._progress = Progress()
         self._loaded: dict[tuple[str, str], JobDefinition] = {}  # by path of the bundle and name of the job
@@ -142,6 +150,10 @@ class SimulatedTask:
     def breach(self) -> str:
         return ""
 
+    @property
+    def mark(self) -> bytes:
+        return b"mark"
+
     async def send(self, message: bytes) -> None:
         if self.ended.done():
             raise BrokenPipeError(f"{self.process.name} has ended")
@@ -155,10 +167,11 @@ class SimulatedTask:
         return said
 
     def output(self) -> bytes:
-        return b""
+        return self._printed
 
     async def finish_work(self) -> bytes:
-        return b""
+        printed, self._printed = self._printed, b""
+        return printed
 
     async def wait(self) -> int:
         return await asyncio.shield(self.ended)
@@ -170,14 +183,20 @@ class SimulatedTask:
     async def live(self) -> None:
         """Answer one request after the other until one fails."""
         while True:
-            message = await self._inbox.get()
-            self.work = decode_request(message)
-            said = await self._work(message)
+            request = decode_request(await self._inbox.get())
+            works = request.runs if isinstance(request, RunStint) else (request,)
+            for number, self.work in enumerate(works):
+                said = await self._work(self.work.encode())
+                if isinstance(request, RunStint) and said.kind == "done":
+                    self._printed += self.mark
+                self._say(said)
+                if said.kind != "done":
+                    self._end(0)
+                    return
+                if number + 1 < len(works) and self._spawner.task_draws.random() < _LEAVES_OFF:
+                    self._say(Said("rest", None))
+                    break
             self.work = None
-            self._say(said)
-            if said.kind != "done":
-                self._end(0)
-                return
 
     async def _work(self, message: bytes) -> Said:
         spawner, said = self._spawner, AttemptProgress()
@@ -200,7 +219,13 @@ class SimulatedTask:
                 stop()
 
         files = Door(lambda path: spawner.files, before)
-        return answer(message, lambda run: self._run(run, files), lambda step: self._chore(step, files, stop))
+        [said] = answers(
+            message,
+            lambda run: self._run(run, files),
+            lambda step: self._chore(step, files, stop),
+            lambda stint: True,
+        )
+        return said
 
     def _run(self, run: RunAttempt, files: FileSystem) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
         """As ringmill.node.task_main does it: whatever happens is a TaskFailed."""

@@ -23,6 +23,7 @@ JOBS = usual_options(("jobs",))
         ("missing-is-not-moved", 4),
         ("one-output-shown-once", 28),
         ("read-maps-count", 25),
+        ("states-needed", 20),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
@@ -38,6 +39,14 @@ def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
     assert [result.violations for result in results if not result.is_ok] == []
     causes = {report.cause for result in results for job in result.history.jobs.jobs for report in job.told}
     assert "CORRUPT_DATA" in causes
+
+
+def test_states_that_somebody_deletes_fail_their_job_and_show_nothing() -> None:
+    options = replace(JOBS, faults=("states_lost",))
+    results = [run_seed(seed, options) for seed in (27, 59, 68, 87)]
+    assert [result.violations for result in results if not result.is_ok] == []
+    causes = [told.cause for result in results for job in result.history.jobs.jobs for told in job.told]
+    assert "InputChanged" in causes and all(result.history.fired["states_lost"] for result in results)
 
 
 def test_some_runs_have_little_patience_and_a_coordinator_always_has_more_than_a_worker() -> None:

@@ -66,6 +66,7 @@ class ForkedTask:
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._peak_bytes = 0
         self._breach = ""
+        self.mark = uuid.uuid4().bytes
 
     @property
     def pid(self) -> int:

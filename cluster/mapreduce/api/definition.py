@@ -14,6 +14,11 @@ from typing import Any
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.branches import branches_of
+from ringmill.cluster.mapreduce.api.chains.state_steps import (
+    check_beside_update,
+    message_fold,
+    update_signature,
+)
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand, command_files
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.folds import BoundFold, Fold, bound_folds
@@ -39,6 +44,7 @@ def job(
     map_batch: Callable[..., Any] | None = None,
     combine: Callable[..., Pairs] | Fold | None = None,
     reduce: Callable[..., Pairs] | Fold | None = None,
+    update: Callable[..., Any] | None = None,
     input: FileInput | KvInput | None = None,
     sources: Sequence[Source] = (),
     output: Output | None = None,
@@ -67,6 +73,11 @@ def job(
     both a named fold may stand: Sum(), Count(), Min(), Max(), Top(n), Distinct(), Collect(); as reduce it
     combines, too.  In place of map and of reduce a program may stand: Command(["./mapper"]).
 
+    `update(key, state, values)` stands in place of reduce in a step of `iterate()`, whose map takes a key and
+    its state.  It is called for each key that has a state, or that map has given values; `state` is None
+    where there is none yet.  It returns the new state, None for none.  Behind combine=Sum(), Count(), Min()
+    or Max() `values` has one value or none.
+
     `order` is the order of the output.  "key": by key within each part; which part a key goes to follows from
     its hash, or from `partition(key, parts)`, which gives a number from 0 to parts - 1.  "total": by key over
     all parts, in ranges that a sample of the input shows.  "input": the pairs of map as they come, in the
@@ -88,27 +99,20 @@ def job(
     Raises InvalidArgument for functions that no task process could import, and for hints or numbers amiss.
     """
     return _defined(
-        branches_of(sources, Source("", map, map_batch, input)),
-        combine,
-        reduce,
+        branches_of(sources, Source("", map, map_batch, input)), combine, reduce, update,
         FileOutput() if output is None else output,
-        reducers=reducers,
-        params=dict(params or {}),
-        task_memory_mib=task_memory_mib,
-        split_mib=split_mib,
-        order="input" if reducers == 0 and order == "key" else order,
-        partition=partition,
-        group_by=group_by,
+        reducers=reducers, params=dict(params or {}), task_memory_mib=task_memory_mib, split_mib=split_mib,
+        order="input" if reducers == 0 and order == "key" else order, partition=partition, group_by=group_by,
         side={**command_files(map, *(each.map for each in sources), reduce), **(side or {})},
-        on_bad_record=on_bad_record,
-        network=network,
-    )
+        on_bad_record=on_bad_record, network=network,
+    )  # fmt: skip
 
 
 def _defined(
     branches: Sequence[Branch],
     combine: Callable[..., Pairs] | Fold | None,
     reduce: Callable[..., Pairs] | Fold | None,
+    update: Callable[..., Any] | None,
     output: Output,
     *,
     group_by: int,
@@ -117,7 +121,11 @@ def _defined(
     """Put a job together; `settings` are fields of JobDefinition.  Raises InvalidArgument."""
     first = branches[0]
     signature = first.signature
-    combine_fold, reduce_fold = bound_folds(combine, reduce, signature)
+    if update is None:
+        combine_fold, reduce_fold = bound_folds(combine, reduce, signature)
+    else:
+        check_beside_update(reduce, branches, group_by=group_by, order=settings["order"])
+        combine_fold, reduce_fold = message_fold(combine, signature), None
     sent = as_grouped(signature, combine_fold, group_by)
     definition = JobDefinition(
         map=first.map,
@@ -129,10 +137,15 @@ def _defined(
         is_batch=first.is_batch,
         branches=tuple(branches) if first.name else (),
         combine_signature=_combine_signature(combine, signature),
-        reduce_signature=_reduce_signature(reduce, reduce_fold, sent),
+        reduce_signature=(
+            _reduce_signature(reduce, reduce_fold, sent)
+            if update is None
+            else update_signature(update, signature, combine_fold)
+        ),
         combine_fold=combine_fold,
         reduce_fold=reduce_fold,
         group_by=group_by,
+        update=update,
         **settings,
     )
     return check_definition(definition)

@@ -110,13 +110,14 @@ def _check_order(definition: JobDefinition) -> None:
     parts = {
         "combine": definition.combine or definition.combine_fold,
         "reduce": definition.reduce or definition.reduce_fold,
+        "update": definition.update,
         "partition": definition.partition,
         "group_by": definition.group_by or None,
     }
     forbidden = {
         "key": (),
         "total": ("partition",),
-        "input": ("combine", "reduce", "partition", "group_by"),
+        "input": ("combine", "reduce", "update", "partition", "group_by"),
     }[order]
     for name in forbidden:
         if parts[name] is not None:

@@ -67,6 +67,7 @@ class JobDefinition:
     joining: Joining | None = None  # of a job that join() declares
     broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
     until: Until | None = None  # of an iteration, in a chain: whether a round was the last
+    update: Callable[..., Any] | None = None  # in place of reduce, whose signature is then what it gives
     made_at: MadeAt = field(default_factory=made_here, repr=False, compare=False)
 
     @cached_property
@@ -144,14 +145,14 @@ class JobDefinition:
     @property
     def keys_alone(self) -> bool:
         """Whether the output is the keys that map_batch gives, of every source, which then need no groups."""
-        others = self.combine, self.reduce, self.combine_fold, self.reduce_fold
+        others = self.combine, self.reduce, self.update, self.combine_fold, self.reduce_fold
         makers = [each.signature for each in self.branches] or [self.map_signature]
         return all(each.gives is Gives.KEYS for each in makers) and all(each is None for each in others)
 
     @property
     def user_files(self) -> frozenset[str]:
         """Source files of the job's functions; they distinguish the user's stack frames from the engine's."""
-        functions = [self.map, self.combine, self.reduce, self.partition, self.until]
+        functions = [self.map, self.combine, self.reduce, self.update, self.partition, self.until]
         functions += (each.map for each in self.branches)
         functions += self.joining.functions if self.joining is not None else ()
         return frozenset(f.__code__.co_filename for f in functions if isinstance(f, FunctionType))

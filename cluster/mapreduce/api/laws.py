@@ -12,6 +12,7 @@ import copy
 import importlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -41,9 +42,10 @@ def broken_laws(
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; of a job with
-    sources, those of each by their names.  Raises what the job's functions raise, and InvalidArgument for a
-    sample without sources, or with others, and for a pipeline.
+    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; for one with
+    update, pairs of key and state; of a job with sources, those of each by their names.  Raises what the
+    job's functions raise, and InvalidArgument for a sample without sources, or with others, and for a
+    pipeline.
     """
     if not isinstance(job, JobDefinition):
         raise InvalidArgument(
@@ -66,6 +68,9 @@ def _findings(
     job: JobDefinition, sample: Iterable[Any] | Mapping[str, Iterable[Any]], params: Mapping[str, str]
 ) -> Iterator[str]:
     groups: dict[Any, list[Any]] = {}
+    if job.update is not None:
+        pairs: Any = list(sample)  # it is looked at twice
+        sample, job = pairs, _reducing(job, dict(pairs))
     for branch, values in _samples(job, sample):
         records = _records(branch, values)
         yield from _map_findings(branch, records, params)
@@ -79,6 +84,19 @@ def _findings(
             groups.setdefault(key, []).extend(given)
     for key, runs in islice(_grouped(job, groups).items(), MAX_KEYS):
         yield from _group_findings(job, key, runs, params)
+
+
+def _reducing(job: JobDefinition, states: Mapping[Any, Any]) -> JobDefinition:
+    """A job with update as one that reduces messages to keys with these states."""
+    update, fold = job.update, job.combine_fold
+    assert update is not None
+
+    def reduce(key: Any, values: Iterable[Any], **ctx: Context) -> Iterator[tuple[Any, Any]]:
+        if fold is not None and fold.gives == fold.travels:
+            values = iter((fold.finish(values),))
+        yield key, update(key, states.get(key), values, **ctx)
+
+    return replace(job, reduce=reduce)
 
 
 def _as_given(role: str, pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -124,7 +142,7 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
     """Keys as the input's format would give them: a file's name, or where the record would begin."""
     if job.input.format == "file":
         return [(f"sample-{number}", value) for number, value in enumerate(sample)]
-    if job.input.format == "kv":
+    if job.input.format == "kv" or job.update is not None:
         return [(key, value) for key, value in sample]
     records, offset = [], 0
     for value in sample:

@@ -41,6 +41,7 @@ from ringmill.cluster.mapreduce.outputs import part_name
 __all__ = ["JobSpec", "SourceOf"]
 
 VERSION: Final = 7
+_WITH_STATES: Final = 8  # of a job whose reduces read states; a node that does not know them refuses it
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -100,6 +101,8 @@ class JobSpec:
     output_url: str = ""  # where a store is to have the output, whose parts are staged beside `output`
     collect_bytes: int = 0  # the most that the output may have, which its caller takes; 0 for a folder
     network: bool = False  # whether tasks may open connections
+    keeps_states: bool = False
+    """Whether reduce p reads, beside what the maps send, part p of the input (rule J30)."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -162,6 +165,7 @@ class JobSpec:
                 self.output_url != "" and not is_url(input_of("output", self.output_url)),
                 f"output_url {self.output_url!r} is no URL",
             ),
+            (not self._has_sound_states, "keeps_states is for records by key"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -272,6 +276,10 @@ class JobSpec:
         return () if is_kv else self.inputs
 
     @property
+    def _has_sound_states(self) -> bool:
+        return not self.keeps_states or (self.input_format, self.order) == ("records", "key")
+
+    @property
     def _has_sound_keyspaces(self) -> bool:
         levels = get_args(Consistency) if self.source is not None else ("",)
         return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
@@ -345,6 +353,7 @@ class JobSpec:
             collect_bytes=collect_bytes,
             output_url=output_url,
             network=network or definition.network,
+            keeps_states=definition.update is not None,
         )
 
     def encode(self) -> bytes:
@@ -352,8 +361,9 @@ class JobSpec:
         surrogate pair."""
         values = asdict(self)
         values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
+        version = _WITH_STATES if values.pop("keeps_states") else VERSION
         try:
-            data: bytes = msgpack.packb([VERSION, values], unicode_errors="surrogateescape")
+            data: bytes = msgpack.packb([version, values], unicode_errors="surrogateescape")
         except UnicodeEncodeError as error:
             raise InvalidArgument(
                 f"a text of the job's description has a lone surrogate: {error.object!r:.100}"
@@ -374,12 +384,14 @@ class JobSpec:
             version, values = msgpack.unpackb(data, unicode_errors="surrogateescape")
         except (ValueError, TypeError) as error:
             raise ProtocolMismatch(f"{len(data)} bytes are no job description: {error}") from error
-        if version != VERSION:
+        if version not in (VERSION, _WITH_STATES):
             raise ProtocolMismatch(
-                f"a job description of version {version}; this side knows version {VERSION}"
+                f"a job description of version {version}; this side knows versions {VERSION} and "
+                f"{_WITH_STATES}"
             )
-        if not isinstance(values, dict) or set(values) != {each.name for each in fields(cls)}:
-            raise ProtocolMismatch(f"a job description with other fields than version {VERSION} has")
+        if not isinstance(values, dict) or set(values) != _FIELDS:
+            raise ProtocolMismatch(f"a job description with other fields than version {version} has")
+        values["keeps_states"] = version == _WITH_STATES
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
         values["chain"] = _links(values["chain"])
@@ -390,6 +402,9 @@ class JobSpec:
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
         values["noted"] = _noted(values["noted"])
         return cls(**_typed(values))
+
+
+_FIELDS: Final = {each.name for each in fields(JobSpec)} - {"keeps_states"}  # which the version tells
 
 
 def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, str]:
@@ -448,7 +463,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
-        "collect_bytes": int, "network": bool,
+        "collect_bytes": int, "network": bool, "keeps_states": bool,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

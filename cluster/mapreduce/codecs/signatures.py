@@ -30,6 +30,7 @@ __all__ = [
     "read_batch_signature",
     "read_result_signature",
     "read_signature",
+    "read_update_signature",
     "unwrapped",
 ]
 
@@ -120,6 +121,39 @@ def read_result_signature(
                 f"result {where}: the {what} is of type {name_of(given)}, and it takes {name_of(hints[name])}"
             )
     return Signature(where, key, left, *_pair_of(hints["return"], "result", where), wants_context)
+
+
+def read_update_signature(function: Callable[..., Any]) -> tuple[Signature, Hint]:
+    """The signature of a function that takes a key, its state and values, and the type of the state it takes.
+
+    What it returns is the value of a pair, the same key the other half; None stands for no state.  Raises
+    InvalidArgument.
+    """
+    where = _shippable(function, "update")
+    names, hints, wants_context = _parameters(function, "update", where)
+    if len(names) != 3:
+        raise InvalidArgument(
+            f"update {where} takes ({', '.join(names)}); it must take a key, its state and values, and, if "
+            "it likes, ctx"
+        )
+    key, state, values = (hints[name] for name in names)
+    if not fits(NoneType, state):
+        raise InvalidArgument(
+            f"update {where}: the state is None for a key that has none yet, and {names[1]} is declared "
+            f"{name_of(state)}",
+            hint=f"declare {name_of(state)} | None",
+        )
+    returned = without_none(hints["return"])
+    return Signature(where, key, values, key, returned, wants_context), without_none(state)
+
+
+def without_none(hint: Hint) -> Hint:
+    """The type of what is there, where None says that nothing is."""
+    hint = unwrapped(hint)
+    if not _is_union(hint):
+        return hint
+    rest = tuple(each for each in get_args(hint) if unwrapped(each) is not NoneType)
+    return Union[rest] if rest else NoneType  # noqa: UP007 - of as many as are left
 
 
 def check_partition(function: Callable[..., int], maker: Signature) -> None:

@@ -40,9 +40,14 @@ class TypedRecords:
 
     def packed(self, batch: Sequence[tuple[Any, Any]]) -> bytes:
         """A block of these records.  Raises TaskFailed for a value that its hint forbids."""
-        sides = zip(self._codecs, zip(*batch, strict=True), strict=True)
+        keys, values = zip(*batch, strict=True)
+        return self.packed_columns(list(keys), list(values))
+
+    def packed_columns(self, all_keys: list[Any], all_values: list[Any]) -> bytes:
+        """The same of keys and the value of each."""
+        sides = zip(self._codecs, (all_keys, all_values), strict=True)
         try:
-            keys, values = (pack_block(codec.to_wire(list(side))) for codec, side in sides)
+            keys, values = (pack_block(codec.to_wire(side)) for codec, side in sides)
         except InvalidArgument as error:
             raise TaskFailed(Cause.USER_ERROR, f"{self._where} gave {error}") from error
         crc = google_crc32c.extend(google_crc32c.value(keys), values)
@@ -63,18 +68,23 @@ class TypedRecords:
 
         Raises TaskFailed: for bytes that are no such file, or of other types than the hinted ones.
         """
+        for keys, values in self.columns(pieces):
+            yield list(zip(keys, values, strict=True))
+
+    def columns(self, pieces: Iterable[bytes]) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+        """The same as keys and the value of each."""
         unpacker = msgpack.Unpacker(max_buffer_size=MOST_BYTES)
         try:
             for data in pieces:
                 unpacker.feed(data)
-                yield from map(self._records, unpacker)
+                yield from map(self._sides, unpacker)
             unpacker.feed(_NIL)  # what had no end swallows it
             if list(unpacker) != [None]:
                 raise ValueError("the last block has no end")
         except (ValueError, TypeError, LookupError, msgpack.exceptions.UnpackException) as error:
             raise TaskFailed(Cause.CORRUPT_DATA, f"no typed records: {error}") from error
 
-    def _records(self, block: Any) -> list[tuple[Any, Any]]:
+    def _sides(self, block: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         magic, key, value, crc, *sides = block
         if magic not in (MAGIC, OF_FIELDS):
             raise ValueError(f"a block begins with {magic!r:.40}")
@@ -92,7 +102,9 @@ class TypedRecords:
             codec.from_wire(unpack_block(side, use_lists=codec.uses_lists))
             for codec, side in zip(self._codecs, sides, strict=True)
         )
-        return list(zip(keys, values, strict=True))
+        if len(keys) != len(values):
+            raise ValueError(f"a block has {len(keys)} keys and {len(values)} values")
+        return keys, values
 
 
 def same_type(given: Hint, wanted: Hint) -> bool:

@@ -20,7 +20,7 @@ from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
 
-__all__ = ["Rendered", "rendered", "rendered_keys"]
+__all__ = ["BATCH_RECORDS", "Rendered", "rendered", "rendered_keys"]
 
 Pair: TypeAlias = tuple[Any, Any]
 Render: TypeAlias = Callable[[Sequence[Pair]], bytes]

@@ -72,10 +72,11 @@ class RunWriter:
     """Writes one run; partitions in order, groups of each sorted by key."""
 
     def __init__(self, files: FileSystem, path: str, values: ValueCodec, compression: str) -> None:
-        self._file: AppendFile = files.create(path)
+        self._files, self._path = files, path
+        self._file: AppendFile | None = None  # made when there is something to write
         self._values = values
         self._method = _METHODS[compression]
-        self._zstd = zstandard.ZstdCompressor(level=1)
+        self._zstd: zstandard.ZstdCompressor | None = None  # made for the first block that is worth it
         self._plain = 0  # chunks that are still stored as they are
         self._pending: list[bytes] = [FILE_HEADER.pack(MAGIC, VERSION)]
         self._pending_bytes = self._offset = FILE_HEADER.size
@@ -141,13 +142,17 @@ class RunWriter:
         slice_ = PartitionSlice(start, self._offset - start, self._raw, self._records, self._crc)
         self._index.append(slice_)
 
-    def finish(self) -> tuple[PartitionSlice, ...]:
-        """Write the index and close.  Nothing is synced: what a crash loses is made again."""
+    def finish(self, *, if_empty: bool = True) -> tuple[PartitionSlice, ...]:
+        """Write the index and close.  Nothing is synced: what a crash loses is made again.
+
+        Without `if_empty` a run of no bytes in any partition is no file: nobody reads it.
+        """
+        if not (if_empty or self._file or any(each.length for each in self._index)):
+            return tuple(self._index)
         index = msgpack.packb([list(each) for each in self._index])
         self._append(index)
         self._append(TRAILER.pack(google_crc32c.value(index), len(index), END))
-        self._flush()
-        self._file.close()
+        self._flush().close()
         return tuple(self._index)
 
     def _next_batch(self, groups: Iterator[Group]) -> list[Group]:
@@ -256,6 +261,7 @@ class RunWriter:
             return raw
         if self._method == _METHODS["zstd"]:
             # copied, as zstandard's own bytes keep the room of the worst case until they are freed
+            self._zstd = self._zstd or zstandard.ZstdCompressor(level=1)
             stored = bytes(memoryview(self._zstd.compress(raw)))
         else:
             stored = lz4.block.compress(raw, store_size=False)
@@ -271,10 +277,13 @@ class RunWriter:
         if self._pending_bytes >= WRITE_BYTES:
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self) -> AppendFile:
+        if self._file is None:
+            self._file = self._files.create(self._path)
         self._file.append(b"".join(self._pending))
         self._pending.clear()
         self._pending_bytes = 0
+        return self._file
 
 
 def _untold(size: int) -> None:
@@ -375,6 +384,8 @@ def read_mark(files: FileSystem, slice_: Slice, values: ValueCodec) -> bytes:
 def _read_chunks(
     files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
 ) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
+    if not slice_.length and not slice_.records:  # there may be no file
+        return
     file = files.open_read(slice_.path)
     unzstd = zstandard.ZstdDecompressor()
     at, end, records = slice_.offset, slice_.offset + slice_.length, 0

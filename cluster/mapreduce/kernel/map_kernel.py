@@ -282,7 +282,7 @@ class MapKernel:
         """The end of the run that the task leaves: the records that were set aside, if the job has any."""
         if self._aside is not None:
             writer.write_other(self._aside.lines(), LINES)
-        return writer.finish()
+        return writer.finish(if_empty=False)
 
     def _write_sorted(self, path: str, is_last: bool) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
@@ -389,7 +389,7 @@ def _buffer_for(job: JobDefinition, shorten: Shorten | None) -> Buffer:
     fold = job.combine_fold
     if _counts_keys(job):
         return FoldBuffer(Sum().bind(int, job.map_signature.where))
-    if shorten is None and job.reduce is None and job.reduce_fold is None:
+    if shorten is None and job.reduce is None and job.reduce_fold is None and job.update is None:
         return PairBuffer()
     return ListBuffer(shorten) if fold is None or fold.add is None else FoldBuffer(fold)
 

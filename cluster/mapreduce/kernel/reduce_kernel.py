@@ -20,6 +20,7 @@ from operator import itemgetter, length_hint
 from typing import Any, Final
 
 from ringmill.cluster.mapreduce.api.commands import ExternalCommand
+from ringmill.cluster.mapreduce.api.folds import BoundFold
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.attempt_figures import PhaseTimes
 from ringmill.cluster.mapreduce.calls import pairs_over
@@ -31,6 +32,8 @@ from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import gather_groups, read_groups, read_mark, read_pairs
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.kernel.set_aside import LINES
+from ringmill.cluster.mapreduce.kernel.states_part import StatesPart
+from ringmill.cluster.mapreduce.kernel.updating import Updating
 from ringmill.cluster.mapreduce.outputs import Slice
 from ringmill.cluster.ports import FileSystem
 
@@ -56,8 +59,11 @@ class ReduceKernel:
         output_format: str,
         context: Context,
         phases: PhaseTimes,
+        states: StatesPart | None = None,
     ) -> None:
+        """`states` are those that a job with update has of this partition."""
         self._job = job
+        self._states = states
         self._phases = phases
         self._files = files
         self._folder = folder
@@ -72,16 +78,21 @@ class ReduceKernel:
         self._keys_in_memory = 0  # that are a group each
         self._reading = 1.0  # the part of reading in the work; the rest goes by groups
         self._counted_groups = 0
+        self._updating: Updating | None = None
 
     @property
     def groups(self) -> int:
         """How many went in."""
+        if self._updating is not None:
+            return self._updating.keys
         begun = self._keys_in_memory - length_hint(self._left) if self._left and self._keys_in_memory else 0
         return self._counted_groups + begun
 
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""
+        if self._updating is not None:
+            return min(1.0, self._bytes_gone / self._bytes_due)
         taken = self.groups if self._left is None else self._groups_due - length_hint(self._left)
         read, gone = self._bytes_gone / self._bytes_due, taken / self._groups_due
         return self._reading * min(1.0, read) + (1 - self._reading) * min(1.0, gone)
@@ -120,6 +131,8 @@ class ReduceKernel:
             self._compare_marks(slices)
         if self._job.keys_alone:
             return self._keys_alone(slices)
+        if self._job.update is not None:
+            return self._updated(slices)
         last = self._job.reduce_signature or self._job.map_signature
         return rendered(self._pairs(slices), self._output_format, "reduce", last.where, self._job.types)
 
@@ -129,6 +142,45 @@ class ReduceKernel:
         for records, data in kept.rendered(slices, self._merge_name):
             self._counted_groups += records
             yield records, data
+
+    def _updated(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
+        """The new states.  Messages to a key with a fold are one value."""
+        assert self._states is not None
+        job, updating = self._job, Updating(self._job, self._context)
+        self._bytes_due = _bytes_of(slices) + self._states.size
+        self._updating = updating
+        fold = job.combine_fold
+        folds = fold is not None and fold.gives == fold.travels
+        blocks = self._states.blocks(self._gone)
+        if _fits(slices, self._memory):
+            self._phases.enter("merge")
+            messages = self._messages(slices, fold if folds else None)
+            self._phases.enter("reduce")
+            return updating.gathered(blocks, messages)
+        narrowed = self._narrowed(slices)
+        self._bytes_due = _bytes_of(narrowed) + self._states.size
+        groups = merge_groups(
+            [read_groups(self._files, each, job.value_codec, self._gone) for each in narrowed]
+        )
+        if fold is not None and folds:
+            groups = ((key, iter((fold.finish(values),))) for key, values in groups)
+        return updating.streamed(blocks, groups)
+
+    def _messages(self, slices: Sequence[Slice], fold: BoundFold | None) -> dict[bytes, Any]:
+        """All messages by key, folded where there is a fold."""
+        codec = self._job.value_codec
+        if fold is not None and fold.merge is not None:
+            totals: dict[bytes, Any] = {}
+            for each in slices:
+                for pairs in read_pairs(self._files, each, codec, self._gone):
+                    fold.merge(totals, pairs)
+            return {key: (total,) for key, total in totals.items()}
+        gathered: defaultdict[bytes, list[Any]] = defaultdict(list)
+        for each in slices:
+            gather_groups(self._files, each, codec, gathered, self._gone)
+        if fold is not None:
+            return {key: (fold.finish(values),) for key, values in gathered.items()}
+        return dict(gathered)
 
     def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         """What the maps have rendered, in the order of their splits."""
@@ -141,7 +193,7 @@ class ReduceKernel:
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
         if self._job.reduce is None and self._job.reduce_fold is None:
             return self._merged(slices)
-        fits = sum(each.raw_bytes for each in slices) * _BLOWUP <= self._memory
+        fits = _fits(slices, self._memory)
         fold = self._job.reduce_fold
         if fits and fold is not None and fold.merge is not None and self._job.group_prefix is None:
             return self._folded(slices, fold.merge)
@@ -241,6 +293,11 @@ class ReduceKernel:
 
     def _merge_name(self, number: int) -> str:
         return f"{self._folder}/merge-{number:05d}.run"
+
+
+def _fits(slices: Sequence[Slice], memory_bytes: int) -> bool:
+    """Whether all records may be in memory at once."""
+    return sum(each.raw_bytes for each in slices) * _BLOWUP <= memory_bytes
 
 
 def _bytes_of(slices: Sequence[Slice]) -> int:

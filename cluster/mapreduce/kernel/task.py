@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
+from ringmill.cluster.mapreduce.kernel.states_part import StatesPart
 from ringmill.cluster.mapreduce.kernel.typed_output import as_collected
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, Slice, part_name
 from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
@@ -153,7 +154,11 @@ def run_reduce(
     if spec.collect_bytes:
         job = as_collected(job)
     context = _context(spec, f"reduce-{task.partition}", task)
-    total = sum(each.length for each in task.inputs)
+    states = None
+    if job.update is not None:
+        with _told_of_files(job):
+            states = StatesPart(job, files, spec.inputs[0], task.partition)
+    total = sum(each.length for each in task.inputs) + (states.size if states is not None else 0)
     records_in = sum(each.records for each in task.inputs)
     compression = spec.compression_of(task.partition)
     path = f"{folder}/{part_name(task.partition, compression)}"
@@ -172,6 +177,7 @@ def run_reduce(
             output_format=spec.output_format,
             context=context,
             phases=progress.phases,
+            states=states,
         )
         progress.follow(look)
         with rare_collections():

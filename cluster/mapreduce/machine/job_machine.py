@@ -305,8 +305,8 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         self.chain.inputs.note(self.maps, task)
         if self.maps_done:
-            for reduce, held in self.chain.inputs.of_each(self.reduces, self.maps):
-                self.locality.note_slices(reduce, held)
+            for found in self.chain.inputs_of(self.reduces, self.maps, self.plan.splits):
+                self.locality.note_input(*found)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:
@@ -414,6 +414,7 @@ class JobMachine:
 
     def _fail(self, task: Task, attempt: Attempt, failure: TaskFailed, now: float) -> list[Instruction]:
         attempt.state, attempt.failure, attempt.ended_at = AttemptState.FAILED, failure, now
+        self._looked_at.attempt_ends()
         self.story.tell(f"{attempt.id} on {attempt.node} failed, {failure}")
         if is_of_the_node(failure.cause):
             self.workers.blame(attempt.node, task.name)
@@ -480,6 +481,7 @@ class JobMachine:
             if attempt.state is not AttemptState.LOST:  # which ended with its node
                 attempt.ended_at = now
             attempt.state = AttemptState.CANCELLED
+            self._looked_at.attempt_ends()
         return [CancelAttempt(attempt.id, attempt.node) for attempt in attempts]
 
     def _read_by(self, reader: Attempt, map_task: int) -> MapOutput:

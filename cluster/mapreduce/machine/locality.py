@@ -4,10 +4,10 @@ Pure.  A split of a keyspace lies where most of its partitions have an owner, a 
 half of its bytes are.  A split of files lies nowhere, as all nodes see them; but what a stage of a chain has
 written lies where it was written, as that node still has it in memory.  So a part of an iteration whose map
 keeps its keys stays on its node: the map of part p runs where reduce p has run, and so does the next reduce
-p, as most of its input is there.  A node gets tasks that lie there
-before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice as long
-as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter of cost
-alone: no output depends on it, and what is kept here is in no journal.
+p, as most of its input is there: of a step with update also the states (rule J30).  A node gets tasks that
+lie there before others.  A task of 4 MiB or more begins elsewhere only when it has been passed over for twice
+as long as is usual for a task of its stage, 0.1 to 3 s; less is sooner read than waited for.  It is a matter
+of cost alone: no output depends on it, and what is kept here is in no journal.
 
 Rule J23: docs/protocol/jobs.md.
 """
@@ -21,7 +21,7 @@ from statistics import median
 from typing import Final
 
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.mapreduce.files.splits import PartitionSpan, Split
+from ringmill.cluster.mapreduce.files.splits import InputFile, PartitionSpan, Split
 from ringmill.cluster.mapreduce.machine.task_state import Task
 
 __all__ = ["Locality"]
@@ -54,11 +54,15 @@ class Locality:
                 files[f"stage-{number}/{winner.output.file.rpartition('/')[2]}"] = winner.node
         return Locality(self.owners_of, files)
 
-    def note_slices(self, reduce: Task, nodes: Iterable[tuple[NodeId, int]]) -> None:
-        """Where the input of a reduce lies: nodes, with bytes."""
+    def note_input(
+        self, reduce: Task, nodes: Iterable[tuple[NodeId, int]], states: InputFile | None = None
+    ) -> None:
+        """Where the input of a reduce lies: nodes, with bytes, and the part with the states that it reads."""
         held: Counter[NodeId] = Counter()
         for node, size in nodes:
             held[node] += size
+        if states is not None and (writer := self._writers.get(_end_of(states.path))) is not None:
+            held[writer] += states.size
         self._holders.pop(reduce.index, None)
         for node, size in held.most_common(1):
             if 2 * size > held.total():

@@ -6,6 +6,7 @@ Pure.  Layout: docs/formats/job.md, "Journal".
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ from typing import Any, Final, NamedTuple, Self
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
+from ringmill.cluster.mapreduce.files.splits import InputFile, Split
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, Task
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
+from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 
 __all__ = [
     "FinishedStage", "ReduceInputs", "RunningCounts", "StageChain", "first_names", "records_of",
@@ -105,16 +107,20 @@ class ReduceInputs:
         self._counted[task.index] = now
 
     def of_each(
-        self, reduces: Sequence[Task], maps: Sequence[Task]
-    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]]]]:
-        """Each reduce with where its input lies, now that all maps are done: nodes, with bytes.  Its size is
-        that of all together."""
+        self, reduces: Sequence[Task], maps: Sequence[Task], with_states: Sequence[Split]
+    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
+        """Each reduce with where its slices lie, now that all maps are done (nodes, with bytes), and the part
+        of the stage before whose states it reads; its size is that of both.  `with_states` are the splits of
+        such a stage."""
         for task in maps:
             self.note(maps, task)
+        files = (piece.file for split in with_states for piece in split.pieces)
+        parts = {posixpath.basename(file.path): file for file in files}
         for reduce in reduces:
             slices = [(node, held[reduce.index]) for node, held in self._held.items()]
-            reduce.size = sum(size for _, size in slices)
-            yield reduce, slices
+            part = parts.get(part_name(reduce.index))
+            reduce.size = sum(size for _, size in slices) + (part.size if part is not None else 0)
+            yield reduce, slices, part
 
 
 def _lengths(attempt: Attempt) -> list[int]:
@@ -152,6 +158,17 @@ class StageChain:
         """A map that was done is so no more."""
         self._open_map = task
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether the reduces of the present stage read states (rule J30)."""
+        return bool(self.links) and self.links[self.place.link].keeps_states
+
+    def inputs_of(
+        self, reduces: Sequence[Task], maps: Sequence[Task], splits: Sequence[Split]
+    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
+        """As ReduceInputs has it, of the present stage."""
+        return self.inputs.of_each(reduces, maps, splits if self.keeps_states else ())
+
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""
         return NUMBERS_OF_A_COORDINATOR * (takeovers + self.place.passed) + 1
@@ -180,7 +197,7 @@ class StageChain:
     def to_wire(self) -> list[Any]:
         """The msgpack-able form: [links, place, stages that are over]."""
         over = [[*row[:-2], dict(row.records), dict(row.counters)] for row in self.over]
-        return [[list(each) for each in self.links], list(self.place), over]
+        return [[each.to_wire() for each in self.links], list(self.place), over]
 
     @classmethod
     def from_wire(cls, row: Sequence[Any]) -> Self:

@@ -167,7 +167,10 @@ class Task:
         return attempt
 
     def attempt(self, number: int) -> Attempt | None:
-        return next((each for each in self.attempts if each.id.number == number), None)
+        for each in self.attempts:  # most tasks have one, and each report asks for it
+            if each.id.number == number:
+                return each
+        return None
 
     def charge(self, failure: TaskFailed, now: float) -> bool:
         """Count a failure and set the pause before the next attempt; False when its budget is used up."""

@@ -1,12 +1,14 @@
 """The messages between a node and one of its task processes over their pipe (msgpack arrays).
 
-    node -> process   RunAttempt, or JobStep
+    node -> process   RunAttempt, RunStint, or JobStep
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
                       ReduceOutput and AttemptFigures as to_wire gives them, or what a job step gives),
                       Said("failed", TaskFailed.to_wire()), Said("refused", errors.to_wire()) of a job step,
-                      Said("other", None) when only another process can have what the attempt may reach
+                      Said("other", None) when only another process can have what the attempt may reach,
+                      Said("rest", None) when the rest of a stint is to be asked for again
 
-A process answers one request at a time and ends after "failed".  User code shares the process and can also
+A process answers one request at a time, that of a stint with an answer for each attempt, and ends after
+"failed".  User code shares the process and can also
 write to the pipe, so the shape of each message is checked, and none is trusted beyond the task's own result.
 """
 
@@ -21,9 +23,10 @@ import msgpack
 
 from ringmill.cluster.mapreduce.outputs import Slice
 
-__all__ = ["JobStep", "RunAttempt", "Said", "decode_request"]
+__all__ = ["JobStep", "RunAttempt", "RunStint", "Said", "decode_request"]
 
-_KINDS: Final = frozenset({"progress", "done", "failed", "refused", "other"})
+_KINDS: Final = frozenset({"progress", "done", "failed", "refused", "other", "rest"})
+_STINT: Final = "stint"
 _STEPS: Final = ("plan", "stage", "publish", "withdraw", "until")
 _MOST_MAPS: Final = 16  # the counters, or the details of an error
 _MOST_BYTES: Final = {
@@ -34,6 +37,7 @@ _MOST_BYTES: Final = {
         "failed": 256 << 10,  # 50 frames, which are cut
         "refused": 1 << 20,
         "other": 64,
+        "rest": 64,
     }.items()
 }
 """What a message begins with, and how large it may be then."""
@@ -71,6 +75,38 @@ class RunAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class RunStint:
+    """Run attempts of maps one after the other, which are short: one message costs less than many.
+
+    After each of them the process writes `mark` where it prints, so that its node can tell apart what they
+    have printed.  It leaves off when it has run for `longest_s`, or an attempt has left processes behind.
+    """
+
+    runs: tuple[RunAttempt, ...]  # that differ in task, attempt, folders and split alone
+    mark: bytes
+    longest_s: float
+
+    def encode(self) -> bytes:
+        first = self.runs[0]
+        rows = [(run.task, run.attempt, run.scratch, run.folder, run.split) for run in self.runs]
+        fields = [
+            _STINT, first.stage, first.spec, first.bundle, first.memory_factor, first.reach, self.mark,
+            self.longest_s, rows,
+        ]  # fmt: skip
+        return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
+
+    @classmethod
+    def of(cls, fields: Sequence[Any]) -> RunStint:
+        """What `encode` made, unpacked."""
+        _, stage, spec, bundle, factor, reach, mark, longest_s, rows = fields
+        runs = tuple(
+            RunAttempt(stage, task, attempt, spec, bundle, scratch, folder, factor, split, reach)
+            for task, attempt, scratch, folder, split in rows
+        )
+        return cls(runs, mark, longest_s)
+
+
+@dataclass(frozen=True, slots=True)
 class JobStep:
     """Plan or publish a job (cluster/mapreduce/commit/job_steps.py), or ask whether a round was the last."""
 
@@ -89,9 +125,11 @@ class JobStep:
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
-def decode_request(message: bytes) -> RunAttempt | JobStep:
+def decode_request(message: bytes) -> RunAttempt | RunStint | JobStep:
     """What `encode` made of either."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
+    if fields[0] == _STINT:
+        return RunStint.of(fields)
     if fields[0] in _STEPS:
         return JobStep(*fields)
     *values, slices = fields

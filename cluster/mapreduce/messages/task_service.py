@@ -6,8 +6,8 @@ its modules): node/task_main.py in production, the simulator in simulated cluste
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.errors import RingmillError, to_wire
@@ -25,12 +25,18 @@ from ringmill.cluster.mapreduce.kernel.task import (
     run_map,
     run_reduce,
 )
-from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said, decode_request
+from ringmill.cluster.mapreduce.messages.task_messages import (
+    JobStep,
+    RunAttempt,
+    RunStint,
+    Said,
+    decode_request,
+)
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["Load", "NeedsAnotherProcess", "answer", "do_job_step", "run_attempt"]
+__all__ = ["Load", "NeedsAnotherProcess", "answers", "do_job_step", "run_attempt"]
 
 Load: TypeAlias = Callable[[str, str, str], JobDefinition]
 """Bundle path, module and name to the job, as task.job_from_bundle does it."""
@@ -44,24 +50,53 @@ class NeedsAnotherProcess(Exception):
     """This one is contained already, and may not reach what the attempt needs."""
 
 
-def answer(
+def answers(
     message: bytes,
     run: Callable[[RunAttempt], tuple[MapOutput | ReduceOutput, AttemptFigures]],
     step: Callable[[JobStep], list[Any]],
-) -> Said:
-    """The answer to a request.  A process ends after every answer but "done"."""
+    goes_on: Callable[[RunStint], bool],
+) -> Iterator[Said]:
+    """The answers to a request; those to a stint come one by one.  A process ends after any but "done" and
+    "rest".
+
+    `goes_on` is called after each attempt of a stint, before its answer.
+    """
     request = decode_request(message)
+    if isinstance(request, JobStep):
+        yield _answer(lambda: step(request))
+        return
+    if isinstance(request, RunAttempt):
+        yield _answer(partial(_ran, request, run))
+        return
+    left = len(request.runs)
+    for each in request.runs:
+        said = _answer(partial(_ran, each, run))
+        left -= 1
+        is_to_go_on = said.kind == "done" and goes_on(request)
+        yield said
+        if said.kind != "done":
+            return
+        if left and not is_to_go_on:
+            yield Said("rest", None)
+            return
+
+
+def _ran(
+    request: RunAttempt, run: Callable[[RunAttempt], tuple[MapOutput | ReduceOutput, AttemptFigures]]
+) -> list[Any]:
+    output, figures = run(request)
+    return [output.to_wire(), figures.to_wire()]
+
+
+def _answer(work: Callable[[], list[Any]]) -> Said:
     try:
-        if isinstance(request, JobStep):
-            return Said("done", step(request))
-        output, figures = run(request)
+        return Said("done", work())
     except NeedsAnotherProcess:
         return Said("other", None)
     except TaskFailed as failure:
         return Said("failed", failure.to_wire())
     except RingmillError as error:
         return Said("refused", to_wire(error))
-    return Said("done", [output.to_wire(), figures.to_wire()])
 
 
 def do_job_step(step: JobStep, files: FileSystem, load: Load, sizes: SplitSizes = SPLIT_SIZES) -> list[Any]:

@@ -43,8 +43,8 @@ __all__ = ["Orders", "Ordering", "Polled"]
 
 _CALL_TIMEOUT_S: Final = 5.0
 _KEPT_S: Final = 0.005  # about what an entry of the journal takes
-_MOST: Final = 16  # of one message
-_MOST_SLICES: Final = 4096  # the same, of reduces: some 60 bytes each
+_MOST: Final = 64  # of one message
+_MOST_SLICES: Final = 4096  # the same, or pieces of splits: some 60 bytes each
 _POLLS_MISSED: Final = 2  # the answer with an order may be behind the first poll
 
 
@@ -256,7 +256,7 @@ def _cut(starts: Sequence[StartMap | StartReduce]) -> Iterator[list[StartMap | S
     batch: list[StartMap | StartReduce] = []
     slices = 0
     for start in starts:
-        more = len(start.sources) if isinstance(start, StartReduce) else 0
+        more = len(start.sources if isinstance(start, StartReduce) else start.split.pieces)
         if batch and (len(batch) >= _MOST or slices + more > _MOST_SLICES):
             yield batch
             batch, slices = [], 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ringmill import Collect, FileInput, Source, iterate, job, join, pipeline
+from ringmill import Collect, FileInput, Source, Sum, iterate, job, join, pipeline
 
 Row = dict[str, str]
 Page = tuple[int, list[str]]
@@ -59,6 +59,17 @@ def ranked(page: str, pages: Iterable[Page]) -> Iterator[tuple[str, Page]]:
     yield page, (total, links)
 
 
+def shares_alone(page: str, state: Page) -> Iterator[tuple[str, int]]:
+    rank, targets = state
+    share = share_of(rank, len(targets))
+    for target in targets:
+        yield target, share
+
+
+def ranked_in_place(page: str, state: Page | None, shares: Iterable[int]) -> Page:
+    return WHOLE * 15 // 100 + sum(shares), state[1] if state is not None else []
+
+
 def rank_of(page: str, state: Page) -> Iterator[tuple[str, int]]:
     yield page, state[0]
 
@@ -72,6 +83,11 @@ join_merge = join(
     Source("orders", input=CSV), Source("customers", input=CSV), on="customer", result=named,
     strategy="merge",
 )  # fmt: skip
+pagerank_in_place = pipeline(
+    job(map=link_of, reduce=page_of),
+    iterate(job(map=shares_alone, combine=Sum(), update=ranked_in_place, input=RECORDS), max=ROUNDS),
+    job(map=rank_of, input=RECORDS),
+)
 pagerank = pipeline(
     job(map=link_of, reduce=page_of),
     iterate(job(map=shares_of, reduce=ranked, input=RECORDS), max=ROUNDS),

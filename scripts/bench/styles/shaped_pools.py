@@ -115,4 +115,5 @@ SHAPED_POOLS: dict[str, Callable[[list[Path], Path, int], None]] = {
     "join_broadcast": run_join,
     "join_merge": run_join,
     "pagerank": run_pagerank,
+    "pagerank_in_place": run_pagerank,
 }

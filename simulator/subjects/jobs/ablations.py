@@ -12,8 +12,10 @@ from ringmill.cluster.mapreduce.api.chains.stages import START, may_ask
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit import job_steps, output_commit
 from ringmill.cluster.mapreduce.commit.output_commit import commit_output
+from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.kernel.set_aside import SetAside
+from ringmill.cluster.mapreduce.kernel.states_part import StatesPart
 from ringmill.cluster.mapreduce.machine.job_events import PlanStage
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
@@ -256,6 +258,17 @@ def _bad_records_whole() -> Patches:
     return (method(SetAside.results_of, results_of),)
 
 
+def _states_needed() -> Patches:
+    """A reduce goes on without the states of a part that is gone."""
+    blocks = StatesPart.blocks
+
+    def blocks_that_are_there(part: StatesPart, gone: Any) -> Any:
+        with suppress(TaskFailed):
+            yield from blocks(part, gone)
+
+    return (method(StatesPart.blocks, blocks_that_are_there),)
+
+
 def _forgotten_refused() -> Patches:
     """Owners remove what is forgotten, and take anything that comes later."""
     return (method(ForgottenStore.check, lambda store, key: None),)
@@ -267,6 +280,7 @@ _POWER: Final = replace(_USUAL, faults=("crash_all",))
 _SLOW: Final = replace(_USUAL, faults=(), task_pause_s=2.0, quiet_s=600.0)
 _MAPPERS: Final = replace(_SLOW, faults=("crash_mapper",), load_s=16.0)
 _LOST: Final = replace(_USUAL, faults=("part_lost",))
+_STATES: Final = replace(_USUAL, faults=("states_lost",))
 _ERRORS: Final = replace(_USUAL, faults=("commit_error",))
 _PAUSED_KEEPERS: Final = replace(_USUAL, faults=("pause_keeper",))
 _SLOW_PAUSED: Final = replace(_SLOW, faults=("pause_keeper",))
@@ -423,6 +437,13 @@ JOB_ABLATIONS: Final = (
         _seen_down_passed(),
         replace(_USUAL, faults=(), core=1.0),
         rules=("T7",),
+    ),
+    Ablation(
+        "states-needed",
+        "a reduce without the states of its part fails",
+        _states_needed(),
+        _STATES,
+        rules=("J30",),
     ),
     Ablation(
         "forgotten-refused",

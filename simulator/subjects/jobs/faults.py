@@ -32,6 +32,7 @@ from ringmill.simulator.subjects.jobs.moments import (
     keepers,
     keepers_with_workers,
     map_outputs,
+    parts_to_update,
     publications,
     publishers,
     staged_parts,
@@ -102,6 +103,19 @@ async def _lose_part(fault: Fault, ground: Ground) -> None:
 
     def strikes() -> bool:
         parts = list(staged_parts(ground.shared))
+        if parts:
+            ground.trace.fault(fault.kind, SHARED)
+            ground.shared.unlink(ground.draws.choice(parts))
+        return bool(parts)
+
+    await as_soon_as(strikes, fault)
+
+
+async def _lose_states(fault: Fault, ground: Ground) -> None:
+    """Delete a part of the round before that a reduce is to update, as soon as there is one."""
+
+    def strikes() -> bool:
+        parts = list(parts_to_update(ground))
         if parts:
             ground.trace.fault(fault.kind, SHARED)
             ground.shared.unlink(ground.draws.choice(parts))
@@ -268,4 +282,5 @@ KINDS: Final = (
     FaultKind("silent_worker", _silence_worker, draw=waiting(16.0, 45.0), chance=_RARE),
     FaultKind("commit_error", _fail_commit, draw=waiting(2.0, 8.0), chance=_LESS_RARE),
     FaultKind("pause_commit", _pause_commit, draw=waiting(2.0, 6.0), chance=_LESS_RARE),
+    FaultKind("states_lost", _lose_states, draw=waiting(0.0), chance=_RARE),
 )

@@ -47,6 +47,10 @@ JOB_MARKS: Final = (
     "an order travels with the answer to a report",
     # Workers
     "an assignment comes twice",
+    "short maps run in a stint",
+    "a process leaves the rest of a stint",
+    "a stint is broken off",
+    "the first attempts of a stint are told early",
     "a report finds no such job",
     "a worker refuses an order of a former coordinator",
     "a worker drops the job of a silent coordinator",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt
+from ringmill.cluster.mapreduce.outputs import part_name
 from ringmill.simulator.disk.folder_tree import FolderTree
 from ringmill.simulator.disk.lossy import LossyDisk
 from ringmill.simulator.world.ground import Ground
@@ -19,6 +21,7 @@ __all__ = [
     "keepers",
     "keepers_with_workers",
     "map_outputs",
+    "parts_to_update",
     "publications",
     "publishers",
     "staged_parts",
@@ -112,6 +115,18 @@ def staged_parts(shared: FolderTree) -> Iterator[str]:
         for attempt in _inside(shared, job) if ".ringmill-" in job else ():
             if "/reduce-" in attempt:
                 yield from (path for path in _inside(shared, attempt) if "/part-" in path)
+
+
+def parts_to_update(ground: Ground) -> Iterator[str]:
+    """Parts of the round before whose states a reduce at work reads, or is about to read."""
+    working = [task for node in ground.nodes.values() for task in attempts_at_work(node)]
+    for work in (task.work for task in working if task.is_reducing):
+        assert work is not None
+        spec = JobSpec.decode(work.spec)
+        if spec.keeps_states and isinstance(work, RunAttempt):
+            path = f"{spec.inputs[0]}/{part_name(work.task)}"
+            if ground.shared.exists(path):
+                yield path
 
 
 def _inside(disk: LossyDisk | FolderTree, folder: str) -> list[str]:

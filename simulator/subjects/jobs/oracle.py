@@ -18,9 +18,11 @@ from ringmill.simulator.world.node_process import SHARED
 from ringmill.simulator.world.seeds import stream
 from ringmill.simulator.world.tasks import SMALL_SPLITS
 
-__all__ = ["INPUT", "Expected", "content", "expected_of", "write_file", "write_input"]
+__all__ = ["INPUT", "Expected", "content", "expected_of", "has_many_maps", "write_file", "write_input"]
 
 INPUT: Final = f"{SHARED}/in"
+_MANY_FILES: Final = 16
+_MANY_CHANCE: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,18 @@ def expected_of(seed: int, plans: Sequence[PlannedJob]) -> Expected:
     return Expected(files, records, counters)
 
 
+def has_many_maps(seed: int) -> bool:
+    """Whether tasks are many in a run, and taken for short: orders go ahead, and maps run in stints."""
+    return stream(seed, "jobs/many").random() < _MANY_CHANCE
+
+
 def write_input(seed: int, shared: FolderTree) -> None:
     """Some files of words, durable."""
     draws = stream(seed, "input")
     shared.mkdir(INPUT)
     words = [f"w{number}" for number in range(7)]
-    for number in range(draws.choice((3, 4))):
+    few = draws.choice((3, 4))
+    for number in range(_MANY_FILES if has_many_maps(seed) else few):
         lines = "".join(" ".join(draws.choices(words, k=3)) + "\n" for _ in range(5))
         write_file(shared, f"{INPUT}/{number}.txt", lines.encode())
     for folder in (INPUT, SHARED, ""):

@@ -3,7 +3,8 @@ doubled or swapped unseen.
 
 `places` has one input.  `grouped` has two, and its keys order the places; `paired` joins two, and each of its
 map tasks reads the second one, which planning notes in the job's description.  `chained` has four stages,
-`asked` has five: a function ends its rounds, and a join with the files follows.
+`asked` has five: a function ends its rounds, and a join with the files follows.  `kept` has six, three of
+which are rounds that keep the places of a word in its part, and send only what other words hear of them.
 
 It is packed into a bundle and loaded from there, as any user's job.  In some runs its map says something
 else in every task process, which its reduce drops: then no two outputs of a map are equal.  In some a word
@@ -20,7 +21,7 @@ from ringmill.cluster.mapreduce.api.joining.joins import join
 from ringmill.cluster.mapreduce.api.sources import Source
 from ringmill.cluster.mapreduce.context import Context
 
-__all__ = ["asked", "chained", "grouped", "paired", "places"]
+__all__ = ["asked", "chained", "grouped", "kept", "paired", "places"]
 
 process = "here"  # a simulated task process writes its name here, as a real one has a pid
 
@@ -72,4 +73,24 @@ _last = job(map=turned, input=_RECORDS, reducers=0)
 chained = pipeline(_placed, iterate(_round, max=2), _last)
 _beside = join(Source("placed", turned, input=_RECORDS), Source("some", words), how="left", result=pair)
 asked = pipeline(_placed, iterate(_round, max=3, until=settled), _beside, _last)
+
+
+def hinted(word: str, places: str, ctx: Context) -> Iterator[tuple[str, str]]:
+    """To two words, of which some have no places of their own."""
+    ctx.count("hinted")
+    said = f" in {process}" if ctx.params["differs"] else ""
+    for step in (1, 4):
+        yield f"w{(int(word[1:]) + step) % 10}", f"{word}.{len(places)}{said}"
+
+
+def noted(word: str, places: str | None, hints: Iterable[str], ctx: Context) -> str | None:
+    ctx.count("noted")
+    heard = " ".join(hint.partition(" ")[0] for hint in hints)
+    if word == "w9" and places is not None:
+        return None  # it comes and goes
+    return f"{places or word} {heard}"[-80:]
+
+
+_kept_round = job(map=hinted, update=noted, input=_RECORDS, reducers=3, params={"differs": ""})
+kept = pipeline(_placed, iterate(_kept_round, max=3))
 paired = join(Source("all", words), Source("some", words), how="left", result=pair)

@@ -16,16 +16,16 @@ from ringmill.simulator.history import History
 from ringmill.simulator.job_history import JobRecord
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.jobs.ablations import JOB_ABLATIONS
-from ringmill.simulator.subjects.jobs.chained import with_chains
+from ringmill.simulator.subjects.jobs.chained import with_chains, with_states
 from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.jobs.faults import KINDS
 from ringmill.simulator.subjects.jobs.forgetting.forgotten_jobs import FURTHER_CLIENT, forget_jobs
 from ringmill.simulator.subjects.jobs.marks import JOB_MARKS
-from ringmill.simulator.subjects.jobs.oracle import expected_of, write_input
+from ringmill.simulator.subjects.jobs.oracle import expected_of, has_many_maps, write_input
 from ringmill.simulator.subjects.jobs.outputs import Reader
 from ringmill.simulator.subjects.jobs.progress import CORE_CLIENT, ask_core, can_be_asked, plan_of_core
 from ringmill.simulator.subjects.jobs.sessions import JobSession, PlannedJob, report_of
-from ringmill.simulator.subjects.jobs.tunables import KEPT_JOBS, draw_job_tunables
+from ringmill.simulator.subjects.jobs.tunables import KEPT_JOBS, draw_job_tunables, with_short_tasks
 from ringmill.simulator.subjects.jobs.workload import draw_plans, packed_job, with_former_outputs, with_pauses
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
@@ -56,6 +56,7 @@ class JobWorkload:
             self._bundle.sha256,
         )
         self._plans = with_chains(self._plans, stream(seed, "jobs/chains"))
+        self._plans = with_states(self._plans, stream(seed, "jobs/states"))
         self._plans = with_pauses(self._plans, stream(seed, "jobs/pauses"))
         self._expected = expected_of(seed, self._plans)
 
@@ -194,7 +195,8 @@ def _fields(figures: Figures) -> Mapping[str, Any]:
 def _tuned(seed: int, tunables: Tunables) -> Tunables:
     """Nodes notice quickly who is down; in some runs the two sides of a job have little patience."""
     patience = draw_job_tunables(stream(seed, "jobs/tunables"))
-    return replace(tunables, profile="fast", node=patience.tuned(tunables.node))
+    node = patience.tuned(tunables.node)
+    return replace(tunables, profile="fast", node=with_short_tasks(node) if has_many_maps(seed) else node)
 
 
 JOBS: Final = Subject(

@@ -9,7 +9,7 @@ from typing import Final
 
 from ringmill.node.node_options import CoordinatorOptions, NodeOptions, WorkerOptions
 
-__all__ = ["KEPT_JOBS", "JobTunables", "draw_job_tunables"]
+__all__ = ["KEPT_JOBS", "JobTunables", "draw_job_tunables", "with_short_tasks"]
 
 _SMALL_CHANCE: Final = 0.25
 _SHORT_JOURNAL: Final = 3
@@ -17,6 +17,7 @@ _FORGETS_CHANCE: Final = 0.15
 KEPT_JOBS: Final = 3
 """Where jobs are forgotten: as many as there are before the end of a run, where further ones follow."""
 _LOOK_EVERY_S: Final = 2.0
+_ANY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class JobTunables:
         coordinator = replace(coordinator, kept_jobs=KEPT_JOBS)
         purge = replace(node.purge, journals_every_s=_LOOK_EVERY_S)
         return replace(node, worker=worker, coordinator=coordinator, purge=purge)
+
+
+def with_short_tasks(node: NodeOptions) -> NodeOptions:
+    """Whatever tasks take, they count as short: they are ordered ahead, and run in stints."""
+    coordinator = replace(node.coordinator, ahead_s=_ANY_S, ahead_longest_s=_ANY_S)
+    return replace(node, worker=replace(node.worker, stint_s=_ANY_S), coordinator=coordinator)
 
 
 def draw_job_tunables(draws: Random) -> JobTunables:

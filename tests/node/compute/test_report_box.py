@@ -56,9 +56,9 @@ async def test_those_that_end_meanwhile_travel_together_and_again_until_they_arr
 ) -> None:
     n1 = Coordinator(monkeypatch)
     n1.silent = 1
-    await n1.told([*map(ended, range(20)), ended(20, b"x" * (report_box._MOST_BYTES + 1))])
-    assert n1.messages == [list(range(16)), list(range(16)), [16, 17, 18, 19], [20]]
-    assert [each.attempt.task for each in n1.kept] == list(range(21))
+    await n1.told([*map(ended, range(36)), ended(36, b"x" * (report_box._MOST_BYTES + 1))])
+    assert n1.messages == [list(range(32)), list(range(32)), [32, 33, 34, 35], [36]]
+    assert [each.attempt.task for each in n1.kept] == list(range(37))
 
 
 async def test_the_one_that_is_refused_is_told_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,10 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
         while True:
             with contextlib.suppress(BlockingIOError):  # a bomb that does not give up
                 os.fork()
+    if mode == "whisper":
+        sys.stdout.write(os.path.basename(os.getcwd()) + "\n")
+    if mode == "leave a child" and os.fork() == 0:
+        time.sleep(60)
     if mode == "print":
         for _ in range(3000):
             sys.stdout.write("x" * 10_000 + "\n")

@@ -9,6 +9,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
+from ringmill.node.node_options import CoordinatorOptions
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 LOTS = 1 << 30
@@ -126,7 +127,7 @@ def test_orders_wait_at_a_node_for_the_one_job_that_wants_slots() -> None:
 
 
 def test_orders_ahead_follow_the_pace_of_a_node_and_leave_the_last_tasks_to_whoever_is_free() -> None:
-    ahead = OrdersAhead()
+    ahead = OrdersAhead.of(CoordinatorOptions())
     assert ahead.at(N1, "map", 1, 1000, 2) == 0, "nothing is known yet"
     ahead.ended(N1, "map", 0.010)
     ahead.ended(N1, "map", 0.030)

@@ -19,6 +19,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MOST_ROUNDS
 from ringmill.cluster.mapreduce.api.chains.round_result import Until
 from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, FIRST_INPUT
+from ringmill.cluster.mapreduce.api.chains.state_steps import is_spread_for, refuse_alone
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
@@ -132,6 +133,9 @@ def iterate(step: JobDefinition, *, max: int, until: str | Until = "") -> Iterat
     was the last.  It runs in a task process; its answer counts from when the job's journal has it.  A
     pipeline that ends with an iteration writes its records in the output format of `step`.
 
+    Of a step with `update` the states stay in their parts: its first round gets each record of what comes
+    before as a key with its state, no key twice.
+
     Raises InvalidArgument.
     """
     if not isinstance(step, JobDefinition):
@@ -165,6 +169,9 @@ def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
             hint="pipeline(a, iterate(b, max=10), c)",
         )
     links = [step if isinstance(step, Iteration) else Iteration(step, 1) for step in steps]
+    for step in steps:
+        if isinstance(step, JobDefinition):
+            refuse_alone(step)
     for link in links:
         _check_alone(link.step)
     if any(isinstance(link.step.output, KvOutput) for link in links[:-1]):
@@ -172,6 +179,7 @@ def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
     for before, link in pairwise(links):
         _check_types(before.step, link.step)
     _check_side([link.step for link in links])
+    links = _spread_out(links)
     if isinstance(steps[-1], Iteration):
         links.append(Iteration(_writing(links[-1].step), 1))
     links = [_sorting(link) if number or link.most > 1 else link for number, link in enumerate(links)]
@@ -235,15 +243,38 @@ def _check_types(before: JobDefinition, after: JobDefinition) -> None:
             )
 
 
+def _spread_out(links: Sequence[Iteration]) -> list[Iteration]:
+    """The links, and before each whose states stay in their parts what brings them there, sorted, where the
+    link before may have left them elsewhere."""
+    made: list[Iteration] = []
+    for link in links:
+        if link.step.update is not None and not (made and is_spread_for(made[-1].step, link.step)):
+            made.append(Iteration(_spreading(link.step), 1))
+        made.append(link)
+    return made
+
+
+def _spreading(step: JobDefinition) -> JobDefinition:
+    """What sends each state to the part of its key."""
+    return _passing(
+        step, "(the states)", output=FileOutput(FED_FORMAT), reducers=step.reducers, partition=step.partition
+    )
+
+
 def _writing(step: JobDefinition) -> JobDefinition:
     """What writes the records of the last round in the format of the job's output."""
+    return _passing(step, "(the records)", output=step.output, reducers=0, order="input")
+
+
+def _passing(step: JobDefinition, where: str, **settings: Any) -> JobDefinition:
+    """A job that gives the records as it gets them; `settings` are fields of JobDefinition."""
     taker = step.map_signature
-    signature = Signature("(the records)", taker.first, taker.second, taker.first, taker.second, False)
-    written = JobDefinition(
-        map=_kept, combine=None, reduce=None, input=FileInput(FED_FORMAT), output=step.output, reducers=0,
-        params={}, map_signature=signature, combine_signature=None, reduce_signature=None, order="input",
+    signature = Signature(where, taker.first, taker.second, taker.first, taker.second, False)
+    passing = JobDefinition(
+        map=_kept, combine=None, reduce=None, input=FileInput(FED_FORMAT), params={}, map_signature=signature,
+        combine_signature=None, reduce_signature=None, **settings,
     )  # fmt: skip
-    return check_definition(written)
+    return check_definition(passing)
 
 
 def _kept(key: Any, value: Any) -> Iterator[tuple[Any, Any]]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, fed_source, params_of
 from ringmill.cluster.mapreduce.api.chains.stages import FIRST_INPUT, LinkOf
+from ringmill.cluster.mapreduce.api.chains.state_steps import refuse_alone
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 
@@ -43,6 +44,7 @@ def spec_of(
     Raises InvalidArgument, also for settings that each job of a chain has of its own.
     """
     if isinstance(target, JobDefinition):
+        refuse_alone(target)
         return JobSpec.of(
             target, job=job, module=module, name=name, bundle_sha256=bundle_sha256, inputs=inputs,
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, STAGES, StagePlace
+from ringmill.cluster.mapreduce.api.chains.stages import FED_FORMAT, STAGES, LinkRounds, StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import staging_folder
 
-__all__ = ["chain_folder", "former_stage", "later_inputs", "stage_of", "stage_passes_on"]
+__all__ = ["chain_folder", "former_stage", "later_inputs", "rounds_of", "stage_of", "stage_passes_on"]
 
 
 def chain_folder(spec: JobSpec) -> str:
@@ -45,6 +45,11 @@ def stage_of(spec: JobSpec, place: StagePlace) -> JobSpec:
         seed=spec.seed + place.passed,
         noted=_noted_in(spec, place.passed),
     )
+
+
+def rounds_of(spec: JobSpec) -> tuple[LinkRounds, ...]:
+    """How often each link of a chain runs; empty for another job."""
+    return tuple(each.rounds._replace(keeps_states=_link_of(each.spec).keeps_states) for each in spec.chain)
 
 
 def stage_passes_on(spec: JobSpec, link: int, passed: int) -> bool:

@@ -9,7 +9,7 @@ Rule J24: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "Chains".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "FED_FORMAT",
@@ -25,10 +25,18 @@ __all__ = [
 
 
 class LinkRounds(NamedTuple):
-    """How often a link runs: at most `most` times, and until it counts nothing under `until` ("" for all)."""
+    """How often a link runs: at most `most` times, and until it counts nothing under `until` ("" for all).
+
+    `keeps_states` as in the description of the link.
+    """
 
     most: int
     until: str
+    keeps_states: bool = False
+
+    def to_wire(self) -> list[Any]:
+        """The msgpack-able form: the fields in their order, the last one only where it is True."""
+        return list(self) if self.keeps_states else list(self[:2])
 
 
 class LinkOf(NamedTuple):
@@ -77,7 +85,7 @@ def place_after(
     """
     if not links:
         return None
-    most, until = links[place.link]
+    most, until, _ = links[place.link]
     if not was_last and place.round + 1 < most and (not until or counters.get(until)):
         return StagePlace(place.link, place.round + 1, place.passed + 1)
     if place.link + 1 < len(links):

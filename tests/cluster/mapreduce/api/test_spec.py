@@ -61,6 +61,7 @@ def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
         ({"compression": "rar"}, "zstd, lz4, none"),
         ({"output_compression": "rar"}, "none, gzip, zstd"),
         ({"task_memory_mib": 63}, "task_memory_mib must be 64 to 1048576"),
+        ({"keeps_states": True}, "keeps_states is for records by key"),
         ({"split_bytes": -1}, "split_bytes must be 0 to 17179869184"),
     ],
 )

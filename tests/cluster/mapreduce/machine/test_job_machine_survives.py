@@ -31,6 +31,7 @@ LINKS = st.sampled_from(
         (LinkRounds(1, ""), LinkRounds(1, "")),
         (LinkRounds(3, ""),),
         (LinkRounds(3, "none"), LinkRounds(1, "")),
+        (LinkRounds(1, ""), LinkRounds(2, "", keeps_states=True)),
     ]
 )
 PICK = st.integers(0, 100)

@@ -13,6 +13,7 @@ from ringmill.cluster.mapreduce.machine import locality
 from ringmill.cluster.mapreduce.machine.job_events import (
     CommitDone,
     MapDone,
+    ReduceDone,
     StagePlanned,
     StartMap,
     StartReduce,
@@ -120,6 +121,38 @@ def test_the_next_stage_of_a_chain_reads_parts_where_they_were_written() -> None
     assert ran == wrote
 
 
+@pytest.mark.parametrize("keeps_states", [True, False])
+def test_a_reduce_waits_for_the_node_that_has_written_the_states_of_its_part(keeps_states: bool) -> None:
+    """What maps send is little, and the states are much: they count where reduces read them."""
+    links = (LinkRounds(1, ""), LinkRounds(2, "", keeps_states), LinkRounds(1, ""))
+    w = World(JobMachine(plan(1, 2, links)), 2)
+    start = w.offer(N1)
+    assert start is not None
+    w.finish(start)
+    for node in (N1, N2):
+        start = w.offer(node)
+        assert isinstance(start, StartReduce)
+        done = w.result_of(start)
+        assert isinstance(done, ReduceDone)
+        output = replace(done.output, file=f"/x/reduce-{start.partition}/part-0000{start.partition}")
+        w.nodes[node].running.pop(start.attempt)
+        w.say(ReduceDone(start.attempt, output))
+    w.say(CommitDone())
+    size = WORTH_WAITING_BYTES
+    files = [InputFile(f"/x.stages/stage-1/part-0000{n}", size * (n + 1), 1) for n in range(2)]
+    split = Split(0, tuple(Piece(file, 0, file.size) for file in files))
+    w.say(StagePlanned(StagePlace(1, 0, 1), (split,), 2))
+    w.machine = w.replayed()  # as somebody goes on who knows the journal
+    start = w.offer(N2)
+    assert start is not None
+    w.finish(start)
+    sizes = [task.size for task in w.machine.reduces]
+    assert sizes == ([50 + size, 50 + 2 * size] if keeps_states else [50, 50])
+    start = w.offer(N2)
+    assert isinstance(start, StartReduce)
+    assert start.partition == (1 if keeps_states else 0)
+
+
 def test_the_input_of_the_reduces_is_not_summed_in_one_turn() -> None:
     looked_at = 0
 
@@ -151,5 +184,5 @@ def test_the_input_of_the_reduces_is_not_summed_in_one_turn() -> None:
         for start in w.running():
             finish(start)
     assert [each.size for each in w.machine.reduces] == [200 * 50] * 100
-    inputs = w.machine.chain.inputs.of_each(w.machine.reduces, w.machine.maps)
-    assert [dict(held) for _, held in inputs] == [{N1: 200 * 50, N2: 0}] * 100
+    inputs = w.machine.chain.inputs_of(w.machine.reduces, w.machine.maps, ())
+    assert [dict(held) for _, held, _ in inputs] == [{N1: 200 * 50, N2: 0}] * 100

@@ -182,3 +182,60 @@ def test_a_pipeline_is_one_job(shell: Shell) -> None:
     assert "names no file" in refused.err and "nothing was changed" in refused.err, "before anything runs"
     refused = shell.run("job", "run", *typed, "other", "--reducers", "3")
     assert refused.code == 2 and "a setting of each job" in refused.err
+
+
+STATES = """
+from collections.abc import Iterable, Iterator
+from ringmill import Context, FileInput, Sum, iterate, job, pipeline
+
+def links(offset: int, line: str) -> Iterator[tuple[int, int]]:
+    page = int(line)
+    yield page, (page * 7 + 1) % 3000
+    yield page, page * page % 3000
+
+def page_of(page: int, targets: Iterable[int]) -> Iterator[tuple[int, tuple[int, list[int]]]]:
+    yield page, (1000, list(targets))
+
+def shares(page: int, state: tuple[int, list[int]]) -> Iterator[tuple[int, int]]:
+    for target in state[1]:
+        yield target, state[0] // 2
+
+def ranked(
+    page: int, state: tuple[int, list[int]] | None, given: Iterable[int], ctx: Context
+) -> tuple[int, list[int]]:
+    ctx.count("new", state is None)
+    return 150 + sum(given) * 85 // 100, state[1] if state else [page + 1]
+
+states = pipeline(
+    job(map=links, reduce=page_of),
+    iterate(job(map=shares, combine=Sum(), update=ranked, input=FileInput("records"), reducers=3), max=3),
+)
+alone = job(map=shares, update=ranked, input=FileInput("records"))
+"""
+
+
+def test_an_iteration_that_keeps_states_gives_the_bytes_of_one_process(shell: Shell) -> None:
+    folder = shell.folder
+    (folder / "states.py").write_text(STATES)
+    (folder / "pages.txt").write_text("".join(f"{page}\n" for page in range(2000)))
+    typed = ["states.py:states", "--input", "pages.txt", "--output"]
+    done = shell.ok("job", "run", *typed, "kept", "-o", "json").json
+    assert done["state"] == "SUCCEEDED" and done["counters"]["new"] > 0
+    shell.ok("job", "local", *typed, "kept-alone")
+    parts = [part.read_bytes() for part in sorted((folder / "kept").iterdir())]
+    assert parts == [part.read_bytes() for part in sorted((folder / "kept-alone").iterdir())]
+    told = shell.ok("job", "status", done["job"], "-o", "json").json
+    assert [event for event in told["events"] if "(job 3 of 4, round 3)" in event]
+    chain = shell.ok("job", "explain", done["job"], "-o", "json").json["chain"]["stages"]
+    assert [(each["job"], each["round"]) for each in chain] == [
+        (1, 1),
+        (2, 1),
+        (3, 1),
+        (3, 2),
+        (3, 3),
+        (4, 1),
+    ]
+    for verb in ("run", "local", "estimate"):
+        output = () if verb == "estimate" else ("--output", "no")
+        refused = shell.run("job", verb, "states.py:alone", "--input", "pages.txt", *output)
+        assert refused.code == 2 and "a job with update is a step of an iteration" in refused.err

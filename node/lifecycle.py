@@ -71,6 +71,7 @@ from ringmill.node.node_options import (
     PurgeOptions,
     WorkerOptions,
 )
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
 from ringmill.node.service_tables import ProcessFacts, service_tables
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.grpc_calls.unread_answers import UnreadAnswers
@@ -440,7 +441,7 @@ def _options(config: NodeConfig) -> NodeOptions:
         worker=WorkerOptions(containment=containment),
         bundles=BundleOptions(most_bytes=config.bundle_bytes, longest_s=config.bundle_age_s, every_s=600.0),
         coordinator=CoordinatorOptions(containment=containment),
-        storage=EngineOptions(sync_turns=SYNC_TURNS),
+        storage=EngineOptions(sync_turns=SYNC_TURNS, joined_prefix_bytes=COPY_PREFIX_BYTES),
         hints=HintOptions(most_bytes=config.hint_bytes, longest_s=config.hint_age_s),
         compare=CompareOptions(every_s=config.compare_every_s),
         work_limit=WorkLimitOptions(is_on=config.gate),

@@ -192,6 +192,12 @@ class AttemptTimeouts:
 
     wall_s: float = 3600.0
     no_progress_s: float = 60.0
+    least_bytes_per_s: float = 1e6
+    """One that reads much has more time, as if it read no faster than this."""
+
+    def reading(self, size: int) -> AttemptTimeouts:
+        """Of an attempt that reads this many bytes."""
+        return replace(self, wall_s=self.wall_s + size // self.least_bytes_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

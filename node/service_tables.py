@@ -108,7 +108,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             config.id, replica=node.replica, repair=node.repair, topology=membership.topology
         ).service(),
         JobsService(node.jobs, node.compute.bundles, node.core.options.worker.containment.refusal).service(),
-        AuthService(membership, node.core.clock).service(),
+        AuthService(membership, node.core.hybrid).service(),
         BackupService(
             card, backups=node.backups, requests=node.requests, topology=membership.topology
         ).service(),

@@ -77,9 +77,7 @@ def serve_attempts(connection: socket.socket) -> None:
     here = _Process(_Teller(pipe), _Fence(), _Peak())
     while (message := pipe.receive()) is not None:
         pace = _StintPace()
-        for said in answers(
-            message, lambda run: _run(run, here), lambda step: _do(step, here.fence), pace.goes_on
-        ):
+        for said in answers(message, lambda run: _run(run, here), lambda step: _do(step, here), pace.goes_on):
             pipe.say(said)
             if said.kind not in ("done", "rest"):
                 return
@@ -151,14 +149,17 @@ class _Fence:
         return replace(failure, cause=Cause.USER_ERROR, message=f"{failure.message}; {hint}")
 
 
-def _do(step: JobStep, fence: _Fence) -> list[Any]:
+def _do(step: JobStep, here: _Process) -> list[Any]:
     """Plan or publish, or ask the job's code.  Raises RingmillError, TaskFailed."""
-    fence.put_around(step.reach)
+    here.fence.put_around(step.reach)
     with closing(GuardedFiles(step.secrets)) as files:
+        if step.what != "until":
+            with here.teller.following(files):
+                return do_job_step(step, files, job_from_bundle)
         try:
             return do_job_step(step, files, job_from_bundle)
         except TaskFailed as failure:
-            raise _as_user_sees(fence.explained(failure, failure), step.bundle) from failure
+            raise _as_user_sees(here.fence.explained(failure, failure), step.bundle) from failure
 
 
 def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, AttemptFigures]:
@@ -200,7 +201,8 @@ _Followed: TypeAlias = tuple[Progress, CountedFiles]
 
 
 class _Teller:
-    """Reports the progress of attempts twice a second from one thread of its own, as long as there is some.
+    """Reports the progress of attempts, and of steps of a job that run none of its code, twice a second from
+    one thread of its own, as long as there is some.
 
     While neither `progress` nor any file changes, it reports nothing, and the node's timeout runs.
     """
@@ -213,7 +215,7 @@ class _Teller:
 
     @contextmanager
     def following(self, files: CountedFiles) -> Iterator[Progress]:
-        """Tell of one attempt, which sets this progress; nothing is told of it any more after the block."""
+        """Tell of one attempt, which sets this progress, or step; nothing is told of it after the block."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
             self._thread.start()

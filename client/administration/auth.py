@@ -127,7 +127,7 @@ class AsyncAuth:
         return IssuedToken(_info(answer.tokens[0]), token.text)
 
     async def revoke(self, token: str, *, timeout: Seconds | None = None) -> TokenInfo:
-        """Take its force from the token of this id or name, from the next request of its client on.
+        """Take its force from the token of this id, or all of this name, from the next request on.
 
         A node that has not heard of it yet still lets it in.  Raises NotFound.
         """

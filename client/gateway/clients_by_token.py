@@ -11,20 +11,29 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 from ringmill.client.connection import AsyncClient
-from ringmill.client.gateway.protection.caller_limits import SharedRoom
+from ringmill.client.gateway.protection.shared_turns import SharedTurns
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.ring.access.access_entries import MAX_TOKENS
 
 __all__ = ["ClientsByToken"]
 
-MOST_TOKENS: Final = 64
+MOST_TOKENS: Final = MAX_TOKENS
 MOST_OPENING: Final = 16  # connections with a token that is not known yet: strangers may try many
 OPENING_OF_ONE: Final = 12
-"""The most of these that one caller may have."""
+"""The most of these that one caller may have.  Tokens that nodes have confirmed have others."""
+WAIT_S: Final = 5.0
+"""For a place among these."""
+MOST_WAITING: Final = 256
 AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
+KNOWN_S: Final = 600.0
+"""For so long a token is known after its client was closed."""
+MOST_KNOWN: Final = 1024
+_ANY_KEY: Final = b"gateway/token"
 
 
 class ClientsByToken:
@@ -39,7 +48,9 @@ class ClientsByToken:
         self._most = most
         self._clients: OrderedDict[str, AsyncClient] = OrderedDict()
         self._opening: dict[str, asyncio.Task[AsyncClient]] = {}
-        self._places = SharedRoom(MOST_OPENING, OPENING_OF_ONE)
+        self._strangers = SharedTurns(MOST_OPENING, OPENING_OF_ONE)
+        self._reopening = SharedTurns(MOST_OPENING, MOST_OPENING)
+        self._known: OrderedDict[bytes, float] = OrderedDict()  # with when it was used last, by its hash
         self._closing: set[asyncio.Task[None]] = set()
         self._users: dict[str, int] = {}
         self._is_closed = False
@@ -73,29 +84,40 @@ class ClientsByToken:
         """The connected client for a token; "" for a caller who shows none.  It may be closed for a newer one
         at any time: `lend` and `take` give one that is not.  `caller` is whose share of the tries it takes.
 
-        Raises PermissionDenied for a token that no node knows, Overloaded while many others are tried, and
-        what connecting raises; the next call tries again.
+        Raises PermissionDenied for a token that opens nothing, Overloaded when many others are tried for too
+        long, and what connecting raises; the next call tries again.
         """
         if self._is_closed:
             raise Unavailable("the gateway is stopping")
         known = self._clients.get(token)
         if known is not None:
             self._clients.move_to_end(token)
+            if (place := _hash_of(token)) in self._known:
+                self._note(place)
             return known
         opening = self._opening.get(token)
         if opening is None:
-            place = caller or f"token {token}"
-            if token and not self._places.enter(place):
-                raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
-            opening = self._opening[token] = asyncio.create_task(self._open(token))
-            if token:
-                opening.add_done_callback(lambda _: self._places.leave(place))
+            work = self._open_in_turn(token, caller or f"token {token}") if token else self._open(token)
+            opening = self._opening[token] = asyncio.create_task(work)
             opening.add_done_callback(partial(self._opened, token))
         return await asyncio.shield(opening)
 
     def knows(self, token: str) -> bool:
-        """Whether there is a connected client for this token, so that nodes know it."""
-        return token in self._clients
+        """Whether nodes have confirmed this token, and it is in use, or was not long ago."""
+        used_s = self._known.get(_hash_of(token))
+        if used_s is None:
+            return False
+        return token in self._clients or asyncio.get_running_loop().time() - used_s < KNOWN_S
+
+    def forget(self, token: str) -> None:
+        """Nodes say that this token is over: it is a stranger's from now on."""
+        self._known.pop(_hash_of(token), None)
+
+    def _note(self, place: bytes) -> None:
+        self._known[place] = asyncio.get_running_loop().time()
+        self._known.move_to_end(place)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
 
     async def aclose(self) -> None:
         """Close all clients; requests under way end with ClientClosed."""
@@ -107,6 +129,35 @@ class ClientsByToken:
         self._clients.clear()
         while waiting := [*self._opening.values(), *self._closing]:
             await asyncio.wait(waiting)
+
+    async def _open_in_turn(self, token: str, caller: str) -> AsyncClient:
+        """Strangers wait for each other, and tokens that are known for each other."""
+        turns = self._reopening if self.knows(token) else self._strangers
+        if not turns.take_at_once(caller):
+            is_long = turns.waiting >= MOST_WAITING
+            if is_long or not await turns.take(caller, WAIT_S):
+                raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
+        try:
+            client = await self._open(token)
+            try:
+                await self._confirm(client)
+            except BaseException:
+                self._close_later(client)
+                raise
+            self._note(_hash_of(token))
+            return client
+        finally:
+            turns.leave(caller)
+
+    async def _confirm(self, client: AsyncClient) -> None:
+        """Raises PermissionDenied for a token that is over: a client connects with it, as with none."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await client.registers.get(_ANY_KEY)
+        except PermissionDenied:
+            raise
+        except (RingmillError, TimeoutError):
+            return  # the nodes have something else to say, so its requests may ask
 
     async def _open(self, token: str) -> AsyncClient:
         try:
@@ -155,3 +206,7 @@ class ClientsByToken:
         closing = asyncio.create_task(client.aclose())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+def _hash_of(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()

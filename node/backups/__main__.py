@@ -48,7 +48,7 @@ class _Copies(OsFileSystem):
 def main() -> int:
     """Answer one question and return the exit code."""
     asked = json.load(sys.stdin)
-    raise_limit()  # all tables of all nodes are open at once
+    raise_limit()  # tables of all nodes are open at once
     try:
         return _check(asked) if sys.argv[1:] == ["check"] else _rows(asked)
     except (CorruptData, ProtocolMismatch, OSError) as error:

@@ -13,7 +13,7 @@ Rules J3 and J28: docs/protocol/jobs.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,21 +90,24 @@ class _Fetcher:
 
     async def from_node(self, pieces: list[RemoteSlice], nodes: asyncio.Semaphore) -> None:
         async with nodes:
-            under_way = asyncio.Semaphore(_SLICES_PER_NODE)
-            await _together(self._slice(piece, under_way) for piece in pieces)
+            left = iter(pieces)  # there may be 100,000, so each has no task of its own
+            await _together(self._one_by_one(left) for _ in range(min(_SLICES_PER_NODE, len(pieces))))
 
-    async def _slice(self, piece: RemoteSlice, under_way: asyncio.Semaphore) -> None:
-        async with under_way:
-            file = self.files.create(self.path(piece))
-            try:
-                checksum = 0
-                while file.size < piece.length:
-                    chunk = await self._chunk(piece, file.size)
-                    checksum = google_crc32c.extend(checksum, chunk)
-                    await append_off_loop(self.files, file, chunk)
-                    self.arrived(len(chunk))
-            finally:
-                file.close()
+    async def _one_by_one(self, left: Iterator[RemoteSlice]) -> None:
+        for piece in left:
+            await self._slice(piece)
+
+    async def _slice(self, piece: RemoteSlice) -> None:
+        file = self.files.create(self.path(piece))
+        try:
+            checksum = 0
+            while file.size < piece.length:
+                chunk = await self._chunk(piece, file.size)
+                checksum = google_crc32c.extend(checksum, chunk)
+                await append_off_loop(self.files, file, chunk)
+                self.arrived(len(chunk))
+        finally:
+            file.close()
         if not _is_sound(piece, checksum):
             raise _lost(
                 piece, Cause.CORRUPT_DATA, f"has checksum {checksum:08x}, committed was {piece.crc32c:08x}"

@@ -314,7 +314,7 @@ class Worker:
             keyspaces=self._keyspaces,
             files=self._files,
             window=self._window,
-            timeouts=self._options.timeouts,
+            timeouts=self._options.timeouts.reading(assignment.bytes_in),
             containment=self._options.containment,
             phases=phases,
         )

@@ -4,6 +4,8 @@ Each step gets a new process, which ends after its answer; the one that asks whe
 was the last runs the job's code, the others run none of it.  A node that cannot run the
 step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.  A
 publication that ended without an answer has the outcome "unknown"; one that could not begin, "failed".
+
+Planning and publishing have the time that they need, as long as their process tells that it gets on.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS, family_lim
 
 __all__ = ["JobStepRunner"]
 
-_PLAN_TIMEOUT_S: Final = 60.0  # it looks at each input file, up to 100,000 splits of them
-_PUBLISH_TIMEOUT_S: Final = 600.0  # it moves every part of the output, perhaps on a slow shared disk,
-_CHECKED_BYTES_PER_S: Final = 50e6  # and a repeated one reads each part that was moved
+_PLAN_TIMEOUT_S: Final = 60.0  # without progress: it looks at each input file, of which there may be 100,000
+_PUBLISH_TIMEOUT_S: Final = 600.0  # the same: it moves every part of the output, perhaps to a slow store,
+_STORED_BYTES_PER_S: Final = 50e6  # which may take long to close a large one
 _WITHDRAW_TIMEOUT_S: Final = 30.0  # a user waits for the word that the job has failed,
 _REMOVED_WITHIN_S: Final = 0.1  # and each part takes a request to the store
 _UNTIL_TIMEOUT_S: Final = 600.0  # it may read all records of a round
@@ -36,6 +38,7 @@ _TRIES: Final = 3  # a process that is killed once was unlucky, one that is kill
 _PAUSE_S: Final = 0.1
 _LAST_WORDS_S: Final = 5.0
 _END_TIMEOUT_S: Final = 1.0
+_TELLING: Final = ("plan", "stage", "publish")  # they end when they are silent for too long
 _LIMITS: Final = {"as_bytes": TASK_LIMITS["as_bytes"]}  # a plan holds every split in memory
 
 
@@ -85,7 +88,8 @@ class JobStepRunner:
     async def publish(self, spec: JobSpec, parts: Sequence[StagedPart], *, again: bool = False) -> None:
         """Like job_steps.publish_output (ringmill.cluster.mapreduce.commit)."""
         rows = _rows(parts)
-        timeout_s = _PUBLISH_TIMEOUT_S + sum(part.size for part in parts) / _CHECKED_BYTES_PER_S
+        largest = max((part.size for part in parts), default=0)
+        timeout_s = _PUBLISH_TIMEOUT_S + largest / _STORED_BYTES_PER_S
         await self._have_done(JobStep("publish", spec.encode(), rows, again), timeout_s)
 
     async def withdraw(self, spec: JobSpec, parts: Sequence[StagedPart]) -> None:
@@ -112,13 +116,12 @@ class JobStepRunner:
             text, outcome = f"no process to {step.what} the job: {error}", _outcome(step)
             raise _Interrupted(text, outcome=outcome if step.again else "failed") from error
         try:
-            async with asyncio.timeout(timeout_s):
-                await process.send(step.encode())
-                decode = Said.decode if step.what == "until" else Said.decode_of_step
-                said = decode(await process.receive())
+            said = await _answer(process, step, timeout_s)
         except TimeoutError as error:
-            text = f"{step.what} of the job took longer than {timeout_s:g} s"
-            raise RingmillError(text, outcome=_outcome(step)) from error
+            took = "did nothing for" if step.what in _TELLING else "took"
+            text = f"{step.what} of the job {took} longer than {timeout_s:g} s"
+            hint = "look whether the file systems and stores of its inputs and output answer"
+            raise RingmillError(text, hint=hint, outcome=_outcome(step)) from error
         except (EOFError, BrokenPipeError, ValueError) as error:
             if step.what == "until" and await _broke_limit(process):  # it would break the same again
                 raise _outgrown(process) from error
@@ -137,6 +140,22 @@ class JobStepRunner:
         with suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it go
             async with asyncio.timeout(self.within(_END_TIMEOUT_S)):
                 await process.wait()
+
+
+async def _answer(process: TaskProcess, step: JobStep, timeout_s: float) -> Said:
+    """What a process says of a step in the end.
+
+    Raises TimeoutError; EOFError, BrokenPipeError, ValueError.
+    """
+    clock = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout_s) as limit:
+        await process.send(step.encode())
+        if step.what == "until":
+            return Said.decode(await process.receive())
+        while (said := Said.decode_of_step(await process.receive())).kind == "progress":
+            if step.what in _TELLING:
+                limit.reschedule(clock.time() + timeout_s)
+    return said
 
 
 async def _broke_limit(process: TaskProcess) -> bool:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from ringmill.cluster.errors import Overloaded, RingmillError, reason_of
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ports import Clock
@@ -35,6 +36,9 @@ FIRST_PAUSE_S: Final = 1.0  # short, as after a restart of all nodes the others 
 LONGEST_PAUSE_S: Final = 15.0  # an owner that is away may be so for hours
 PATIENCE: Final = 20  # rounds in which hints for an owner may go first; what they bring differs no more
 ROOTS_AT_ONCE: Final = 512
+LONG_S: Final = 30.0
+"""A pair that takes longer to be made equal goes on beside the rounds: a large copy takes an hour, and all
+others wait for a round (rule H10)."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ class AntiEntropy:
         self._returned: dict[NodeId, None] = {}
         self._waited: dict[NodeId, int] = {}  # rounds in which hints went first
         self._woken = asyncio.Event()
+        self._walks: asyncio.TaskGroup | None = None  # while `run` does
+        self._beside: dict[tuple[PartitionId, NodeId], None] = {}  # pairs that go on beside the rounds
         self.held_back: dict[tuple[PartitionId, NodeId], str] = {}
         """Why a pair could not be compared at the last try."""
         self.passed_at: float | None = None
@@ -142,6 +148,10 @@ class AntiEntropy:
     async def run(self) -> None:
         """Compare, until cancelled."""
         await self._topology.wait_formed()
+        async with asyncio.TaskGroup() as self._walks:
+            await self._run()
+
+    async def _run(self) -> None:
         due = self._clock.monotonic() + self.every_s
         self.passed_at = self._clock.monotonic() if self.every_s else None
         pause_s = FIRST_PAUSE_S
@@ -213,6 +223,7 @@ class AntiEntropy:
             wanted = [each for each in self._owed.to(peer) if peer in document.rows[each].whole]
             if self._node < peer and (is_due or peer in returned):
                 wanted = [PartitionId(n) for n, row in enumerate(document.rows) if self._is_shared(row, peer)]
+            wanted = [each for each in wanted if (each, peer) not in self._beside]
             if not wanted or self._hints_go_first(peer):
                 continue
             for first in range(0, len(wanted), ROOTS_AT_ONCE):
@@ -253,9 +264,6 @@ class AntiEntropy:
         began, document = self._owed.stamp, self._document()
         rows = {partition: document.rows[partition] for partition in partitions}
 
-        async def mend(partition: PartitionId, row: Row) -> None:
-            await self._exchange.mend(partition, row, peer)
-
         def equal(partition: PartitionId) -> None:
             self._mark_compared(partition, rows[partition], peer, began)
 
@@ -264,15 +272,47 @@ class AntiEntropy:
             self.held_back[partition, peer] = why
             _log.debug("partition %d is compared with %s later: %s", partition, peer, why)
 
+        async def mend(partition: PartitionId, row: Row) -> None:
+            assert self._walks is not None, "rounds are a part of `run`"
+            walk = self._walks.create_task(self._walk(partition, row, peer, equal, unequal))
+            done, _ = await asyncio.wait([walk], timeout=LONG_S)
+            if not done and len(self._beside) < self._options.at_once - 1:
+                self._beside[partition, peer] = None
+                raise Overloaded(f"it is being made equal, which takes more than {LONG_S:.0f} s")
+            if (error := await walk) is not None:
+                raise error
+
         await compare_with(
             peer,
             rows,
             exchange=self._exchange,
-            at_once=self._options.at_once,
+            at_once=self._options.at_once - len(self._beside),
             mend=mend,
             equal=equal,
             unequal=unequal,
         )
+
+    async def _walk(
+        self,
+        partition: PartitionId,
+        row: Row,
+        peer: NodeId,
+        equal: Callable[[PartitionId], None],
+        unequal: Callable[[PartitionId, str], None],
+    ) -> RingmillError | OSError | None:
+        """Returns why two copies could not be made equal.  Tells how it ended if its round did not wait."""
+        failure: RingmillError | OSError | None = None
+        try:
+            await self._exchange.mend(partition, row, peer)
+        except (RingmillError, OSError) as error:
+            failure = error
+        if (partition, peer) in self._beside:
+            del self._beside[partition, peer]
+            if failure is None:
+                equal(partition)
+            else:
+                unequal(partition, reason_of(failure))
+        return failure
 
     def _mark_compared(self, partition: PartitionId, row: Row, peer: NodeId, began: int) -> None:
         self._comparisons.note_equal(partition, peer)

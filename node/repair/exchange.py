@@ -9,8 +9,9 @@
 3. The other's objects are merged in here; then it gets the merge, where it lacks it.  Both ways they are
    ordinary repair writes, synced before the next unit begins.
 
-No unit needs a checkpoint: what was mended differs no more, so a comparison that was cut off goes on with
-what is left.  A new copy of a partition takes what differs and brings nothing; a former copy brings what the
+No unit needs a checkpoint on the disk: what was mended differs no more, so a comparison that was cut off goes
+on with what is left.  It begins where it stopped, so that one that is cut off each time gets to all keys.  A
+new copy of a partition takes what differs and brings nothing; a former copy brings what the
 other lacks and takes nothing.
 
 Rule H10: docs/protocol/repair.md.  Rules M3, M4 and M6: docs/protocol/moves.md.
@@ -87,6 +88,7 @@ __all__ = ["Exchange"]
 CALL_TIMEOUT_S: Final = 5.0
 FEW_LEAVES: Final = 8  # as many may differ by writes under way; more are not looked at again
 READS_AT_ONCE: Final = 64
+MOST_PLACES: Final = 256
 UNIT_ITEMS: Final = 8192  # named in one message: 96 KiB
 
 
@@ -138,6 +140,7 @@ class Exchange:
         self._transport = transport
         self._options = options
         self._crossings = Crossings(CALL_TIMEOUT_S)
+        self._places: dict[tuple[bytes, NodeId], bytes] = {}  # where walks stopped, by prefix and peer
 
     def root(self, partition: PartitionId, row: Row) -> RootOf | None:
         """What this node holds, synced or not; None when it cannot tell."""
@@ -235,33 +238,46 @@ class Exchange:
         return leaves
 
     async def _walk(self, other: _Peer, leaves: Sequence[int]) -> int:
-        """Returns the bytes of objects moved."""
+        """Returns the bytes of objects moved.  Begins where the last one was cut off, and comes to what lies
+        before that at its end."""
         bits = bytearray(LEAVES // 8)
         for leaf in leaves:
             bits[leaf >> 3] |= 1 << (leaf & 7)
-        partition = parse_copy(other.prefix).partition
-        start, too_large, in_all = b"", None, 0
+        place = other.prefix, other.node
+        first = start = self._places.pop(place, b"")
+        is_past_end, too_large, in_all = not first, None, 0
         while True:
-            unit = await self._read(other.prefix, bytes(bits), start)
-            await self._objects.wait_synced(is_urgent=False)
-            request = AskDifference(
-                self._epoch, partition, bytes(bits), start, unit.end, b"".join(unit.names)
-            )
-            body = await self._ask(other.node, DIFFERENCE, request.encode())
-            answer = Difference.decode(body, len(unit.names))
-            _check_row(other.node, other.row, answer.row_epoch)
-            if answer.covered_to and answer.covered_to <= start:
-                raise ProtocolMismatch(f"{other.node} answered with a unit that does not lead on")
-            moved, left = await self._equalize(other, unit, answer)
+            moved, left, following = await self._walk_unit(other, bytes(bits), start)
             in_all += moved
             too_large = left or too_large
-            start = answer.covered_to or unit.end
-            if not start and too_large is not None:
-                raise too_large
-            if not start:
+            start = following
+            self._places.pop(place, None)
+            if is_past_end and (not start or (first and start >= first)):
+                if too_large is not None:
+                    raise too_large
                 return in_all
+            is_past_end = is_past_end or not start
+            self._places[place] = start
+            while len(self._places) > MOST_PLACES:
+                del self._places[next(iter(self._places))]
             pause_s = moved * self._options.at_once / self._options.bytes_per_s
             await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
+
+    async def _walk_unit(
+        self, other: _Peer, bits: bytes, start: bytes
+    ) -> tuple[int, InvalidArgument | None, bytes]:
+        """As `_equalize`, and where the next unit begins, b"" at the end."""
+        unit = await self._read(other.prefix, bits, start)
+        await self._objects.wait_synced(is_urgent=False)
+        partition, names = parse_copy(other.prefix).partition, b"".join(unit.names)
+        request = AskDifference(self._epoch, partition, bits, start, unit.end, names)
+        body = await self._ask(other.node, DIFFERENCE, request.encode())
+        answer = Difference.decode(body, len(unit.names))
+        _check_row(other.node, other.row, answer.row_epoch)
+        if answer.covered_to and answer.covered_to <= start:
+            raise ProtocolMismatch(f"{other.node} answered with a unit that does not lead on")
+        moved, too_large = await self._equalize(other, unit, answer)
+        return moved, too_large, answer.covered_to or unit.end
 
     async def _read(self, prefix: bytes, bits: bytes, start: bytes) -> _Unit:
         """Raises CorruptData when this node may have lost some of it, OSError."""

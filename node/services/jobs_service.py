@@ -6,9 +6,9 @@ Submitting a job means running code, so the table of roles lets in nobody here w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import Final, Protocol
 
 import msgpack
@@ -25,7 +25,8 @@ from ringmill.node.services.table import Call, Service, stream, unary, upload
 __all__ = ["Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
 _MAX_EVENTS: Final = 200
-_ATTEMPTS_A_MESSAGE: Final = 1000  # some milliseconds of the event loop
+_ATTEMPTS_A_MESSAGE: Final = 1000
+_LONGEST_TURN_S: Final = 0.005  # of the event loop: what a reduce has read is summed over all maps
 _MAX_ERROR_CHARS: Final = 300
 
 
@@ -122,8 +123,9 @@ class JobsService:
 
     async def _attempts(self, request: wire.JobRequest, call: Call) -> AsyncIterator[wire.JobAttempts]:
         attempts = map(attempt_status, await self._coordinator.attempts(request.job))
-        while many := list(islice(attempts, _ATTEMPTS_A_MESSAGE)):
+        while many := _in_one_turn(attempts):
             yield wire.JobAttempts(attempts=many)
+            await asyncio.sleep(0)
 
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         return job_status(await self._coordinator.kill(request.job))
@@ -139,6 +141,17 @@ class JobsService:
 
     async def _hand_over(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
         return _coordinator(await self._coordinator.hand_over())
+
+
+def _in_one_turn(attempts: Iterator[wire.AttemptStatus]) -> list[wire.AttemptStatus]:
+    """The next of them, as many as a message and a turn have room for."""
+    clock, many = asyncio.get_running_loop(), list[wire.AttemptStatus]()
+    ends_at = clock.time() + _LONGEST_TURN_S
+    for each in attempts:
+        many.append(each)
+        if len(many) == _ATTEMPTS_A_MESSAGE or clock.time() >= ends_at:
+            break
+    return many
 
 
 async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) -> AsyncIterator[bytes]:

@@ -44,6 +44,10 @@ class EngineOptions:
     level1_bytes: int = 128 * MIB
     level_growth: int = 10
     time_window_sequences: int = 1 << 20  # width of a window of the time_window strategy, in batches
+    joined_prefix_bytes: int = 0
+    """Small neighbours in the deepest level become one table where their keys share as many first bytes; 0
+    joins none.  Nobody may bring a table of keys between theirs: it would find no place (rule E9)."""
+
     slow_at_tables: int = 8  # writers are slowed down at this many tables in level 0
     stop_at_tables: int = 16  # writers wait at this many tables in level 0
     slowest_bytes_per_s: int = 1 * MIB

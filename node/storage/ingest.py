@@ -21,10 +21,11 @@ from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.table_format import TableMeta
 from ringmill.node.storage.table.table_writer import TableShape, TablesWriter, discard_tables
 from ringmill.node.storage.unflushed import Unflushed
-from ringmill.node.storage.upkeep.compaction_pick import level_below_all, may_hold
+from ringmill.node.storage.upkeep.compaction_pick import level_below_all
 from ringmill.node.storage.upkeep.compactor import Compactor
 from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import UpkeepTools
+from ringmill.node.storage.version.table_ranges import may_hold
 from ringmill.node.storage.version.version import VersionEdit
 
 __all__ = ["Ingest", "TablePlace", "write_table"]

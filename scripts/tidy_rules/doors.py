@@ -22,6 +22,7 @@ OPEN_ROOMS = (
     "client/gateway/jobs/reading_main.py",  # runs a caller's module, contained
     "client/gateway/http/http_door.py",  # listens for callers of the gateway
     "client/gateway/http/tls_listener.py",  # the same, with TLS
+    "client/gateway/protection/vanished_callers.py",  # options of sockets that these have accepted
     "client/jobs/importing.py",  # one lock: sys.modules and sys.path are those of all threads
     "client/local",
     "client/testing",  # starts the processes of a local cluster for a test, and ends them

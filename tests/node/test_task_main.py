@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
-from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
+from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
 from ringmill.cluster.mapreduce.progress import AttemptProgress
+from ringmill.cluster.ports import FileSystem
 from ringmill.node import task_main
 
 EVERY_S = 0.002
@@ -36,6 +37,35 @@ def test_progress_is_told_of_the_attempt_that_runs_alone(monkeypatch: pytest.Mon
         ours.setblocking(False)
         with pytest.raises(BlockingIOError):
             ours.recv(1)
+
+
+def test_a_step_of_a_job_tells_that_it_gets_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_main, "_TELL_EVERY_S", EVERY_S)
+    (path := tmp_path / "part").write_bytes(b"12345")
+    ours, theirs = socket.socketpair()
+
+    def publish(step: JobStep, files: FileSystem, _: object) -> list[object]:
+        node = task_main._Pipe(ours)
+        steps = (
+            lambda: files.is_file(str(path)),
+            lambda: files.size(str(path)),
+            lambda: files.open_read(str(path)).pread(5, 0),
+            lambda: files.create(f"{path}.copy").append(b"12345"),
+        )
+        for each in steps:
+            each()
+            message = node.receive()
+            assert message is not None
+            assert Said.decode(message).kind == "progress"
+        return []
+
+    monkeypatch.setattr(task_main, "do_job_step", publish)
+    with ours, theirs:
+        ours.settimeout(10)
+        here = task_main._Process(
+            task_main._Teller(task_main._Pipe(theirs)), task_main._Fence(), task_main._Peak()
+        )
+        assert task_main._do(JobStep("publish", b""), here) == []
 
 
 def test_an_attempt_finds_its_trace_in_the_environment_and_leaves_none(

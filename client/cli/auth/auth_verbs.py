@@ -61,7 +61,7 @@ def list_tokens(settings: Settings) -> None:
 @click.argument("token")
 @click.pass_obj
 def revoke(settings: Settings, token: str) -> None:
-    """Take its force from the TOKEN of this id or name, for open sessions, too."""
+    """Take its force from the TOKEN of this id, or all of this name, for open sessions, too."""
     info = _ask(settings, lambda auth: auth.revoke(token))
     if settings.output == "json":
         output.show(settings, info.to_dict(), (), ())

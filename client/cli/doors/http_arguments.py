@@ -11,11 +11,11 @@ from ringmill.client.cli.console.settings import bounded_span_s
 from ringmill.client.cli.doors.door_jobs import checked_jobs_folder, door_jobs
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.gateway.clients_by_token import ClientsByToken
-from ringmill.client.gateway.http.http_admission import HttpAdmission
+from ringmill.client.gateway.http.http_admission import HttpAdmission, room_of_requests
 from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions
 from ringmill.client.gateway.http.request_checks import checked_origin
 from ringmill.client.gateway.page.page_routes import LivePage
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, WindowLimit
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, WindowLimit
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -44,7 +44,7 @@ def http_admission(
             )
         window = WindowLimit(int(number), bounded_span_s("--window-limit", span, 0.1, 7 * 86400.0))
     cache = None if cache_ttl is None else ReadCache(bounded_span_s("--cache-ttl", cache_ttl, 0.001, 3600.0))
-    return HttpAdmission(CallerLimits(rate_s, window), Room(most_requests), cache=cache)
+    return HttpAdmission(CallerLimits(rate_s, window), room_of_requests(most_requests), cache=cache)
 
 
 def _rate_s(text: str) -> float:

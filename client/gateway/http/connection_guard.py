@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import Counter
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 
 from ringmill.client.gateway.http.problems import PROBLEM_TYPE, HttpRefusal, problem_answer, problem_document
+from ringmill.client.gateway.protection.vanished_callers import end_if_vanished
 
 __all__ = ["ANSWER_S", "Connections", "HEAD_S", "IDLE_S"]
 
@@ -23,6 +25,8 @@ HEAD_S: Final = 10.0
 """From the first byte of a request, or from connecting, to the end of its head, in seconds."""
 IDLE_S: Final = 60.0
 """Between two requests on a connection."""
+SPARE_S: Final = 5.0
+"""When there are too many, one that asks nothing, and was silent for so long, makes room."""
 ANSWER_S: Final = 30.0
 """For a caller to take an answer, or a piece of one."""
 LAST_S: Final = 0.25
@@ -46,6 +50,7 @@ class Connections:
         self._none_asked = asyncio.Event()
         self._none_asked.set()
         self.open = 0
+        self.leaving = 0  # of these, to make room
         self.is_ending = False
 
     def __call__(self) -> web.RequestHandler:
@@ -55,7 +60,22 @@ class Connections:
     @property
     def is_full(self) -> bool:
         """Whether the newest connection is one too many."""
-        return self.open > self._most
+        return self.open - self.leaving > self._most
+
+    def make_room(self) -> bool:
+        """Close one that is silent: of the address that has most, the one that was silent for longest."""
+        silent_since_s = asyncio.get_running_loop().time() - SPARE_S
+        there = [
+            each for each in self._server.connections
+            if isinstance(each, _GuardedConnection) and not each.is_leaving
+        ]  # fmt: skip
+        spare = [each for each in there if each.is_idle and each.heard_s <= silent_since_s]
+        if not spare:
+            return False
+        shares = Counter(each.address for each in there)
+        min(spare, key=lambda each: (-shares[each.address], each.heard_s)).leave()
+        self.leaving += 1
+        return True
 
     def begins(self) -> None:
         """A request is under way."""
@@ -90,7 +110,7 @@ class Connections:
 class _GuardedConnection(web.RequestHandler):
     __slots__ = (
         "_answered", "_body", "_connections", "_head_timer", "_line", "_taken_timer", "_under_way",
-        "_unread_timer",
+        "_unread_timer", "address", "heard_s", "is_leaving",
     )  # fmt: skip
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
@@ -107,6 +127,9 @@ class _GuardedConnection(web.RequestHandler):
             auto_decompress=False,
         )
         self._connections = connections
+        self.address = ""
+        self.heard_s = 0.0  # when bytes came, or an answer ended
+        self.is_leaving = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._under_way = False
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -118,8 +141,11 @@ class _GuardedConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.open += 1
         self._line = cast("asyncio.Transport", transport)
-        super().connection_made(transport)
-        if self._connections.is_full:
+        super().connection_made(transport)  # it has the system ask idle connections, after two hours
+        end_if_vanished(transport, ANSWER_S)
+        self.heard_s = asyncio.get_running_loop().time()
+        self.address = str((transport.get_extra_info("peername") or ("",))[0])
+        if self._connections.is_full and not self._connections.make_room():
             self._end_with(_TOO_MANY)
             return
         if self._connections.is_ending:
@@ -127,13 +153,24 @@ class _GuardedConnection(web.RequestHandler):
             return
         self._expect_head()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no whole head has come that has no answer yet."""
+        return not self._under_way and not self._messages
+
     def close_if_idle(self) -> None:
-        """Close it unless a whole head has come that has no answer yet."""
-        if not self._under_way and not self._messages:
+        """Close it unless it is asked something."""
+        if self.is_idle:
             self.force_close()
+
+    def leave(self) -> None:
+        """Make room for another one."""
+        self.is_leaving = True
+        self._leave()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.open -= 1
+        self._connections.leaving -= self.is_leaving
         self._head_came()
         self._stop_unread_timer()
         if self._taken_timer is not None:
@@ -141,6 +178,7 @@ class _GuardedConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self.heard_s = asyncio.get_running_loop().time()
         is_of_body = self._body is not None and not self._body.is_eof()
         super().data_received(data)
         if self._messages:  # a whole head; most come in one piece, and no timer is made for them
@@ -169,6 +207,7 @@ class _GuardedConnection(web.RequestHandler):
         finally:
             self._under_way = False
             self._answered += 1
+            self.heard_s = asyncio.get_running_loop().time()
             self._expect_taken()
             self._connections.ends()
             if self._connections.is_ending:

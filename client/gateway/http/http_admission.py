@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringmill.client.gateway.http.problems import HttpRefusal
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, SharedRoom
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, SharedRoom
 from ringmill.client.gateway.protection.read_cache import ReadCache
+from ringmill.client.gateway.protection.shared_turns import SharedTurns
 
-__all__ = ["HttpAdmission", "Slot"]
+__all__ = ["HttpAdmission", "Slot", "room_of_requests"]
 
 MOST_REQUESTS = 256
 MOST_STREAMS = 500
@@ -23,6 +24,12 @@ BODIES_OF_ONE = 200
 STREAMS_OF_ONE = 400
 BATCHES_AT_ONCE = 4
 """Others wait: what each reads takes memory until it is told."""
+BATCHES_OF_ONE = 2
+
+
+def room_of_requests(most: int) -> SharedRoom:
+    """Of 256 one caller has 200 at most, and of others as large a part."""
+    return SharedRoom(most, max(1, most * 25 // 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,11 @@ class HttpAdmission:
     """The limits of one gateway, and its cache of reads, if it has one."""
 
     callers: CallerLimits = field(default_factory=CallerLimits)
-    requests: Room = field(default_factory=lambda: Room(MOST_REQUESTS))
+    requests: SharedRoom = field(default_factory=lambda: room_of_requests(MOST_REQUESTS))
     streams: SharedRoom = field(default_factory=lambda: SharedRoom(MOST_STREAMS, STREAMS_OF_ONE))
     bodies: SharedRoom = field(default_factory=lambda: SharedRoom(MOST_BODIES, BODIES_OF_ONE))
     cache: ReadCache | None = None
-    batches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BATCHES_AT_ONCE))
+    batches: SharedTurns = field(default_factory=lambda: SharedTurns(BATCHES_AT_ONCE, BATCHES_OF_ONE))
 
     def check_rate(self, caller: str) -> None:
         """Raises HttpRefusal 429 when this caller asks too often."""
@@ -52,7 +59,7 @@ class Slot:
     """The place of one request among those that are under way, or of a stream among the streams."""
 
     def __init__(self, admission: HttpAdmission, caller: str) -> None:
-        """`caller` is whose share of the bodies and streams it takes."""
+        """`caller` is whose share of the requests, bodies, streams and batches it takes."""
         self._rooms = admission
         self._caller = caller
         self._is_in = False  # among the requests
@@ -69,10 +76,24 @@ class Slot:
     def __exit__(self, *_: object) -> None:
         self._leave()
 
-    @property
-    def batch_turn(self) -> asyncio.Semaphore:
-        """To be held while a batch is done."""
-        return self._rooms.batches
+    @asynccontextmanager
+    async def batch_turn(self, within_s: float) -> AsyncIterator[None]:
+        """To be held while a batch is done.  One that waits for it has a place among the bodies, and none
+        among the requests.
+
+        Raises HttpRefusal 503 when there is no turn in time, or no room.
+        """
+        batches = self._rooms.batches
+        is_taken = batches.take_at_once(self._caller)
+        try:
+            with nullcontext() if is_taken else self.while_a_body_comes():
+                is_taken = is_taken or await batches.take(self._caller, within_s)
+            if not is_taken:
+                raise _busy(f"does {BATCHES_AT_ONCE} batches at a time, {BATCHES_OF_ONE} of one caller")
+            yield
+        finally:
+            if is_taken:
+                batches.leave(self._caller)
 
     def stays_for(self, work: asyncio.Task[Any]) -> None:
         """The place is taken until this has ended too: it goes on when the caller hangs up."""
@@ -124,13 +145,13 @@ class Slot:
 
     def _enter(self) -> None:
         requests = self._rooms.requests
-        if not requests.enter():
-            raise _busy(f"has {requests.most} requests under way")
+        if not requests.enter(self._caller):
+            raise _busy(f"has {requests.taken} requests under way, {requests.share} of one caller at most")
         self._is_in = True
 
     def _leave_requests(self) -> None:
         if self._is_in:
-            self._rooms.requests.leave()
+            self._rooms.requests.leave(self._caller)
         self._is_in = False
 
 

@@ -21,7 +21,13 @@ from ringmill.client.gateway.http.call import CallersCache, HttpCall, takes_gzip
 from ringmill.client.gateway.http.etags import weak_etag
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.client.gateway.http.idempotency import IdempotencyMemory, checked_idempotency_key
-from ringmill.client.gateway.http.problems import HttpRefusal, challenge, http_refusal_of, problem_answer
+from ringmill.client.gateway.http.problems import (
+    HttpRefusal,
+    challenge,
+    http_refusal_of,
+    is_of_ended_token,
+    problem_answer,
+)
 from ringmill.client.gateway.http.request_checks import SiteRules, bearer_token, request_id_of
 from ringmill.client.gateway.http.request_spans import answer_in_span
 from ringmill.client.gateway.http.streams import HAS_BEGUN
@@ -31,7 +37,7 @@ from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
 from ringmill.client.kv import name_of_write
 from ringmill.client.operations import OperationName
 from ringmill.client.routing.tracing import Tracing, no_tracer
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError
 
 __all__ = ["HttpAnswering"]
 
@@ -124,7 +130,12 @@ class HttpAnswering:
             call = HttpCall(request, matched.path, query, client, common, slot, self._ending, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)
             asked = partial(self._answer_of_cluster, call, matched.route, token, caller)
-            return await answer_in_span(self._tracing, request, matched.route, asked)
+            try:
+                return await answer_in_span(self._tracing, request, matched.route, asked)
+            except PermissionDenied as error:
+                if is_of_ended_token(error):
+                    self._clients.forget(token)
+                raise
 
     async def _answer_of_cluster(
         self, call: HttpCall, route: HttpRoute, token: str, caller: str

@@ -17,11 +17,13 @@ from aiohttp import web
 from ringmill.cluster.errors import NotFound, Overloaded, PermissionDenied, RingmillError
 
 __all__ = [
-    "HttpRefusal", "PROBLEM_TYPE", "challenge", "http_refusal_of", "problem_answer", "problem_document"
+    "HttpRefusal", "PROBLEM_TYPE", "challenge", "http_refusal_of", "is_of_ended_token", "problem_answer",
+    "problem_document",
 ]  # fmt: skip
 
 PROBLEM_TYPE = "application/problem+json"
-_OPENS_NOTHING = ("unknown", "revoked", "expired")  # as nodes tell it of a token
+_IS_OVER = ("revoked", "expired")  # as nodes tell it of a token
+_OPENS_NOTHING = ("unknown", *_IS_OVER)
 
 
 class HttpRefusal(Exception):
@@ -74,6 +76,11 @@ def http_refusal_of(error: RingmillError, *, has_token: bool) -> HttpRefusal:
         outcome=error.outcome,
         detail=error.detail,
     )
+
+
+def is_of_ended_token(error: RingmillError) -> bool:
+    """Whether a node has refused the token once and for all, and not what was asked with it."""
+    return isinstance(error, PermissionDenied) and error.detail.get("token") in _IS_OVER
 
 
 def challenge(*, is_bad_token: bool = False) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Looks at a cluster for those who have the live page open: one look a second, however many they are."""
+"""Looks at a cluster for those who have the live page open: one look a second for all with one token."""
 
 from __future__ import annotations
 

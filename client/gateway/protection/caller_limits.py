@@ -100,9 +100,15 @@ class SharedRoom:
     """A room in which one caller has a share at most."""
 
     def __init__(self, most: int, share: int) -> None:
+        self.most = most
         self.share = share
         self._room = Room(most)
         self._taken: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """How much is under way, of all callers."""
+        return self._room.taken
 
     def enter(self, caller: str) -> bool:
         """Whether there was room for one more of this caller, which is counted then."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -117,7 +118,7 @@ class RedisDoor:
         return list(self._connections.values())
 
     def opened(self, connection: RedisConnection) -> str:
-        if len(self._connections) >= self.limits.most_connections:
+        if len(self._connections) >= self.limits.most_connections and not self._close_silent():
             _log.warning(
                 "%s is refused: there are %d connections", connection.address, len(self._connections)
             )
@@ -126,6 +127,30 @@ class RedisDoor:
         self._connections[connection.id] = connection
         self._is_empty.clear()
         return ""
+
+    def _close_silent(self) -> bool:
+        """Close one that has nothing under way and was silent, if there is one.
+
+        One that has shown no token goes before others, then one of the address that has most, then the one
+        that was silent for longest.
+        """
+        silent_since_s = self.monotonic() - self.limits.spare_s
+        spare = [
+            each for each in self._connections.values()
+            if each.lateness.active_s <= silent_since_s
+            and not each.held_bytes and each.queued is None and each.watched is None
+        ]  # fmt: skip
+        if not spare:
+            return False
+        shares = Counter(_host_of(each) for each in self._connections.values())
+
+        def place(each: RedisConnection) -> tuple[bool, int, float]:
+            return bool(each.token), -shares[_host_of(each)], each.lateness.active_s
+
+        chosen = min(spare, key=place)
+        chosen.give_up("it was silent, and another one needs its place")
+        self.closed(chosen)
+        return True
 
     def closed(self, connection: RedisConnection) -> None:
         if self._connections.pop(connection.id, None) is not None:
@@ -203,3 +228,7 @@ class RedisDoor:
             if self._give_back is not None and self._most_bytes - self._told_bytes > _WORTH_GIVING_BACK:
                 self._most_bytes = self._told_bytes
                 self._give_back()
+
+
+def _host_of(connection: RedisConnection) -> str:
+    return connection.address.rpartition(":")[0]

@@ -32,7 +32,7 @@ from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
-from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes
+from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes, check_slices
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
@@ -54,6 +54,7 @@ def plan_job(spec: JobSpec, files: FileSystem, sizes: SplitSizes = SPLIT_SIZES) 
             refuse_local_store(spec.output_url)
             refuse_existing(files, spec.output_url, overwrite=spec.overwrite)
         plan = _of_one_message(input_plan_of(spec, files, sizes))
+        check_slices(len(plan.splits), stage_of(spec, START).partitions)
         if later := later_inputs(spec):
             find_inputs(later, files)  # what later stages read is looked for now, and read then
         remove_staging(files, spec.staging, spec.output)  # of a first try, or of a cluster that is no more
@@ -74,6 +75,7 @@ def plan_stage(
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = _of_one_message(input_plan_of(spec, files, sizes))
+        check_slices(len(plan.splits), spec.partitions)
         _make_staging(spec, files)
         if former:
             files.remove_tree(former)

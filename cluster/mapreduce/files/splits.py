@@ -29,6 +29,7 @@ __all__ = [
     "Piece",
     "Split",
     "SplitSizes",
+    "check_slices",
     "plan_splits",
     "split_bytes",
 ]
@@ -36,6 +37,8 @@ __all__ = [
 MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
+MAX_SLICES: Final = 2_000_000
+"""Splits times reducers.  A coordinator holds each slice in some 250 bytes of memory, and in the journal."""
 PART_BYTES: Final = 256 << 10
 """A part of records that has this much is a split of its own: so it can be read where it was written."""
 SAMPLE_PLACES: Final = 32
@@ -175,6 +178,16 @@ def plan_splits(
     return [
         Split(index, pieces, len(packed), places, source) for index, (source, pieces) in enumerate(packed)
     ]
+
+
+def check_slices(splits: int, reducers: int) -> None:
+    """Raises InvalidArgument when the maps of a stage would leave too many slices for its reduces."""
+    if splits * reducers > MAX_SLICES:
+        raise InvalidArgument(
+            f"{splits} splits for {reducers} reducers make {splits * reducers} slices; a job may have "
+            f"{MAX_SLICES}",
+            hint="take fewer reducers, or larger splits (split_mib)",
+        )
 
 
 def _pieces(input_files: Sequence[InputFile], format: str, most_bytes: int) -> Iterator[Piece]:

@@ -12,38 +12,23 @@ Rule J17: docs/protocol/jobs.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from statistics import median
 from typing import Final, NamedTuple
 
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks, Usual
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState, Task
 
 __all__ = [
-    "LEAST_S", "Slow", "Usual", "may_begin_another", "slow_from", "slow_task", "told_of_backup", "usual_of",
+    "LEAST_S", "Slow", "may_begin_another", "slow_from", "slow_task", "told_of_backup",
 ]  # fmt: skip
 
 LEAST_S: Final = 1.0
 """A task that has run for less is never backed up: beginning anew costs about as much."""
-_DONE_SHARE: Final = 0.75
 _TIMES_USUAL: Final = 1.5
 _RATE_SHARE: Final = 0.75
 _LEAST_AT_A_TIME: Final = 2
 _SHARE_OF_RUNNING: Final = 10  # one in ten
 _SHARE_OF_ALL: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Usual:
-    """Of the tasks of a stage that are done: medians of seconds and bytes, and bytes a second together."""
-
-    seconds: float
-    size: float
-    rate: float
-
-    def seconds_for(self, task: Task) -> float:
-        """How long a task usually runs: longer than the median only if it has more bytes."""
-        return self.seconds * max(1.0, task.size / self.size if self.size else 1.0)
 
 
 class Slow(NamedTuple):
@@ -54,23 +39,13 @@ class Slow(NamedTuple):
     attempt: Attempt
 
 
-def usual_of(tasks: Sequence[Task]) -> Usual | None:
-    """What is usual in a stage; None until three quarters of its tasks are done, or all but one."""
-    done = [task for task in tasks if task.winner is not None]
-    if not done or len(done) < min(_DONE_SHARE * len(tasks), len(tasks) - 1):
-        return None
-    seconds = [task.winner.seconds for task in done if task.winner is not None]
-    sizes = [task.size for task in done]
-    return Usual(median(seconds), median(sizes), sum(sizes) / sum(seconds) if sum(seconds) else 0.0)
-
-
-def slow_from(tasks: Sequence[Task]) -> Iterator[Slow]:
+def slow_from(stage: OpenTasks) -> Iterator[Slow]:
     """The tasks of a stage that have one running attempt and may have a backup; none while a task waits, as
     it comes first."""
-    left = [task for task in tasks if task.winner is None]
+    left = stage.left()
     if not left or any(task.is_waiting for task in left):
         return
-    if (usual := usual_of(tasks)) is None:
+    if (usual := stage.usual()) is None:
         return
     for task in left:
         running = [each for each in task.attempts if each.state is AttemptState.RUNNING]
@@ -91,7 +66,7 @@ def may_begin_another(tasks: Sequence[Task]) -> bool:
     return sum(each.is_backup for each in running) < most
 
 
-def slow_task(stage: Sequence[Task], tasks: Sequence[Task], node: NodeId, now: float) -> Task | None:
+def slow_task(stage: OpenTasks, tasks: Sequence[Task], node: NodeId, now: float) -> Task | None:
     """The slowest task of a stage that a node may run a backup attempt of; `tasks` are all of the job."""
     slow = [each for each in slow_from(stage) if each.at <= now]
     if not slow or any(each.attempt.node == node for each in slow):
@@ -102,9 +77,9 @@ def slow_task(stage: Sequence[Task], tasks: Sequence[Task], node: NodeId, now: f
     return next((each.task for each in slow if not each.task.has_failed_on(node)), None)
 
 
-def told_of_backup(task: Task, stage: Sequence[Task], backup: str, now: float) -> str:
+def told_of_backup(task: Task, stage: OpenTasks, backup: str, now: float) -> str:
     """Why a backup attempt of a task begins, for people."""
-    usual = usual_of(stage)
+    usual = stage.usual()
     rest = "" if usual is None else f", {usual.seconds_for(task):.1f} s is usual"
     slow = next(each for each in task.attempts if each.state is AttemptState.RUNNING)
     return f"{backup} is a backup: {slow.id} on {slow.node} has run {now - slow.began_at:.1f} s{rest}"

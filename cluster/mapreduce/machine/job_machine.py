@@ -61,7 +61,6 @@ from ringmill.cluster.mapreduce.machine.lost_output import FetchReports
 from ringmill.cluster.mapreduce.machine.open_tasks import OpenTasks
 from ringmill.cluster.mapreduce.machine.stage_totals import (
     StageChain,
-    inputs_of,
     set_aside_by,
     source_of,
     winners_of,
@@ -127,7 +126,7 @@ class JobMachine:
     @property
     def maps_done(self) -> bool:
         """Every split has a committed output that can be read."""
-        return all(task.winner is not None for task in reversed(self.maps))  # the last are done last
+        return self.chain.are_done(self.maps)
 
     @property
     def bad_records(self) -> int:
@@ -245,13 +244,13 @@ class JobMachine:
 
     def _slow_at(self) -> list[float]:
         """When tasks of the stage count as slow; none while one waits."""
-        return [] if self._open().not_begun else [each.at for each in slow_from(self._stage())]
+        return [] if self._open().not_begun else [each.at for each in slow_from(self._open())]
 
     def _slow_task(self, node: NodeId, now: float) -> Task | None:
         """That gets a backup attempt (rule J17)."""
         if self._open().not_begun:
             return None
-        return slow_task(self._stage(), (*self.maps, *self.reduces), node, now)
+        return slow_task(self._open(), (*self.maps, *self.reduces), node, now)
 
     def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
         self.state = "RUNNING"
@@ -259,7 +258,7 @@ class JobMachine:
         self._open().begins(task)
         if task.is_running:
             sometimes("a slow task gets a backup attempt")
-            self.story.tell(told_of_backup(task, self._stage(), f"{attempt_id} on {node}", now))
+            self.story.tell(told_of_backup(task, self._open(), f"{attempt_id} on {node}", now))
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
@@ -304,9 +303,9 @@ class JobMachine:
         if self.bad_records > self.plan.bad_records:
             return instructions + self._end("FAILED", now, too_many_bad(self.plan.bad_records))
         instructions += self._make_stale(task, attempt, output, now)
+        self.chain.inputs.note(self.maps, task)
         if self.maps_done:
-            with_states = self.plan.splits if self.chain.keeps_states else ()
-            for found in inputs_of(self.reduces, self.maps, with_states):
+            for found in self.chain.inputs_of(self.reduces, self.maps, self.plan.splits):
                 self.locality.note_input(*found)
         return instructions + self._maybe_commit(now)
 
@@ -444,6 +443,7 @@ class JobMachine:
         sometimes("a finished map runs again")
         self.story.tell(f"{task.winner.id} on {task.winner.node} runs again: {why}")
         task.winner = None
+        self.chain.opens_again(task)
         self._looked_at.opens_again(task)
 
     def _node_up(self, node: NodeId, start: str, now: float) -> list[Instruction]:

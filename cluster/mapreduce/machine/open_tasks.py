@@ -10,10 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
 
 from ringmill.cluster.mapreduce.machine.task_state import Task
 
-__all__ = ["OpenTasks"]
+__all__ = ["OpenTasks", "Usual"]
+
+_DONE_SHARE: Final = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Of the tasks of a stage that are done: medians of seconds and bytes, and bytes a second together."""
+
+    seconds: float
+    size: float
+    rate: float
+
+    def seconds_for(self, task: Task) -> float:
+        """How long a task usually runs: longer than the median only if it has more bytes."""
+        return self.seconds * max(1.0, task.size / self.size if self.size else 1.0)
 
 
 @dataclass(slots=True)
@@ -24,6 +41,8 @@ class OpenTasks:
     tasks: Sequence[Task] = ()
     _done: int = 0  # how many at the front are done
     _begun: int = field(init=False)  # no task from this place on has begun
+    _left: Sequence[Task] | None = None  # those that were not done when looked at; None: not looked yet
+    _usual: tuple[int, Usual | None] | None = None  # while as many are left
     _none_waits: bool = False  # of those that have begun
 
     def __post_init__(self) -> None:
@@ -44,6 +63,7 @@ class OpenTasks:
         """It is not done any more; it may be one of another list."""
         if task in self:
             self._done = min(self._done, task.index)
+            self._left = self._usual = None
         self._none_waits = False
 
     def attempt_ends(self) -> None:
@@ -59,6 +79,19 @@ class OpenTasks:
         while self._done < self._begun and tasks[self._done].winner is not None:
             self._done += 1
         return [task for task in tasks[self._done : self._begun] if task.winner is None]
+
+    def left(self) -> Sequence[Task]:
+        """All that are not done."""
+        before = self.tasks if self._left is None else self._left
+        self._left = [task for task in before if task.winner is None]
+        return self._left
+
+    def usual(self) -> Usual | None:
+        """What is usual in the stage; None until three quarters of the tasks are done, or all but one."""
+        left = len(self.left())
+        if self._usual is None or self._usual[0] != left:
+            self._usual = left, _usual_of(self.tasks)
+        return self._usual[1]
 
     def ready(self, now: float) -> Iterator[Task]:
         """Those that may start, in their order."""
@@ -77,3 +110,12 @@ class OpenTasks:
         waiting = [task for task in self.begun() if task.is_waiting]
         self._none_waits = not waiting
         return waiting
+
+
+def _usual_of(tasks: Sequence[Task]) -> Usual | None:
+    done = [task for task in tasks if task.winner is not None]
+    if not done or len(done) < min(_DONE_SHARE * len(tasks), len(tasks) - 1):
+        return None
+    seconds = [task.winner.seconds for task in done if task.winner is not None]
+    sizes = [task.size for task in done]
+    return Usual(median(seconds), median(sizes), sum(sizes) / sum(seconds) if sum(seconds) else 0.0)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from operator import add, sub
 from typing import Any, Final, NamedTuple, Self
 
 from ringmill.cluster.ids import NodeId
@@ -18,12 +19,12 @@ from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, Stag
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.files.splits import InputFile, Split
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
-from ringmill.cluster.mapreduce.machine.task_state import Task
+from ringmill.cluster.mapreduce.machine.task_state import Attempt, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 
 __all__ = [
-    "FinishedStage", "RunningCounts", "StageChain", "first_names", "inputs_of", "records_of", "set_aside_by",
-    "source_of", "winners_of",
+    "FinishedStage", "ReduceInputs", "RunningCounts", "StageChain", "first_names", "records_of",
+    "set_aside_by", "source_of", "winners_of",
 ]  # fmt: skip
 
 
@@ -82,6 +83,51 @@ class RunningCounts:
         self._seen = now
 
 
+@dataclass(slots=True)
+class ReduceInputs:
+    """How many bytes of each reduce's input lie on which node, summed as maps win: the slices of all together
+    may be two million, and no turn of a coordinator has time for these."""
+
+    _maps: Sequence[Task] = ()
+    _counted: list[Attempt | None] = field(default_factory=list)  # a map each
+    _held: dict[NodeId, list[int]] = field(default_factory=dict)  # a reduce each
+
+    def note(self, maps: Sequence[Task], task: Task) -> None:
+        """Count what the winner of a map has left, and no more what its former one had."""
+        if maps is not self._maps:  # of another stage
+            self._maps, self._counted, self._held = maps, [None] * len(maps), {}
+        had, now = self._counted[task.index], task.winner
+        if had is now:
+            return
+        if had is not None:
+            self._held[had.node] = list(map(sub, self._held[had.node], _lengths(had)))
+        if now is not None:
+            held = self._held.get(now.node)
+            self._held[now.node] = _lengths(now) if held is None else list(map(add, held, _lengths(now)))
+        self._counted[task.index] = now
+
+    def of_each(
+        self, reduces: Sequence[Task], maps: Sequence[Task], with_states: Sequence[Split]
+    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
+        """Each reduce with where its slices lie, now that all maps are done (nodes, with bytes), and the part
+        of the stage before whose states it reads; its size is that of both.  `with_states` are the splits of
+        such a stage."""
+        for task in maps:
+            self.note(maps, task)
+        files = (piece.file for split in with_states for piece in split.pieces)
+        parts = {posixpath.basename(file.path): file for file in files}
+        for reduce in reduces:
+            slices = [(node, held[reduce.index]) for node, held in self._held.items()]
+            part = parts.get(part_name(reduce.index))
+            reduce.size = sum(size for _, size in slices) + (part.size if part is not None else 0)
+            yield reduce, slices, part
+
+
+def _lengths(attempt: Attempt) -> list[int]:
+    assert isinstance(attempt.output, MapOutput)
+    return [each.length for each in attempt.output.partitions]
+
+
 def first_names(counters: Mapping[str, int]) -> dict[str, int]:
     """Those that may be told of a job: the first in the order of their names, if it has too many."""
     if len(counters) <= MOST_COUNTERS:
@@ -97,11 +143,31 @@ class StageChain:
     place: StagePlace = START
     over: list[FinishedStage] = field(default_factory=list)
     counts: RunningCounts = field(default_factory=RunningCounts, compare=False)  # of the present stage
+    inputs: ReduceInputs = field(default_factory=ReduceInputs, compare=False)  # of the present stage
+    _maps: Sequence[Task] | None = field(default=None, compare=False)  # of the present stage
+    _open_map: Task | None = field(default=None, compare=False)  # one that was not done
+
+    def are_done(self, maps: Sequence[Task]) -> bool:
+        """Whether all maps of the present stage are.  Most looks see one of them at most."""
+        if maps is not self._maps or (self._open_map is not None and self._open_map.winner is not None):
+            self._maps = maps  # the last are done last
+            self._open_map = next((task for task in reversed(maps) if task.winner is None), None)
+        return self._open_map is None
+
+    def opens_again(self, task: Task) -> None:
+        """A map that was done is so no more."""
+        self._open_map = task
 
     @property
     def keeps_states(self) -> bool:
         """Whether the reduces of the present stage read states (rule J30)."""
         return bool(self.links) and self.links[self.place.link].keeps_states
+
+    def inputs_of(
+        self, reduces: Sequence[Task], maps: Sequence[Task], splits: Sequence[Split]
+    ) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
+        """As ReduceInputs has it, of the present stage."""
+        return self.inputs.of_each(reduces, maps, splits if self.keeps_states else ())
 
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""
@@ -161,20 +227,6 @@ def source_of(task: Task, partition: int) -> SliceSource:
     output, winner = _map_output_of(task), task.winner
     assert winner is not None
     return SliceSource(winner.id, winner.node, output.file, output.partitions[partition])
-
-
-def inputs_of(
-    reduces: Sequence[Task], maps: Sequence[Task], with_states: Sequence[Split]
-) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
-    """Each reduce with where its slices lie, now that all maps are done, and the part of the stage before
-    whose states it reads; its size is that of both.  `with_states` are the splits of such a stage."""
-    files = (piece.file for split in with_states for piece in split.pieces)
-    parts = {posixpath.basename(file.path): file for file in files}
-    for reduce in reduces:
-        slices = [(each.node, each.where.length) for each in (source_of(task, reduce.index) for task in maps)]
-        part = parts.get(part_name(reduce.index))
-        reduce.size = sum(size for _, size in slices) + (part.size if part is not None else 0)
-        yield reduce, slices, part
 
 
 def winners_of(tasks: Sequence[Task]) -> tuple[Winner, ...]:

@@ -22,6 +22,7 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource, StartMap, StartReduce
 from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
 
@@ -96,6 +97,14 @@ class MapAssignment:
     def work(self) -> list[Any]:
         return self.split
 
+    @property
+    def bytes_in(self) -> int:
+        """What it reads; 0 for what is no split, which the attempt finds out."""
+        try:
+            return Split.from_wire(self.split).size
+        except (ValueError, TypeError):
+            return 0
+
 
 @dataclass(frozen=True, slots=True)
 class ReduceAssignment:
@@ -110,6 +119,11 @@ class ReduceAssignment:
     @property
     def work(self) -> tuple[RemoteSlice, ...]:
         return self.slices
+
+    @property
+    def bytes_in(self) -> int:
+        """What it reads, decompressed."""
+        return sum(each.raw_bytes for each in self.slices)
 
 
 Assignment: TypeAlias = MapAssignment | ReduceAssignment

@@ -6,6 +6,7 @@ harm.  Rules T1 and T2: docs/protocol/topology.md; F8: docs/protocol/requests.md
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from ringmill.cluster.errors import Conflict, InvalidArgument, NotFound
@@ -16,11 +17,14 @@ from ringmill.cluster.ring.topology import Topology
 __all__ = ["issued", "required", "revoked", "token_named", "without_access"]
 
 
-def issued(topology: Topology, token: TokenEntry, now_s: float) -> Topology | None:
+def issued(
+    topology: Topology, token: TokenEntry, now_s: float, surely_s: float = math.inf
+) -> Topology | None:
     """With one more token; None when it is there.
 
     Raises InvalidArgument; Conflict when a token of this name is in force.  In a full document the tokens
-    that are over make room.
+    that are over make room: those that were so at `surely_s`, which no clock that is wrong has put forward,
+    as what leaves the document opens nothing any more.
     """
     access = topology.access
     if (present := access.find(token.id)) is not None:
@@ -35,7 +39,7 @@ def issued(topology: Topology, token: TokenEntry, now_s: float) -> Topology | No
             )
     kept = access.tokens
     if len(kept) >= MAX_TOKENS:
-        kept = tuple(each for each in kept if not each.is_over(now_s))
+        kept = tuple(each for each in kept if not each.is_over(min(now_s, surely_s)))
     if len(kept) >= MAX_TOKENS:
         raise InvalidArgument(
             f"{MAX_TOKENS} tokens are in force, more are not possible",
@@ -45,12 +49,17 @@ def issued(topology: Topology, token: TokenEntry, now_s: float) -> Topology | No
 
 
 def revoked(topology: Topology, wanted: str) -> Topology | None:
-    """Without force for the token of this id or name; None when it has none.  Raises NotFound."""
+    """Without force for the token of this id, or all of this name; None when none has any.  Raises NotFound.
+
+    There are two of a name when the first has expired by the clock of the node that issued the second.  By
+    other clocks it may open something yet.
+    """
     token = token_named(topology.access, wanted)
     if token.is_revoked:
         return None
     tokens = tuple(
-        replace(each, is_revoked=each.is_revoked or each is token) for each in topology.access.tokens
+        replace(each, is_revoked=each.is_revoked or each is token or each.name == wanted != token.id)
+        for each in topology.access.tokens
     )
     return _with(topology, replace(topology.access, tokens=tokens))
 

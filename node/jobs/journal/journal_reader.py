@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import TakenOver
@@ -42,11 +43,19 @@ class JournalRead(NamedTuple):
 
 
 async def read_journal(cells: Cells, journal: str) -> JournalRead:
-    """The journal as it is; somebody may go on with it meanwhile."""
+    """The journal as it is; somebody may go on with it meanwhile.
+
+    Raises CorruptData when what its last entry names is gone, and nobody goes on with it.
+    """
+    before = -1
     while True:
         last = await _last(cells, journal)
         if last is None:
             return JournalRead([])
+        if last.number == before:
+            raise CorruptData(
+                f"the journal {journal} ends with entry {before}, not all since entry {last.base} are left"
+            )
         entries: list[JournalEntry] = []
         for start in range(last.base, last.number, _AT_ONCE):
             numbers = range(start, min(start + _AT_ONCE, last.number))
@@ -55,7 +64,7 @@ async def read_journal(cells: Cells, journal: str) -> JournalRead:
         entries.append(last)
         if [each.number for each in entries] == list(range(last.base, last.number + 1)):
             return JournalRead(entries)
-        # Its writer has gone on for so long that slots were used again.
+        before = last.number  # if its writer has gone on, slots were used again
 
 
 async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[StoredJob, JournalRead] | None:

@@ -13,10 +13,18 @@ from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
-from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, PartitionSpan, Split, split_bytes
+from ringmill.cluster.mapreduce.files.splits import (
+    SPLIT_SIZES,
+    PartitionSpan,
+    Split,
+    check_slices,
+    split_bytes,
+)
 from ringmill.cluster.ring.hashing import hash_tag, partition_of, position
 from ringmill.cluster.ring.keyspaces.generations import check_may_be_replaced
 from ringmill.node.contracts import KeyspaceAccess
@@ -53,7 +61,8 @@ async def keyspace_splits(spec: JobSpec, keyspaces: KeyspaceAccess) -> tuple[Spl
     """The splits of the keyspace that a job reads; none for a job that reads files.
 
     For a job that reads a snapshot this is the moment that it shows.  Raises InvalidArgument for a keyspace
-    that is not there or holds registers; QuorumNotReached, Unavailable.
+    that is not there or holds registers, and for too many splits times reducers; QuorumNotReached,
+    Unavailable.
     """
     source = spec.source
     if source is None:
@@ -65,11 +74,12 @@ async def keyspace_splits(spec: JobSpec, keyspaces: KeyspaceAccess) -> tuple[Spl
     each, is_whole = await _size_of_one(
         source, (keyspace.id.epoch, keyspace.id.ordinal), partitions, spec.consistency, keyspaces
     )
-    name = snapshot_name(spec)
-    at_ms = await keyspaces.hold_snapshot(name, keyspace) if name else 0
     target = split_bytes(each * len(partitions), SPLIT_SIZES.pinned(spec.split_bytes))
     width = max(1, target // max(1, each)) if is_whole else 1
     firsts = partitions[::width]
+    check_slices(len(firsts), stage_of(spec, START).partitions)
+    name = snapshot_name(spec)
+    at_ms = await keyspaces.hold_snapshot(name, keyspace) if name else 0
     spans = [
         PartitionSpan(
             first, last, each * (last - first + 1), (keyspace.id.epoch, keyspace.id.ordinal), name, at_ms

@@ -39,6 +39,9 @@ class StoredCount:
         self._options = options
         self._keys: dict[bytes, int] = {}  # by the copy's prefix
         self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, by the copy's prefix
+        self._gone: dict[
+            bytes, None
+        ] = {}  # prefixes of copies that went while a count goes on, which sees them
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False
@@ -69,10 +72,9 @@ class StoredCount:
 
     def drop_copy(self, copy: Copy) -> None:
         """Take all keys of a copy out of the figures: they are gone."""
-        if not self.is_counted:
-            self.count_again()  # the count that is under way may have seen them
-            return
         prefix = copy_prefix(copy)
+        if not self.is_counted:
+            self._gone[prefix] = None
         self._keys.pop(prefix, None)
         self._sizes.pop(prefix, None)
         self.dead.drop_copy(copy)
@@ -123,6 +125,7 @@ class StoredCount:
         """
         self._keys.clear()
         self._sizes.clear()
+        self._gone.clear()
         self.is_counted = False
         self.dead.clear()
         self.sums.begin()
@@ -139,24 +142,28 @@ class StoredCount:
         """The scan itself never waits while its blocks are cached, so the pause is made here."""
         in_slice = 0
         async for key, encoded in found:
-            try:
-                has_value, expires_at_ms, newest = outline(encoded)
-            except RingmillError as error:
-                prefix = key[:COPY_PREFIX_BYTES]
-                if not unread or unread[-1].start != prefix:
-                    unread.append(Unread(prefix, prefix_end(prefix), error))
-                continue
-            if not has_value:
-                self.dead.change(key, 1)
-                self.dead.dead_from(key, millis(newest))
-            elif expires_at_ms:
-                self.dead.dead_from(key, expires_at_ms)
-            self._grow(key, has_value, _key_bytes(key) + len(encoded))
-            self.sums.add(key, encoded)
+            if key[:COPY_PREFIX_BYTES] not in self._gone:
+                self._count_one(key, encoded, unread)
             in_slice += 1
             if in_slice == self._options.count_slice:
                 in_slice = 0
                 await asyncio.sleep(self._options.count_pause_s)
+
+    def _count_one(self, key: bytes, encoded: bytes, unread: list[Unread]) -> None:
+        try:
+            has_value, expires_at_ms, newest = outline(encoded)
+        except RingmillError as error:
+            prefix = key[:COPY_PREFIX_BYTES]
+            if not unread or unread[-1].start != prefix:
+                unread.append(Unread(prefix, prefix_end(prefix), error))
+            return
+        if not has_value:
+            self.dead.change(key, 1)
+            self.dead.dead_from(key, millis(newest))
+        elif expires_at_ms:
+            self.dead.dead_from(key, expires_at_ms)
+        self._grow(key, has_value, _key_bytes(key) + len(encoded))
+        self.sums.add(key, encoded)
 
     def _grow(self, key: bytes, values: int, size_bytes: int) -> None:
         prefix = key[:COPY_PREFIX_BYTES]

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Final
 
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.replica.stored_key import HintKey
 
 __all__ = ["HintIndex"]
+
+_LOOKED_AT: Final = 4096  # in one step: takes about a millisecond
 
 
 class HintIndex:
@@ -47,13 +50,19 @@ class HintIndex:
         return {partition for counts in self._partitions.values() for partition in counts}
 
     def at_former(self, target: NodeId, topology: Topology, limit: int) -> list[HintKey]:
-        """Some hints for an owner, of partitions that it owns no longer."""
+        """Some hints for an owner, of partitions that it owns no longer.
+
+        Some thousands are looked at, and those that stay go behind the others: all have their turn.
+        """
         counts = self._partitions.get(target, Counter())
         former = {partition for partition in counts if target not in topology.row(partition).nodes}
         if not former:
             return []
-        waiting = (key for key in self._by_target.get(target, {}) if key.partition in former)
-        return list(islice(waiting, limit))
+        looked = self.first(target, _LOOKED_AT)
+        found = [key for key in looked if key.partition in former][:limit]
+        if not found:
+            self.stand_behind(target, looked)
+        return found
 
     def first(self, target: NodeId, limit: int) -> list[HintKey]:
         """Some hints for an owner, oldest first (by when they were kept or last tried)."""

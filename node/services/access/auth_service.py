@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from ringmill.cluster.access.scram import KeptKeys
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.limits import MAX_TTL_MS
-from ringmill.cluster.ports import Clock
 from ringmill.cluster.ring.access.access_changes import issued, required, revoked, token_named
 from ringmill.cluster.ring.access.access_entries import TokenEntry
 from ringmill.cluster.ring.topology import Topology
+from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.wire.stubs.auth_pb2 import (
     AccessAnswer,
     IssueTokenRequest,
@@ -34,9 +34,10 @@ _LONGEST_S = MAX_TTL_MS // 1000
 
 
 class AuthService:
-    def __init__(self, membership: Membership, clock: Clock) -> None:
+    def __init__(self, membership: Membership, hybrid: HybridClock) -> None:
+        """Tokens live by the time that the members share, as far as this node knows it."""
         self._membership = membership
-        self._clock = clock
+        self._hybrid = hybrid
 
     def service(self) -> Service:
         return Service(
@@ -54,7 +55,7 @@ class AuthService:
             raise InvalidArgument(
                 f"lifetime_s is {request.lifetime_s}, the limit is {_LONGEST_S} (100 years)"
             )
-        now_s = self._clock.wall()
+        now_s, surely_s = self._hybrid.shared_s(), self._hybrid.shared_expiry_ms() / 1000
         made_s = int(now_s)
         token = TokenEntry(
             request.id,
@@ -67,7 +68,7 @@ class AuthService:
         )
         token.check()
         answer, topology = await self._change(
-            lambda present, _: issued(present, token, now_s), request.timeout_ms, call
+            lambda present, _: issued(present, token, now_s, surely_s), request.timeout_ms, call
         )
         return self._with(answer, [each for each in topology.access.tokens if each.id == token.id])
 
@@ -101,7 +102,7 @@ class AuthService:
         return answer, changed.topology
 
     def _with(self, answer: AccessAnswer, tokens: Iterable[TokenEntry]) -> AccessAnswer:
-        now_s = self._clock.wall()
+        now_s = self._hybrid.shared_s()
         answer.tokens.extend(
             TokenInfo(
                 id=each.id,

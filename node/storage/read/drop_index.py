@@ -37,5 +37,10 @@ class DropIndex:
                         return True
         return False
 
+    def of(self, key: bytes) -> list[int]:
+        """The sequences up to which the key was dropped."""
+        lists = [prefixes.get(key[:length]) for length, prefixes in self._by_length.items()]
+        return [sequence for each in lists if each for sequence in each]
+
 
 NO_DROPS = DropIndex(())

@@ -21,6 +21,7 @@ from ringmill.node.storage.table.block import VALUE, Block
 from ringmill.node.storage.table.run_merge import RunMerge
 from ringmill.node.storage.table.table_format import TRAILER_BYTES
 from ringmill.node.storage.table.table_reader import Table
+from ringmill.node.storage.version.table_ranges import LARGEST, SMALLEST
 from ringmill.node.storage.version.version import Drop
 from ringmill.node.storage.version.version_set import View
 
@@ -133,7 +134,9 @@ class _TableRun:
     """Tables with disjoint ranges as one run.  Reads more blocks at a time the longer the scan gets."""
 
     def __init__(self, tables: Sequence[Table], span: Range, drops: DropIndex) -> None:
-        self._tables = [table for table in tables if _meets(table, span)]
+        first = bisect_left(tables, span.start, key=LARGEST)
+        last = len(tables) if span.end is None else bisect_left(tables, span.end, lo=first, key=SMALLEST)
+        self._tables = list(tables[first:last])
         if not span.reverse:
             self._tables.reverse()  # the next one is taken from the end
         self._span = span
@@ -218,10 +221,6 @@ def _visible(entries: Iterable[tuple[bytes, int, bytes | None]], drops: DropInde
         keys.append(key)
         values.append(None if drops and drops.hides(key, sequence, as_of) else value)
     return keys, values
-
-
-def _meets(table: Table, span: Range) -> bool:
-    return table.largest >= span.start and (span.end is None or table.smallest < span.end)
 
 
 async def _read_blocks(table: Table, first: int, last: int, span: Range) -> list[Block]:

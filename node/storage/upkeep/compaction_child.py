@@ -17,6 +17,7 @@ from typing import Final
 
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.sometimes import sometimes
+from ringmill.node.storage.read.drop_index import DropIndex
 from ringmill.node.storage.storage_errors import CorruptBlock, UnreadableBlock, damage_at
 from ringmill.node.storage.table.block import cell_head
 from ringmill.node.storage.table.run_merge import RunMerge, kept_versions
@@ -115,6 +116,7 @@ def _merge_newest(runs: list[Iterator[Chunk]], job: CompactionJob) -> Iterator[C
 
 def _merge_versions(runs: list[Iterator[Chunk]], job: CompactionJob) -> Iterator[Chunk]:
     """Each key with all versions that a snapshot or a reader can still see."""
+    drops = DropIndex(job.drops)
     pending: list[Chunk | None] = [next(run, None) for run in runs]
     while any(pending):
         bound = min(chunk[0][-1] for chunk in pending if chunk)
@@ -130,16 +132,15 @@ def _merge_versions(runs: list[Iterator[Chunk]], job: CompactionJob) -> Iterator
             rest = keys[cut:], cells[cut:]
             pending[number] = rest if rest[0] else next(runs[number], None)
         entries.sort()
-        yield _kept(entries, job)
+        yield _kept(entries, job.snapshots, drops)
 
 
-def _kept(entries: list[tuple[bytes, int, bytes]], job: CompactionJob) -> Chunk:
+def _kept(entries: list[tuple[bytes, int, bytes]], snapshots: tuple[int, ...], dropped: DropIndex) -> Chunk:
     keys: list[bytes] = []
     cells: list[bytes] = []
     for key, group in groupby(entries, key=itemgetter(0)):
         versions = [(-negative >> 8, cell) for _, negative, cell in group]
-        drops = [drop.sequence for drop in job.drops if key.startswith(drop.prefix)]
-        for _, cell in kept_versions(versions, job.snapshots, drops):
+        for _, cell in kept_versions(versions, snapshots, dropped.of(key)):
             keys.append(key)
             cells.append(cell)
     return keys, cells
@@ -160,8 +161,19 @@ def _without_tombstones(keys: list[bytes], cells: list[bytes], may_forget: Calla
 
 
 def _forgets(older: tuple[tuple[bytes, bytes], ...]) -> Callable[[bytes], bool]:
+    """Whether a key is in none of these ranges; they are joined first, as there may be thousands."""
+    starts: list[bytes] = []
+    ends: list[bytes] = []
+    for start, end in sorted(older):
+        if ends and start <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
+        else:
+            starts.append(start)
+            ends.append(end)
+
     def may_forget(key: bytes) -> bool:
-        return not any(start <= key <= end for start, end in older)
+        at = bisect_right(starts, key)
+        return not at or ends[at - 1] < key
 
     return may_forget
 

@@ -13,17 +13,24 @@ The ideas are LevelDB's, RocksDB's and Cassandra's.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from heapq import heapify, heappop
-from itertools import chain, groupby
-from operator import attrgetter
+from itertools import chain, groupby, islice
 from typing import Final
 
 from ringmill.node.storage.engine_options import EngineOptions
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.version.table_ranges import (
+    LARGEST,
+    SMALLEST,
+    holders,
+    holders_in,
+    outer_range,
+    overlapping,
+)
 from ringmill.node.storage.version.version import LEVELS, Drop, Version
 
 __all__ = [
@@ -32,14 +39,12 @@ __all__ = [
     "SpaceRule",
     "Situation",
     "level_below_all",
-    "may_hold",
     "older_ranges",
     "pick_damaged",
     "pick_compaction",
     "useless_tables",
 ]
 
-_smallest, _largest = attrgetter("smallest"), attrgetter("largest")
 _TOMBSTONE_SHARE: Final = 0.25  # near Cassandra's tombstone_threshold of 0.2; chosen, not measured
 _TIER_TABLES: Final = 4  # these two as Cassandra's min_threshold and max_threshold
 _TIER_MOST: Final = 32
@@ -49,6 +54,9 @@ _MISSED_SHARE: Final = 4
 Sinking reads and writes the table with what it meets below, so it has to save more than one reading of the
 table.  LevelDB's allowed_seeks is the model; the number is chosen, not measured.
 """
+_FEW_TABLES: Final = 1024  # are never joined: what counts is that each takes a file descriptor
+_MANY_TABLES: Final = 8192  # are joined whatever else the node does
+_FULL_SHARE: Final = 0.75  # of the size of a table: no more are joined where they have as much on average
 
 
 class SpaceRule(Enum):
@@ -114,7 +122,8 @@ def pick_compaction(
         if may_run(pick):
             return pick
         refused.append(pick)
-    return next(filter(may_run, map(_in_need, refused)), None)
+    joining = islice(_joining(version, options), 4)  # never in need: they give no space back
+    return next(filter(may_run, chain(map(_in_need, refused), joining)), None)
 
 
 def useless_tables(version: Version, situation: Situation) -> list[TableMeta]:
@@ -212,20 +221,29 @@ class RangePicks:
 
     def _garbage(self, version: Version) -> CompactionPick | None:
         """A table of the deepest level that holds what nobody needs, and was not made by one of these."""
-        while (chosen := self._next(version)) is not None:
-            drops = any(may_hold(chosen, drop) for drop in version.drops)
-            if chosen.file_id <= self._newest_id and (chosen.tombstones or chosen.has_versions or drops):
+        tables = version.levels[self._level]
+        dropped = {meta.file_id for drop in version.drops for meta in holders_in(tables, drop)}
+        for chosen in islice(tables, self._place(tables), None):
+            if not self._is_within(chosen):
+                break
+            has_garbage = chosen.tombstones or chosen.has_versions or chosen.file_id in dropped
+            if chosen.file_id <= self._newest_id and has_garbage:
+                self._from = chosen.largest + b"\0"
                 return CompactionPick(self._level, ((chosen,),))
         return None
 
     def _next(self, version: Version) -> TableMeta | None:
         tables = version.levels[self._level]
-        chosen = next(
-            (meta for meta in tables if self._is_within(meta) and meta.smallest >= self._from), None
-        )
-        if chosen is not None:
-            self._from = chosen.largest + b"\0"
-        return chosen
+        place = self._place(tables)
+        if place == len(tables) or not self._is_within(tables[place]):
+            return None
+        self._from = tables[place].largest + b"\0"
+        return tables[place]
+
+    def _place(self, tables: Sequence[TableMeta]) -> int:
+        """Of the first table of a deeper level that is in the range and was not picked."""
+        first = bisect_left(tables, self._start, key=LARGEST)
+        return bisect_left(tables, self._from, lo=first, key=SMALLEST)
 
     def _all(self, version: Version) -> CompactionPick | None:
         """All that overlap, and what overlaps one of these, into the deepest level among theirs."""
@@ -246,7 +264,7 @@ def older_ranges(version: Version, pick: CompactionPick) -> list[tuple[bytes, by
     inputs = pick.inputs
     ids = {meta.file_id for meta in inputs}
     newest = max(meta.last_sequence for meta in inputs)
-    low, high = _range(inputs)
+    low, high = outer_range(inputs)
     return [
         (meta.smallest, meta.largest)
         for meta in version.all_tables()
@@ -266,15 +284,9 @@ def level_below_all(version: Version, meta: TableMeta, options: EngineOptions) -
     for level in range(deepest, LEVELS):
         tables = version.levels[level]
         has_space = level == LEVELS - 1 or _score(level, (*tables, meta), options) <= 1
-        if has_space and not _overlapping(tables, meta.smallest, meta.largest):
+        if has_space and not overlapping(tables, meta.smallest, meta.largest):
             return level
     return None
-
-
-def may_hold(meta: TableMeta, drop: Drop) -> bool:
-    """Whether the table can hold keys that the drop deletes."""
-    size = len(drop.prefix)
-    return meta.first_sequence <= drop.sequence and meta.smallest[:size] <= drop.prefix <= meta.largest[:size]
 
 
 def _by_level(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
@@ -304,7 +316,7 @@ def _in_need(pick: CompactionPick) -> CompactionPick:
 
 def _cost(next_level: Sequence[TableMeta], meta: TableMeta) -> tuple[float, float, int]:
     """Bytes of the next level to rewrite per byte of the table; among equals more deletions come first."""
-    below = _bytes(_overlapping(next_level, meta.smallest, meta.largest))
+    below = _bytes(overlapping(next_level, meta.smallest, meta.largest))
     return below / meta.size, -meta.tombstones / meta.entries, meta.file_id
 
 
@@ -318,7 +330,7 @@ def _sink_level0(version: Version, tables: Sequence[TableMeta], oldest: TableMet
     """One of these tables of level 0 with all of them that overlap it, so that nothing newer sinks below
     something older."""
     chosen = _overlap_closure(tables, [oldest])
-    below = _overlapping(version.levels[1], *_range(chosen))
+    below = overlapping(version.levels[1], *outer_range(chosen))
     runs = tuple((meta,) for meta in chosen) + ((below,) if below else ())
     return CompactionPick(1, runs, is_move=_may_move(version, 1, runs), why="level 0")
 
@@ -326,7 +338,7 @@ def _sink_level0(version: Version, tables: Sequence[TableMeta], oldest: TableMet
 def _overlap_closure(tables: Sequence[TableMeta], chosen: list[TableMeta]) -> list[TableMeta]:
     """These tables, with all that overlap one of them, directly or through others."""
     while True:
-        low, high = _range(chosen)
+        low, high = outer_range(chosen)
         grown = [meta for meta in tables if meta.overlaps(low, high)]
         if len(grown) == len(chosen):
             return grown
@@ -334,7 +346,7 @@ def _overlap_closure(tables: Sequence[TableMeta], chosen: list[TableMeta]) -> li
 
 
 def _sink(version: Version, level: int, chosen: TableMeta) -> CompactionPick:
-    below = _overlapping(version.levels[level + 1], chosen.smallest, chosen.largest)
+    below = overlapping(version.levels[level + 1], chosen.smallest, chosen.largest)
     runs = ((chosen,), below) if below else ((chosen,),)
     return CompactionPick(level + 1, runs, is_move=_may_move(version, level + 1, runs), why=f"level {level}")
 
@@ -365,7 +377,7 @@ def _may_move(version: Version, target: int, runs: tuple[tuple[TableMeta, ...], 
     if len(runs) != 1 or len(runs[0]) != 1:
         return False
     meta = runs[0][0]
-    deeper = any(_overlapping(level, meta.smallest, meta.largest) for level in version.levels[target + 1 :])
+    deeper = any(overlapping(level, meta.smallest, meta.largest) for level in version.levels[target + 1 :])
     return not meta.tombstones or deeper
 
 
@@ -408,10 +420,9 @@ def _dropped(version: Version, situation: Situation) -> Iterator[CompactionPick]
     for drop in version.drops:
         if _is_seen(drop, situation):
             continue
-        for level, tables in enumerate(version.levels):
-            for meta in _around(tables, drop.prefix) if level else tables:
-                if may_hold(meta, drop) and purged.get(meta.file_id, 0) < drop.sequence:
-                    yield CompactionPick(level, ((meta,),), why="drop", can_wait=True)
+        for level, meta in holders(version, drop):
+            if purged.get(meta.file_id, 0) < drop.sequence:
+                yield CompactionPick(level, ((meta,),), why="drop", can_wait=True)
 
 
 def _tombstones(version: Version, options: EngineOptions, situation: Situation) -> Iterator[CompactionPick]:
@@ -442,9 +453,30 @@ def _missed(version: Version, options: EngineOptions, situation: Situation) -> I
     for level, tables in enumerate(version.levels[1:-1], start=1):
         for meta in tables:
             if missed.get(meta.file_id, 0) * options.block_bytes > _MISSED_SHARE * meta.size and any(
-                _overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
+                overlapping(deeper, meta.smallest, meta.largest) for deeper in version.levels[level + 1 :]
             ):
                 yield replace(_sink_in_pieces(version, level, meta, options), can_wait=True)
+
+
+def _joining(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
+    """Neighbours in the deepest level that fit into one table: those of moves are small (rule E9)."""
+    level = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
+    tables, size = version.levels[level], options.joined_prefix_bytes
+    few = max(_FEW_TABLES, _bytes(tables) / options.table_bytes / _FULL_SHARE)
+    if not size or len(tables) <= few:
+        return
+    row, total = [tables[0]], tables[0].size
+    for meta in (*tables[1:], None):
+        belongs = meta is not None and meta.largest[:size] == row[0].smallest[:size]
+        if meta is not None and belongs and total + meta.size <= options.table_bytes:
+            row.append(meta)
+            total += meta.size
+            continue
+        if len(row) > 2 and total >= max(options.table_bytes / 2, 2 * max(each.size for each in row)):
+            can_wait = len(tables) < _MANY_TABLES
+            yield CompactionPick(level, (tuple(row),), why="small", can_wait=can_wait)
+        if meta is not None:
+            row, total = [meta], meta.size
 
 
 def _has_older(version: Version, meta: TableMeta) -> bool:
@@ -459,23 +491,6 @@ def _has_older(version: Version, meta: TableMeta) -> bool:
 def _is_seen(drop: Drop, situation: Situation) -> bool:
     """Whether a snapshot can still see what was dropped."""
     return situation.oldest_snapshot is not None and situation.oldest_snapshot < drop.sequence
-
-
-def _overlapping(level: Sequence[TableMeta], low: bytes, high: bytes) -> tuple[TableMeta, ...]:
-    """The tables that overlap [low, high], of a level other than 0: those are disjoint and in key order."""
-    first = bisect_left(level, low, key=_largest)
-    return tuple(level[first : bisect_right(level, high, lo=first, key=_smallest)])
-
-
-def _around(level: Sequence[TableMeta], prefix: bytes) -> Sequence[TableMeta]:
-    """The tables of a level other than 0 whose ranges may have a key with this prefix."""
-    size = len(prefix)
-    first = bisect_left(level, prefix, key=lambda meta: meta.largest[:size])
-    return level[first : bisect_right(level, prefix, lo=first, key=lambda meta: meta.smallest[:size])]
-
-
-def _range(tables: Sequence[TableMeta]) -> tuple[bytes, bytes]:
-    return min(meta.smallest for meta in tables), max(meta.largest for meta in tables)
 
 
 def _bytes(tables: Sequence[TableMeta]) -> int:

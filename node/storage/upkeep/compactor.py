@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set
+from itertools import chain
 from typing import Final
 
 from ringmill.cluster.overload.giving_way import put_off
@@ -23,7 +24,6 @@ from ringmill.node.storage.upkeep.compaction_pick import (
     RangePicks,
     Situation,
     SpaceRule,
-    may_hold,
     older_ranges,
     pick_compaction,
     pick_damaged,
@@ -31,6 +31,7 @@ from ringmill.node.storage.upkeep.compaction_pick import (
 )
 from ringmill.node.storage.upkeep.table_shape import table_shape
 from ringmill.node.storage.upkeep.upkeep_tools import RETRY_S, UpkeepTools
+from ringmill.node.storage.version.table_ranges import drops_within, holders, may_hold, outer_range
 from ringmill.node.storage.version.version import Drop, VersionEdit
 
 __all__ = ["MOST_PUT_OFF_S", "READ_AGAIN_S", "Compactor"]
@@ -221,7 +222,7 @@ class Compactor:
             runs=pick.runs,
             older=tuple(older_ranges(version, pick)),
             snapshots=self._tools.snapshots.live(),
-            drops=version.drops,
+            drops=drops_within(version, *outer_range(pick.inputs)),
             file_ids=tuple(await self._tools.tables.take_ids(count)),
             shape=table_shape(self._tools.options, is_split=is_split, cuts=pick.cuts),
             has_marks=bool(version.marks),
@@ -255,17 +256,17 @@ class Compactor:
         finished = tuple(
             drop
             for drop in version.drops
-            if not self._hides(drop) and (oldest is None or oldest >= drop.sequence)
+            if (oldest is None or oldest >= drop.sequence) and not self._hides(drop)
         )
         if finished:
             await self._tools.installer.commit(VersionEdit(drops_removed=finished))
             self._tools.on_change()
 
     def _hides(self, drop: Drop) -> bool:
-        return any(
-            may_hold(meta, drop) and self._purged.get(meta.file_id, 0) < drop.sequence
-            for meta in self._tools.tables.version.all_tables()
-        )
+        version = self._tools.tables.version
+        tables = (meta for _, meta in holders(version, drop))
+        salvaged = (meta for meta in version.salvaged if may_hold(meta, drop))
+        return any(self._purged.get(meta.file_id, 0) < drop.sequence for meta in chain(tables, salvaged))
 
 
 def _ids(tables: list[TableMeta]) -> tuple[int, ...]:

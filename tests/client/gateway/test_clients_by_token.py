@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from ringmill.client.connection import AsyncClient
+from ringmill.client.gateway import clients_by_token
 from ringmill.client.gateway.clients_by_token import MOST_OPENING, OPENING_OF_ONE, ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission, Slot
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, PermissionDenied, RingmillError, Unavailable
@@ -20,13 +22,18 @@ class FakeClient:
 
     def __init__(self, world: World, token: str) -> None:
         self.world, self.token = world, token
+        self.registers = SimpleNamespace(get=self._get)
+
+    async def _get(self, _key: bytes) -> None:
+        if self.token in self.world.ended:
+            raise PermissionDenied("it was revoked", detail={"token": "revoked"})
 
     async def __aenter__(self) -> FakeClient:
         self.world.opened += 1
         await self.world.may_answer.wait()
         if self.world.is_down or self.world.endpoints_are_down:
             raise Unavailable("none of 3 endpoints answered")
-        if self.token not in GOOD:
+        if self.token not in GOOD and not self.token.startswith("tenant"):
             raise self.world.refusal
         return self
 
@@ -42,6 +49,7 @@ class World:
     def __init__(self, most: int = 64) -> None:
         self.opened = 0
         self.closed: list[str] = []
+        self.ended: set[str] = set()
         self.is_down = False
         self.endpoints_are_down = False
         self.refusal: RingmillError = Unavailable("they proved nothing", detail={"proved": False})
@@ -113,7 +121,7 @@ async def test_a_client_that_is_in_use_is_closed_when_its_last_user_has_left() -
     assert "good" not in world.closed
     world.clients.give_back("good")
     await asyncio.sleep(0)
-    open_ones = [token for token in ("good", "other", "third") if world.clients.knows(token)]
+    open_ones = [token for token in ("good", "other", "third") if token in world.clients._clients]
     assert len(open_ones) == 1 and len(world.closed) == 2
 
 
@@ -136,7 +144,8 @@ async def test_what_goes_on_when_its_caller_has_left_has_its_client_open() -> No
     assert ended == ["slot"]
 
 
-async def test_strangers_have_few_tokens_tried_at_once() -> None:
+async def test_strangers_have_few_tokens_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients_by_token, "WAIT_S", 0.05)
     world = World()
     await world.clients.client("good")
     world.may_answer.clear()
@@ -151,7 +160,8 @@ async def test_strangers_have_few_tokens_tried_at_once() -> None:
     )
 
 
-async def test_one_stranger_leaves_room_for_the_tokens_of_others() -> None:
+async def test_one_stranger_leaves_room_for_the_tokens_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients_by_token, "WAIT_S", 0.05)
     world = World()
     world.may_answer.clear()
     tries = [world.clients.client(f"wrong {n}", "address a") for n in range(OPENING_OF_ONE)]
@@ -166,3 +176,48 @@ async def test_one_stranger_leaves_room_for_the_tokens_of_others() -> None:
     await asyncio.gather(*trying, return_exceptions=True)
     with pytest.raises(PermissionDenied):
         await world.clients.client("wrong again", "address a")
+
+
+async def test_tokens_that_were_confirmed_stay_known_when_their_clients_make_room() -> None:
+    world = World(most=64)
+    for number in range(100):
+        await world.clients.client(f"tenant {number}", "address a")
+    assert "tenant 0" not in world.clients._clients and world.clients.knows("tenant 0")
+    assert not world.clients.knows("never shown")
+
+
+async def test_known_tokens_wait_for_each_other_and_are_in_no_strangers_way() -> None:
+    world = World(most=1)
+    tokens = [f"tenant {number}" for number in range(40)]
+    for token in tokens:
+        await world.clients.client(token, "address a")
+    world.may_answer.clear()
+    wrong = [
+        asyncio.ensure_future(world.clients.client(f"wrong {n}", "address a")) for n in range(OPENING_OF_ONE)
+    ]
+    again = [asyncio.ensure_future(world.clients.client(token, f"token {token}")) for token in tokens]
+    await asyncio.sleep(0)
+    world.may_answer.set()
+    assert all(await asyncio.gather(*again))
+    await asyncio.gather(*wrong, return_exceptions=True)
+
+
+async def test_strangers_wait_for_each_other_as_when_a_gateway_has_begun_anew() -> None:
+    world = World()
+    world.may_answer.clear()
+    first = [asyncio.ensure_future(world.clients.client(f"tenant {n}", "address a")) for n in range(40)]
+    await asyncio.sleep(0)
+    world.may_answer.set()
+    assert all(await asyncio.gather(*first))
+
+
+async def test_a_token_that_is_over_is_refused_when_it_is_shown_and_is_a_strangers_from_its_end_on() -> None:
+    world = World()
+    assert await world.clients.client("tenant 1") and world.clients.knows("tenant 1")
+    world.ended |= {"tenant 1", "tenant 2"}
+    with pytest.raises(PermissionDenied, match="revoked"):
+        await world.clients.client("tenant 2")
+    assert not world.clients.knows("tenant 2")
+    world.clients.forget("tenant 1")
+    assert await world.clients.client("tenant 1")
+    assert not world.clients.knows("tenant 1")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ringmill.client.gateway.http import bodies, connection_guard
-from ringmill.client.gateway.http.http_admission import HttpAdmission
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, SharedRoom
+from ringmill.client.gateway.http.answers.batch_answers import AT_FIRST
+from ringmill.client.gateway.http.http_admission import HttpAdmission, room_of_requests
+from ringmill.client.gateway.protection.caller_limits import CallerLimits, SharedRoom
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.wire.stubs import kv_pb2
@@ -78,6 +79,39 @@ async def test_connections_beyond_the_limit_are_told_and_closed(node: Node) -> N
         assert (problem["code"], problem["outcome"]) == ("TOO_MANY_CONNECTIONS", "failed")
         assert (await caller.ask("GET", "/healthz")).status == 200
         for _, writer in idle:
+            writer.close()
+
+
+async def test_connections_that_ask_now_and_then_make_room_for_others(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_guard, "SPARE_S", 0.1)
+    one, address = node
+    async with http_door(address, most_connections=10) as caller:
+        before = one.waiting
+        asking = asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}"))
+        while one.waiting == before:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        host, _, port = caller.url.removeprefix("http://").partition(":")
+        said = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        silent = []
+        for _ in range(9):
+            silent.append(await asyncio.open_connection(host, int(port)))
+            silent[-1][1].write(said)
+            assert (await silent[-1][0].readline()).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(0.15)
+        silent[0][1].write(said)
+        fresh = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        for reader, writer in fresh:
+            writer.write(said)
+            assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200 ")
+        for reader, _ in silent[1:4]:
+            await asyncio.wait_for(reader.read(), 20)
+        assert not silent[0][0].at_eof() and not silent[4][0].at_eof() and not asking.done()
+        connections = caller.door._connections
+        assert connections is not None and (connections.open, connections.leaving) == (10, 0)
+        asking.cancel()
+        for _, writer in (*silent, *fresh):
             writer.close()
 
 
@@ -155,7 +189,7 @@ async def test_a_caller_above_its_rate_is_told_when_to_come_again(node: Node) ->
 
 async def test_requests_under_way_have_a_bound_and_one_whose_caller_left_is_over(node: Node) -> None:
     one, address = node
-    async with http_door(address, admission=HttpAdmission(requests=Room(3))) as caller:
+    async with http_door(address, admission=HttpAdmission(requests=SharedRoom(3, 3))) as caller:
         before = one.waiting
         waiting = [asyncio.create_task(caller.ask("GET", f"/v1/kv/default/{SLOW}")) for _ in range(3)]
         while one.waiting < before + 3:  # noqa: ASYNC110 - the node is in another thread
@@ -173,7 +207,7 @@ async def test_requests_under_way_have_a_bound_and_one_whose_caller_left_is_over
 @pytest.mark.parametrize("way", ["named write", "cached read"])
 async def test_what_goes_on_when_its_caller_has_left_counts_until_it_ends(node: Node, way: str) -> None:
     one, address = node
-    admission = HttpAdmission(requests=Room(2), cache=ReadCache(60.0))
+    admission = HttpAdmission(requests=SharedRoom(2, 2), cache=ReadCache(60.0))
     async with http_door(address, admission=admission) as caller:
         before = one.waiting
         for number in range(2):
@@ -190,6 +224,55 @@ async def test_what_goes_on_when_its_caller_has_left_counts_until_it_ends(node: 
         for _ in range(50):
             refused = await caller.ask("GET", "/v1/kv/default/none")
             assert (refused.status, refused.json["code"]) == (503, "BUSY")
+
+
+def test_one_caller_leaves_places_of_requests_to_others() -> None:
+    rooms = HttpAdmission()
+    assert sum(rooms.requests.enter("address a") for _ in range(256)) == 200
+    assert sum(rooms.requests.enter("address b") for _ in range(256)) == 56
+    assert room_of_requests(1).enter("address a")
+
+
+async def test_a_batch_waits_for_its_turn_no_longer_than_its_time_and_is_in_the_way_of_no_request(
+    node: Node,
+) -> None:
+    one, address = node
+    slow = {"json": {"operations": [{"op": "get", "key": SLOW}]}}
+    async with http_door(address, admission=HttpAdmission(requests=SharedRoom(3, 3))) as caller:
+        before = one.waiting
+        path = "/v1/kv/default:batch?timeout="
+        under_way = [asyncio.create_task(caller.ask("POST", f"{path}50", **slow)) for _ in range(2)]
+        while one.waiting < before + 2:  # noqa: ASYNC110 - the node is in another thread
+            await asyncio.sleep(0.01)
+        late = [asyncio.create_task(caller.ask("POST", f"{path}0.2", **slow)) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        assert (await caller.ask("GET", "/v1/kv/default/none")).status == 404
+        for each in await asyncio.wait_for(asyncio.gather(*late), 10):
+            assert (each.status, each.json["code"], each.json["outcome"]) == (503, "BUSY", "failed")
+            assert "batches" in each.json["detail"] and each.headers["Retry-After"] == "1"
+        assert one.waiting == before + 2
+        for task in under_way:
+            task.cancel()
+        await asyncio.wait(under_way)
+        told = await caller.ask("POST", f"{path}20", json={"operations": [{"op": "get", "key": "none"}]})
+        assert [each["status"] for each in told.json["outcomes"]] == [404]
+
+
+@pytest.mark.parametrize("op", ["put", "get"])
+async def test_the_time_of_a_batch_is_for_all_of_it(node: Node, op: str) -> None:
+    """Writes of one key wait for each other, and those behind the first were not begun."""
+    operation = {"op": op, "key": SLOW} | ({"value": "v"} if op == "put" else {})
+    async with http_door(node[1]) as caller:
+        began_s = asyncio.get_running_loop().time()
+        path = "/v1/kv/default:batch?timeout=0.3"
+        told = await caller.ask("POST", path, json={"operations": [operation] * 60})
+        assert asyncio.get_running_loop().time() - began_s < 1.5
+    errors = [each["error"] for each in told.json["outcomes"]]
+    assert {each["code"] for each in errors} == {"DEADLINE_EXCEEDED"}
+    if op == "put":
+        not_begun = [each for each in errors if "before this one began" in each["detail"]]
+        assert len(not_begun) >= 60 - 2 * AT_FIRST
+        assert {each["outcome"] for each in not_begun} == {"failed"}
 
 
 async def test_values_that_a_batch_reads_have_a_bound_and_each_that_is_left_out_is_reported(
@@ -318,7 +401,7 @@ async def test_a_gateway_that_imports_no_modules_says_so_and_nothing_is_asked(no
 
 async def test_half_sent_bodies_are_in_the_way_of_no_request_and_one_caller_has_a_share(node: Node) -> None:
     one, address = node
-    admission = HttpAdmission(requests=Room(3), bodies=SharedRoom(6, 4))
+    admission = HttpAdmission(requests=SharedRoom(3, 3), bodies=SharedRoom(6, 4))
     async with http_door(address, admission=admission) as caller:
         host, _, port = caller.url.removeprefix("http://").partition(":")
         head = b"PUT /v1/kv/default/k%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha"

@@ -22,7 +22,7 @@ from ringmill.client.gateway.http.streams import EVENTS_TYPE, LINES_TYPE, OpenSt
 from ringmill.client.gateway.http.table.http_route import HttpRoute
 from ringmill.client.gateway.jobs.shown_parts import ShownParts
 from ringmill.client.gateway.page.page_routes import LivePage
-from ringmill.client.gateway.protection.caller_limits import Room, SharedRoom
+from ringmill.client.gateway.protection.caller_limits import SharedRoom
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.values import CausalContext, Item, PrefixChange
@@ -144,7 +144,7 @@ async def test_a_scan_that_is_being_taken_counts_among_the_streams(
 
 
 def test_one_caller_has_a_share_of_the_streams_and_leaves_the_others_theirs() -> None:
-    rooms = HttpAdmission(requests=Room(1), streams=SharedRoom(4, 2))
+    rooms = HttpAdmission(requests=SharedRoom(1, 1), streams=SharedRoom(4, 2))
     with ExitStack() as open_streams:
         for caller in ("address a", "address a", "address b"):
             open_streams.enter_context(Slot(rooms, caller)).becomes_a_stream()

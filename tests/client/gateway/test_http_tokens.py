@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.problems import http_refusal_of
 from ringmill.cluster.errors import PermissionDenied
+from ringmill.cluster.wire.stubs import kv_pb2
 from tests.client.gateway.http_world import http_door
 from tests.client.one_node import OneNode
 
@@ -33,3 +35,23 @@ async def test_a_token_that_no_node_knows_is_401(node: tuple[OneNode, str]) -> N
             told = await caller.ask("GET", "/v1/kv/default/k", headers={"Authorization": shown})
             assert (told.status, told.json["code"]) == (401, "PERMISSION_DENIED"), told.json
             assert 'error="invalid_token"' in told.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(("state", "is_forgotten"), [("revoked", True), ("expired", True), ("role", False)])
+async def test_a_token_that_has_ended_is_known_no_more(
+    node: tuple[OneNode, str], state: str, is_forgotten: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: kv_pb2.GetRequest) -> kv_pb2.GetResponse:
+        raise PermissionDenied("no", detail={"token": state})
+
+    forgotten: list[str] = []
+    take, give_back = ClientsByToken.take, ClientsByToken.give_back
+    monkeypatch.setattr(node[0], "get", refuse)
+    monkeypatch.setattr(ClientsByToken, "take", lambda self, _token, caller: take(self, "", caller))
+    monkeypatch.setattr(ClientsByToken, "give_back", lambda self, _token: give_back(self, ""))
+    monkeypatch.setattr(ClientsByToken, "forget", lambda _, token: forgotten.append(token))
+    async with http_door(node[1]) as caller:
+        headers = {"Authorization": "Bearer tenant-token"}
+        told = await caller.ask("GET", "/v1/kv/default/k", headers=headers)
+    assert told.json["code"] == "PERMISSION_DENIED"
+    assert forgotten == ["tenant-token"] * is_forgotten

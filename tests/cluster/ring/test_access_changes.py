@@ -83,6 +83,24 @@ def test_tokens_that_are_over_make_room_and_others_do_not() -> None:
     assert len(room.access.tokens) == MAX_TOKENS and room.access.find(token(7).id) is None
 
 
+def test_a_token_leaves_the_document_by_no_clock_that_may_be_ahead() -> None:
+    full = with_tokens(*(token(number, expires_s=1500) for number in range(MAX_TOKENS)))
+    for now_s, surely_s in ((1600.0, 1400.0), (1600.0, 0.0), (1400.0, 1600.0)):
+        with pytest.raises(InvalidArgument, match="256 tokens are in force"):
+            issued(full, token(MAX_TOKENS), now_s, surely_s)
+    assert len(after(issued(full, token(MAX_TOKENS), 1600.0, 1600.0)).access.tokens) == 1
+
+
+def test_a_name_is_revoked_with_all_that_have_it_and_an_id_alone() -> None:
+    two = with_tokens(token(1, name="ci", expires_s=1100), token(2, name="ci"), token(3))
+    assert [each.is_revoked for each in after(revoked(two, "ci")).access.tokens] == [True, True, False]
+    assert [each.is_revoked for each in after(revoked(two, token(1).id)).access.tokens] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_what_is_not_there_cannot_be_revoked() -> None:
     with pytest.raises(NotFound, match="no token 'nobody'"):
         revoked(FIRST, "nobody")

@@ -38,7 +38,7 @@ from ringmill.cluster.ports import Incoming, Priority, TaskProcess
 from ringmill.cluster.traces.spans import Span, spanned
 from ringmill.node.compute.shuffle_server import OutputId
 from ringmill.node.compute.worker import Worker
-from ringmill.node.node_options import WorkerOptions
+from ringmill.node.node_options import AttemptTimeouts, WorkerOptions
 from tests.node.compute.worker_bench import ME, SOURCE, TERM, Bench, once
 from tests.node.held_keyspaces import HeldKeyspaces
 
@@ -240,6 +240,15 @@ async def test_a_wall_deadline_ends_what_only_seems_to_move(bench: Bench) -> Non
     bench.limit(wall_s=1.0)
     failure = await bench.fails(bench.map_assignment("poison\n", "loop"))
     assert (failure.cause, failure.message) == (Cause.TIMEOUT, "still running after 1 s")
+
+
+async def test_an_attempt_that_reads_much_has_more_time(bench: Bench) -> None:
+    bench.limit(wall_s=0.0, least_bytes_per_s=0.1)
+    report = await bench.run(bench.map_assignment("a b\n"))
+    assert report.kind == "done"
+    hour = AttemptTimeouts()
+    assert hour.reading(10).wall_s < 3601
+    assert hour.reading(100 << 30).wall_s > 24 * 3600
 
 
 async def test_a_killed_process_is_told_as_killed(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
+from ringmill.cluster.mapreduce.messages.task_messages import Said
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.jobs import job_step_runner
 from ringmill.node.jobs.job_step_runner import JobStepRunner
@@ -59,12 +60,39 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_step_runner, "_PAUSE_S", 0.0)
 
 
-async def test_a_commit_of_much_has_more_time_as_a_repeated_one_reads_it_all(
+class GettingOn(Mute):
+    """It tells a few times that it gets on, and is done then."""
+
+    def __init__(self, *, times: int, every_s: float) -> None:
+        super().__init__()
+        self.left, self.every_s = times, every_s
+
+    async def receive(self) -> bytes:
+        await asyncio.sleep(self.every_s)
+        self.left -= 1
+        return Said("progress", [0, 0, "", ""]).encode() if self.left else Said("done", []).encode()
+
+
+async def test_a_commit_that_gets_on_has_the_time_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_step_runner, "_PUBLISH_TIMEOUT_S", 0.3)
+    process = GettingOn(times=10, every_s=0.04)
+    await runner(process).publish(SPEC, [])
+    assert process.left == 0
+
+
+async def test_a_removal_that_gets_on_has_its_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_step_runner, "_WITHDRAW_TIMEOUT_S", 0.1)
+    with pytest.raises(RingmillError, match=r"withdraw of the job took longer than 0.1 s"):
+        await runner(GettingOn(times=1000, every_s=0.01)).withdraw(SPEC, [])
+
+
+async def test_a_commit_with_a_large_part_may_do_nothing_for_longer_as_a_store_takes_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(job_step_runner, "_PUBLISH_TIMEOUT_S", 0.05)
     parts = [
-        StagedPart(number, f"/staged/{number}", 1_000_000, 0, 1, f"part-{number}") for number in range(5)
+        StagedPart(number, f"/staged/{number}", 1_000_000 * number, 0, 1, f"part-{number}")
+        for number in range(6)
     ]
     with pytest.raises(RingmillError, match=r"longer than 0.15 s") as late:
         await runner(Mute()).publish(SPEC, parts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +16,7 @@ from ringmill.cluster.ids import DiskId, KeyspaceId, NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
 from ringmill.cluster.ring.topology import Member, first_topology
+from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits
 from tests.node.jobs.conftest import NODES, loaded_trials
 
 LEASE_S = 1.5
@@ -47,6 +50,21 @@ async def test_each_key_is_read_once_and_each_record_is_put(cluster: Any) -> Non
     assert "loading 4 records into the keyspace of the output" in "".join(view.summary.story)
     assert view.summary.stages[0].total > 1, "small splits are asked for"
     assert cluster.leftovers() == []
+
+
+async def test_a_keyspace_of_too_many_partitions_times_reducers_is_refused(cluster: Any) -> None:
+    class Large:
+        """Each of its partitions has three pages, so it is a split of its own."""
+
+        async def find(self, name: str) -> tuple[Any, range]:
+            return SimpleNamespace(id=KeyspaceId(0, 0), name=name), range(4096)
+
+        async def read(self, *_: Any) -> AsyncIterator[list[Any]]:
+            for _page in range(3):
+                yield []
+
+    with pytest.raises(InvalidArgument, match="4096 splits for 500 reducers make 2048000 slices"):
+        await keyspace_splits(spec_of(cluster, reducers=500, consistency="snapshot"), cast("Any", Large()))
 
 
 async def test_a_job_of_a_snapshot_reads_what_was_there_when_it_was_planned(

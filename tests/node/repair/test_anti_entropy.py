@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import DiskFull, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.node.repair.anti_entropy import LONG_S
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.replica.comparing.exchange_messages import RootOf
 from ringmill.node.replica.hints import HintStore
@@ -131,6 +133,42 @@ def test_an_owner_of_dropped_hints_is_compared_when_it_is_back(monkeypatch: pyte
             await caught_up(world, name)
         for key in KEYS:
             assert [each.value for each in (await world.held("n3", key)).siblings] == [b"v"]
+
+    run(story)
+
+
+def test_a_pair_that_takes_long_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HintStore, "_is_within_bounds", lambda *_: False)
+    mend, goes_on = Exchange.mend, asyncio.Event()
+
+    async def story(world: HealingWorld) -> None:
+        large = world.world.partition(KEYS[0])
+        small = next(key for key in KEYS if world.world.partition(key) != large)
+        waiting: list[PartitionId] = []
+
+        async def mend_slowly(self: Exchange, partition: PartitionId, *rest: Any) -> None:
+            if partition == large:
+                waiting.append(partition)
+                await goes_on.wait()
+            await mend(self, partition, *rest)
+
+        monkeypatch.setattr(Exchange, "mend", mend_slowly)
+        await world.down("n3")
+        await world.put("n1", KEYS[0], b"v", "2")
+        await world.up("n3")
+        async with asyncio.timeout(100):
+            while not waiting:  # noqa: ASYNC110 - virtual time costs nothing
+                await asyncio.sleep(1)
+        await world.down("n3")
+        await world.put("n1", small, b"v", "2")
+        await world.up("n3")
+        await asyncio.sleep(3 * LONG_S)
+        assert [each.value for each in (await world.held("n3", small)).siblings] == [b"v"]
+        anti_entropy = world["n1"].repair.anti_entropy
+        assert anti_entropy.waiting == [(large, "n3")] and "takes more than 30 s" in anti_entropy.story
+        goes_on.set()
+        await caught_up(world, "n1")
+        assert [each.value for each in (await world.held("n3", KEYS[0])).siblings] == [b"v"]
 
     run(story)
 

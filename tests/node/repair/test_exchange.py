@@ -174,6 +174,31 @@ def test_a_comparison_that_is_cut_off_goes_on_with_the_rest(monkeypatch: pytest.
     run(story)
 
 
+def test_comparisons_that_are_all_cut_off_get_to_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_hints(monkeypatch)
+    monkeypatch.setattr("ringmill.node.repair.exchange.READ_BYTES", 3000)
+    equalize, units = Exchange._equalize, dict[str, int]()
+
+    async def third_fails(exchange: Exchange, other: Any, *rest: Any) -> Any:
+        units[exchange._node] = units.get(exchange._node, 0) + 1
+        if not units[exchange._node] % 3:
+            raise Unavailable("the link is gone")
+        return await equalize(exchange, other, *rest)
+
+    async def story(world: HealingWorld) -> None:
+        partition = world.world.partition(KEYS[0])
+        every = [b"key%04d" % number for number in range(2000)]
+        keys = [key for key in every if world.world.partition(key) == partition][:60]
+        await world.down("n3")
+        for key in keys:
+            await world.put("n1", key, VALUE, "2")
+        monkeypatch.setattr(Exchange, "_equalize", third_fails)
+        await world.up("n3")
+        await until(lambda: equal(world, keys), 5)
+
+    run(story)
+
+
 def test_a_damaged_copy_is_not_compared_until_it_is_healed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: Any) -> bool:
         return False

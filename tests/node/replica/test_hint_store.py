@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from ringmill.cluster.errors import CorruptData, DiskFull, Overloaded, RingmillError
 from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, Dot
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import ABSENT, OperationId, Sibling, StoredObject, merge, supersede
 from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
+from ringmill.node.replica.hinted.hint_index import HintIndex
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.stored_key import HintKey
 from ringmill.node.storage.engine import Engine
@@ -392,3 +396,33 @@ async def test_a_hint_for_whose_present_owners_there_is_no_room_goes() -> None:
     await hints.readdress(KEY, N2, [N3])
     assert await hints.get(KEY) is None
     assert hints.counts() == {N3: 1}
+
+
+class Watched(dict[HintKey, int]):
+    """Counts the keys that somebody looks at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[HintKey]:
+        for key in super().__iter__():
+            Watched.looks += 1
+            yield key
+
+
+def test_a_few_hints_of_former_partitions_are_found_among_many_without_a_look_at_all() -> None:
+    keys = [HintKey(PartitionId(number < 2), KEY.keyspace, b"%d" % number) for number in range(12_000)]
+    index = HintIndex({N3: Watched.fromkeys(reversed(keys), 10)}, lambda: 0.0)
+    rows = [SimpleNamespace(nodes=["n3"]), SimpleNamespace(nodes=["n1"])]
+    topology = cast("Topology", SimpleNamespace(row=rows.__getitem__))
+    found = list[HintKey]()
+    for _ in range(4):
+        Watched.looks = 0
+        found = index.at_former(N3, topology, 10)
+        assert Watched.looks <= 5000
+        if found:
+            break
+    assert found == [keys[1], keys[0]]
+    assert index.count_of(N3) == 12_000
+    for key in found:
+        index.remove(N3, key)
+    assert index.at_former(N3, topology, 10) == []

@@ -1,8 +1,11 @@
 """The Jobs service over real gRPC: the token, the uploaded bundle, the answers."""
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -245,3 +248,30 @@ async def test_a_node_that_cannot_contain_tasks_as_it_has_to_takes_no_job(serve:
     with pytest.raises(PermissionDenied, match=r"takes no jobs: --containment require, .* lacks seccomp"):
         await served.ask(*CALLS[0])
     await served.ask(*CALLS[2])
+
+
+class Slow(Keeper):
+    """What an attempt has read takes a while to sum up."""
+
+    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+        def summed(each: AttemptSummary) -> AttemptSummary:
+            time.sleep(0.002)
+            return each
+
+        return map(summed, islice(await super().attempts("j-1"), 100))
+
+
+async def test_attempts_are_told_in_turns() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    told = JobsService(Slow(), Shelf())._attempts(wire.JobRequest(job="j-1"), cast("Any", None))
+    assert sum([len(many.attempts) async for many in told]) == 100
+    beside.cancel()
+    assert turns > 10

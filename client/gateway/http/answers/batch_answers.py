@@ -14,10 +14,12 @@ from ringmill.client.arguments import checked_key, checked_value
 from ringmill.client.gateway.http.bodies import json_answer, json_object
 from ringmill.client.gateway.http.call import HttpCall
 from ringmill.client.gateway.http.problems import HttpRefusal, http_refusal_of, problem_document
+from ringmill.client.kv import time_of_read
 from ringmill.client.kv_requests import put_options, read_options
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.values import Item, Receipt, json_bytes
-from ringmill.cluster.errors import InvalidArgument, RingmillError
+from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillError
+from ringmill.cluster.limits import MAX_TIMEOUT_S
 
 __all__ = ["BATCH_BYTES", "BATCH_OPERATIONS", "member_bytes", "run_batch"]
 
@@ -35,14 +37,46 @@ AT_FIRST: Final = 8
 lets one more in."""
 AT_ONCE: Final = 128
 SHORT: Final = 32 << 10
+LEAST_S: Final = 0.01
+"""What has less time left is not begun."""
 
 
 class _Wanted(NamedTuple):
     """One operation, and what queues it."""
 
     key: bytes
-    queue: Callable[[AsyncPipeline], asyncio.Future[Any]]
+    queue: Callable[[AsyncPipeline, float], asyncio.Future[Any]]
+    """It takes the seconds that it has, too."""
     is_read: bool = False
+
+
+class _Time:
+    """The time of a batch, the wait for its turn included, and of each operation in it."""
+
+    def __init__(self, call: HttpCall) -> None:
+        given = call.query.get("timeout")
+        self.each_s = time_of_read(call.space, given)
+        self._now = asyncio.get_running_loop().time
+        self._ends_at = self._now() + (MAX_TIMEOUT_S if given is None else self.each_s)
+
+    def left_s(self) -> float:
+        """For an operation that begins now.  Raises DeadlineExceeded."""
+        left_s = self._ends_at - self._now()
+        if left_s < LEAST_S:
+            raise DeadlineExceeded("the time of the batch was over before this one began", outcome="failed")
+        return min(left_s, self.each_s)
+
+    async def outcome_of(self, wanted: _Wanted, queued: asyncio.Future[Any]) -> Any:
+        """Of an operation that may wait behind others, and has its own time from then on.  Raises what it
+        raises, DeadlineExceeded."""
+        try:
+            async with asyncio.timeout_at(self._ends_at + LEAST_S):
+                return await queued
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "the time of the batch was over before this one ended",
+                outcome="failed" if wanted.is_read else "unknown",
+            ) from None
 
 
 async def run_batch(call: HttpCall) -> web.StreamResponse:
@@ -54,7 +88,8 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
     time.  Writes of one key are done in their order.  The answer has an outcome for each, in their order:
     its `status`, and the document of the read, the receipt, or the `error`.  When one of the operations is
     not valid, 400 names it, and none is done.  Reads whose values have no room within 4 MiB have the outcome
-    413; ask for them again.
+    413; ask for them again.  `timeout` is for the whole batch; without one it has 60 seconds, and each
+    operation the gateway's.  Those that have not begun by then have the outcome 504.
     """
     document = await json_object(call, BATCH_BYTES, frozenset({"operations"}))
     operations = document.get("operations")
@@ -66,15 +101,16 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
             wanted.append(_operation(operation, call))
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
-    async with call.slot.batch_turn:
-        return json_answer({"outcomes": await _run_operations(call, wanted)})
+    time = _Time(call)
+    async with call.slot.batch_turn(time.each_s):
+        return json_answer({"outcomes": await _run_operations(call, wanted, time)})
 
 
-async def _run_operations(call: HttpCall, wanted: list[_Wanted]) -> list[dict[str, Any]]:
+async def _run_operations(call: HttpCall, wanted: list[_Wanted], time: _Time) -> list[dict[str, Any]]:
     with call.writing(*(each.key for each in wanted)):
         pipeline = call.space.pipeline()
         try:
-            answer = _Answer(pipeline)
+            answer = _Answer(pipeline, time)
             found = await asyncio.gather(*map(answer.take, wanted), return_exceptions=True)
         finally:
             await pipeline.aclose()
@@ -96,14 +132,16 @@ def _operation(given: object, call: HttpCall) -> _Wanted:
     if op == "get":
         reading = call.options("r", "timeout")
         read_options(**reading)
-        return _Wanted(key, lambda pipeline: pipeline.get(key, **reading), is_read=True)
+        return _Wanted(
+            key, lambda pipeline, left_s: pipeline.get(key, **reading | {"timeout": left_s}), is_read=True
+        )
     settings: dict[str, Any] = call.options("w", "durability", "timeout")
     settings |= {name: given[name] for name in ("ttl", "context") if given.get(name) is not None}
     put_options(**settings)
     if op == "delete":
-        return _Wanted(key, lambda pipeline: pipeline.delete(key, **settings))
+        return _Wanted(key, lambda pipeline, left_s: pipeline.delete(key, **settings | {"timeout": left_s}))
     value = checked_value(member_bytes(given, "value"))
-    return _Wanted(key, lambda pipeline: pipeline.put(key, value, **settings))
+    return _Wanted(key, lambda pipeline, left_s: pipeline.put(key, value, **settings | {"timeout": left_s}))
 
 
 def member_bytes(document: Mapping[str, Any], name: str) -> bytes:
@@ -123,8 +161,9 @@ class _Answer:
     """The answer to a batch: it has operations done, a few at a time, and keeps what was read as far as there
     is room."""
 
-    def __init__(self, pipeline: AsyncPipeline) -> None:
+    def __init__(self, pipeline: AsyncPipeline, time: _Time) -> None:
         self._pipeline = pipeline
+        self._time = time
         self._under_way = asyncio.Semaphore(AT_FIRST)  # it lets them in in their order
         self._more = AT_ONCE - AT_FIRST
         self._bytes = 0
@@ -136,7 +175,8 @@ class _Answer:
         async with self._under_way:
             try:
                 if not (wanted.is_read and self._is_full):
-                    outcome = await wanted.queue(self._pipeline)
+                    queued = wanted.queue(self._pipeline, self._time.left_s())
+                    outcome = await self._time.outcome_of(wanted, queued)
                     size = sum(map(len, outcome.siblings)) if isinstance(outcome, Item) else 0
             finally:
                 if size <= SHORT and self._more:

@@ -211,13 +211,14 @@ OWNER = Parameter(
 )
 DURATION = Parameter(
     "duration",
-    "Seconds for which others wait for a holder that has vanished; 6 unless it is given.",
+    "Seconds for which others wait for a holder that has vanished; 6 unless it is given. A caller whose "
+    "machine is gone has vanished once nothing was acknowledged for as long, for 15 seconds at most.",
     {"type": "number", "minimum": SHORTEST_LEASE_S, "maximum": MAX_TIMEOUT_S},
     _duration,
 )
 WAIT = Parameter(
     "wait",
-    "Seconds to wait for a lease that another one holds.",
+    "Seconds to wait for a lease that another one holds. The answer begins after 15 of them.",
     {"type": "number", "minimum": 0, "maximum": 3600},
     _wait,
 )

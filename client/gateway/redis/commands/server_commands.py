@@ -195,8 +195,9 @@ def _config_set(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
     raise RedisError("ERR CONFIG SET is not offered: start `ringmill gateway` with other arguments")
 
 
-@for_connection("CONFIG|RESETSTAT", 2, "admin")
-def _config_resetstat(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
-    """Count the commands of this gateway, and what has expired, from 0 again."""
+@waiting_command("CONFIG|RESETSTAT", 2, "admin")
+async def _config_resetstat(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
+    """Count the commands of this gateway, and what has expired, from 0 again, for whom the cluster knows."""
+    await connection.door.databases.check_shown(connection.token, connection.address)
     connection.door.commands_done = connection.door.expiry.expired_keys = 0
     return OK

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from ringmill.client.gateway.protection.vanished_callers import end_if_vanished
 from ringmill.client.gateway.redis.commands.command_spec import CommandSpec, KeyCall
 from ringmill.client.gateway.redis.commands.connections.queued_commands import (
     ABORTED,
@@ -154,6 +155,7 @@ class RedisConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
+        end_if_vanished(transport, self.door.limits.unread_s)
         self.address = _shown(transport.get_extra_info("peername"))
         self.local_address = _shown(transport.get_extra_info("sockname"))
         if refusal := self.door.opened(self):

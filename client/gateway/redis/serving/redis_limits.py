@@ -28,6 +28,8 @@ class RedisLimits:
     in its place."""
     most_held_bytes: int = 256 * 1024 * 1024
     """Bytes of all connections, with commands that have not come whole; above it the largest is closed."""
+    spare_s: float = 10.0
+    """When there are too many, one that has nothing under way, and was silent for so long, makes room."""
     idle_s: float = 3600.0
     """A connection that sends no command for this long is closed."""
     command_s: float = 30.0

@@ -10,6 +10,7 @@ from ringmill.client.gateway.clients_by_token import MOST_TOKENS, ClientsByToken
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.store.database import Database
 from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
+from ringmill.client.gateway.redis.store.redis_errors import NO_AUTH
 from ringmill.cluster.errors import PermissionDenied, QuorumNotReached
 from ringmill.cluster.ports import Clock, Entropy
 
@@ -64,7 +65,7 @@ class ServedDatabases:
                 figures=self._figures,
             )
         self._open.move_to_end(place)
-        if len(self._open) > MOST_TOKENS * len(self._names):
+        if len(self._open) > (MOST_TOKENS + 1) * len(self._names):  # and those of callers without a token
             self._open.popitem(last=False)
         return self._open[place]
 
@@ -86,3 +87,13 @@ class ServedDatabases:
             raise RedisError("WRONGPASS invalid username-password pair or user is disabled.") from error
         except QuorumNotReached:
             return  # the node that says so has let the caller in
+
+    async def check_shown(self, token: str, address: str) -> None:
+        """Ask the cluster whether it takes what a caller has shown by now, also nothing.
+
+        Raises RedisError when it does not, RingmillError when it cannot be asked.
+        """
+        try:
+            await self.check_token(token, address)
+        except RedisError as error:
+            raise error if token else RedisError(NO_AUTH) from error

@@ -406,6 +406,26 @@ async def test_connections_beyond_the_limit_are_told_and_closed() -> None:
         assert await opened[4].ask(b"PING") == b"+PONG"
 
 
+async def test_connections_that_are_silent_make_room_for_others() -> None:
+    registers = Registers()
+    registers.waiting = {b"held"}
+    async with redis_door(registers, most_connections=5, spare_s=0.1) as (door, connect):
+        busy, within, known, silent, other = [await connect() for _ in range(5)]
+        busy.say(b"GET", b"held")
+        assert await within.ask(b"MULTI") == b"+OK"
+        assert await known.ask(b"AUTH", b"token") == b"+OK"
+        assert [await each.ask(b"PING") for each in (silent, other)] == [b"+PONG"] * 2
+        await asyncio.sleep(0.15)
+        fresh = [await connect() for _ in range(3)]
+        assert [await each.ask(b"PING") for each in fresh] == [b"+PONG"] * 3
+        assert [await each.reader.read() for each in (silent, other, known)] == [b""] * 3
+        refused = await connect()
+        assert await refused.heard() == b"-ERR max number of clients reached"
+        assert len(door.connections()) == 5
+        registers.may_answer.set()
+        assert await busy.heard() == b"$-1" and await within.ask(b"PING") == b"+QUEUED"
+
+
 async def test_half_a_command_and_then_silence_ends_the_connection() -> None:
     async with redis_door(Registers(), command_s=0.2) as (_, connect):
         caller, other = await connect(), await connect()

@@ -22,6 +22,19 @@ async def test_whoever_has_shown_no_token_neither_sees_nor_closes_those_that_wil
         assert (await caller.ask(b"CLIENT", *words))[:1] in (b":", b"$")
 
 
+async def test_whoever_has_shown_no_token_does_not_set_figures_that_are_watched_to_0() -> None:
+    registers = Registers()
+    registers.needs_token = True
+    async with redis_door(registers) as (door, connect):
+        caller = await connect()
+        door.expiry.expired_keys = 7
+        assert await caller.ask(b"CONFIG", b"RESETSTAT") == b"-NOAUTH Authentication required."
+        assert door.expiry.expired_keys == 7
+        registers.needs_token = False
+        assert await caller.ask(b"CONFIG", b"RESETSTAT") == b"+OK"
+        assert door.expiry.expired_keys == 0
+
+
 async def test_a_list_of_connections_tells_what_each_has_queued() -> None:
     async with redis_door(Registers()) as (_, connect):
         caller, other = await connect(), await connect()

@@ -10,11 +10,19 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds, StagePlace
 from ringmill.cluster.mapreduce.files.splits import InputFile, PartitionSpan, Piece, Split
 from ringmill.cluster.mapreduce.machine import locality
-from ringmill.cluster.mapreduce.machine.job_events import CommitDone, ReduceDone, StagePlanned, StartReduce
+from ringmill.cluster.mapreduce.machine.job_events import (
+    CommitDone,
+    MapDone,
+    ReduceDone,
+    StagePlanned,
+    StartMap,
+    StartReduce,
+)
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import SHORTEST_S, WORTH_WAITING_BYTES
-from tests.cluster.mapreduce.job_world import World, plan
+from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice
+from tests.cluster.mapreduce.job_world import RECORDS, World, plan
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 
@@ -143,3 +151,38 @@ def test_a_reduce_waits_for_the_node_that_has_written_the_states_of_its_part(kee
     start = w.offer(N2)
     assert isinstance(start, StartReduce)
     assert start.partition == (1 if keeps_states else 0)
+
+
+def test_the_input_of_the_reduces_is_not_summed_in_one_turn() -> None:
+    looked_at = 0
+
+    class Counted(PartitionSlice):
+        @property
+        def length(self) -> int:
+            nonlocal looked_at
+            looked_at += 1
+            return 50
+
+    w = World(JobMachine(plan(200, 100)), 2)
+
+    def finish(start: StartMap | StartReduce) -> None:
+        w.nodes[start.node].running.pop(start.attempt)
+        rows = tuple(Counted(0, 0, 100, RECORDS, each) for each in range(100))
+        w.say(MapDone(start.attempt, MapOutput("run", rows, {}, 1000, RECORDS, RECORDS)))
+
+    while not w.machine.maps_done:
+        w.offer_all()
+        for start in w.running():
+            before = looked_at
+            finish(start)
+            assert looked_at - before <= 200, "of 20,000 slices"
+    assert [each.size for each in w.machine.reduces] == [200 * 50] * 100
+    w.crash(N2)
+    w.notice(N2)
+    while not w.machine.maps_done:
+        w.offer_all()
+        for start in w.running():
+            finish(start)
+    assert [each.size for each in w.machine.reduces] == [200 * 50] * 100
+    inputs = w.machine.chain.inputs_of(w.machine.reduces, w.machine.maps, ())
+    assert [dict(held) for _, held, _ in inputs] == [{N1: 200 * 50, N2: 0}] * 100

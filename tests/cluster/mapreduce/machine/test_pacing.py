@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ringmill.cluster.ids import NodeId
@@ -17,6 +19,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 )
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
+from ringmill.cluster.mapreduce.machine.task_state import Task
 from tests.cluster.mapreduce.job_world import World, plan
 
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -214,3 +217,38 @@ def test_a_backup_is_one_for_whoever_replays_the_journal_or_reads_a_snapshot() -
     halfway.handle(AttemptStarted(backup.attempt, backup.node), w.now)
     assert snapshot(halfway) == snapshot(w.machine) == snapshot(w.replayed())
     assert halfway.maps[0].attempts[-1].is_backup
+
+
+def test_the_end_of_a_stage_is_not_looked_at_whole_at_each_wake() -> None:
+    looked_at = 0
+
+    class Counted(list[Task]):
+        def __iter__(self) -> Iterator[Task]:
+            nonlocal looked_at
+            for each in super().__iter__():
+                looked_at += 1
+                yield each
+
+        def __reversed__(self) -> Iterator[Task]:
+            nonlocal looked_at
+            for each in super().__reversed__():
+                looked_at += 1
+                yield each
+
+    w = World(JobMachine(plan(1000, 1)), 2)
+    w.machine.maps = Counted(w.machine.maps)
+    slow = w.offer(N1)
+    while not w.machine.maps_done and w.machine.not_begun:
+        w.now += 0.001
+        for start in w.offer_all():
+            w.finish(start)
+    assert slow is not None
+    assert w.machine.next_wakeup(w.now) is not None, "a task is left, and slow soon"
+    looked_at = 0
+    for _ in range(3):
+        assert w.machine.next_wakeup(w.now) is not None
+        w.machine.wants_a_slot(w.now)
+        w.say(AttemptProgressed(slow.attempt, 10))
+    assert looked_at < 100, "of 1,000 tasks"
+    w.run_to_the_end()
+    w.judge()

@@ -105,6 +105,20 @@ def test_all_slices_cross_a_slow_link_and_little_of_it_is_wasted(mbit_per_s: int
     assert took_s < 1.6 * total / link.bytes_per_s + 5
 
 
+def test_many_slices_are_no_more_tasks_than_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = []
+    call = Link.call
+
+    async def counted(link: Link, *args: Any, **options: Any) -> bytes:
+        tasks.append(len(asyncio.all_tasks()))
+        return await call(link, *args, **options)
+
+    monkeypatch.setattr(Link, "call", counted)
+    fetch(Link(1e9), slices(400, 1000))
+    assert len(tasks) == 400
+    assert max(tasks) < 50
+
+
 def test_two_reduces_of_a_worker_know_together_what_a_link_carries() -> None:
     link = Link(20 * 125_000)
     fetch(link, slices(16, 2 * MIB), reduces=2)

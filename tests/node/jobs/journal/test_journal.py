@@ -10,6 +10,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 
+from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine import journal_entries
@@ -113,6 +114,21 @@ async def test_a_snapshot_larger_than_the_entries_between_two_is_not_written_all
     whole = [each.number for each in entries if (each.kind, each.piece) == ("snapshot", 0)]
     assert 1 < len(whole) < 10, "of 20 batches"
     assert replay((await read_journal(Cells(registers), "j-1.1.1")).entries) is not None
+
+
+async def test_a_journal_whose_snapshot_was_written_over_is_told_as_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (journal_entries, journal_reader):
+        monkeypatch.setattr(module, "SLOTS", 8)
+    monkeypatch.setattr(journal_entries, "PIECE_BYTES", 12)
+    registers = Registers()
+    async with Writer(registers).writing() as writer:
+        await writer.meet(1)
+        assert writer.journal.number > 8, "its snapshot takes more than all slots"
+    async with asyncio.timeout(5):
+        with pytest.raises(CorruptData, match=r"not all since entry 0 are left"):
+            await read_journal(Cells(registers), "j-1.1.1")
 
 
 async def test_a_sealed_journal_has_what_its_former_coordinator_could_write_and_no_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -107,3 +108,28 @@ async def test_a_store_of_which_nothing_can_be_read_is_given_up_soon(engine: Eng
     count = await counted(engine)
     assert unknown(count) == COPIES and count.keys == 0
     assert engine.stats().scans - before <= 2 * readable_objects.MOST_FAILURES
+
+
+async def test_copies_that_go_while_a_count_goes_on_need_no_other_count(engine: Engine) -> None:
+    count = StoredCount(engine, ReplicaOptions(count_slice=10, count_pause_s=0))
+    counting = asyncio.create_task(count.keep_counted())
+    for at in (0, 7, 4):
+        while len(count.copies()) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await engine.drop_prefix(copy_prefix(COPIES[at]))
+        count.drop_copy(COPIES[at])
+    assert not count.is_counted
+    place = Place(COPIES[7], KeyspaceId(1, 0), KEYS[0])
+    count.note_changed(place.stored_key, None, OBJECT, 1)
+    (batch := Batch()).put(place.stored_key, OBJECT)
+    engine.apply(batch)
+    async with asyncio.timeout(5):
+        while not count.is_counted:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert not count._count_wanted.is_set()
+    counting.cancel()
+    again = await counted(engine)
+    assert (count.keys, count.size_bytes) == (again.keys, again.size_bytes)
+    assert count.keys == 5 * len(KEYS) + 1
+    assert sorted(count.copies()) == sorted(again.copies())
+    assert roots(count) == roots(again) and not unknown(count)

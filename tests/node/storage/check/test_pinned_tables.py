@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from ringmill.node.storage.check import pinned_tables
 from ringmill.node.storage.check.pinned_tables import PinnedTables, opened_copies
 from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.names import table_name
@@ -71,6 +72,40 @@ async def test_copies_show_the_moment_of_the_pin(disk: LossyDisk, open_engine: O
     async with asyncio.timeout(10):  # released tables are deleted
         while {table_name(file_id) for file_id in named} & set(disk.list(FOLDER)):  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_of_many_copies_those_are_open_that_are_read(
+    disk: LossyDisk, open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinned_tables, "_AT_ONCE", 4)
+    engine, model = await open_engine(), dict[bytes, bytes]()
+    for number in range(600):
+        await engine.wait_writable()
+        batch, key = Batch(), b"key%04d" % number
+        batch.put(key, b"value %d " % number * 4)
+        engine.apply(batch)
+        if not key.startswith(b"key005"):
+            model[key] = b"value %d " % number * 4
+    await engine.drop_prefix(b"key005")
+    await engine.flush()
+    await engine.compact_range()
+    await churn(engine, 7, model)
+    pinned = await engine.pin_tables(START, END)
+    expected = {key: model[key] for key in sorted(model)}
+    assert len(pinned.tables) > 20
+    await copied(pinned, disk, "copy")
+    pinned.release()
+    most = 0
+    with opened_copies(disk, "copy", pinned.edit, pinned.sequence) as copies:
+        found = dict[bytes, bytes]()
+        async for rows in copies.scan(START, END):
+            found.update(rows)
+            most = max(most, sum(path.startswith("copy/") for path in disk.opened))
+        assert [*found.items()] == [*expected.items()]
+        some = [row async for rows in copies.scan(b"key003", b"key007") for row in rows]
+        assert some == [row for row in expected.items() if b"key003" <= row[0] < b"key007"]
+        assert most <= 12 and sum(path.startswith("copy/") for path in disk.opened) <= 4
+    assert not any(path.startswith("copy/") for path in disk.opened)
 
 
 async def test_whoever_hears_late_that_all_is_flushed_leaves_out_what_came_since(

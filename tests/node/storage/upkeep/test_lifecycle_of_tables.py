@@ -16,8 +16,9 @@ from ringmill.node.storage.engine import Batch, Engine
 from ringmill.node.storage.engine_options import COMPRESSIONS, STRATEGIES
 from ringmill.node.storage.read import reading
 from ringmill.node.storage.read.lookup import find_off_loop, find_survivor
+from ringmill.node.storage.upkeep import compaction_pick
 from ringmill.node.storage.upkeep.compaction_child import compact
-from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S
+from ringmill.node.storage.upkeep.compactor import MOST_PUT_OFF_S, Compactor
 from ringmill.node.storage.version.version_set import View
 from ringmill.simulator.disk.engine_trace import FOLDER, TINY, TurnSpawner
 from ringmill.simulator.disk.lossy import LossyDisk
@@ -44,9 +45,12 @@ async def churn(engine: Engine, seed: int, count: int, keys: int) -> dict[bytes,
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 async def test_every_strategy_and_compression_gives_the_same_answers(
-    open_engine: OpenEngine, strategy: str, compression: str
+    open_engine: OpenEngine, strategy: str, compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = replace(TINY, strategy=strategy, compression=compression, time_window_sequences=300)
+    monkeypatch.setattr(compaction_pick, "_FEW_TABLES", 2)
+    options = replace(
+        TINY, strategy=strategy, compression=compression, time_window_sequences=300, joined_prefix_bytes=4
+    )
     engine = await open_engine(options)
     model = await churn(engine, 5, 1500, 200)
     await engine.wait_idle()
@@ -181,6 +185,26 @@ async def test_a_dropped_prefix_gives_its_space_back_and_its_marker_goes(
     assert [pair async for pair in again.scan()] == [(b"key0001", b"again")]
     assert again.stats().corrupt_ranges == 0
     assert model
+
+
+async def test_drops_that_a_snapshot_is_older_than_are_not_looked_for(
+    open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await open_engine()
+    await churn(engine, 11, 1500, 300)
+    with engine.snapshot():
+        for number in range(20):
+            await engine.drop_prefix(b"key%03d" % number)
+        await engine.flush()
+        await engine.wait_idle()
+        with monkeypatch.context() as patched:
+            patched.setattr(Compactor, "_hides", lambda *_: pytest.fail("it looks through the tables"))
+            await engine._upkeep.compactor._forget_finished_drops()
+        assert len(engine._tables.version.drops) == 20
+    await engine.flush()
+    async with asyncio.timeout(5):
+        while engine._tables.version.drops:  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 async def test_a_read_that_waits_for_the_disk_knows_of_drops_that_are_forgotten_meanwhile(

@@ -5,22 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Any, cast
 
 import pytest
 
 from ringmill.node.storage.engine_options import EngineOptions
+from ringmill.node.storage.read.drop_index import NO_DROPS
+from ringmill.node.storage.read.scan import Range, _TableRun
+from ringmill.node.storage.table.block import cell_of
 from ringmill.node.storage.table.table_format import TableMeta
+from ringmill.node.storage.table.table_reader import Table
+from ringmill.node.storage.upkeep import compaction_pick
 from ringmill.node.storage.upkeep.back_pressure import write_rate
+from ringmill.node.storage.upkeep.compaction_child import CompactionJob, _forgets, _merge_versions
 from ringmill.node.storage.upkeep.compaction_pick import (
     RangePicks,
     Situation,
     SpaceRule,
-    _around,
-    _overlapping,
-    may_hold,
     older_ranges,
     pick_compaction,
     useless_tables,
+)
+from ringmill.node.storage.upkeep.table_shape import table_shape
+from ringmill.node.storage.version.table_ranges import (
+    around,
+    drops_within,
+    may_hold,
+    outer_range,
+    overlapping,
 )
 from ringmill.node.storage.version.version import (
     Drop,
@@ -288,12 +300,15 @@ class Compared(bytes):
         return not self < other
 
 
+def long_level(first: int, tables: int) -> list[TableMeta]:
+    keys = [Compared(b"%012d" % (number * 10**9 // tables)) for number in range(2 * tables)]
+    rows = enumerate(zip(keys[::2], keys[1::2], strict=True), first)
+    return [replace(table(n, "a-z"), smallest=a, largest=b) for n, (a, b) in rows]
+
+
 def test_a_choice_in_a_large_store_looks_at_few_tables() -> None:
     def level(first: int, tables: int) -> list[TableMeta]:
-        keys = [Compared(b"%012d" % (number * 10**9 // tables)) for number in range(2 * tables)]
-        spans = zip(keys[::2], keys[1::2], strict=True)
-        rows = enumerate(spans, first)
-        return [replace(table(n, "a-z", tombstones=n % 3), smallest=a, largest=b) for n, (a, b) in rows]
+        return [replace(meta, tombstones=meta.file_id % 3) for meta in long_level(first, tables)]
 
     large = version([], [], level(1, 100), level(1000, 200), level(2000, 1000))
     options = replace(OPTIONS, level1_bytes=150)  # levels 2 and 3 are over their sizes
@@ -307,6 +322,108 @@ def test_a_choice_in_a_large_store_looks_at_few_tables() -> None:
     assert Compared.times == 0
 
 
+def test_a_range_in_a_large_store_is_passed_over_once() -> None:
+    large = version([], [], long_level(1, 1000))
+    some = replace(large.levels[2][700], tombstones=1)
+    large = large.apply(VersionEdit(added=((2, some),), removed=(some.file_id,)))
+    for start, end in ((b"", None), (b"%012d" % 5000, b"%012d" % (19 * 10**8))):
+        picks = RangePicks(large, start, end, OPTIONS)
+        Compared.times = 0
+        pick = picks.following(large)
+        assert pick is not None and pick.inputs == [some]
+        assert picks.following(large) is None
+        assert Compared.times < 3000
+    dropped = large.apply(
+        VersionEdit(drops_added=tuple(Drop(Compared(b"9%03d" % n), 10**6) for n in range(99)))
+    )
+    Compared.times = 0
+    assert RangePicks(dropped, b"", b"1", OPTIONS).following(dropped) is not None
+    assert Compared.times < 30_000
+
+
+def joined(rows: Version, options: EngineOptions) -> tuple[list[list[int]], Version]:
+    """The tables of each pick, and what is there when all are done."""
+    picks = list[list[int]]()
+    while (pick := pick_compaction(rows, options, NOBODY)) is not None:
+        assert pick.why == "small" and pick.can_wait and pick.target_level == 2
+        metas, ids = pick.inputs, tuple(meta.file_id for meta in pick.inputs)
+        (low, high), size = outer_range(metas), sum(meta.size for meta in metas)
+        made = replace(metas[0], file_id=100 + len(picks), smallest=low, largest=high, size=size)
+        rows = rows.apply(VersionEdit(added=((2, made),), removed=ids))
+        picks.append([*ids])
+    return picks, rows
+
+
+def test_small_tables_of_one_copy_become_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_pick, "_FEW_TABLES", 6)
+    options = replace(OPTIONS, level1_bytes=10_000, table_bytes=1000, joined_prefix_bytes=1)
+    small = [table(n, f"a{n:02}a-a{n:02}z", size=230) for n in range(1, 65)]
+    picks, rows = joined(version([], [], small), options)
+    assert len(rows.levels[2]) < 64 * 230 / (0.75 * 1000) + 1
+    written = [file_id for each in picks for file_id in each]
+    assert len({*written}) == len(written) and {*written} <= {*range(1, 65)}, "each is written once"
+    assert joined(version([], [], small), replace(options, joined_prefix_bytes=0))[0] == []
+    copies = [table(n, f"{c}a-{c}z", size=300) for n, c in enumerate("abcdefgh", 1)]
+    assert joined(version([], [], copies), options)[0] == [], "what lies between copies belongs to others"
+    assert joined(version([], [], small[:6]), options)[0] == [], "a few are no harm"
+    uneven = [table(1, "aa-ab", size=800), table(2, "ac-ad", size=50), table(3, "ae-af", size=50)]
+    assert joined(version([], [], [*uneven, *copies[1:]]), options)[0] == []
+    assert pick_compaction(version([], [], small), options, NOBODY, lambda pick: pick.why != "small") is None
+
+
+def test_a_scan_finds_its_tables_by_bisection() -> None:
+    level = cast("list[Table]", long_level(1, 1000))
+    for start, end in ((b"", None), (b"%012d" % 10**8, b"%012d" % (101 * 10**6)), (b"3", b"4")):
+        expected = [each for each in level if each.largest >= start and (not end or each.smallest < end)]
+        Compared.times = 0
+        run = _TableRun(level, Range(start, end, 1, reverse=True), NO_DROPS)
+        assert Compared.times < 50
+        assert run._tables == expected
+
+
+def test_a_deletion_is_looked_for_below_by_bisection() -> None:
+    level = long_level(1, 2000)
+    overlapping_ones = [(b"%012d" % 7, b"%012d" % 10**6), (b"%012d" % 8, b"%012d" % 9)]
+    may_forget = _forgets((*((meta.smallest, meta.largest) for meta in reversed(level)), *overlapping_ones))
+    Compared.times = 0
+    assert not may_forget(level[900].smallest) and not may_forget(level[900].largest)
+    assert may_forget(level[900].largest + b"0") and may_forget(level[-1].largest + b"0") and may_forget(b"")
+    assert not may_forget(b"%012d" % (10**6 - 1)) and not may_forget(b"%012d" % 9)
+    assert Compared.times < 7 * 40
+
+
+class Cut(bytes):
+    """A key that counts how often it is looked at for a prefix."""
+
+    times = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        Cut.times += 1
+        return bytes(self)[at]
+
+    def startswith(self, *asked: Any) -> bool:
+        Cut.times += 1
+        return bytes(self).startswith(*asked)
+
+
+def test_a_merge_looks_a_key_up_among_drops_and_heeds_those_of_its_keys() -> None:
+    inputs = [table(1, "pb-pm"), table(2, "pa-pz")]
+    full = version(inputs, [table(3, "q-z")]).apply(
+        VersionEdit(drops_added=(Drop(b"a", 50), Drop(b"p", 50), Drop(b"pq", 50), Drop(b"pz9", 50)))
+    )
+    found = drops_within(full, *outer_range(inputs))
+    assert [drop.prefix for drop in found] == [b"p", b"pq"]
+    dropped = tuple(Drop(b"%04d" % number, 100) for number in range(400))
+    job = CompactionJob("", (), (), (), dropped, (), table_shape(OPTIONS, is_split=True), has_marks=False)
+    cells = [cell_of(sequence, b"value") for sequence in (90, 110)]
+    chunks: list[tuple[list[bytes], list[bytes]]] = [
+        ([Cut(b"%04d" % number)], [cell]) for number, cell in ((7, cells[0]), (8, cells[1]))
+    ]
+    merged = [*_merge_versions([iter(chunks)], job)]
+    assert [key for keys, _ in merged for key in keys] == [b"0008"]
+    assert Cut.times < 10
+
+
 def test_what_is_found_below_a_table_is_what_overlaps_it() -> None:
     random = Random(1)
     for _ in range(200):
@@ -314,9 +431,9 @@ def test_what_is_found_below_a_table_is_what_overlaps_it() -> None:
         spans = [*zip(keys[::2], keys[1::2], strict=True)]
         tables = [replace(table(n, "a-z"), smallest=a, largest=b) for n, (a, b) in enumerate(spans, 1)]
         low, high = sorted(b"%03d" % random.randrange(300) for _ in range(2))
-        assert [*_overlapping(tables, low, high)] == [each for each in tables if each.overlaps(low, high)]
+        assert [*overlapping(tables, low, high)] == [each for each in tables if each.overlaps(low, high)]
         drop = Drop(low[: random.randint(0, 3)], 10**6)
-        assert [*filter(partial(may_hold, drop=drop), _around(tables, drop.prefix))] == [
+        assert [*filter(partial(may_hold, drop=drop), around(tables, drop.prefix))] == [
             each for each in tables if may_hold(each, drop)
         ]
         drops = tuple(Drop(b"%02d" % random.randrange(30), random.randrange(200)) for _ in range(8))

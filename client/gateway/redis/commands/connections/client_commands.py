@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from ringmill.client.gateway.redis.commands.arguments.numbers_in_arguments import one_integer
 from ringmill.client.gateway.redis.commands.command_spec import for_connection, syntax_error, waiting_command
 from ringmill.client.gateway.redis.protocol.replies import OK, RedisError, Reply
-from ringmill.client.gateway.redis.store.redis_errors import NO_AUTH
 
 if TYPE_CHECKING:
     from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
@@ -43,10 +42,7 @@ async def _client_list(connection: RedisConnection, args: Sequence[bytes]) -> Re
 async def _own_connections(connection: RedisConnection) -> list[RedisConnection]:
     """The connections that show the token of this one, once the cluster has taken it: without that, all that
     have not shown theirs yet would be one caller's.  Raises RedisError, RingmillError."""
-    try:
-        await connection.door.databases.check_token(connection.token, connection.address)
-    except RedisError as error:
-        raise error if connection.token else RedisError(NO_AUTH) from error
+    await connection.door.databases.check_shown(connection.token, connection.address)
     return [one for one in connection.door.connections() if one.token == connection.token]
 
 

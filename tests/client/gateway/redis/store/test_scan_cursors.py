@@ -8,13 +8,16 @@ import pytest
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.redis.serving.served_databases import DATABASES, ServedDatabases
 from ringmill.client.gateway.redis.store import database as database_module
 from ringmill.client.gateway.redis.store.database import Database
+from ringmill.client.gateway.redis.store.expired_keys import ExpiryFigures
 from ringmill.client.gateway.redis.store.key_index import IndexPage, KeyIndex, NamedKey
 from ringmill.client.values import CausalContext
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.ports import Entropy
+from ringmill.cluster.ring.access.access_entries import MAX_TOKENS
 from tests.client.gateway.redis.redis_world import Registers
 
 MOST_EXACT = (1 << 53) - 1
@@ -40,6 +43,18 @@ async def test_databases_that_began_at_the_same_moment_give_no_cursor_in_common(
     given = [cursors_of_one_database(OsEntropy()) for _ in range(4)]
     assert len(set().union(*given)) == 4000
     assert all(0 < cursor <= MOST_EXACT for each in given for cursor in each)
+
+
+def test_cursors_are_known_however_many_tokens_a_cluster_has() -> None:
+    clients = ClientsByToken(lambda token: cast("AsyncClient", Registers()))
+    served = ServedDatabases(
+        clients, {}, timeout_s=1.0, clock=StandingClock(), entropy=OsEntropy(), figures=ExpiryFigures()
+    )
+    first = served.database("", 0)
+    for number in range(MAX_TOKENS):
+        for each in range(DATABASES):
+            served.database(f"token {number}", each)
+    assert served.database("", 0) is first
 
 
 class LastNumbers:

@@ -19,6 +19,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import Cancel
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.stints.stint import Stint
+from ringmill.node.compute.task_pool import PooledProcess, TaskPool
 from tests.node.compute.stints.test_stint import Stints, scratch
 from tests.node.compute.worker_bench import SOURCE, TERM, Bench, once
 
@@ -80,10 +81,19 @@ async def test_a_process_that_was_killed_after_its_last_answer_is_not_used_again
             await called.wait()
         return output
 
+    killed, kept, kill, give_back = list[TaskProcess](), list[bool](), ForkedTask.kill, TaskPool.give_back
+
+    async def noted(pool: TaskPool, pooled: PooledProcess) -> None:
+        kept.append(pooled.process in killed)
+        await give_back(pool, pooled)
+
+    monkeypatch.setattr(ForkedTask, "kill", lambda task: (killed.append(task), kill(task)))
+    monkeypatch.setattr(TaskPool, "give_back", noted)
     monkeypatch.setattr(AttemptRunner, "run_in_stint", slow)
     await stints.order(["b"] * 20)
     reports = await stints.told(19)
-    assert cancels and {report.kind for report in reports.values()} == {"done"}
+    assert cancels and killed and not any(kept)
+    assert {report.kind for report in reports.values()} == {"done"}
     await asyncio.gather(*cancels)
 
 

@@ -2,8 +2,8 @@
 
 A map of a millisecond costs less than a message to its process, a look for what it has left behind, and a
 turn of a thread for its folder.  So these are shared, and nothing else is: each attempt has its folder, its
-limits of time, its figures, what it printed, and its own end.  One that fails, or is stopped while the process
-is at it, ends the process; those behind it are run later by themselves.  One that is stopped at another time
+limits of time, its figures, what it printed, and its own end.  One that fails, or is stopped while it
+runs, ends the process; those behind it are run later by themselves.  One that is stopped at another time
 harms none: the process is asked to leave off.  So it is when one takes long; those that it leaves undone wait
 for another turn.
 
@@ -70,9 +70,9 @@ class _Done:
 
 @dataclass(slots=True, kw_only=True)
 class Stint:
-    """`run` it once.  `ended` is told how each attempt ended, and returns whether anybody wants to know; `undone`
-    is told of some that the process will not begin.  Those that neither is told of have left nothing, when it
-    is over.  `begin` runs a coroutine in a task of the worker."""
+    """`run` it once.  `ended` is told how each attempt ended, and returns whether anybody wants to know;
+    `undone` is told of some that the process will not begin.  Those that neither is told of leave nothing
+    behind.  `begin` runs a coroutine in a task of the worker."""
 
     runners: Sequence[AttemptRunner]
     at_work: AtWork
@@ -86,7 +86,7 @@ class Stint:
     _settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _process: PooledProcess | None = None
     _place: Workplace | None = None
-    _runs: Sequence[RunAttempt] = ()
+    _runs: tuple[RunAttempt, ...] = ()
     _at: AttemptRunner | None = None  # which the process is at, or is about to begin, as far as is known
     _seen: AttemptRunner | None = None  # the same, at the last look
     _late: asyncio.TimerHandle | None = None
@@ -108,8 +108,8 @@ class Stint:
     async def stop(self, runner: AttemptRunner) -> None:
         """Stop one of its attempts.  Returns when that one writes no more.
 
-        The process is killed when it is at this one alone.  One that is done, or has not begun, is left to the
-        rest of the stint: it has no part of the output.
+        The process is killed when it is at this one alone.  One that is done, or has not begun, is left to
+        the rest of the stint: it has no part of the output.
         """
         self._stopped.add(runner.folder)
         if self._at is not None and self._at is not runner:
@@ -270,8 +270,8 @@ class Stint:
             await self._settle(process.output())
 
     async def _give_up(self, at: AttemptRunner) -> None:
-        """Those that the process will not begin, if it has been at one since it was asked to leave off.  It may
-        have looked just before that: so the next one stays."""
+        """Those that the process will not begin, if it has been at one since it was asked to leave off.  It
+        may have looked just before that: so the next one stays."""
         async with self._settling:
             left = self.runners.index(at) + 2
             if self._at is not at or left >= len(self.runners):

@@ -141,10 +141,6 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
                 time.sleep(0.02)
         else:
             sys.stdout.write("x" * 600_000 + "\n")
-    if mode == "stop until late":
-        if os.path.basename(os.getcwd()) == "map-0.1":
-            time.sleep(0.05)
-            with open("/proc/self/stat") as f: pass
     if mode == "rest":
         answer = msgpack.packb(["rest", None])
         os.write(3, len(answer).to_bytes(4, "big") + answer)

@@ -83,11 +83,15 @@ async def test_a_process_that_was_killed_after_its_last_answer_is_not_used_again
 
     killed, kept, kill, give_back = list[TaskProcess](), list[bool](), ForkedTask.kill, TaskPool.give_back
 
+    def kill_noted(task: ForkedTask) -> None:
+        killed.append(task)
+        kill(task)
+
     async def noted(pool: TaskPool, pooled: PooledProcess) -> None:
         kept.append(pooled.process in killed)
         await give_back(pool, pooled)
 
-    monkeypatch.setattr(ForkedTask, "kill", lambda task: (killed.append(task), kill(task)))
+    monkeypatch.setattr(ForkedTask, "kill", kill_noted)
     monkeypatch.setattr(TaskPool, "give_back", noted)
     monkeypatch.setattr(AttemptRunner, "run_in_stint", slow)
     await stints.order(["b"] * 20)

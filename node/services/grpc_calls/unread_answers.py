@@ -344,8 +344,8 @@ def _is_of_the_least(connection: _Connection, size_bytes: int) -> bool:
 
 def _no_room(connection: _Connection, outcome: str) -> Overloaded:
     return Overloaded(
-        f"there is no room for this answer: {connection.kept_bytes} bytes of answers are on their way to this "
-        f"connection, {connection.expected} more are being made",
+        f"there is no room for this answer: {connection.kept_bytes} bytes of answers are on their way to "
+        f"this connection, {connection.expected} more are being made",
         hint="ask for less at a time, or read answers as they come",
         detail={"retry_after": 1.0},
         outcome=outcome,

@@ -1,4 +1,4 @@
-"""A key that is deleted while a watch of its prefix looks at all keys for the first time is told as deleted."""
+"""A key that is deleted while a watch of its prefix looks at all keys for the first time is told."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_a_delete_between_the_page_and_the_read_of_its_key_is_told(
             )
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.5):
-                    async for change in changes:
+                    while True:
+                        change = await anext(changes)
                         told.append((change.key, change.is_deleted))
 
     asyncio.run(story())

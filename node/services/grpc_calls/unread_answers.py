@@ -11,6 +11,7 @@ Rule O5: docs/protocol/overload.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Set
 from typing import Final, TypeAlias
@@ -49,6 +50,8 @@ not for less than `LONG_BYTES`: that they are slow says little of their length."
 _LOOK_S: Final = 1.0
 _GIVE_WAY_S: Final = 0.1
 """Between two looks for who gives way."""
+
+_log = logging.getLogger(__name__)
 
 Closing: TypeAlias = Callable[[Set[str]], Awaitable[None]]
 """Closes the connections of these peers, as gRPC calls them."""
@@ -146,7 +149,18 @@ class UnreadAnswers:
 
     def _close_those(self, peers: Set[str]) -> None:
         if peers and (self._closing is None or self._closing.done()):
-            self._closing = asyncio.ensure_future(self._close(peers))
+            self._closing = asyncio.ensure_future(self._close_and_tell(peers))
+
+    async def _close_and_tell(self, peers: Set[str]) -> None:
+        who = ", ".join(sorted(peers))
+        try:
+            await self._close(peers)
+        except OSError as error:  # no descriptor is free, say; the next look tries again
+            _log.warning("connections whose answers are not read cannot be closed (%s): %s", who, error)
+            return
+        _log.warning(
+            "closed connections whose answers are not read, with %d bytes in all: %s", self.waiting_bytes, who
+        )
 
 
 class AnswerPlace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
-from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, keyspace_prefix
 from ringmill.node.replica.watching import change_feed
 from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
+from ringmill.node.replica.watching.feed_waiters import FeedWaiter, FeedWaiters, _OfKeyspace
 
 
 class HandClock:
@@ -272,3 +275,21 @@ async def test_whoever_polls_is_told_every_key_of_its_prefix_that_changed(
         each.cancel()
     await asyncio.gather(*watching, return_exceptions=True)
     assert not feed._waiting
+
+
+def test_a_change_in_another_keyspace_looks_at_no_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiters, looked = FeedWaiters(), list[bytes]()
+    one, other = (keyspace_prefix(KeyspaceId(1, ordinal)) for ordinal in (1, 2))
+    waiting = {length: waiters.add(one + b"z" * length) for length in range(1024)}
+    of = _OfKeyspace.of
+
+    def count(group: _OfKeyspace, key: bytes) -> Iterator[FeedWaiter]:
+        looked.append(key)
+        return of(group, key)
+
+    monkeypatch.setattr(_OfKeyspace, "of", count)
+    assert not [*waiters.of(other + b"z" * 1024)] and not looked
+    assert {*waiters.of(one + b"zz" + b"y")} == {waiting[0], waiting[1], waiting[2]} and len(looked) == 1
+    for length, waiter in waiting.items():
+        waiters.remove(waiter, one + b"z" * length)
+    assert not waiters and not waiters._by_keyspace

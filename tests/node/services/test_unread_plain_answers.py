@@ -355,3 +355,29 @@ def test_what_a_node_serves_knows_which_calls_hold() -> None:
         } == {"ringmill.v1.Kv/Watch", "ringmill.v1.Kv/WatchPrefix"}
 
     run(story)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "closed connections whose answers are not read, with 1048576 bytes in all: p:1"),
+        (OSError(24, "none left"), "cannot be closed (p:1): [Errno 24] none left"),
+    ],
+)
+async def test_the_log_says_whom_the_node_closed_and_that_it_could_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError | None, said: str
+) -> None:
+    monkeypatch.setattr(unread_answers, "READ_S", 0.0)
+    monkeypatch.setattr(unread_answers, "_LOOK_S", 0.02)
+    monkeypatch.setattr(unread_answers, "_SLOWEST", 1 << 30)
+    tries = 0
+
+    async def close(peers: Set[str]) -> None:
+        nonlocal tries
+        tries += 1
+        if error is not None:
+            raise error
+
+    await UnreadCall(UnreadAnswers(close)).answer(MIB)
+    await asyncio.sleep(0.2)
+    assert tries > 1 and said in caplog.text

@@ -224,7 +224,9 @@ def test_only_those_who_have_seen_the_same_and_ask_at_the_same_level_share_a_rea
         read = watches._reader.read
 
         async def note(request: ReadRequest) -> ReadResult:
-            asked.append((request.options.seen.context, request.options.level))
+            seen = request.options.seen
+            assert seen is not None
+            asked.append((seen.context, request.options.level))
             return await read(request)
 
         monkeypatch.setattr(watches._reader, "read", note)

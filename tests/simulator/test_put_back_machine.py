@@ -47,7 +47,7 @@ async def test_a_machine_that_was_put_back_is_started_once(
         start=lambda names: node.start(),
         draws=Random(7),
     )
-    monkeypatch.setattr(folders, "_has_written", has_written)
+    monkeypatch.setattr(folders, "_wait_until_written", has_written)
     monkeypatch.setattr(ground.draws, "random", lambda: 0.01)
     await folders._put_back_machine(Fault(1.0, "machine_put_back", ("n1",), 1.0), ground)
     assert starts == ["next", "next" if is_started_meanwhile else "again"]

@@ -208,7 +208,7 @@ BROKEN = {
     "a wrong version": (sealed(b"\x90", version=7), "frame version 7"),
     "a wrong checksum": (encode_operations([])[:-1] + b"\x91", "checksum"),
     "answers where calls belong": (sealed(b"\x90", kind=2), "frame kind 2"),
-    "a wrong shape": (sealed(msgpack.packb([["x"]])), "operation that is none"),
+    "a wrong shape": (sealed(msgpack.packb([["x"]])), "an invalid operation"),
     "an empty message": (b"", "shorter than its header"),
 }
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import reduce
 from random import Random
 from typing import Final
 
@@ -98,8 +99,13 @@ async def _wait_learned(nodes: Sequence[NodeProcess]) -> ForgottenJournals:
     while True:
         known = [each.node.replica.forgotten.known if each.node else NONE_FORGOTTEN for each in nodes]
         if NONE_FORGOTTEN not in known:
-            return min(known)
+            return _least_of(known)
         await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _least_of(known: Sequence[ForgottenJournals]) -> ForgottenJournals:
+    """What the others know, too.  Where all name one place, it is what keeps the most journals."""
+    return reduce(lambda least, each: each if least.is_more_than(each) else least, known)
 
 
 async def _write_late(world: World, forgotten: ForgottenJournals, process: NodeProcess) -> None:

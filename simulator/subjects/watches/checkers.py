@@ -96,7 +96,9 @@ def _last(mine: Sequence[ShownChange], history: History, watcher: str, key: byte
         ]
         if missing:
             last = f"{missing[0]}:{final.seen[missing[0]]}"
-            yield Violation("C19", key, f"{watcher} was never told of {last}, which {final.node} holds")
+            told = f"it was told {len(mine)} changes of this key, and knows {seen}"
+            story = f"{watcher} was never told of {last}, which {final.node} holds; {told}"
+            yield Violation("C19", key, story)
             return
 
 

@@ -162,6 +162,7 @@ def _access(core: Core, topology: TopologyView) -> AccessControl:
         lambda: topology.current,
         has_token=bool(core.config.token),
         asks_all=core.config.tls is not None and bool(core.config.token),
+        shared_s=core.hybrid.shared_s,
     )
 
 

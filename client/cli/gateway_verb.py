@@ -113,8 +113,10 @@ def gateway(
     """
     import uvloop
 
+    from ringmill.cluster.adapters.processes.descriptors import raise_limit
     from ringmill.cluster.adapters.serving_process import prepare_grpc, spare_the_collector
 
+    raise_limit()  # a client for each of 256 tokens and node, beside the callers
     prepare_grpc()
     from ringmill.client.cli.doors.trace_arguments import recording_gateway
     from ringmill.client.connection import AsyncClient

@@ -92,7 +92,9 @@ class ClientsByToken:
         known = self._clients.get(token)
         if known is not None:
             self._clients.move_to_end(token)
-            if (place := _hash_of(token)) in self._known:
+            if token:
+                if (place := _hash_of(token)) not in self._known:
+                    await self._confirm(known)  # nodes said that it is over, perhaps by a wrong clock
                 self._note(place)
             return known
         opening = self._opening.get(token)

@@ -5,7 +5,8 @@ was the last runs the job's code, the others run none of it.  A node that cannot
 step raises Unavailable; for planning with outcome "failed", so that another node may accept the job.  A
 publication that ended without an answer has the outcome "unknown"; one that could not begin, "failed".
 
-Planning and publishing have the time that they need, as long as their process tells that it gets on.
+Publishing and the planning of later stages have the time that they need, as long as their process tells that
+it gets on.  The first plan of a job has ten minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS, family_lim
 __all__ = ["JobStepRunner"]
 
 _PLAN_TIMEOUT_S: Final = 60.0  # without progress: it looks at each input file, of which there may be 100,000
+_LONGEST_PLAN_S: Final = 600.0  # also with progress: it has one of few places, and others wait for it
 _PUBLISH_TIMEOUT_S: Final = 600.0  # the same: it moves every part of the output, perhaps to a slow store,
 _STORED_BYTES_PER_S: Final = 50e6  # which may take long to close a large one
 _WITHDRAW_TIMEOUT_S: Final = 30.0  # a user waits for the word that the job has failed,
@@ -55,7 +57,12 @@ class JobStepRunner:
         """Like job_steps.plan_job (ringmill.cluster.mapreduce.commit)."""
         self.containment.refuse_secrets(spec)
         step = JobStep("plan", spec.encode(), secrets=self._secrets())
-        return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
+        try:
+            async with asyncio.timeout(_LONGEST_PLAN_S):
+                return InputPlan.from_wire(await self._have_done(step, _PLAN_TIMEOUT_S))
+        except TimeoutError as error:
+            text = f"plan of the job took longer than {_LONGEST_PLAN_S:g} s"
+            raise RingmillError(text, hint="name fewer files, put together, or run several jobs") from error
 
     async def plan_stage(self, spec: JobSpec, former: str | None) -> InputPlan:
         """Like job_steps.plan_stage (ringmill.cluster.mapreduce.commit)."""

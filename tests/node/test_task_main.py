@@ -50,6 +50,7 @@ def test_a_step_of_a_job_tells_that_it_gets_on(tmp_path: Path, monkeypatch: pyte
             lambda: files.is_file(str(path)),
             lambda: files.size(str(path)),
             lambda: files.open_read(str(path)).pread(5, 0),
+            lambda: files.open_below(str(tmp_path), str(path)).pread(5, 0),
             lambda: files.create(f"{path}.copy").append(b"12345"),
         )
         for each in steps:

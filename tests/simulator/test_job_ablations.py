@@ -23,6 +23,7 @@ JOBS = usual_options(("jobs",))
         ("missing-is-not-moved", 4),
         ("one-output-shown-once", 28),
         ("read-maps-count", 25),
+        ("states-as-written", 20),
         ("states-needed", 20),
     ],
 )
@@ -41,9 +42,9 @@ def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:
     assert "CORRUPT_DATA" in causes
 
 
-def test_states_that_somebody_deletes_fail_their_job_and_show_nothing() -> None:
+def test_states_that_somebody_deletes_or_swaps_fail_their_job_and_show_nothing() -> None:
     options = replace(JOBS, faults=("states_lost",))
-    results = [run_seed(seed, options) for seed in (27, 59, 68, 87)]
+    results = [run_seed(seed, options) for seed in (27, 65, 68, 87, 125)]
     assert [result.violations for result in results if not result.is_ok] == []
     causes = [told.cause for result in results for job in result.history.jobs.jobs for told in job.told]
     assert "InputChanged" in causes and all(result.history.fired["states_lost"] for result in results)

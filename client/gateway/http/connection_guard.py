@@ -69,7 +69,7 @@ class Connections:
             each for each in self._server.connections
             if isinstance(each, _GuardedConnection) and not each.is_leaving
         ]  # fmt: skip
-        spare = [each for each in there if each.is_idle and each.heard_s <= silent_since_s]
+        spare = [each for each in there if each.is_spare and each.heard_s <= silent_since_s]
         if not spare:
             return False
         shares = Counter(each.address for each in there)
@@ -157,6 +157,11 @@ class _GuardedConnection(web.RequestHandler):
     def is_idle(self) -> bool:
         """Whether no whole head has come that has no answer yet."""
         return not self._under_way and not self._messages
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing is asked on it, and its caller has taken all answers."""
+        return self.is_idle and not self._is_untaken
 
     def close_if_idle(self) -> None:
         """Close it unless it is asked something."""

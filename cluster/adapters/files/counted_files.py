@@ -11,7 +11,7 @@ from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.mapreduce.files.followed_reads import FollowedFile
 from ringmill.cluster.ports import AppendFile, Buffer, ReadFile
 
-__all__ = ["CountedFiles"]
+__all__ = ["CountedFiles", "CountedRead"]
 
 
 class CountedFiles(UrlFiles):
@@ -30,8 +30,29 @@ class CountedFiles(UrlFiles):
     def open_read(self, path: str) -> ReadFile:
         return FollowedFile(super().open_read(path), self._moved)
 
+    def open_below(self, folder: str, path: str) -> ReadFile:
+        return CountedRead(super().open_below(folder, path), self)
+
     def _moved(self, count: int) -> None:
         self.bytes_moved += count
+
+
+class CountedRead:
+    """A file that is read; each read moves the counter of its files."""
+
+    def __init__(self, file: ReadFile, counter: CountedFiles) -> None:
+        self._file = file
+        self._counter = counter
+        self.close = file.close
+        self.size = file.size
+        self.path = file.path
+        self.pread_cached = file.pread_cached
+        self.pread_off_loop = file.pread_off_loop
+
+    def pread(self, size: int, offset: int) -> bytes:
+        data = self._file.pread(size, offset)
+        self._counter.bytes_moved += len(data)
+        return data
 
 
 class _CountedAppend:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from ringmill.cluster.adapters.file_identities import identities
-from ringmill.cluster.adapters.files.counted_files import CountedFiles
+from ringmill.cluster.adapters.files.counted_files import CountedFiles, CountedRead
 from ringmill.cluster.adapters.files.url_files import UrlFiles
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.file_urls import is_url
@@ -64,7 +64,7 @@ class GuardedFiles(CountedFiles):
 
     def open_read(self, path: str) -> ReadFile:
         """One that is cut off meanwhile gives fewer bytes, and is no input that has changed."""
-        return _CountedRead(UrlFiles.open_read(self, path), self)
+        return CountedRead(UrlFiles.open_read(self, path), self)
 
     def rename(self, source: str, target: str) -> None:
         super().rename(source, target)
@@ -96,19 +96,3 @@ class GuardedFiles(CountedFiles):
     def _done(self, result: T) -> T:
         self.bytes_moved += 1
         return result
-
-
-class _CountedRead:
-    def __init__(self, file: ReadFile, counter: CountedFiles) -> None:
-        self._file = file
-        self._counter = counter
-        self.close = file.close
-        self.size = file.size
-        self.path = file.path
-        self.pread_cached = file.pread_cached
-        self.pread_off_loop = file.pread_off_loop
-
-    def pread(self, size: int, offset: int) -> bytes:
-        data = self._file.pread(size, offset)
-        self._counter.bytes_moved += len(data)
-        return data

@@ -71,6 +71,7 @@ def _findings(
     if job.update is not None:
         pairs: Any = list(sample)  # it is looked at twice
         sample, job = pairs, _reducing(job, dict(pairs))
+        groups = {key: [] for key, _ in pairs}  # update is called for a key without messages, too
     for branch, values in _samples(job, sample):
         records = _records(branch, values)
         yield from _map_findings(branch, records, params)
@@ -87,16 +88,21 @@ def _findings(
 
 
 def _reducing(job: JobDefinition, states: Mapping[Any, Any]) -> JobDefinition:
-    """A job with update as one that reduces messages to keys with these states."""
+    """A job with update as one that reduces messages to keys with these states.  Each call gets a state of
+    its own, as each attempt does, so that update may change it and return it."""
     update, fold = job.update, job.combine_fold
     assert update is not None
 
     def reduce(key: Any, values: Iterable[Any], **ctx: Context) -> Iterator[tuple[Any, Any]]:
-        if fold is not None and fold.gives == fold.travels:
-            values = iter((fold.finish(values),))
-        yield key, update(key, states.get(key), values, **ctx)
+        if fold is not None and fold.gives == fold.travels and (sent := list(values)):
+            values = iter((fold.finish(sent),))
+        yield key, update(key, copy.deepcopy(states.get(key)), values, **ctx)
 
     return replace(job, reduce=reduce)
+
+
+def _last_function(job: JobDefinition) -> str:
+    return "reduce" if job.update is None else "update"
 
 
 def _as_given(role: str, pairs: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -185,7 +191,7 @@ def _batch_findings(
 
 
 def _outcome(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> list[Any]:
-    if job.combine_fold is not None:  # it keeps the laws; reduce gets what it leaves
+    if job.combine_fold is not None and _values(runs):  # it keeps the laws; reduce gets what it leaves
         runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
     return _reduced(job, group, _values(runs), params) if runs else []
 
@@ -216,7 +222,8 @@ def _batch_of(values: list[Any], format: str, hint: Any) -> Any:
 def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:
     plain = _outcome(job, group, runs, params)
     if not _is_same(_outcome(job, group, runs, params), plain):
-        yield f"reduce gave two results for the same values of key {group!r:.100}"
+        role = _last_function(job)
+        yield f"{role} gave two results for the same values of key {group!r:.100}"
         return
     most = max(len(values) for _, values in runs)
     if job.combine is None or most < 2:
@@ -256,13 +263,13 @@ def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[s
 
 
 def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
-    if not values:  # a key without values is gone, and nothing reduces it
+    if not values and job.update is None:  # a key without values is gone, and nothing reduces it
         return []
     if job.reduce_fold is not None:
         return [job.reduce_fold.finish(values)]
     if job.reduce is None:
         return values
-    return _as_given("reduce", _call(job, "reduce", params)(key, iter(values)))
+    return _as_given(_last_function(job), _call(job, "reduce", params)(key, iter(values)))
 
 
 def _call(job: JobDefinition, role: str, params: Mapping[str, str]) -> Any:

@@ -41,7 +41,7 @@ from ringmill.cluster.mapreduce.outputs import part_name
 __all__ = ["JobSpec", "SourceOf"]
 
 VERSION: Final = 7
-_WITH_STATES: Final = 8  # of a job whose reduces read states; a node that does not know them refuses it
+_WITH_STATES: Final = 8  # of a chain with states and each of its links: a node that knows none refuses all
 MAX_SPEC_BYTES: Final = 1 << 20
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -103,6 +103,9 @@ class JobSpec:
     network: bool = False  # whether tasks may open connections
     keeps_states: bool = False
     """Whether reduce p reads, beside what the maps send, part p of the input (rule J30)."""
+    has_states: bool = (
+        False  # whether a link of its chain does; a node that knows none cannot import its module
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -165,7 +168,7 @@ class JobSpec:
                 self.output_url != "" and not is_url(input_of("output", self.output_url)),
                 f"output_url {self.output_url!r} is no URL",
             ),
-            (not self._has_sound_states, "keeps_states is for records by key"),
+            (not self._has_sound_states, "keeps_states is for records by key, in a chain that has states"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -277,7 +280,9 @@ class JobSpec:
 
     @property
     def _has_sound_states(self) -> bool:
-        return not self.keeps_states or (self.input_format, self.order) == ("records", "key")
+        return not self.keeps_states or (self.input_format, self.order, self.has_states) == (
+            "records", "key", True,
+        )  # fmt: skip
 
     @property
     def _has_sound_keyspaces(self) -> bool:
@@ -354,6 +359,7 @@ class JobSpec:
             output_url=output_url,
             network=network or definition.network,
             keeps_states=definition.update is not None,
+            has_states=definition.update is not None,
         )
 
     def encode(self) -> bytes:
@@ -361,7 +367,9 @@ class JobSpec:
         surrogate pair."""
         values = asdict(self)
         values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
-        version = _WITH_STATES if values.pop("keeps_states") else VERSION
+        version = _WITH_STATES if values.pop("has_states") else VERSION
+        if version == VERSION:
+            del values["keeps_states"]
         try:
             data: bytes = msgpack.packb([version, values], unicode_errors="surrogateescape")
         except UnicodeEncodeError as error:
@@ -389,9 +397,11 @@ class JobSpec:
                 f"a job description of version {version}; this side knows versions {VERSION} and "
                 f"{_WITH_STATES}"
             )
-        if not isinstance(values, dict) or set(values) != _FIELDS:
+        known = _FIELDS if version == VERSION else {*_FIELDS, "keeps_states"}
+        if not isinstance(values, dict) or set(values) != known:
             raise ProtocolMismatch(f"a job description with other fields than version {version} has")
-        values["keeps_states"] = version == _WITH_STATES
+        values["has_states"] = version == _WITH_STATES
+        values.setdefault("keeps_states", False)
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
         values["sources"] = _sources(values["sources"])
         values["chain"] = _links(values["chain"])
@@ -404,7 +414,7 @@ class JobSpec:
         return cls(**_typed(values))
 
 
-_FIELDS: Final = {each.name for each in fields(JobSpec)} - {"keeps_states"}  # which the version tells
+_FIELDS: Final = {each.name for each in fields(JobSpec)} - {"keeps_states", "has_states"}
 
 
 def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, str]:
@@ -463,7 +473,7 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
         "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
         "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
         "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
-        "collect_bytes": int, "network": bool, "keeps_states": bool,
+        "collect_bytes": int, "network": bool, "keeps_states": bool, "has_states": bool,
     }  # fmt: skip
     for name, value in values.items():
         if type(value) is not wanted.get(name, str):

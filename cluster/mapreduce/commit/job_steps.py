@@ -32,7 +32,7 @@ from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
-from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, SplitSizes, check_slices
+from ringmill.cluster.mapreduce.files.splits import MAX_LATER_SLICES, SPLIT_SIZES, SplitSizes, check_slices
 from ringmill.cluster.mapreduce.outputs import staging_folder
 from ringmill.cluster.os_errors import Meaning, meaning_of
 from ringmill.cluster.ports import FileSystem
@@ -75,7 +75,7 @@ def plan_stage(
     try:
         refuse_existing(files, spec.output, overwrite=spec.overwrite)
         plan = _of_one_message(input_plan_of(spec, files, sizes))
-        check_slices(len(plan.splits), spec.partitions)
+        check_slices(len(plan.splits), spec.partitions, MAX_LATER_SLICES)
         _make_staging(spec, files)
         if former:
             files.remove_tree(former)

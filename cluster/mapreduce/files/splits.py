@@ -38,6 +38,7 @@ MIB: Final = 1 << 20
 MAX_PIECES: Final = 1024  # files packed into one split
 MAX_SPLITS: Final = 100_000
 MAX_SLICES: Final = 2_000_000
+MAX_LATER_SLICES: Final = 4 * MAX_SLICES  # what a stage reads is known only when the one before is done
 """Splits times reducers.  A coordinator holds each slice in some 250 bytes of memory, and in the journal."""
 PART_BYTES: Final = 256 << 10
 """A part of records that has this much is a split of its own: so it can be read where it was written."""
@@ -180,13 +181,12 @@ def plan_splits(
     ]
 
 
-def check_slices(splits: int, reducers: int) -> None:
+def check_slices(splits: int, reducers: int, most: int = MAX_SLICES) -> None:
     """Raises InvalidArgument when the maps of a stage would leave too many slices for its reduces."""
-    if splits * reducers > MAX_SLICES:
+    if splits * reducers > most:
         raise InvalidArgument(
-            f"{splits} splits for {reducers} reducers make {splits * reducers} slices; a job may have "
-            f"{MAX_SLICES}",
-            hint="take fewer reducers, or larger splits (split_mib)",
+            f"{splits} splits for {reducers} reducers make {splits * reducers} slices; a job may have {most}",
+            hint="take fewer reducers, in a chain also in the stage before, or larger splits (split_mib)",
         )
 
 

@@ -91,10 +91,9 @@ class ReduceKernel:
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""
-        if self._updating is not None:
-            return min(1.0, self._bytes_gone / self._bytes_due)
-        taken = self.groups if self._left is None else self._groups_due - length_hint(self._left)
-        read, gone = self._bytes_gone / self._bytes_due, taken / self._groups_due
+        due = self._groups_due if self._updating is None else self._updating.due
+        taken = self.groups if self._left is None else due - length_hint(self._left)
+        read, gone = self._bytes_gone / self._bytes_due, taken / due
         return self._reading * min(1.0, read) + (1 - self._reading) * min(1.0, gone)
 
     def _gone(self, size: int) -> None:
@@ -147,16 +146,16 @@ class ReduceKernel:
         """The new states.  Messages to a key with a fold are one value."""
         assert self._states is not None
         job, updating = self._job, Updating(self._job, self._context)
-        self._bytes_due = _bytes_of(slices) + self._states.size
         self._updating = updating
         fold = job.combine_fold
         folds = fold is not None and fold.gives == fold.travels
         blocks = self._states.blocks(self._gone)
         if _fits(slices, self._memory):
             self._phases.enter("merge")
+            self._reading, self._bytes_due = _GATHERING, _bytes_of(slices)
             messages = self._messages(slices, fold if folds else None)
             self._phases.enter("reduce")
-            return updating.gathered(blocks, messages)
+            return updating.gathered(blocks, messages, self._states.records)
         narrowed = self._narrowed(slices)
         self._bytes_due = _bytes_of(narrowed) + self._states.size
         groups = merge_groups(

@@ -1,7 +1,7 @@
 """Reads the part of the stage before with the states that a reduce updates: that with its own number.
 
 I/O only through the FileSystem passed in.  The part is what the manifest of its folder says, byte for byte,
-or the attempt fails: nothing goes on without a state.
+or the job fails, as one whose input changes: no node can make the states again, and none goes on without one.
 
 Rule J30: docs/protocol/jobs.md.  Layout: docs/formats/job.md, "States".
 """
@@ -31,7 +31,7 @@ _MANIFEST: Final = "_SUCCESS"
 
 
 class StatesPart:
-    """One part, sorted by key, each key once.  `size` are its bytes."""
+    """One part, sorted by key, each key once.  `size` are its bytes, `records` its states."""
 
     def __init__(self, job: JobDefinition, files: FileSystem, folder: str, partition: int) -> None:
         """Raises TaskFailed when the folder has no such part any more; OSError."""
@@ -40,7 +40,7 @@ class StatesPart:
         self._codec: KeyCodec = job.key_codec
         self._files = files
         self._path = f"{folder}/{part_name(partition)}"
-        self.size, self._crc32c, self._records = self._in_manifest(folder)
+        self.size, self._crc32c, self.records = self._in_manifest(folder)
 
     def blocks(
         self, gone: Callable[[int], None]
@@ -59,11 +59,12 @@ class StatesPart:
                     records, last = records + len(keys), encoded[-1]
                     yield encoded, keys, states
         except TaskFailed as failure:
+            if failure.cause is Cause.CORRUPT_DATA:
+                raise self._failed(f"holds {failure.message}: it has changed") from failure
             raise TaskFailed(failure.cause, failure.message, failure.frames, self._path) from failure
-        if (records, read.crc32c) != (self._records, self._crc32c):
+        if (records, read.crc32c) != (self.records, self._crc32c):
             raise self._failed(
-                Cause.CORRUPT_DATA,
-                f"has {records} states and checksum {read.crc32c:08x}; {self._records} and "
+                f"has {records} states and checksum {read.crc32c:08x}; {self.records} and "
                 f"{self._crc32c:08x} were written",
             )
 
@@ -71,12 +72,10 @@ class StatesPart:
         try:
             file = self._files.open_read(self._path)
         except FileNotFoundError as error:
-            raise self._failed(Cause.INPUT_CHANGED, "is gone") from error
+            raise self._failed("is gone") from error
         if file.size != self.size:
             file.close()
-            raise self._failed(
-                Cause.INPUT_CHANGED, f"has {file.size} bytes, {self.size} were written: it has changed"
-            )
+            raise self._failed(f"has {file.size} bytes, {self.size} were written: it has changed")
         return file
 
     def _in_manifest(self, folder: str) -> tuple[int, int, int]:
@@ -87,9 +86,9 @@ class StatesPart:
             [part] = [each for each in parts if each["name"] == name]
             return int(part["size"]), int(part["crc32c"], 16), int(part["records"])
         except FileNotFoundError as error:
-            raise self._failed(Cause.INPUT_CHANGED, "has no manifest beside it any more") from error
+            raise self._failed("has no manifest beside it any more") from error
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise self._failed(Cause.CORRUPT_DATA, f"is in no manifest: {error}") from error
+            raise self._failed(f"is in no manifest: {error}") from error
 
     def _check_order(self, encoded: list[bytes], keys: Sequence[Any], last: bytes | None) -> None:
         former = encoded if last is None else [last, *encoded]
@@ -103,10 +102,12 @@ class StatesPart:
                 f"the key {shown(key, 100)} has two states: the job before an iteration with update gives "
                 "each key once",
             )
-        raise self._failed(Cause.CORRUPT_DATA, "is not in the order of its keys")
+        raise self._failed("is not in the order of its keys")
 
-    def _failed(self, cause: Cause, what: str) -> TaskFailed:
-        return TaskFailed(cause, f"the part {self._path} with the states of the round before {what}")
+    def _failed(self, what: str) -> TaskFailed:
+        return TaskFailed(
+            Cause.INPUT_CHANGED, f"the part {self._path} with the states of the round before {what}"
+        )
 
 
 class _Checked:

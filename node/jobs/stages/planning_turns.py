@@ -1,6 +1,7 @@
 """Whose turn it is to be planned: never two submissions of one job at once, and few processes together.
 
-A job whose files are on a disk that hangs is planned for a minute, and others are planned beside it.
+A job whose files are on a disk that hangs is planned for a minute, one of very many files for ten, and
+others are planned beside it.
 """
 
 from __future__ import annotations

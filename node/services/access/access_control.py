@@ -41,9 +41,11 @@ class AccessControl:
         *,
         has_token: bool,
         asks_all: bool = False,
+        shared_s: Callable[[], float] | None = None,
     ) -> None:
+        """`shared_s` tells the time by which tokens expire, seconds since 1970; without it `clock` does."""
         self._node = node
-        self._clock = clock
+        self.now_s = shared_s or clock.wall
         self._topology = topology
         self._has_token = has_token
         self._asks_all = asks_all
@@ -79,9 +81,6 @@ class AccessControl:
         """When the token of a caller expires, in seconds since 1970."""
         entry = self.access.find(caller.token_id)
         return math.inf if entry is None or not entry.expires_s else float(entry.expires_s)
-
-    def now_s(self) -> float:
-        return self._clock.wall()
 
     def _check(self, caller: Caller, method: str, need: Need) -> None:
         if caller.has_cluster_token or need.role == NOBODY:

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -32,6 +32,7 @@ from ringmill.simulator.subjects.jobs.moments import (
     keepers,
     keepers_with_workers,
     map_outputs,
+    next_part,
     parts_to_update,
     publications,
     publishers,
@@ -50,6 +51,7 @@ _LESS_RARE: Final = 0.2
 _OFTEN: Final = 0.4
 _SLOW_S: Final = 1.0
 _VERY_SLOW_S: Final = 10.0
+_SWAPPED: Final = 0.75
 
 
 def _waiting_at_one(*effects_s: float) -> Draw:
@@ -112,13 +114,19 @@ async def _lose_part(fault: Fault, ground: Ground) -> None:
 
 
 async def _lose_states(fault: Fault, ground: Ground) -> None:
-    """Delete a part of the round before that a reduce is to update, as soon as there is one."""
+    """Delete a part of the round before that a reduce is to update, as soon as there is one, or put the next
+    part of its folder in its place: each block of that is sound, and it is in order."""
 
     def strikes() -> bool:
         parts = list(parts_to_update(ground))
         if parts:
             ground.trace.fault(fault.kind, SHARED)
-            ground.shared.unlink(ground.draws.choice(parts))
+            path = ground.draws.choice(parts)
+            other = next_part(ground.shared, path) if ground.draws.random() < _SWAPPED else b""
+            ground.shared.unlink(path)
+            if other:
+                with closing(ground.shared.create(path)) as file:
+                    file.append(other)
         return bool(parts)
 
     await as_soon_as(strikes, fault)

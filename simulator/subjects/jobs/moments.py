@@ -21,6 +21,7 @@ __all__ = [
     "keepers",
     "keepers_with_workers",
     "map_outputs",
+    "next_part",
     "parts_to_update",
     "publications",
     "publishers",
@@ -127,6 +128,13 @@ def parts_to_update(ground: Ground) -> Iterator[str]:
             path = f"{spec.inputs[0]}/{part_name(work.task)}"
             if ground.shared.exists(path):
                 yield path
+
+
+def next_part(shared: FolderTree, path: str) -> bytes:
+    """What the part behind this one in its folder holds; behind the last one is the first."""
+    folder, _, name = path.rpartition("/")
+    names = sorted(name for name in shared.list(folder) if name.startswith("part-"))
+    return shared.read_bytes(f"{folder}/{names[(names.index(name) + 1) % len(names)]}")
 
 
 def _inside(disk: LossyDisk | FolderTree, folder: str) -> list[str]:

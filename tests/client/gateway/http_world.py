@@ -44,11 +44,13 @@ class Answered:
 
 
 @asynccontextmanager
-async def http_door(address: str, pages: Sequence[Pages] = (), **options: Any) -> AsyncIterator[Caller]:
+async def http_door(
+    address: str, pages: Sequence[Pages] = (), timeout_s: float = 5.0, **options: Any
+) -> AsyncIterator[Caller]:
     """A door on a port that the system chooses, and a caller; both end with the test."""
 
     def connect(token: str) -> AsyncClient:
-        return AsyncClient([address], 5.0, token, True, finds_token=False)
+        return AsyncClient([address], timeout_s, token, True, finds_token=False)
 
     clients = ClientsByToken(connect)
     door = HttpDoor(HttpOptions("127.0.0.1", 0, **options), clients, OsEntropy(), pages)

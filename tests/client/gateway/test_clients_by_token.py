@@ -219,5 +219,14 @@ async def test_a_token_that_is_over_is_refused_when_it_is_shown_and_is_a_strange
         await world.clients.client("tenant 2")
     assert not world.clients.knows("tenant 2")
     world.clients.forget("tenant 1")
-    assert await world.clients.client("tenant 1")
+    with pytest.raises(PermissionDenied, match="revoked"):
+        await world.clients.client("tenant 1")
     assert not world.clients.knows("tenant 1")
+
+
+async def test_a_token_that_was_refused_by_a_clock_that_was_wrong_is_known_again_once_nodes_take_it() -> None:
+    world = World()
+    first = await world.clients.client("tenant 1")
+    world.clients.forget("tenant 1")
+    assert await world.clients.client("tenant 1") is first
+    assert world.clients.knows("tenant 1")

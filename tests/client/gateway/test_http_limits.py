@@ -258,6 +258,16 @@ async def test_a_batch_waits_for_its_turn_no_longer_than_its_time_and_is_in_the_
         assert [each["status"] for each in told.json["outcomes"]] == [404]
 
 
+async def test_a_batch_without_a_timeout_waits_for_its_turn_as_long_as_a_batch_may_take(node: Node) -> None:
+    slow = {"json": {"operations": [{"op": "get", "key": SLOW}]}}
+    async with http_door(node[1], timeout_s=0.3) as caller:
+        asked = [caller.ask("POST", "/v1/kv/default:batch", **slow) for _ in range(5)]
+        answers = await asyncio.gather(*asked)
+    assert [each.status for each in answers] == [200] * 5
+    errors = {each.json["outcomes"][0]["error"]["detail"] for each in answers}
+    assert not [each for each in errors if "the time of the batch" in each], "it was that of the operation"
+
+
 @pytest.mark.parametrize("op", ["put", "get"])
 async def test_the_time_of_a_batch_is_for_all_of_it(node: Node, op: str) -> None:
     """Writes of one key wait for each other, and those behind the first were not begun."""

@@ -104,6 +104,16 @@ def test_an_open_session_is_looked_at_again_when_the_topology_changes_and_when_i
         standing["writer"].check("kv.get")
 
 
+def test_a_token_expires_by_the_time_that_the_nodes_share(node: Node) -> None:
+    node.knows(WRITER)
+    node.now_s = WRITER.expires_s + 86_400.0  # the clock of this node alone is a day ahead
+    control = AccessControl(
+        "n1", node, lambda: node.topology, has_token=True, shared_s=lambda: WRITER.expires_s - 1.0
+    )
+    control.check(THEIRS["writer"], "kv.put")
+    assert not control.standing(THEIRS["writer"]).has_changed()
+
+
 def test_denials_are_counted_and_logged_once_a_minute(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     node.knows(READER)
     with caplog.at_level(logging.WARNING):

@@ -56,8 +56,9 @@ class _Time:
     def __init__(self, call: HttpCall) -> None:
         given = call.query.get("timeout")
         self.each_s = time_of_read(call.space, given)
+        self.whole_s = MAX_TIMEOUT_S if given is None else self.each_s
         self._now = asyncio.get_running_loop().time
-        self._ends_at = self._now() + (MAX_TIMEOUT_S if given is None else self.each_s)
+        self._ends_at = self._now() + self.whole_s
 
     def left_s(self) -> float:
         """For an operation that begins now.  Raises DeadlineExceeded."""
@@ -67,11 +68,15 @@ class _Time:
         return min(left_s, self.each_s)
 
     async def outcome_of(self, wanted: _Wanted, queued: asyncio.Future[Any]) -> Any:
-        """Of an operation that may wait behind others, and has its own time from then on.  Raises what it
-        raises, DeadlineExceeded."""
+        """The outcome of an operation that may wait behind others, and has its own time from then on.
+
+        Raises what it raises, and DeadlineExceeded when the time of the batch is over.
+        """
         try:
             async with asyncio.timeout_at(self._ends_at + LEAST_S):
                 return await queued
+        except RingmillError:
+            raise  # DeadlineExceeded is a TimeoutError too, and says more than this batch knows
         except TimeoutError:
             raise DeadlineExceeded(
                 "the time of the batch was over before this one ended",
@@ -102,7 +107,7 @@ async def run_batch(call: HttpCall) -> web.StreamResponse:
         except InvalidArgument as error:
             raise InvalidArgument(f"operations[{at}]: {error.message}", hint=error.hint) from error
     time = _Time(call)
-    async with call.slot.batch_turn(time.each_s):
+    async with call.slot.batch_turn(time.whole_s):
         return json_answer({"outcomes": await _run_operations(call, wanted, time)})
 
 

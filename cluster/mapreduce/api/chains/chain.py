@@ -267,12 +267,13 @@ def _writing(step: JobDefinition) -> JobDefinition:
 
 
 def _passing(step: JobDefinition, where: str, **settings: Any) -> JobDefinition:
-    """A job that gives the records as it gets them; `settings` are fields of JobDefinition."""
+    """A job that gives the records as it gets them, with the memory of the step that holds the same ones;
+    `settings` are fields of JobDefinition."""
     taker = step.map_signature
     signature = Signature(where, taker.first, taker.second, taker.first, taker.second, False)
     passing = JobDefinition(
         map=_kept, combine=None, reduce=None, input=FileInput(FED_FORMAT), params={}, map_signature=signature,
-        combine_signature=None, reduce_signature=None, **settings,
+        combine_signature=None, reduce_signature=None, task_memory_mib=step.task_memory_mib, **settings,
     )  # fmt: skip
     return check_definition(passing)
 

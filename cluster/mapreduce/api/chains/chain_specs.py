@@ -74,6 +74,8 @@ def spec_of(
         )
         for number, link in enumerate(target.links)
     ]  # fmt: skip
+    if any(spec.keeps_states for spec in specs):
+        specs = [replace(spec, has_states=True) for spec in specs]
     links = tuple(
         LinkOf(spec.encode(), link.most, link.until, link.asks)
         for spec, link in zip(specs, target.links, strict=True)

@@ -33,15 +33,17 @@ def test_a_plan_that_fits_into_no_message_is_refused_with_its_numbers(
 def test_more_splits_times_reducers_than_a_coordinator_can_hold_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stage: bool
 ) -> None:
-    splits = tuple(Split(at, (Piece(InputFile("/in", 1000, 1), at, at + 1),), 1000) for at in range(1000))
+    splits = tuple(Split(at, (Piece(InputFile("/in", 1000, 1), at, at + 1),), 1000) for at in range(2000))
     monkeypatch.setattr(job_steps, "plan_input", lambda *_, **__: InputPlan(splits))
+    reducers = 4001 if is_stage else 1001
     spec = JobSpec(
         job="job-1", module="m", name="n", bundle_sha256="", inputs=("/in",), output=f"{tmp_path}/out",
-        input_format="lines", output_format="tsv", reducers=2001, overwrite=False, params={},
+        input_format="lines", output_format="tsv", reducers=reducers, overwrite=False, params={},
     )  # fmt: skip
     step = job_steps.plan_stage if is_stage else job_steps.plan_job
     with pytest.raises(
-        InvalidArgument, match=r"1000 splits for 2001 reducers make 2001000 slices"
+        InvalidArgument,
+        match=rf"2000 splits for {reducers} reducers make {2000 * reducers} slices",
     ) as refused:
         step(spec, OsFileSystem())
     assert "split_mib" in refused.value.hint

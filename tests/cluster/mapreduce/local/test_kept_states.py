@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,10 @@ from ringmill import (
 )
 from ringmill.client.jobs.estimate_job import estimate_job
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api.chains import chain as chain_module
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
+from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of
+from ringmill.cluster.mapreduce.api.chains.stages import StagePlace
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.kernel import reduce_kernel
 from tests.cluster.mapreduce import chain_jobs, kept_states
@@ -136,6 +141,26 @@ def first_place(number: int, places: Iterable[Place]) -> Iterator[tuple[int, Pla
     yield from ((number + 1, place) for place in places)
 
 
+@pytest.mark.parametrize("is_spread", [True, False])
+def test_states_that_are_not_spread_are_lost_to_their_messages(
+    tmp_path: Path, numbers: str, monkeypatch: pytest.MonkeyPatch, is_spread: bool
+) -> None:
+    """Why a stage of its own goes before: the same chain without it gives something else."""
+    reduced = job(map=place_before, reduce=first_place, reducers=3)
+    if not is_spread:
+        monkeypatch.setattr(chain_module, "is_spread_for", lambda before, step: True)
+    run_local(pipeline(reduced, iterate(step, max=4)), numbers, str(tmp_path / "out"))
+    rows = [json.loads(line) for part in sorted((tmp_path / "out").glob("part-*")) for line in part.open()]
+    keys = [row["key"] for row in rows]
+    assert (len(keys) == len(set(keys))) is is_spread
+    if is_spread:
+        assert found_in(tmp_path / "out") == by_hand(4, kept_states.heard)[0]
+
+
+def place_before(offset: int, line: str) -> Iterator[tuple[int, Place]]:
+    yield from ((number - 1, place) for number, place in kept_states.place_of(offset, line))
+
+
 def test_an_iteration_may_begin_with_states_that_a_job_has_left(tmp_path: Path, numbers: str) -> None:
     stored = replace(load, output=FileOutput("records"))
     run_local(stored, numbers, str(tmp_path / "stored"))
@@ -239,6 +264,48 @@ def test_a_job_with_update_runs_in_an_iteration_alone(tmp_path: Path, numbers: s
     assert isinstance(step.input, FileInput)
 
 
+_BEFORE_THE_EXAMPLE = """
+from collections.abc import Iterable, Iterator
+from ringmill import Context, FileInput, Sum, iterate, job, pipeline
+
+RECORDS = FileInput("records")
+
+def page_of(offset: int, line: str) -> Iterator[tuple[str, tuple[float, list[str]]]]:
+    page, *targets = line.split()
+    yield page, (1.0, targets)
+
+load = job(map=page_of, reducers=2)
+"""
+
+
+def test_the_example_of_the_guide_ends_when_no_rank_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).parents[4] / "docs/guide.md").read_text()
+    example = guide[guide.index("  Page = tuple[float, list[str]]") :].partition("  ```")[0]
+    (tmp_path / "of_the_guide.py").write_text(_BEFORE_THE_EXAMPLE + textwrap.dedent(example))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "in").write_text("a b c\nb c\nc a\nd c\n")
+    ranks = importlib.import_module("of_the_guide").ranks
+    result = run_local(ranks, str(tmp_path / "in"), str(tmp_path / "out"))
+    assert 5 < result.counters["moved"] < 4 * 29, "more than one round, and fewer than there may be"
+    found = dict(pair for part in sorted((tmp_path / "out").glob("part-*")) for pair in lines_of(part))
+    assert found["c"] == pytest.approx(1.577, abs=0.01)
+    assert found["d"] == pytest.approx(0.15)
+
+
+def lines_of(part: Path) -> Iterator[tuple[str, float]]:
+    for line in part.read_text().splitlines():
+        page, _, state = line.partition("\t")
+        yield page, json.loads(state)[0]
+
+
+def test_stages_that_pass_states_on_have_the_memory_of_the_step() -> None:
+    large = replace(step, task_memory_mib=512)
+    links = pipeline(load, iterate(large, max=2)).links
+    assert [link.step.task_memory_mib for link in links] == [0, 512, 512, 512]
+
+
 def test_laws_are_checked_of_updates_too() -> None:
     sample = [(number, Place(number, [])) for number in range(20)]
     assert broken_laws(kept_states.summed, sample) == []
@@ -246,7 +313,38 @@ def test_laws_are_checked_of_updates_too() -> None:
     [found] = broken_laws(job(map=told, update=forgetful, input=RECORDS, params=kept_states.PARAMS), sample)[
         :1
     ]
-    assert "reduce gave two results" in found or "update gave two results" in found
+    assert found.startswith("update gave two results")
+
+
+def passed_on(number: int, said: list[int]) -> Iterator[tuple[int, int]]:
+    yield number + 1, number
+
+
+def in_place(number: int, said: list[int] | None, values: Iterable[int]) -> list[int]:
+    said = said or []
+    said.extend(values)
+    return said[-3:]
+
+
+def test_an_update_may_change_the_state_that_it_gets() -> None:
+    """A state is that of one attempt: each decodes its own."""
+    sample = [(n, [n]) for n in range(3)]
+    assert broken_laws(job(map=passed_on, update=in_place, input=RECORDS), sample) == []
+    assert sample == [(n, [n]) for n in range(3)]
+
+
+def silent_alone(number: int, said: list[int] | None, values: Iterable[int]) -> list[int]:
+    if any(True for _ in values):
+        return []
+    _calls.append(number)
+    return [len(_calls)]
+
+
+@pytest.mark.parametrize("combine", [None, Sum()])
+def test_laws_are_tried_for_a_key_without_messages(combine: Any) -> None:
+    silent = job(map=passed_on, combine=combine, update=silent_alone, input=RECORDS)
+    findings = broken_laws(silent, [(n, [n]) for n in range(3)])
+    assert findings == ["update gave two results for the same values of key 0"]
 
 
 _calls: list[int] = []
@@ -257,7 +355,7 @@ def forgetful(number: int, place: Place | None, values: Iterable[int]) -> Place:
     return Place(len(_calls), [])
 
 
-def test_a_description_says_that_states_are_kept_by_its_version() -> None:
+def test_all_descriptions_of_a_chain_with_states_have_the_version_that_says_so() -> None:
     chain = spec_of(
         kept_states.rounds,
         job="j",
@@ -269,5 +367,7 @@ def test_a_description_says_that_states_are_kept_by_its_version() -> None:
     )
     links = [JobSpec.decode(link.spec, is_link=True) for link in chain.chain]
     assert [link.keeps_states for link in links] == [False, False, True, False]
-    assert [link.encode()[1] for link in links] == [7, 7, 8, 7], "a node that does not know them refuses it"
+    versions = [data[1] for data in (chain.encode(), *(link.spec for link in chain.chain))]
+    assert versions == [8] * 5, "a node that knows no states refuses all: it cannot import the module"
+    assert all(stage_of(chain, StagePlace(at, 0, at)).encode()[1] == 8 for at in range(4)), "an order"
     assert JobSpec.decode(chain.encode()) == chain

@@ -40,6 +40,8 @@ EVENTS: Final = {
     "the event loop turns again after %.1f s": "loop.turning",
     "file descriptors are there again: %s of %d in use": "descriptors.free",
     "ended %d sessions on which nothing was asked, as file descriptors are short": "descriptors.idle_ended",
+    "closed connections whose answers are not read, with %d bytes in all: %s": "connections.unread_closed",
+    "connections whose answers are not read cannot be closed (%s): %s": "connections.unread_not_closed",
     "%s is %s": "member.state",
     "%s doubts itself after standing still for %.1f s": "member.doubts_itself",
     "%s joined at %s, by a join token": "member.let_in",

@@ -227,7 +227,10 @@ class _PrefixPolls:
             read = await self._polling.insist(partial(self._read_some, some))
             for change in read:
                 token = change.context.token
-                if self._delivered.pop(change.key, None) != token and not (is_first and change.is_deleted):
+                before = self._delivered.pop(change.key, None)
+                if is_first and change.is_deleted and before is None:
+                    continue
+                if before != token:
                     found.append(change)
                 self._delivered[change.key] = token
                 if len(self._delivered) > _REMEMBERED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.ports import Clock
@@ -58,7 +59,7 @@ def _unary(method: Unary, counted: _Counted) -> Unary:
         with counted.call():
             return await method.run(body, call)
 
-    return Unary(run, method.tells_clock)
+    return replace(method, run=run)
 
 
 def _upload(method: Upload, counted: _Counted) -> Upload:

@@ -6,6 +6,7 @@ A caller that traces sends `traceparent` as metadata (W3C Trace Context).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 from ringmill.cluster.traces.spans import CallTracer, Span, spanned
 from ringmill.cluster.traces.trace_context import TRACEPARENT, TraceContext
@@ -47,7 +48,7 @@ def _traced(method: Method, name: str, tracer: CallTracer) -> Method:
             with spanned(begun(call)):
                 return await run(body, call)
 
-        return Unary(answer, method.tells_clock)
+        return replace(method, run=answer)
     take = method.run
 
     async def answer_upload(bodies: AsyncIterator[bytes], call: Call) -> bytes:

@@ -3,6 +3,7 @@ s."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -19,6 +20,8 @@ import pytest
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
+from tests.node.services.raw_http2 import RawHttp2
+
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 60.0
 
@@ -34,8 +37,18 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def command(*place: str) -> list[str]:
-    return [sys.executable, "-m", "ringmill.node", "--id", "n1", *place]
+IMPATIENT = """
+import sys
+from ringmill.node.services.grpc_calls import unread_answers
+from ringmill.node import __main__ as program
+unread_answers.READ_S, unread_answers._LOOK_S, unread_answers._SLOWEST = 0.3, 0.05, 1 << 30
+sys.exit(program.main())
+"""
+"""A node that closes a connection as soon as an answer was not read for 0.3 s."""
+
+
+def command(*place: str, program: tuple[str, str] = ("-m", "ringmill.node")) -> list[str]:
+    return [sys.executable, *program, "--id", "n1", *place]
 
 
 def refusal(*place: str) -> tuple[int, list[str]]:
@@ -45,13 +58,19 @@ def refusal(*place: str) -> tuple[int, list[str]]:
 
 
 @contextmanager
-def running(data: Path, port: int, prepare: str = ":", *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    data: Path,
+    port: int,
+    prepare: str = ":",
+    *options: str,
+    program: tuple[str, str] = ("-m", "ringmill.node"),
+) -> Iterator[subprocess.Popen[bytes]]:
     """A node that answers, with its log beside its data; the shell says `prepare` first."""
     with open(f"{data}.log", "wb") as log:
         process = subprocess.Popen(
             [
                 "sh", "-c", f'{prepare}; exec "$@"', "sh",
-                *command("--listen", f"127.0.0.1:{port}", "--data", str(data), *options),
+                *command("--listen", f"127.0.0.1:{port}", "--data", str(data), *options, program=program),
             ],
             cwd=ROOT, stderr=log,
         )  # fmt: skip
@@ -233,3 +252,14 @@ def test_a_log_file_is_rotated_and_one_that_cannot_be_written_is_one_line(tmp_pa
     place = ("--id", "n1", "--data", str(tmp_path / "d"), "--listen", f"127.0.0.1:{free_port()}")
     code, lines = refusal(*place, "--log-file", str(tmp_path / "absent" / "n1.log"))
     assert code == 2 and len(lines) == 1 and "--log-file" in lines[0] and "No such file" in lines[0]
+
+
+async def test_a_node_closes_the_connection_of_who_does_not_read_its_answers(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path / "data", port, program=("-c", IMPATIENT)):
+        caller = await RawHttp2().open(f"127.0.0.1:{port}", window=10)
+        caller.begin("/ringmill.v1.Membership/Metrics", 0, b"")
+        async with asyncio.timeout(PATIENCE_S):
+            await caller.until_closed()
+        await caller.close()
+        assert answers(port)

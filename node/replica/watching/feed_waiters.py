@@ -1,7 +1,7 @@
 """Who waits for changes of this node, by how the keys begin that each waits for.
 
 A change finds those that it concerns by the beginnings of its key, so it costs as much as there are lengths
-of them, and not as there are waiters.
+of them in its keyspace, and not as there are waiters.
 
 Rule N4: docs/protocol/watches.md.
 """
@@ -11,8 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
+
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.node.replica.stored_key import keyspace_prefix
 
 __all__ = ["FeedWaiter", "FeedWaiters"]
+
+_KEYSPACE_BYTES: Final = len(keyspace_prefix(KeyspaceId(0, 0)))
+"""With these the beginnings of keys begin, behind the prefix of their copy."""
 
 
 class FeedWaiter:
@@ -46,8 +53,7 @@ class FeedWaiter:
 class FeedWaiters:
     def __init__(self) -> None:
         self._waiters: dict[FeedWaiter, None] = {}  # in the order of asking, so that a seed gives one run
-        self._by_beginning: dict[bytes, dict[FeedWaiter, None]] = {}
-        self._lengths: Counter[int] = Counter()
+        self._by_keyspace: dict[bytes, _OfKeyspace] = {}  # shorter beginnings are at b""
         self._asked = 0
 
     def __bool__(self) -> bool:
@@ -61,25 +67,50 @@ class FeedWaiters:
         self._asked += 1
         waiter = FeedWaiter(self._asked)
         self._waiters[waiter] = None
-        if beginning not in self._by_beginning:
-            self._by_beginning[beginning] = {}
-            self._lengths[len(beginning)] += 1
-        self._by_beginning[beginning][waiter] = None
+        self._by_keyspace.setdefault(_keyspace(beginning), _OfKeyspace()).add(waiter, beginning)
         return waiter
 
     def remove(self, waiter: FeedWaiter, beginning: bytes) -> None:
         """It waits no longer."""
         del self._waiters[waiter]
+        keyspace = _keyspace(beginning)
+        left = self._by_keyspace[keyspace]
+        left.remove(waiter, beginning)
+        if not left.lengths:
+            del self._by_keyspace[keyspace]
+
+    def of(self, key: bytes) -> Iterator[FeedWaiter]:
+        """Those that wait for a key like this."""
+        for keyspace in {b"": None, _keyspace(key): None}:
+            if (waiters := self._by_keyspace.get(keyspace)) is not None:
+                yield from waiters.of(key)
+
+
+class _OfKeyspace:
+    def __init__(self) -> None:
+        self._by_beginning: dict[bytes, dict[FeedWaiter, None]] = {}
+        self.lengths: Counter[int] = Counter()
+
+    def add(self, waiter: FeedWaiter, beginning: bytes) -> None:
+        if beginning not in self._by_beginning:
+            self._by_beginning[beginning] = {}
+            self.lengths[len(beginning)] += 1
+        self._by_beginning[beginning][waiter] = None
+
+    def remove(self, waiter: FeedWaiter, beginning: bytes) -> None:
         left = self._by_beginning[beginning]
         del left[waiter]
         if not left:
             del self._by_beginning[beginning]
-            self._lengths[len(beginning)] -= 1
-            if not self._lengths[len(beginning)]:
-                del self._lengths[len(beginning)]
+            self.lengths[len(beginning)] -= 1
+            if not self.lengths[len(beginning)]:
+                del self.lengths[len(beginning)]
 
     def of(self, key: bytes) -> Iterator[FeedWaiter]:
-        """Those that wait for a key like this."""
-        for length in self._lengths:
+        for length in self.lengths:
             if length <= len(key):
                 yield from self._by_beginning.get(key[:length], ())
+
+
+def _keyspace(beginning: bytes) -> bytes:
+    return beginning[:_KEYSPACE_BYTES] if len(beginning) >= _KEYSPACE_BYTES else b""

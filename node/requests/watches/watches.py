@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from ringmill.cluster.errors import DeadlineExceeded
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
@@ -71,9 +72,16 @@ class Watches:
             self._held.holding(request.connection) as changed,
             self._waiters.waiting(key, changed.set),
         ):
+            is_first = True
             while deadline.left_s > _SHORTEST_READ_S:
                 changed.clear()
-                result = await self._shared_read(key, request, deadline)
+                try:
+                    result = await self._shared_read(key, request, deadline)
+                except DeadlineExceeded:
+                    if is_first or deadline.left_s > _SHORTEST_READ_S:
+                        raise
+                    break  # it was asked for too late to be answered; a look before it found nothing
+                is_first = False
                 now = self._seal.open(result.context, route.keyspace.id, request.key)
                 if not known.vector.covers_all(now.vector):
                     return result

@@ -13,9 +13,11 @@ from typing import TypeAlias
 
 import grpc
 
+from ringmill.cluster.access.roles import READ
 from ringmill.cluster.complaints import Complaints
 from ringmill.cluster.ports import Clock
 from ringmill.cluster.wire.error_status import end_with, whole_status
+from ringmill.node.services.access.method_roles import role_needed
 from ringmill.node.services.grpc_calls.grpc_refusals import abort, told_error_of
 from ringmill.node.services.grpc_calls.timed_uploads import TimedUploads
 from ringmill.node.services.grpc_calls.unread_answers import UnreadAnswers
@@ -96,6 +98,7 @@ def _handler(method: Method, name: str, beginning: _Beginning) -> grpc.RpcMethod
 
 def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:
     tells_clock = method.tells_clock
+    left_out = _left_out(name)
 
     async def answer(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         told = b""
@@ -103,7 +106,7 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
             place = beginning.answers.place(context, holds=method.holds)
             await place.enter()
             told = await method.run(body, await beginning.call(context, name, body, tells_clock=tells_clock))
-            place.hand(len(told))
+            await place.hand(len(told), left_out)
             return told
         except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the caller hears of it
             status = whole_status(told_error_of(error, name, beginning.complaints))
@@ -111,6 +114,11 @@ def _unary(method: Unary, name: str, beginning: _Beginning) -> grpc.RpcMethodHan
         return await abort(context, status)
 
     return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _left_out(name: str) -> str:
+    """The outcome of a call whose answer is left out: what only reads has changed nothing."""
+    return "failed" if role_needed(name.rpartition(".")[2]).role == READ else "unknown"
 
 
 def _upload(method: Upload, name: str, beginning: _Beginning) -> grpc.RpcMethodHandler:

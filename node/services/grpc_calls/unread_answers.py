@@ -11,6 +11,7 @@ Rule O5: docs/protocol/overload.md.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Set
 from typing import Final, TypeAlias
@@ -28,11 +29,11 @@ LEAST_BYTES: Final = 256 << 10
 NODE_BYTES: Final = 64 << 20
 """What these connections share, as long as each has its least."""
 MOST_BYTES: Final = 256 << 20
-"""Where this much waits no long answer is kept."""
+"""Where this much waits no answer is kept, but short ones within the least of each connection."""
 LONG_BYTES: Final = 64 << 10
-"""A shorter answer is kept wherever its call has begun."""
+"""A shorter answer is kept where its connection has less than `LEAST_BYTES`, whatever others have."""
 WAIT_S: Final = 10.0
-"""For room, after which a call is refused."""
+"""For room, after which a call is refused, or an answer that was made is left out."""
 READ_S: Final = 60.0
 """For an answer, beside what the link takes: `_SLOWEST` bytes a second.  Chosen, not measured."""
 SLOW_S: Final = 5.0
@@ -44,8 +45,13 @@ _FIRST_GUESS_BYTES: Final = 512 << 10
 _ANSWERS_MEANT: Final = 8
 """Over which the length of an answer is averaged."""
 _GUESS_S: Final = 0.05
-"""While none of the calls that have begun is answered in this time, answers are taken to be half as long."""
+"""While none of the calls that have begun is answered in this time, answers are taken to be half as long, but
+not for less than `LONG_BYTES`: that they are slow says little of their length."""
 _LOOK_S: Final = 1.0
+_GIVE_WAY_S: Final = 0.1
+"""Between two looks for who gives way."""
+
+_log = logging.getLogger(__name__)
 
 Closing: TypeAlias = Callable[[Set[str]], Awaitable[None]]
 """Closes the connections of these peers, as gRPC calls them."""
@@ -64,8 +70,11 @@ class UnreadAnswers:
         self._handed: dict[AnswerPlace, None] = {}  # to gRPC; oldest first
         self._look: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
+        self._look_from_s = 0.0  # for who gives way
         self.waiting_bytes = 0
         """Handed to gRPC, and not yet given to the connections."""
+        self.held_bytes = 0
+        """Made, and waiting to be handed to gRPC."""
         self.unread_connections = 0
 
     def place(self, context: grpc.aio.ServicerContext, *, holds: bool) -> AnswerPlace:
@@ -85,15 +94,20 @@ class UnreadAnswers:
         """Of one connection."""
         return min(CONNECTION_BYTES, max(LEAST_BYTES, NODE_BYTES // max(1, self.unread_connections)))
 
-    def has_room(self, connection: _Connection, size_bytes: int) -> bool:
-        """Whether an answer that was made may be handed to gRPC.  Who has not read for long gives way."""
-        if size_bytes <= LONG_BYTES:
+    def may_keep(self, connection: _Connection, size_bytes: int) -> bool:
+        """Whether an answer that was made may wait at all.  Who has not read for long gives way."""
+        if _is_of_the_least(connection, size_bytes):
             return True
-        if self.waiting_bytes + size_bytes > MOST_BYTES:
-            self._make_room()
-            return False
-        has_any = connection.waiting_bytes > 0
-        return not has_any or connection.waiting_bytes + size_bytes <= _OVERSHOOT * self.share_bytes
+        if self.waiting_bytes + self.held_bytes + size_bytes <= MOST_BYTES:
+            return True
+        self._make_room()
+        return False
+
+    def has_room(self, connection: _Connection, size_bytes: int) -> bool:
+        """Whether an answer that may wait may be handed to gRPC."""
+        if not connection.waiting_bytes or _is_of_the_least(connection, size_bytes):
+            return True
+        return connection.waiting_bytes + size_bytes <= _OVERSHOOT * self.share_bytes
 
     def hand(self, place: AnswerPlace) -> None:
         """It waits from now on."""
@@ -119,14 +133,34 @@ class UnreadAnswers:
         self._close_those({each.peer for each in self._handed if now_s >= each.until_s})
 
     def _make_room(self) -> None:
-        """Of the oldest, if that has waited for long."""
-        oldest = next(iter(self._handed), None)
-        if oldest is not None and asyncio.get_running_loop().time() - oldest.handed_s >= SLOW_S:
-            self._close_those({oldest.peer})
+        """By whom most waits, of those above their share with an answer that has waited for long."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._look_from_s:
+            return
+        self._look_from_s = now_s + _GIVE_WAY_S
+        slow: dict[str, int] = {}
+        for each in self._handed:
+            if now_s - each.handed_s < SLOW_S:
+                break
+            slow[each.peer] = self._connections[each.peer].kept_bytes
+        most = max(slow, key=slow.__getitem__, default="")
+        if most and slow[most] > self.share_bytes:
+            self._close_those({most})
 
     def _close_those(self, peers: Set[str]) -> None:
         if peers and (self._closing is None or self._closing.done()):
-            self._closing = asyncio.ensure_future(self._close(peers))
+            self._closing = asyncio.ensure_future(self._close_and_tell(peers))
+
+    async def _close_and_tell(self, peers: Set[str]) -> None:
+        who = ", ".join(sorted(peers))
+        try:
+            await self._close(peers)
+        except OSError as error:  # no descriptor is free, say; the next look tries again
+            _log.warning("connections whose answers are not read cannot be closed (%s): %s", who, error)
+            return
+        _log.warning(
+            "closed connections whose answers are not read, with %d bytes in all: %s", self.waiting_bytes, who
+        )
 
 
 class AnswerPlace:
@@ -136,7 +170,7 @@ class AnswerPlace:
         self._answers = answers
         self._connection = connection
         self._holds = holds
-        self._has_begun = False
+        self._has_begun = self._has_left = False
         self._is_expected = False
         self._let_in: asyncio.Future[None] | None = None
         self._size_bytes = 0
@@ -159,7 +193,7 @@ class AnswerPlace:
             async with asyncio.timeout(WAIT_S):
                 await self._let_in
         except TimeoutError as late:
-            raise _no_room(connection.waiting_bytes, "failed") from late
+            raise _no_room(connection, "failed") from late
         finally:
             if not self._has_begun:
                 connection.queue.remove(self)
@@ -173,14 +207,38 @@ class AnswerPlace:
         if self._let_in is not None and not self._let_in.done():
             self._let_in.set_result(None)
 
-    def hand(self, size_bytes: int) -> None:
-        """An answer of this length is about to be given to gRPC.  Raises Overloaded when there is no room for
-        so much, though the call was let in."""
+    async def hand(self, size_bytes: int, outcome: str = "unknown") -> None:
+        """An answer of this length is about to be given to gRPC.
+
+        Where more was made than there is room for, it waits.  Raises Overloaded, of this outcome, when there
+        is none for long, or the node has none.
+        """
         connection = self._connection
         connection.note_made(size_bytes)
         self._expect_no_more()
-        if not self._answers.has_room(connection, size_bytes):
-            raise _no_room(connection.waiting_bytes, "unknown")
+        if not self._answers.may_keep(connection, size_bytes):
+            raise _no_room(connection, outcome)
+        if connection.held or not self._answers.has_room(connection, size_bytes):
+            await self._hold(size_bytes, outcome)
+        else:
+            self._hand(size_bytes)
+
+    async def _hold(self, size_bytes: int, outcome: str) -> None:
+        connection = self._connection
+        held = asyncio.get_running_loop().create_future()
+        connection.hold(held, size_bytes, self._hand)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await held
+        except TimeoutError as late:
+            raise _no_room(connection, outcome) from late
+        finally:
+            connection.drop(held)
+
+    def _hand(self, size_bytes: int) -> None:
+        if self._has_left:
+            return
+        connection = self._connection
         self._size_bytes = size_bytes
         connection.add(size_bytes)
         self.handed_s = asyncio.get_running_loop().time()
@@ -189,6 +247,7 @@ class AnswerPlace:
 
     def leave(self, _: object) -> None:
         """The call is done, and its answer has left."""
+        self._has_left = True
         self._expect_no_more()
         self._answers.take(self)
         self._connection.add(-self._size_bytes)
@@ -212,11 +271,19 @@ class _Connection:
         """Answers of calls that have begun."""
         self.waiting_bytes = 0
         self.queue: deque[AnswerPlace] = deque()
+        self.held: dict[asyncio.Future[None], tuple[int, Callable[[int], None]]] = {}
+        """Answers that were made and wait for room: their length, and what hands them on.  Oldest first."""
+        self._held_bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of answers that were made."""
+        return self.waiting_bytes + self._held_bytes
 
     @property
     def has_room(self) -> bool:
         """One answer always has, where nothing waits and none is expected."""
-        taken = self.expected * self._guess_bytes + self.waiting_bytes
+        taken = self.expected * self._guess_bytes + self.kept_bytes
         return not taken or taken + self._guess_bytes <= self._answers.share_bytes
 
     def note_made(self, size_bytes: int) -> None:
@@ -231,6 +298,29 @@ class _Connection:
         self._answers.waiting_bytes += size_bytes
         self._answers.unread_connections += (self.waiting_bytes > 0) - had_any
 
+    def hold(self, held: asyncio.Future[None], size_bytes: int, hand: Callable[[int], None]) -> None:
+        """An answer waits for room."""
+        self.held[held] = (size_bytes, hand)
+        self._count_held(size_bytes)
+
+    def drop(self, held: asyncio.Future[None]) -> None:
+        """It does so no longer."""
+        if held in self.held:
+            self._count_held(-self.held.pop(held)[0])
+
+    def _hand_held(self) -> None:
+        for held, (size_bytes, hand) in [*self.held.items()]:
+            if not self._answers.has_room(self, size_bytes):
+                break
+            self.drop(held)
+            if not held.done():
+                hand(size_bytes)
+                held.set_result(None)
+
+    def _count_held(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        self._answers.held_bytes += size_bytes
+
     def line_up(self, place: AnswerPlace) -> None:
         self.queue.append(place)
         if self._look is None:
@@ -240,6 +330,7 @@ class _Connection:
         """One call less."""
         self.places -= 1
         if self.places:
+            self._hand_held()
             self._begin_waiting()
             return
         if self._look is not None:
@@ -255,16 +346,21 @@ class _Connection:
         if not self.queue:
             return
         if self.expected and not self._has_made:
-            self._guess_bytes = self._guess_bytes // 2 + 1
+            self._guess_bytes = min(self._guess_bytes, max(LONG_BYTES, self._guess_bytes // 2))
         self._has_made = False
         self._look = asyncio.get_running_loop().call_later(_GUESS_S, self._guess_less)
         self._begin_waiting()
 
 
-def _no_room(waiting_bytes: int, outcome: str) -> Overloaded:
+def _is_of_the_least(connection: _Connection, size_bytes: int) -> bool:
+    return size_bytes <= LONG_BYTES and connection.kept_bytes + size_bytes <= LEAST_BYTES
+
+
+def _no_room(connection: _Connection, outcome: str) -> Overloaded:
     return Overloaded(
-        f"answers of {waiting_bytes} bytes wait for this connection to read them",
-        hint="read answers as they come, or ask for less at a time",
+        f"there is no room for this answer: {connection.kept_bytes} bytes of answers are on their way to "
+        f"this connection, {connection.expected} more are being made",
+        hint="ask for less at a time, or read answers as they come",
         detail={"retry_after": 1.0},
         outcome=outcome,
     )

@@ -50,6 +50,7 @@ class WatchLoad(Load):
             for name, level in {**OF_KEYS, **OF_PREFIX}.items()
         ]
         self._watching: list[asyncio.Task[None]] = []
+        self._began_late = [*OF_PREFIX]
 
     def _sessions(self) -> list[Session | WatchSession]:
         return [*self._by_name.values(), *self._watchers]
@@ -71,7 +72,28 @@ class WatchLoad(Load):
         await super().__aexit__(*exc)
 
     async def work(self) -> None:
+        await self._begin()
         await work_rounds(self._by_name, self._drawn, self._ask, self._is_over)
+
+    async def _begin(self) -> None:
+        """Until each watcher of the prefix was told of a first write, or that takes very long.
+
+        One that begins later is told of no delete from before.
+        """
+        session = next(iter(self._by_name.values()))
+        first = next(plan for plan in self._drawn(0) if plan.kind == "put")
+        number = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CAUGHT_UP_S):
+                while self._late() and not self._is_over():
+                    await self._ask(session, replace(first, value=b"begin%d/%b" % (number, first.value)))
+                    number += 1
+                    await asyncio.sleep(LOOK_S)
+        self._began_late = self._late()
+
+    def _late(self) -> list[str]:
+        told = {each.watcher for each in self._shown}
+        return [name for name in OF_PREFIX if name not in told]
 
     async def read_final_state(self) -> None:
         """Until all watchers have been told all, or that takes very long."""
@@ -87,7 +109,7 @@ class WatchLoad(Load):
             for name, watching in zip(WATCHERS, self._watching, strict=True)
             if watching.done() and not watching.cancelled()
         ]
-        return [*ended, *check_watches(self._shown, self._ground.history, WATCHERS)]
+        return [*ended, *check_watches(self._shown, self._ground.history, WATCHERS, self._began_late)]
 
     def figures(self) -> Mapping[str, int]:
         asked = counted(one for one in self._ground.history.operations if one.session in self._by_name)

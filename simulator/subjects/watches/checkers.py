@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -26,13 +26,15 @@ class ShownChange(NamedTuple):
 
 
 def check_watches(
-    shown: Sequence[ShownChange], history: History, watchers: Iterable[str]
+    shown: Sequence[ShownChange], history: History, watchers: Iterable[str], late: Collection[str] = ()
 ) -> Iterator[Violation]:
+    """`late` are watchers that may have begun after a key was deleted: what has no value then is not told."""
     for watcher in watchers:
         for key in sorted({final.key for final in history.finals if final.key.startswith(b"w-")}):
             mine = [each for each in shown if each.watcher == watcher and each.key == key]
             yield from _never_back(mine, [one for one in history.purged if one.key == key])
-            yield from _last(mine, history, watcher, key)
+            if mine or watcher not in late or _has_value(history, key):
+                yield from _last(mine, history, watcher, key)
 
 
 def check_ends(ends: Mapping[str, BaseException | None]) -> Iterator[Violation]:
@@ -63,6 +65,12 @@ def _never_back(mine: Sequence[ShownChange], purged: Sequence[Purged]) -> Iterat
             yield Violation("C19", later.key, story)
 
 
+def _has_value(history: History, key: bytes) -> bool:
+    """For sure: what an acknowledged put has left."""
+    puts = {one.dot for one in history.operations if one.key == key and one.kind == "put" and one.is_ok}
+    return any(dot in puts for final in history.finals if final.key == key for dot in final.dots)
+
+
 def _last(mine: Sequence[ShownChange], history: History, watcher: str, key: bytes) -> Iterator[Violation]:
     """In the end it has been told all that the owners hold.
 
@@ -88,7 +96,9 @@ def _last(mine: Sequence[ShownChange], history: History, watcher: str, key: byte
         ]
         if missing:
             last = f"{missing[0]}:{final.seen[missing[0]]}"
-            yield Violation("C19", key, f"{watcher} was never told of {last}, which {final.node} holds")
+            told = f"it was told {len(mine)} changes of this key, and knows {seen}"
+            story = f"{watcher} was never told of {last}, which {final.node} holds; {told}"
+            yield Violation("C19", key, story)
             return
 
 

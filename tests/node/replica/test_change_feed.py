@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
 
+from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
-from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
+from ringmill.cluster.ids import KeyspaceId
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, keyspace_prefix
 from ringmill.node.replica.watching import change_feed
 from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
+from ringmill.node.replica.watching.feed_waiters import FeedWaiter, FeedWaiters, _OfKeyspace
 
 
 class HandClock:
@@ -198,3 +203,93 @@ async def test_a_change_wakes_those_alone_that_wait_for_it_and_their_places_pass
     feed.all_is_brought()
     assert (await waiting[0]).is_lost
     assert all(each.is_lost for each in await asyncio.gather(*many))
+
+
+async def test_two_changes_before_whoever_waits_has_its_turn_are_both_told() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=10)
+    place = (await ask(feed, FeedPlace())).place
+    waiting = asyncio.ensure_future(ask(feed, place, within_s=60))
+    await asyncio.sleep(0)
+    note(feed, b"k1")
+    note(feed, b"k2")
+    assert (await waiting).keys == (b"k1", b"k2")
+
+
+async def test_who_was_woken_and_found_nothing_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=10)
+    place = (await ask(feed, FeedPlace())).place
+    looks = 0
+
+    async def nothing(place: FeedPlace, *_: object) -> FeedNews:
+        nonlocal looks
+        looks += 1
+        assert looks < 10, "it does not wait"
+        await asyncio.sleep(0)
+        return FeedNews((), place)
+
+    monkeypatch.setattr(feed, "_since", nothing)
+    waiting = asyncio.ensure_future(ask(feed, place, within_s=60))
+    for expected in (1, 2, 3):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert looks == expected
+        note(feed, b"k")
+    waiting.cancel()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whoever_polls_is_told_every_key_of_its_prefix_that_changed(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(change_feed, "_TURN", 3)
+    draws = Random(seed)
+    feed = ChangeFeed("boot", SystemClock(), most_keys=draws.choice([5, 12, 40]))
+    prefixes = [b"", b"a", b"ab", b"abc", b"b"] * 2
+    due: list[set[bytes]] = [set() for _ in prefixes]
+
+    async def watch(number: int) -> None:
+        place = FeedPlace()
+        while True:
+            most, within_s = draws.choice([1, 2, 100]), draws.choice([0.0, 0.0005, 0.002, 1.0])
+            news = await ask(feed, place, most, within_s, prefixes[number])
+            place = news.place
+            if news.is_lost:
+                due[number].clear()  # it looks at all keys
+            due[number].difference_update(news.keys)
+            await asyncio.sleep(draws.choice([0, 0, 0, 0.0005]))
+
+    watching = [asyncio.create_task(watch(number)) for number in range(len(prefixes))]
+    await asyncio.sleep(0)
+    names = [b"a", b"ab", b"abc", b"abcd", b"b", b"c", b"bb", *(b"x%d" % number for number in range(20))]
+    for _ in range(150):
+        keys = draws.choices(names, k=draws.choice([1, 1, 2, 7]))
+        for missing, prefix in zip(due, prefixes, strict=True):
+            missing.update(key for key in keys if key.startswith(prefix))
+        note(feed, *keys)
+        if draws.random() < 0.6:
+            await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while any(due):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    for each in watching:
+        each.cancel()
+    await asyncio.gather(*watching, return_exceptions=True)
+    assert not feed._waiting
+
+
+def test_a_change_in_another_keyspace_looks_at_no_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiters, looked = FeedWaiters(), list[bytes]()
+    one, other = (keyspace_prefix(KeyspaceId(1, ordinal)) for ordinal in (1, 2))
+    waiting = {length: waiters.add(one + b"z" * length) for length in range(1024)}
+    of = _OfKeyspace.of
+
+    def count(group: _OfKeyspace, key: bytes) -> Iterator[FeedWaiter]:
+        looked.append(key)
+        return of(group, key)
+
+    monkeypatch.setattr(_OfKeyspace, "of", count)
+    assert not [*waiters.of(other + b"z" * 1024)] and not looked
+    assert {*waiters.of(one + b"zz" + b"y")} == {waiting[0], waiting[1], waiting[2]} and len(looked) == 1
+    for length, waiter in waiting.items():
+        waiters.remove(waiter, one + b"z" * length)
+    assert not waiters and not waiters._by_keyspace

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Set
 from functools import partial
 from typing import Any, Self, cast
 
+import grpc
 import pytest
 
 from ringmill.cluster.adapters.network.closed_connections import close_connections
@@ -19,16 +20,21 @@ from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Overloaded
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest, GetResponse, Sibling
+from ringmill.node.service_tables import service_tables
 from ringmill.node.services.grpc_calls import unread_answers
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.grpc_calls.unread_answers import (
     CONNECTION_BYTES,
+    LEAST_BYTES,
     LONG_BYTES,
     AnswerPlace,
     UnreadAnswers,
 )
 from ringmill.node.services.server import NodeServer, Services
-from ringmill.node.services.table import Call, Service, unary
+from ringmill.node.services.table import Call, Service, Unary, unary
+from ringmill.node.traces.traced_tables import traced
+from ringmill.simulator.world.services import PROCESS
+from tests.node.repair.healing_world import HealingWorld, run
 from tests.node.services.raw_http2 import RawHttp2
 
 GET, WATCH = "/ringmill.v1.Kv/Get", "/ringmill.v1.Kv/Watch"
@@ -41,14 +47,17 @@ class LargeValues:
 
     def __init__(self) -> None:
         self.made = 0
+        self.size_bytes = MIB
+        self.stalled_until_s = 0.0
         self.address = ""
         self.answers = UnreadAnswers(partial(close_connections, 0))
 
     async def get(self, request: GetRequest, call: Call) -> GetResponse:
         if request.key != b"large":
             return GetResponse(epoch=7)
+        await asyncio.sleep(max(0.0, self.stalled_until_s - asyncio.get_running_loop().time()))
         self.made += 1
-        return GetResponse(siblings=[Sibling(value=bytes(MIB))])
+        return GetResponse(siblings=[Sibling(value=bytes(self.size_bytes))])
 
     async def watch(self, request: GetRequest, call: Call) -> GetResponse:
         await asyncio.sleep(600)
@@ -147,7 +156,7 @@ class UnreadCall:
         """Nobody reads it yet."""
         try:
             await self.place.enter()
-            self.place.hand(size_bytes)
+            await self.place.hand(size_bytes)
         except Overloaded:
             self.end()
             raise
@@ -162,6 +171,8 @@ async def test_where_all_room_is_taken_small_answers_are_kept_and_who_has_not_re
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unread_answers, "MOST_BYTES", MIB)
+    monkeypatch.setattr(unread_answers, "NODE_BYTES", MIB)
+    monkeypatch.setattr(unread_answers, "_GIVE_WAY_S", 0.0)
     closed: list[str] = []
 
     async def close(peers: Set[str]) -> None:
@@ -208,9 +219,13 @@ async def test_calls_whose_answers_were_small_begin_all_at_once_and_those_withou
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert sum(each.done() for each in began) == CONNECTION_BYTES // (512 << 10)
-    async with asyncio.timeout(10):
-        await asyncio.gather(*began)
-    for each in places:
+    await asyncio.sleep(0.2)
+    assert sum(each.done() for each in began) == CONNECTION_BYTES // LONG_BYTES
+    for each in places[:128]:
+        await each.hand(100)
+        each.leave(each)
+    await asyncio.gather(*began)
+    for each in places[128:]:
         each.leave(each)
     for _ in range(60):
         (await UnreadCall(answers).answer(100)).end()
@@ -218,3 +233,151 @@ async def test_calls_whose_answers_were_small_begin_all_at_once_and_those_withou
         for _ in range(500):
             await UnreadCall(answers).place.enter()
     kept.end()
+
+
+async def turns() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def many(answers: UnreadAnswers, peer: str, calls: int) -> list[UnreadCall]:
+    """As many calls on one connection, which have all begun, as its answers were small until now."""
+    asked = [UnreadCall(answers, peer) for _ in range(calls)]
+    answers._connections[peer]._guess_bytes = 100
+    await asyncio.gather(*(each.place.enter() for each in asked))
+    return asked
+
+
+async def handed(asked: list[UnreadCall], size_bytes: int) -> list[object]:
+    """Their answers, all at once: None, or the error of those that were left out."""
+    return await asyncio.gather(*(each.place.hand(size_bytes) for each in asked), return_exceptions=True)
+
+
+async def test_short_answers_count_too_but_for_the_least_of_each_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unread_answers, "MOST_BYTES", 32 * MIB)
+    monkeypatch.setattr(unread_answers, "WAIT_S", 0.05)
+    answers = UnreadAnswers()
+    most = 0
+    for number in range(20):
+        asked = await many(answers, f"p:{number}", 300)
+        told = asyncio.ensure_future(handed(asked, LONG_BYTES))
+        await turns()
+        most = max(most, answers.waiting_bytes + answers.held_bytes)
+        assert None in await told, "the first ones are kept, whatever others have"
+    assert most <= 32 * MIB + 20 * LEAST_BYTES
+    assert not answers.held_bytes
+
+
+async def test_more_than_was_expected_waits_until_it_is_read_and_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = UnreadAnswers()
+    asked = await many(answers, "p:1", 200)
+    told = asyncio.ensure_future(handed(asked, MIB))
+    await turns()
+    assert (answers.waiting_bytes, answers.held_bytes) == (4 * CONNECTION_BYTES, 168 * MIB)
+    for each in asked:
+        each.end()
+        await turns()
+    assert await told == [None] * 200
+    assert (answers.waiting_bytes, answers.held_bytes) == (0, 0)
+
+    monkeypatch.setattr(unread_answers, "WAIT_S", 0.05)
+    late = await many(answers, "p:2", 34)
+    left_out = [each for each in await handed(late, MIB) if each is not None]
+    assert len(left_out) == 2 and all("on their way" in str(each) for each in left_out)
+    assert not answers.held_bytes
+
+
+async def test_an_answer_whose_call_ended_while_it_waited_is_not_counted() -> None:
+    answers = UnreadAnswers()
+    first, second, third = await many(answers, "p:1", 3)
+    await first.place.hand(4 * CONNECTION_BYTES)
+    waiting = [asyncio.ensure_future(each.place.hand(MIB)) for each in (second, third)]
+    await turns()
+    waiting[1].cancel()
+    second.end()
+    first.end()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    third.end()
+    assert (answers.waiting_bytes, answers.held_bytes, answers._connections) == (0, 0, {})
+
+
+async def test_of_those_that_did_not_read_for_long_who_has_most_gives_way_and_nobody_below_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unread_answers, "SLOW_S", 0.05)
+    monkeypatch.setattr(unread_answers, "_GIVE_WAY_S", 0.0)
+    monkeypatch.setattr(unread_answers, "WAIT_S", 0.01)
+    monkeypatch.setattr(unread_answers, "MOST_BYTES", 64 * MIB)
+    closed: list[str] = []
+
+    async def close(peers: Set[str]) -> None:
+        closed.extend(peers)
+
+    answers = UnreadAnswers(close)
+    await UnreadCall(answers, "slow:1").answer(MIB)
+    await asyncio.sleep(0.06)
+    await handed(await many(answers, "p:1", 60), MIB)
+    await handed(await many(answers, "p:2", 60), MIB)
+    await asyncio.sleep(0.06)
+    assert not closed, "all others are young, and the slow one has little"
+    await handed(await many(answers, "p:3", 60), MIB)
+    await turns()
+    assert closed == ["p:1"]
+
+
+@pytest.mark.parametrize("size_bytes, calls", [(MIB, 150), (256 << 10, 300)])
+async def test_who_reads_at_full_speed_is_served_also_when_all_reads_end_at_once_after_a_stall(
+    node: LargeValues, size_bytes: int, calls: int
+) -> None:
+    node.size_bytes, node.stalled_until_s = size_bytes, asyncio.get_running_loop().time() + 1.0
+    many_bytes = [("grpc.max_receive_message_length", 64 * MIB)]
+    async with grpc.aio.insecure_channel(node.address, options=many_bytes) as channel:
+        get = channel.unary_unary(GET)
+        async with asyncio.timeout(30):
+            told = await asyncio.gather(*(get(LARGE) for _ in range(calls)))
+    assert all(len(each) > size_bytes for each in told)
+
+
+def test_what_a_node_serves_knows_which_calls_hold() -> None:
+    """Else watches that wait for a change take all the room of their connection."""
+
+    async def story(world: HealingWorld) -> None:
+        tables = traced(service_tables(world["n1"], PROCESS), cast("Any", None))
+        assert {
+            f"{service.name}/{name}"
+            for service in tables
+            for name, method in service.methods.items()
+            if isinstance(method, Unary) and method.holds
+        } == {"ringmill.v1.Kv/Watch", "ringmill.v1.Kv/WatchPrefix"}
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (None, "closed connections whose answers are not read, with 1048576 bytes in all: p:1"),
+        (OSError(24, "none left"), "cannot be closed (p:1): [Errno 24] none left"),
+    ],
+)
+async def test_the_log_says_whom_the_node_closed_and_that_it_could_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: OSError | None, said: str
+) -> None:
+    monkeypatch.setattr(unread_answers, "READ_S", 0.0)
+    monkeypatch.setattr(unread_answers, "_LOOK_S", 0.02)
+    monkeypatch.setattr(unread_answers, "_SLOWEST", 1 << 30)
+    tries = 0
+
+    async def close(peers: Set[str]) -> None:
+        nonlocal tries
+        tries += 1
+        if error is not None:
+            raise error
+
+    await UnreadCall(UnreadAnswers(close)).answer(MIB)
+    await asyncio.sleep(0.2)
+    assert tries > 1 and said in caplog.text

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from ringmill.cluster.errors import InvalidArgument, Overloaded, QuorumNotReached, Unavailable
+from ringmill.cluster.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    Overloaded,
+    QuorumNotReached,
+    Unavailable,
+)
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.node.node_options import NodeOptions, RequestOptions
 from ringmill.node.requests.request_values import ReadRequest, ReadResult, WatchRequest
@@ -202,5 +208,56 @@ def test_all_who_have_seen_the_same_are_told_of_a_change_by_one_read(monkeypatch
         again = [watch(world, "n1", told[0].context, timeout_s=0.5) for each in told if told[0] is not None]
         assert await asyncio.gather(*again) == [None] * 100
         assert not watches._reads._next and not watches._reads._under_way
+
+    world.run(story())
+
+
+def test_only_those_who_have_seen_the_same_and_ask_at_the_same_level_share_a_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    asked: list[tuple[bytes, str]] = []
+
+    async def story() -> None:
+        contexts = [b"", *[(await put(world, "n1", value, level="3")).context for value in (b"1", b"2")]]
+        watches = world.nodes["n1"].requests._watches
+        read = watches._reader.read
+
+        async def note(request: ReadRequest) -> ReadResult:
+            seen = request.options.seen
+            assert seen is not None
+            asked.append((seen.context, request.options.level))
+            return await read(request)
+
+        monkeypatch.setattr(watches._reader, "read", note)
+        kinds = [(context, level) for context in contexts for level in ("1", "3")]
+        told = await asyncio.gather(
+            *(watch(world, "n1", context, timeout_s=0.5, level=level) for context, level in kinds)
+        )
+        assert set(asked) == set(kinds)
+        assert [each is None for each in told] == [context == contexts[-1] for context, _ in kinds]
+
+    world.run(story())
+
+
+def test_a_poll_whose_time_ends_while_it_looks_again_has_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    async def story() -> None:
+        first = await put(world, "n1", b"1", level="3")
+        watches = world.nodes["n1"].requests._watches
+        read = watches._reader.read
+
+        async def slow(request: ReadRequest) -> ReadResult:
+            if world.loop.time() > began + 1.0:
+                await asyncio.sleep(0.5)
+                raise DeadlineExceeded("the key was not read in time", outcome="failed")
+            return await read(request)
+
+        began = world.loop.time()
+        monkeypatch.setattr(watches._reader, "read", slow)
+        assert await watch(world, "n1", first.context, 3.4) is None
+        with pytest.raises(DeadlineExceeded):
+            await watch(world, "n1", first.context, 0.4)
 
     world.run(story())

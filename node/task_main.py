@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import socket
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def serve_attempts(connection: socket.socket) -> None:
     pipe = _Pipe(connection)
     here = _Process(_Teller(pipe), _Fence(), _Peak())
     while (message := pipe.receive()) is not None:
-        pace = _StintPace()
+        pace = _StintPace(pipe)
         for said in answers(message, lambda run: _run(run, here), lambda step: _do(step, here), pace.goes_on):
             pipe.say(said)
             if said.kind not in ("done", "rest"):
@@ -93,7 +94,8 @@ class _Pipe(TaskPipe):
 class _StintPace:
     """Between the attempts of a stint, of which the node hears when they are over."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
         self._begun_s = time.monotonic()
         self._waited_for = resource.getrusage(resource.RUSAGE_CHILDREN)
 
@@ -101,12 +103,16 @@ class _StintPace:
         """Mark the end of what an attempt has printed; tells whether the next one may begin."""
         with suppress(OSError):  # the job's code may have closed it
             os.write(2, stint.mark)
-        is_alone = not _has_children() and resource.getrusage(resource.RUSAGE_CHILDREN) == self._waited_for
-        return is_alone and time.monotonic() - self._begun_s < stint.longest_s
+        if self._pipe.has_more() or time.monotonic() - self._begun_s >= stint.longest_s:
+            return False
+        return not _has_children() and resource.getrusage(resource.RUSAGE_CHILDREN) == self._waited_for
 
 
 def _has_children() -> bool:
-    """Whether a process that was started here has not ended, or is not waited for."""
+    """Whether a process that was started here has not ended, or is not waited for; or nobody can tell, as the
+    job's code has the kernel forget those that end."""
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        return True
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -113,11 +113,9 @@ def gateway(
     """
     import uvloop
 
-    from ringmill.cluster.adapters.processes.descriptors import raise_limit
-    from ringmill.cluster.adapters.serving_process import prepare_grpc, spare_the_collector
+    from ringmill.cluster.adapters.serving_process import spare_the_collector
 
-    raise_limit()  # a client for each of 256 tokens and node, beside the callers
-    prepare_grpc()
+    _prepare_process()
     from ringmill.client.cli.doors.trace_arguments import recording_gateway
     from ringmill.client.connection import AsyncClient
     from ringmill.client.gateway.clients_by_token import ClientsByToken
@@ -158,3 +156,12 @@ def gateway(
     spare_the_collector()
     with recording_gateway(traces, trace_one_in):
         uvloop.run(run_gateway(doors, clients, tell))
+
+
+def _prepare_process() -> None:
+    """Raise the limit of descriptors, as each of 256 tokens has connections to all nodes; settings of gRPC."""
+    from ringmill.cluster.adapters.processes.descriptors import raise_limit
+    from ringmill.cluster.adapters.serving_process import prepare_grpc
+
+    raise_limit()
+    prepare_grpc()

@@ -87,6 +87,7 @@ class AttemptRunner:
     _fetched_bytes: int = 0
     _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
+    was_in_stint: bool = False  # at last
     unused: tuple[str, ...] = ()  # folders that it has made for its process, and that nobody needs any more
 
     @property
@@ -100,6 +101,7 @@ class AttemptRunner:
         Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
         """
+        self.was_in_stint = False
         return await self._within_limits(self._gather_and_run())
 
     async def run_in_stint(self, process: TaskProcess, folder: str) -> MapOutput | ReduceOutput:
@@ -108,6 +110,7 @@ class AttemptRunner:
         Raises TaskFailed with its cause; NeedsAnotherProcess; StintLeftOff, when it has not begun it.
         """
         self.phases.enter(self.assignment.attempt.stage)
+        self.was_in_stint = True
         try:
             return await self._within_limits(self._hear(process, folder))
         finally:
@@ -365,7 +368,7 @@ class AttemptRunner:
 
     def _ending(self, process: TaskProcess, code: int) -> TaskFailed:
         """The cause when the process ended without a result."""
-        last = last_printed(process.output())
+        last = last_printed(process.output().rpartition(process.mark)[2])  # not what one before it printed
         said = f"; it last printed: {last}" if last else ""
         position = self.progress.position
         if process.breach == "family_bytes":

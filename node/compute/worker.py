@@ -285,7 +285,11 @@ class Worker:
     async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
         attempt = self._runner(assignment, spec)
-        ended = await self._queue.wait(attempt)
+        try:
+            ended = await self._queue.wait(attempt)
+        except asyncio.CancelledError:
+            self.ended[assignment.attempt.stage, str(Cause.CANCELLED)] += attempt.was_in_stint
+            raise
         if ended is None:
             try:
                 await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
@@ -384,15 +388,13 @@ class Worker:
         return self._over(attempt, "done", body=ended.to_wire())
 
     def _over(self, attempt: AttemptRunner, kind: str, **fields: Any) -> AttemptReport:
-        figures, tail = attempt.figures(), attempt.output[-_OUTPUT_TAIL_BYTES:]
-        # what others cost that are like it: they find a process that has begun, and share messages to it
-        ran_s = sum(seconds for phase, seconds in figures.phases.items() if phase not in ("wait", "start"))
-        job = self._jobs.get(attempt.assignment.job)
-        if job is not None and kind == "done" and attempt.assignment.attempt.stage == "map":
-            job.note_map(ran_s)
-        return self._report(
-            attempt.assignment, kind, figures=figures.to_wire(), output=tail, ran_s=ran_s, **fields
-        )
+        order, figures, tail = attempt.assignment, attempt.figures(), attempt.output[-_OUTPUT_TAIL_BYTES:]
+        ran_s = sum(figures.phases.values()) - figures.phases.get("wait", 0.0)
+        in_stint_s = ran_s - figures.phases.get("start", 0.0)  # there it finds a process that has begun
+        if kind == "done" and order.attempt.stage == "map" and (job := self._jobs.get(order.job)) is not None:
+            job.note_map(in_stint_s)
+        fields["ran_s"] = in_stint_s if attempt.was_in_stint else ran_s
+        return self._report(order, kind, figures=figures.to_wire(), output=tail, **fields)
 
     def _report(self, assignment: Assignment, kind: str, **fields: Any) -> AttemptReport:
         job = self._jobs.get(assignment.job)

@@ -30,6 +30,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, classify
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
 from ringmill.cluster.mapreduce.messages.task_messages import (
     JobStep,
+    LeaveOff,
     RunAttempt,
     RunStint,
     Said,
@@ -184,6 +185,8 @@ class SimulatedTask:
         """Answer one request after the other until one fails."""
         while True:
             request = decode_request(await self._inbox.get())
+            if isinstance(request, LeaveOff):  # of a stint that was over
+                continue
             works = request.runs if isinstance(request, RunStint) else (request,)
             for number, self.work in enumerate(works):
                 said = await self._work(self.work.encode())
@@ -193,7 +196,8 @@ class SimulatedTask:
                 if said.kind != "done":
                     self._end(0)
                     return
-                if number + 1 < len(works) and self._spawner.task_draws.random() < _LEAVES_OFF:
+                leaves_off = number + 1 < len(works) and self._spawner.task_draws.random() < _LEAVES_OFF
+                if leaves_off or (number + 1 < len(works) and not self._inbox.empty()):
                     self._say(Said("rest", None))
                     break
             self.work = None

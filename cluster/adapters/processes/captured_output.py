@@ -1,6 +1,8 @@
 """The last 1 MiB of what a task process prints, read from a pipe at a bounded rate.
 
-Attempts that share a process are told apart: `cut` gives what the one that is over has printed.
+Attempts that share a process are told apart: `cut` gives what the one that is over has printed.  Of several
+that are over, each of which has ended with a mark, the last 64 KiB of each are kept: none takes the room of
+those before it.
 
 A task that prints without end is slowed down to 64 MiB a second by the full pipe; the node's loop never
 spends more on it than copying that.
@@ -19,6 +21,8 @@ from typing import IO, Final
 __all__ = ["CapturedOutput"]
 
 KEPT_BYTES: Final = 1024 * 1024
+_OF_EACH_BYTES: Final = 64 * 1024  # as much as is told of an attempt
+_MOST_MARKS: Final = 32
 _BURST_BYTES: Final = 4 * 1024 * 1024
 _PAUSE_S: Final = 1 / 16
 _LAST_WORDS_S: Final = 1.0
@@ -28,8 +32,10 @@ _LOOK_AGAIN_S: Final = 0.001
 class CapturedOutput(asyncio.Protocol):
     """One task's stdout and stderr.  `open` gives the descriptor to write to; the caller owns it."""
 
-    def __init__(self) -> None:
+    def __init__(self, mark: bytes = b"") -> None:
+        self.mark = mark
         self._kept = bytearray()
+        self._most_bytes = 2 * KEPT_BYTES  # then it is shortened
         self._since_pause = 0
         self._transport: asyncio.ReadTransport | None = None
         self._read_end: IO[bytes] | None = None
@@ -48,7 +54,9 @@ class CapturedOutput(asyncio.Protocol):
         return write_end
 
     def tail(self) -> bytes:
-        return bytes(self._kept[-KEPT_BYTES:])
+        *over, last = self._kept.split(self.mark) if self.mark else [self._kept]
+        pieces = [piece[-_OF_EACH_BYTES:] for piece in over[-_MOST_MARKS:]]
+        return self.mark.join([*map(bytes, pieces), bytes(last[-KEPT_BYTES:])])
 
     def note(self, line: str) -> None:
         """Add a line of our own at the end."""
@@ -63,6 +71,7 @@ class CapturedOutput(asyncio.Protocol):
         await asyncio.sleep(0)  # what was read last is handed over in the loop's next turn
         printed = self.tail()
         self._kept.clear()
+        self._most_bytes = 2 * KEPT_BYTES
         return printed
 
     def _unread(self) -> int:
@@ -100,5 +109,6 @@ class CapturedOutput(asyncio.Protocol):
 
     def _keep(self, data: bytes) -> None:
         self._kept += data
-        if len(self._kept) > 2 * KEPT_BYTES:
-            del self._kept[:-KEPT_BYTES]
+        if len(self._kept) > self._most_bytes:
+            self._kept[:] = self.tail()
+            self._most_bytes = len(self._kept) + KEPT_BYTES  # at most 4 MiB, where there are many marks

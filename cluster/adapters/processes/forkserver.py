@@ -75,6 +75,10 @@ class TaskPipe:
         header = self._read(_LENGTH_BYTES)
         return None if header is None else self._read(int.from_bytes(header, "big"))
 
+    def has_more(self) -> bool:
+        """Whether another message has come, or the end."""
+        return bool(select.select([self._connection], [], [], 0)[0])
+
     def send(self, message: bytes) -> None:
         with self.speaking:
             self._connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)

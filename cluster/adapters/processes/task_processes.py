@@ -66,7 +66,7 @@ class ForkedTask:
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._peak_bytes = 0
         self._breach = ""
-        self.mark = uuid.uuid4().bytes
+        self.mark = output.mark
 
     @property
     def pid(self) -> int:
@@ -187,7 +187,7 @@ class TaskProcesses:
     ) -> ForkedTask:
         self._last_id += 1
         task_id = self._last_id
-        output = CapturedOutput()
+        output = CapturedOutput(uuid.uuid4().bytes)
         pipe = await output.open()
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -1,6 +1,6 @@
 """The messages between a node and one of its task processes over their pipe (msgpack arrays).
 
-    node -> process   RunAttempt, RunStint, or JobStep
+    node -> process   RunAttempt, RunStint, LeaveOff, or JobStep
     process -> node   Said("progress", [bytes done, bytes in all, status, where]), Said("done", MapOutput or
                       ReduceOutput and AttemptFigures as to_wire gives them, or what a job step gives),
                       Said("failed", TaskFailed.to_wire()), Said("refused", errors.to_wire()) of a job step,
@@ -23,10 +23,11 @@ import msgpack
 
 from ringmill.cluster.mapreduce.outputs import Slice
 
-__all__ = ["JobStep", "RunAttempt", "RunStint", "Said", "decode_request"]
+__all__ = ["JobStep", "LeaveOff", "RunAttempt", "RunStint", "Said", "decode_request"]
 
 _KINDS: Final = frozenset({"progress", "done", "failed", "refused", "other", "rest"})
 _STINT: Final = "stint"
+_LEAVE_OFF: Final = "leave off"
 _STEPS: Final = ("plan", "stage", "publish", "withdraw", "until")
 _MOST_MAPS: Final = 16  # the counters, or the details of an error
 _MOST_BYTES: Final = {
@@ -79,7 +80,8 @@ class RunStint:
     """Run attempts of maps one after the other, which are short: one message costs less than many.
 
     After each of them the process writes `mark` where it prints, so that its node can tell apart what they
-    have printed.  It leaves off when it has run for `longest_s`, or an attempt has left processes behind.
+    have printed.  It leaves off when it has run for `longest_s`, an attempt has left processes behind, or
+    another message has come.
     """
 
     runs: tuple[RunAttempt, ...]  # that differ in task, attempt, folders and split alone
@@ -107,6 +109,14 @@ class RunStint:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveOff:
+    """Begin no further attempt of the stint.  It has no answer, and one that comes too late no effect."""
+
+    def encode(self) -> bytes:
+        return bytes(msgpack.packb([_LEAVE_OFF]))
+
+
+@dataclass(frozen=True, slots=True)
 class JobStep:
     """Plan or publish a job (cluster/mapreduce/commit/job_steps.py), or ask whether a round was the last."""
 
@@ -125,11 +135,13 @@ class JobStep:
         return bytes(msgpack.packb(fields, unicode_errors="surrogatepass"))
 
 
-def decode_request(message: bytes) -> RunAttempt | RunStint | JobStep:
-    """What `encode` made of either."""
+def decode_request(message: bytes) -> RunAttempt | RunStint | LeaveOff | JobStep:
+    """What `encode` made of each."""
     fields = msgpack.unpackb(message, unicode_errors="surrogatepass")
     if fields[0] == _STINT:
         return RunStint.of(fields)
+    if fields[0] == _LEAVE_OFF:
+        return LeaveOff()
     if fields[0] in _STEPS:
         return JobStep(*fields)
     *values, slices = fields

@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.kernel.task import (
 )
 from ringmill.cluster.mapreduce.messages.task_messages import (
     JobStep,
+    LeaveOff,
     RunAttempt,
     RunStint,
     Said,
@@ -62,6 +63,8 @@ def answers(
     `goes_on` is called after each attempt of a stint, before its answer.
     """
     request = decode_request(message)
+    if isinstance(request, LeaveOff):  # of a stint that was over
+        return
     if isinstance(request, JobStep):
         yield _answer(lambda: step(request))
         return

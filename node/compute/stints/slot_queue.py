@@ -38,9 +38,12 @@ class Waiting:
     is_alone: bool = False  # it was in a stint, and was not run
     stint: Stint | None = None
 
-    def end(self, how: Ended) -> None:
-        if not self.turn.done():  # else it was stopped
-            self.turn.set_result(how)
+    def end(self, how: Ended) -> bool:
+        """False when it was stopped."""
+        if self.turn.done():
+            return False
+        self.turn.set_result(how)
+        return True
 
 
 class SlotQueue:
@@ -66,7 +69,7 @@ class SlotQueue:
     async def wait(self, runner: AttemptRunner) -> Ended | None:
         """None when the attempt has a slot, which is to be given back by `free`; else how it has ended.
 
-        When it is cancelled, nothing of it runs any more.
+        When it is cancelled, nothing of it runs any more; in a stint it may not have begun.
         """
         waiting = Waiting(runner)
         self._waiting.append(waiting)
@@ -89,7 +92,7 @@ class SlotQueue:
         elif waiting in self._waiting:
             self._waiting.remove(waiting)
         elif waiting.stint is not None:
-            await waiting.stint.break_off()
+            await waiting.stint.stop(waiting.runner)
 
     def _give(self) -> None:
         while self._free and self._waiting:
@@ -129,6 +132,7 @@ class SlotQueue:
                 runners=[each.runner for each in left.values()],
                 at_work=self._at_work,
                 ended=lambda runner, how: left[runner.name].end(how),
+                undone=lambda runners: self._come_back([left[each.name] for each in runners], is_alone=False),
                 begin=self._begin,
             )
             for each in left.values():
@@ -136,11 +140,17 @@ class SlotQueue:
             if left:
                 await stint.run()
         finally:
-            for each in reversed(taken):
-                each.stint, each.is_alone = None, not (stint and stint.has_left_off)
-                if not each.turn.done():
-                    self._waiting.appendleft(each)
+            rest = [each for each in taken if each.stint is stint]
+            self._come_back(rest, is_alone=not (stint and stint.has_left_off))
             self.free()
+
+    def _come_back(self, undone: Sequence[Waiting], *, is_alone: bool) -> None:
+        """To the head of those that wait."""
+        for each in reversed(undone):
+            each.stint, each.is_alone = None, is_alone
+            if not each.turn.done():
+                self._waiting.appendleft(each)
+        self._give()
 
 
 def _are_gone(taken: Sequence[Waiting]) -> bool:

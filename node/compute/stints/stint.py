@@ -2,8 +2,10 @@
 
 A map of a millisecond costs less than a message to its process, a look for what it has left behind, and a
 turn of a thread for its folder.  So these are shared, and nothing else is: each attempt has its folder, its
-limits of time, its figures, what it printed, and its own end.  One that fails or is stopped ends the process;
-those behind it, and those that the process leaves undone, are run later by themselves.
+limits of time, its figures, what it printed, and its own end.  One that fails, or is stopped while it
+runs, ends the process; those behind it are run later by themselves.  One that is stopped at another time
+harms none: the process is asked to leave off.  So it is when one takes long; those that it leaves undone wait
+for another turn.
 
 See: docs/architecture.md, "Task processes".
 """
@@ -18,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.file_errors import failure_of
-from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, RunStint
+from ringmill.cluster.mapreduce.messages.task_messages import LeaveOff, RunAttempt, RunStint
 from ringmill.cluster.mapreduce.messages.task_service import NeedsAnotherProcess
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment
 from ringmill.cluster.mapreduce.outputs import MapOutput
@@ -34,7 +36,9 @@ MOST_TOGETHER: Final = 32
 _LONGEST_S: Final = 0.1
 """How long a process begins further ones: twice as long as they are expected to take together."""
 _LATE_S: Final = 0.25
-"""After which the attempts that are done are told, though one of the stint is not."""
+"""How often there is a look whether an attempt takes long: then those that are done are told, and those that
+have not begun are given up."""
+_LOST: Final = b"[ringmill] what this attempt printed could not be told from the rest, and is lost\n"
 
 Ended: TypeAlias = MapOutput | TaskFailed
 
@@ -46,13 +50,13 @@ def are_alike(one: Assignment, other: Assignment) -> bool:
     return are_maps and forms[0] == forms[1]
 
 
-def told_apart(printed: bytes, mark: bytes, count: int) -> list[bytes]:
-    """What each of the last `count` attempts has printed that are over.
+def told_apart(printed: bytes, mark: bytes, first: int, count: int) -> list[bytes]:
+    """What each of `count` attempts has printed, after the `first` of the stint.
 
-    Each ends with a mark; of what was printed in all, the beginning may be missing.
+    What each prints ends with a mark; where that is missing, the job's code has closed what it prints to.
     """
-    pieces = printed.split(mark)[:-1][-count:] if count else []
-    return [b""] * (count - len(pieces)) + pieces
+    pieces = printed.split(mark)[:-1][first : first + count]
+    return pieces + [_LOST] * (count - len(pieces))
 
 
 @dataclass(slots=True)
@@ -66,12 +70,14 @@ class _Done:
 
 @dataclass(slots=True, kw_only=True)
 class Stint:
-    """`run` it once.  `ended` is told how each attempt ended; those that it is not told of have left nothing.
-    `begin` runs a coroutine in a task of the worker."""
+    """`run` it once.  `ended` is told how each attempt ended, and returns whether anybody wants to know;
+    `undone` is told of some that the process will not begin.  Those that neither is told of leave nothing
+    behind.  `begin` runs a coroutine in a task of the worker."""
 
     runners: Sequence[AttemptRunner]
     at_work: AtWork
-    ended: Callable[[AttemptRunner, Ended], None]
+    ended: Callable[[AttemptRunner, Ended], bool]
+    undone: Callable[[Sequence[AttemptRunner]], None]
     begin: Callable[[Coroutine[Any, Any, None]], object]
     over: asyncio.Event = field(default_factory=asyncio.Event)
     has_left_off: bool = False  # the process has left the rest undone, of which nothing else is known
@@ -80,7 +86,13 @@ class Stint:
     _settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _process: PooledProcess | None = None
     _place: Workplace | None = None
-    _is_broken: bool = False
+    _runs: tuple[RunAttempt, ...] = ()
+    _at: AttemptRunner | None = None  # which the process is at, or is about to begin, as far as is known
+    _seen: AttemptRunner | None = None  # the same, at the last look
+    _late: asyncio.TimerHandle | None = None
+    _stopped: set[str] = field(default_factory=set)  # folders of attempts
+    _was_asked: bool = False  # to leave off
+    _is_broken: bool = False  # the process was killed for one that is stopped
 
     async def run(self) -> None:
         """Returns when the process has ended, or is free for others.  Cancelling kills it."""
@@ -93,12 +105,31 @@ class Stint:
         finally:
             self.over.set()
 
-    async def break_off(self) -> None:
-        """One of its attempts is stopped.  Returns when none of them writes any more."""
-        self._is_broken = True
-        if self._process is not None:
-            self._process.process.kill()
+    async def stop(self, runner: AttemptRunner) -> None:
+        """Stop one of its attempts.  Returns when that one writes no more.
+
+        The process is killed when it is at this one alone.  One that is done, or has not begun, is left to
+        the rest of the stint: it has no part of the output.
+        """
+        self._stopped.add(runner.folder)
+        if self._at is not None and self._at is not runner:
+            await self._ask_to_leave_off()
+            return
+        if self._at is runner:
+            self._break()
         await self.over.wait()
+
+    def _break(self) -> None:
+        assert self._process is not None
+        self._is_broken = True
+        self._process.process.kill()
+
+    async def _ask_to_leave_off(self) -> None:
+        """After the attempt that the process is at, or the one after it."""
+        if not self._was_asked and self._process is not None:
+            self._was_asked = True
+            with suppress(BrokenPipeError):  # it is heard by its attempt
+                await self._process.process.send(LeaveOff().encode())
 
     async def _run(self) -> None:
         first = self.runners[0]
@@ -108,31 +139,42 @@ class Stint:
         self._process = pooled = await first.take_process(kind)
         is_kept = False
         try:
-            runs = await first.files.off_loop(self._placed, bundle, pooled)
-            if not self._is_broken:
-                await pooled.process.send(RunStint(runs, pooled.process.mark, _LONGEST_S).encode())
-                is_kept = await self._hear_all(runs)
+            self._runs = await first.files.off_loop(self._placed, bundle, pooled)
+            if self._stopped:
+                self.has_left_off = True  # nothing has begun
+            else:
+                self._at = first
+                await pooled.process.send(RunStint(self._runs, pooled.process.mark, _LONGEST_S).encode())
+                is_kept = await self._hear_all()
         except BrokenPipeError:
             pass  # nothing has begun
         finally:
+            self._at = None
             if not is_kept:
                 await self._bury(pooled)
         if is_kept:
             await first.pool.give_back(pooled)
 
-    async def _hear_all(self, runs: Sequence[RunAttempt]) -> bool:
+    async def _hear_all(self) -> bool:
         """Hear how each ended; returns whether the process may be kept."""
         assert self._process is not None
         process, runner = self._process.process, self.runners[0]
-        late = asyncio.get_running_loop().call_later(_LATE_S, self._settle_soon)
+        self._look_later()
         try:
-            for runner, run in zip(self.runners, runs, strict=True):
+            for number, run in enumerate(self._runs):
+                if number == len(self.runners):  # it goes on, though it was asked to leave off
+                    return False
+                self._at = runner = self.runners[number]
                 self.at_work.begins(runner)
                 output = await runner.run_in_stint(process, run.folder)
                 assert isinstance(output, MapOutput)
                 self.at_work.rests(runner)
                 self._done.append(_Done(runner, run, output))
         except StintLeftOff:
+            if not self._told and not self._done:
+                said = "wrote into the task's own pipe: the end of a stint of which nothing was done"
+                await self._fail(runner, TaskFailed(Cause.USER_ERROR, said))
+                return False
             sometimes("a process leaves the rest of a stint")
             self.has_left_off = True
         except NeedsAnotherProcess:
@@ -145,15 +187,20 @@ class Stint:
             return False
         finally:
             self.at_work.rests(runner)
-            late.cancel()
+            self._at = None
+            if self._late is not None:
+                self._late.cancel()
+        if self._is_broken:  # after its last answer
+            return False
         is_well = await self._settle(await process.finish_work())
-        if unbegun := [run.folder for run in runs[self._told :]]:
+        if unbegun := [run.folder for run in self._runs[self._told : len(self.runners)]]:
             await runner.files.off_loop(self._remove, unbegun)
         return is_well
 
     async def _fail(self, runner: AttemptRunner, failure: TaskFailed) -> None:
         """The attempt that the process was at has failed."""
         assert self._process is not None
+        self._at = None
         await runner.bury(self._process.process)
         printed = runner.output
         runner.output = printed.rpartition(self._process.process.mark)[2]
@@ -196,33 +243,67 @@ class Stint:
             runs.append(run)
         return tuple(runs)
 
-    def _settle_soon(self) -> None:
-        self.begin(self._settle_some())
+    def _look_later(self) -> None:
+        self._late = asyncio.get_running_loop().call_later(_LATE_S, lambda: self.begin(self._look()))
 
-    async def _settle_some(self) -> None:
-        """Tell of those that are done while another one takes long, if all that they printed has come."""
-        assert self._process is not None
-        printed, over = self._process.process.output(), self._told + len(self._done)
-        if self._done and printed.count(self._process.process.mark) == over:
+    async def _look(self) -> None:
+        """The stint takes long: whoever can go on does not wait for it."""
+        if (at := self._at) is None:
+            return
+        self._look_later()
+        is_same, self._seen = self._seen is at, at
+        if is_same and at.folder in self._stopped and not self._is_broken:
+            self._break()  # it was about to begin as it was stopped
+            return
+        await self._ask_to_leave_off()
+        await self._settle_some(is_same=is_same)
+        if is_same and self._at is at:
+            await self._give_up(at)
+
+    async def _settle_some(self, *, is_same: bool) -> None:
+        """Tell of those that are done, if all that they printed has come: it has, after another look."""
+        if self._at is None or self._process is None or not self._done:
+            return
+        process = self._process.process
+        if is_same or process.output().count(process.mark) >= self._told + len(self._done):
             sometimes("the first attempts of a stint are told early")
-            await self._settle(printed)
+            await self._settle(process.output())
+
+    async def _give_up(self, at: AttemptRunner) -> None:
+        """Those that the process will not begin, if it has been at one since it was asked to leave off.  It
+        may have looked just before that: so the next one stays."""
+        async with self._settling:
+            left = self.runners.index(at) + 2
+            if self._at is not at or left >= len(self.runners):
+                return
+            sometimes("those behind a long one of a stint are given up")
+            given, folders = self.runners[left:], [run.folder for run in self._runs[left:]]
+            self.runners = self.runners[:left]
+            with suppress(OSError):
+                await at.files.off_loop(self._remove, folders)
+            self.undone(given)
 
     async def _settle(self, printed: bytes) -> bool:
         """Tell of those that are done; returns whether each has left what it should."""
         assert self._process is not None
         async with self._settling:
             done, self._done = self._done, []
-            for each, output in zip(
-                done, told_apart(printed, self._process.process.mark, len(done)), strict=True
-            ):
+            first, self._told = self._told, self._told + len(done)
+            apart = told_apart(printed, self._process.process.mark, first, len(done))
+            for each, output in zip(done, apart, strict=True):
                 each.runner.output = output
-            self._told += len(done)
             files = self.runners[0].files
             results: Sequence[Ended] = [each.output for each in done]
             if done and self._place is not None:
                 results = await files.off_loop(_taken_out, done)
-            for each, result in zip(done, results, strict=True):
-                self.ended(each.runner, result)
+            unwanted = [
+                each.runner.folder
+                for each, result in zip(done, results, strict=True)
+                if not self.ended(each.runner, result)
+            ]
+            if unwanted:
+                with suppress(OSError):
+                    await files.off_loop(self._remove, unwanted)
         return not any(isinstance(result, TaskFailed) for result in results)
 
 

@@ -116,6 +116,35 @@ def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
         while True:
             with contextlib.suppress(BlockingIOError):  # a bomb that does not give up
                 os.fork()
+    if mode == "count and wait":
+        with open(flag + ".begun", "a") as file:
+            file.write("x")
+        while not os.path.exists(flag):
+            time.sleep(0.02)
+    if mode in ("daemon", "daemon ignoring"):
+        if mode == "daemon ignoring":
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        pid = os.fork()
+        if pid == 0:
+            if os.fork() == 0:
+                time.sleep(60)
+            os._exit(0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    if mode == "say and exit":
+        os._exit(3)
+    if mode == "much":
+        sys.stdout.write("x" * 100_000 + "\n")
+    if mode == "much and wait":
+        if os.path.basename(os.getcwd()) == "map-5.1":
+            while not os.path.exists(flag):
+                time.sleep(0.02)
+        else:
+            sys.stdout.write("x" * 600_000 + "\n")
+    if mode == "rest":
+        answer = msgpack.packb(["rest", None])
+        os.write(3, len(answer).to_bytes(4, "big") + answer)
+        time.sleep(0.05)
     if mode == "whisper":
         sys.stdout.write(os.path.basename(os.getcwd()) + "\n")
     if mode == "leave a child" and os.fork() == 0:

@@ -204,8 +204,10 @@ async def test_a_stint_that_cannot_begin_is_run_one_by_one(
     assert {each.kind for each in reports.values()} == {"done"}
 
 
-def test_what_was_printed_first_may_be_missing() -> None:
+def test_what_was_printed_is_told_apart_and_never_lost_without_a_word() -> None:
     mark = b"\0mark\0"
-    assert told_apart(b"1" + mark + b"2\n" + mark + mark + b"late", mark, 3) == [b"1", b"2\n", b""]
-    assert told_apart(b"of 2\n" + mark + b"3" + mark, mark, 3) == [b"", b"of 2\n", b"3"]
-    assert told_apart(b"", mark, 2) == [b"", b""] and told_apart(b"x" + mark, mark, 0) == []
+    assert told_apart(b"1" + mark + b"2\n" + mark + mark + b"late", mark, 0, 3) == [b"1", b"2\n", b""]
+    assert told_apart(b"1" + mark + b"2\n" + mark + mark + b"late", mark, 1, 2) == [b"2\n", b""]
+    [first, second] = told_apart(b"1" + mark + b"2", mark, 0, 2)
+    assert first == b"1" and b"[ringmill] what this attempt printed" in second
+    assert told_apart(b"x" + mark, mark, 0, 0) == []

@@ -159,7 +159,7 @@ def gateway(
 
 
 def _prepare_process() -> None:
-    """Raise the limit of descriptors, as each of 256 tokens may have a connection to each node; set up gRPC."""
+    """Raise the limit of descriptors, as each of 256 tokens may connect to all nodes, and set up gRPC."""
     from ringmill.cluster.adapters.processes.descriptors import raise_limit
     from ringmill.cluster.adapters.serving_process import prepare_grpc
 

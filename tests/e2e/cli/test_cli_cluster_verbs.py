@@ -228,7 +228,7 @@ def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell
     before = shell.ok("keyspace", "list").out
     told = shell.ok("cluster", "chaos", "--for", "3s", "--every", "1s", "--seed", "7", "-o", "json").json
     assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)
-    assert [check["held"] for check in told["checks"]] == [True] * 4
+    assert [check["held"] for check in told["checks"]] == [True] * 5
     assert sum(told["faults"].values()) + told["skipped"] == 3 and told["operations"] > 100
     assert {outage["node"] for outage in told["outages"]} <= {*NODES}
     assert all(outage["away_s"] > 0 for outage in told["outages"])

@@ -276,7 +276,6 @@ class Stint:
             left = self.runners.index(at) + 2
             if self._at is not at or left >= len(self.runners):
                 return
-            sometimes("those behind a long one of a stint are given up")
             given, folders = self.runners[left:], [run.folder for run in self._runs[left:]]
             self.runners = self.runners[:left]
             with suppress(OSError):

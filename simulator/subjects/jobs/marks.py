@@ -49,7 +49,6 @@ JOB_MARKS: Final = (
     "an assignment comes twice",
     "short maps run in a stint",
     "a process leaves the rest of a stint",
-    "those behind a long one of a stint are given up",
     "a stint is broken off",
     "the first attempts of a stint are told early",
     "a report finds no such job",

@@ -87,7 +87,7 @@ def search(names: Sequence[str], most: int, minutes: float, processes: int) -> d
 
 
 def _in_own_process(work: tuple[str, int, float]) -> Found:
-    """In a new one, which leaves no safeguard off for the next, and which is missed when it is killed."""
+    """Search in a new process: it leaves no safeguard off for the next, and one that is killed is noticed."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own:
         try:
             return own.submit(_search_one, work).result()

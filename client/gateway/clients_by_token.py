@@ -26,12 +26,12 @@ MOST_OPENING: Final = 16  # connections with a token that is not known yet: stra
 OPENING_OF_ONE: Final = 12
 """The most of these that one caller may have.  Tokens that nodes have confirmed have others."""
 WAIT_S: Final = 5.0
-"""For a place among these."""
+"""The longest wait for a place among the connections that are being opened."""
 MOST_WAITING: Final = 256
 AGAIN_S: Final = 1.0
 LOOK_S: Final = 1.0
 KNOWN_S: Final = 600.0
-"""For so long a token is known after its client was closed."""
+"""How long a token stays known after its last use, when its client was closed."""
 MOST_KNOWN: Final = 1024
 _ANY_KEY: Final = b"gateway/token"
 
@@ -135,10 +135,11 @@ class ClientsByToken:
     async def _open_in_turn(self, token: str, caller: str) -> AsyncClient:
         """Strangers wait for each other, and tokens that are known for each other."""
         turns = self._reopening if self.knows(token) else self._strangers
-        if not turns.take_at_once(caller):
-            is_long = turns.waiting >= MOST_WAITING
-            if is_long or not await turns.take(caller, WAIT_S):
-                raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
+        is_taken = turns.take_at_once(caller) or (
+            turns.waiting < MOST_WAITING and await turns.take(caller, WAIT_S)
+        )
+        if not is_taken:
+            raise Overloaded("the gateway tries other tokens now", detail={"retry_after": AGAIN_S})
         try:
             client = await self._open(token)
             try:

@@ -19,12 +19,15 @@ __all__ = [
     "MapOutput",
     "PartitionSlice",
     "ReduceOutput",
+    "SUCCESS",
     "Slice",
     "part_name",
     "staging_folder",
 ]
 
 
+SUCCESS: Final = "_SUCCESS"
+"""The file of an output that lists its parts; the output is whole once it is there."""
 MOST_COUNTED: Final = 1 << 46
 """Bytes, records and groups that one attempt may tell of: those of 100,000 stay below 2^63 together."""
 _MOST_SPILLS: Final = (1 << 31) - 1

@@ -50,8 +50,7 @@ _LAST_WORDS_S: Final = 5.0
 _IN_ONE_TURN: Final = 16  # messages of progress, of which an honest process sends two a second
 _AT_ONCE, _A_SECOND = 1000, 100
 
-Result = TypeVar("Result", MapOutput, ReduceOutput)
-AnyResult = TypeVar("AnyResult", bound=MapOutput | ReduceOutput)
+Result = TypeVar("Result", bound=MapOutput | ReduceOutput)
 
 
 class StintLeftOff(Exception):
@@ -148,11 +147,11 @@ class AttemptRunner:
         try:
             self.phases.enter(self.assignment.attempt.stage)
             try:
-                result = await self._have_run(pooled, spec, run)
+                result = await self._have_run(pooled, run)
             except NeedsAnotherProcess:
                 await self.pool.end(pooled.process)
                 pooled = await self.take_process(kind, is_new=True)
-                result = await self._have_run(pooled, spec, run)
+                result = await self._have_run(pooled, run)
         except BaseException as error:
             await self.bury(pooled.process)
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
@@ -178,9 +177,7 @@ class AttemptRunner:
         except ChildProcessError as error:
             raise TaskFailed(Cause.ENGINE_ERROR, f"no task process: {error}") from error
 
-    async def _have_run(
-        self, pooled: PooledProcess, spec: JobSpec, run: RunAttempt
-    ) -> MapOutput | ReduceOutput:
+    async def _have_run(self, pooled: PooledProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
         """What the process has left, where it can change it no more if it is contained."""
         run = await self._placed(pooled, run)
         result = await self._converse(pooled.process, run)
@@ -197,7 +194,7 @@ class AttemptRunner:
         """The folder with what a contained process has left, once it is out of its reach."""
         return self.staging or f"{self.folder}/{_LEFT}"
 
-    def taken_out(self, result: AnyResult) -> AnyResult:
+    def taken_out(self, result: Result) -> Result:
         """The result of a contained process, once its file is where it is served or moved from."""
         return replace(result, file=posixpath.join(self.left_in, posixpath.basename(result.file)))
 
@@ -337,15 +334,15 @@ class AttemptRunner:
 
         Raises ValueError, TypeError or LookupError if the process sent another one.
         """
-        if isinstance(self.assignment, MapAssignment) and not self.writes_part:
-            mapped = MapOutput.from_wire(body)
-            return _at(posixpath.join(folder, RUN_NAME), mapped.file, mapped)
-        part = posixpath.basename(staged_part(self.spec, self.assignment.attempt))
+        name = RUN_NAME
+        if self.writes_part:
+            name = posixpath.basename(staged_part(self.spec, self.assignment.attempt))
+        path = posixpath.join(folder, name)
         if isinstance(self.assignment, MapAssignment):
             mapped = MapOutput.from_wire(body)
-            return _at(posixpath.join(folder, part), mapped.file, mapped)
+            return _at(path, mapped.file, mapped)
         reduced = ReduceOutput.from_wire(body)
-        return _at(posixpath.join(folder, part), reduced.file, reduced)
+        return _at(path, reduced.file, reduced)
 
     async def _listen(self, process: TaskProcess) -> Said:
         limit = self.timeouts.no_progress_s

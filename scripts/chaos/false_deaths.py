@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench"
 from chaos.homes.own_home import judge_in_home  # noqa: E402
 from chaos.opinions.burners import burning  # noqa: E402
 from chaos.opinions.log_opinions import Change, changes_in, counted, seen_down_by  # noqa: E402
+from chaos.opinions.whole_logs import tracebacks_in  # noqa: E402
 from report import machine  # noqa: E402
 from ringmill.client.local import local_cluster, processes  # noqa: E402
 from ringmill.client.local.local_cluster import Plan  # noqa: E402
@@ -133,7 +134,7 @@ async def watch(folder: str, options: Options) -> dict[str, Any]:
         "killed": victim.id,
         "seen_dead_s": {name: round(took, 3) for name, took in sorted(seen.items())},
         "goal_s": goal_s,
-        "tracebacks": sum("Traceback (most recent" in line for log in logs.values() for line in log),
+        "tracebacks": sum(tracebacks_in("\n".join(log)) for log in logs.values()),
         "changes": [asdict(one) for one in changes if one.at >= since][:1000],
         "verdict": "held" if within and not counts.died else "broken",
     }

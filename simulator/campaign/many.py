@@ -133,14 +133,13 @@ def _shared(work: Sequence[tuple[int, SimulationOptions]], processes: int) -> It
         results = pool.map(_run, work)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
-    is_done = False
     try:
         yield from results
-        is_done = True
+    except BaseException:
+        for worker in {*multiprocessing.active_children()} - others:
+            worker.terminate()
+        raise
     finally:
-        if not is_done:
-            for worker in {*multiprocessing.active_children()} - others:
-                worker.terminate()
         pool.shutdown(cancel_futures=True)
 
 

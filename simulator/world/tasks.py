@@ -196,8 +196,10 @@ class SimulatedTask:
                 if said.kind != "done":
                     self._end(0)
                     return
-                leaves_off = number + 1 < len(works) and self._spawner.task_draws.random() < _LEAVES_OFF
-                if leaves_off or (number + 1 < len(works) and not self._inbox.empty()):
+                is_last = number + 1 == len(works)
+                if not is_last and (
+                    self._spawner.task_draws.random() < _LEAVES_OFF or not self._inbox.empty()
+                ):
                     self._say(Said("rest", None))
                     break
             self.work = None

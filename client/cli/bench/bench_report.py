@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -170,5 +169,6 @@ def _digits(value_ms: float) -> float:
 
 
 def _cores() -> int:
-    has_set = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_set else os.cpu_count() or 1
+    from ringmill.client.jobs.estimate_job import own_cores  # here, as it loads much
+
+    return own_cores()

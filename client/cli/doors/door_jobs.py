@@ -26,8 +26,10 @@ _READER: Final = "ringmill.client.gateway.jobs.reading_main"
 
 
 def checked_jobs_folder(folder: str | None) -> str:
-    """The absolute path of the folder, "" for none.  Raises InvalidArgument when it is not there cannot be
-    written, or holds the software of this machine."""
+    """The absolute path of the folder, "" for none.
+
+    Raises InvalidArgument when it is not there, cannot be written, or holds the software of this machine.
+    """
     if folder is None:
         return ""
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):

@@ -28,7 +28,7 @@ BATCHES_OF_ONE = 2
 
 
 def room_of_requests(most: int) -> SharedRoom:
-    """Of 256 one caller has 200 at most, and of others as large a part."""
+    """A room for `most` requests, of which one caller may have 25 of 32: 200 of 256."""
     return SharedRoom(most, max(1, most * 25 // 32))
 
 

@@ -31,27 +31,18 @@ class CountedFiles(UrlFiles):
         return FollowedFile(super().open_read(path), self._moved)
 
     def open_below(self, folder: str, path: str) -> ReadFile:
-        return CountedRead(super().open_below(folder, path), self)
+        return CountedRead(super().open_below(folder, path), self._moved)
 
     def _moved(self, count: int) -> None:
         self.bytes_moved += count
 
 
-class CountedRead:
-    """A file that is read; each read moves the counter of its files."""
-
-    def __init__(self, file: ReadFile, counter: CountedFiles) -> None:
-        self._file = file
-        self._counter = counter
-        self.close = file.close
-        self.size = file.size
-        self.path = file.path
-        self.pread_cached = file.pread_cached
-        self.pread_off_loop = file.pread_off_loop
+class CountedRead(FollowedFile):
+    """A file that may be cut off meanwhile: then it gives fewer bytes, and raises nothing."""
 
     def pread(self, size: int, offset: int) -> bytes:
         data = self._file.pread(size, offset)
-        self._counter.bytes_moved += len(data)
+        self._gone(len(data))
         return data
 
 

@@ -63,8 +63,8 @@ class GuardedFiles(CountedFiles):
         return self._done(status.st_size)
 
     def open_read(self, path: str) -> ReadFile:
-        """One that is cut off meanwhile gives fewer bytes, and is no input that has changed."""
-        return CountedRead(UrlFiles.open_read(self, path), self)
+        """One that is cut off meanwhile gives fewer bytes, and is not taken for an input that has changed."""
+        return CountedRead(UrlFiles.open_read(self, path), self._moved)
 
     def rename(self, source: str, target: str) -> None:
         super().rename(source, target)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from collections.abc import Set
 from urllib.parse import unquote
 
@@ -29,9 +28,8 @@ def _close(port: int, peers: Set[str]) -> None:
     folder = next((each for each in _FOLDERS if os.path.isdir(each)), None)
     for name in [] if folder is None else os.listdir(folder):
         try:
-            descriptor = os.dup(
-                int(name)
-            )  # what is shut down is what was looked at, whoever closes it meanwhile
+            # A duplicate: what is shut down is what was looked at, whoever closes it meanwhile.
+            descriptor = os.dup(int(name))
         except OSError:
             continue
         _close_if(descriptor, port, peers)
@@ -39,11 +37,8 @@ def _close(port: int, peers: Set[str]) -> None:
 
 def _close_if(descriptor: int, port: int, peers: Set[str]) -> None:
     try:
-        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            return
         connection = socket.socket(fileno=descriptor)
-    except OSError:
+    except OSError:  # it is not a socket
         os.close(descriptor)
         return
     with connection:

@@ -63,6 +63,11 @@ class BoundFold:
     add: Callable[[Totals, Iterable[Pair]], None] | None = None
     merge: Callable[[Totals, Iterable[Pair]], None] | None = None  # as `add`, of what travels
 
+    @property
+    def is_one_value(self) -> bool:
+        """Whether it makes one value, of their type, of those that travel: then `update` gets that one."""
+        return bool(self.gives == self.travels)
+
 
 class Fold:
     """What Sum, Count, Min, Max, Top, Distinct and Collect have in common."""

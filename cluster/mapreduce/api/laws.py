@@ -94,7 +94,7 @@ def _reducing(job: JobDefinition, states: Mapping[Any, Any]) -> JobDefinition:
     assert update is not None
 
     def reduce(key: Any, values: Iterable[Any], **ctx: Context) -> Iterator[tuple[Any, Any]]:
-        if fold is not None and fold.gives == fold.travels and (sent := list(values)):
+        if fold is not None and fold.is_one_value and (sent := list(values)):
             values = iter((fold.finish(sent),))
         yield key, update(key, copy.deepcopy(states.get(key)), values, **ctx)
 

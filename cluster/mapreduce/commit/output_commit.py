@@ -23,7 +23,7 @@ from ringmill.cluster.errors import CorruptData, InvalidArgument, RingmillError
 from ringmill.cluster.mapreduce.api.chains.stage_specs import chain_folder
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
-from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name, staging_folder
+from ringmill.cluster.mapreduce.outputs import SUCCESS, MapOutput, ReduceOutput, part_name, staging_folder
 from ringmill.cluster.os_errors import Meaning, is_other_kind, meaning_of
 from ringmill.cluster.ports import FileSystem, ReadFile
 from ringmill.cluster.sometimes import sometimes
@@ -43,7 +43,6 @@ __all__ = [
     "staged_part",
 ]
 
-SUCCESS: Final = "_SUCCESS"
 _REPLACED: Final = "replaced"
 _REMOVED: Final = ".removed"
 _READ_BYTES: Final = 1 << 20

@@ -23,8 +23,9 @@ from typing import Final
 import google_crc32c
 
 from ringmill.cluster.errors import CorruptData, InvalidArgument
-from ringmill.cluster.mapreduce.commit.output_commit import SUCCESS, OutputMayShow, StagedPart, manifest
+from ringmill.cluster.mapreduce.commit.output_commit import OutputMayShow, StagedPart, manifest
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
+from ringmill.cluster.mapreduce.outputs import SUCCESS
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["commit_to_store", "leaves_copies", "remove_copies"]

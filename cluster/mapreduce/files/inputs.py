@@ -22,12 +22,12 @@ from typing import Final, NamedTuple
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.file_urls import input_of
 from ringmill.cluster.mapreduce.files.splits import InputFile
+from ringmill.cluster.mapreduce.outputs import SUCCESS
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["FoundInputs", "SourcePaths", "find_inputs", "folder_of_pattern", "named_inputs"]
 
 _MAGIC: Final = re.compile(r"[*?\[]")
-_MARKER: Final = "_SUCCESS"
 
 
 class SourcePaths(NamedTuple):
@@ -127,7 +127,7 @@ class _Search:
 
     def met_empty_output(self) -> bool:
         """Whether the last pattern names the output of a job, and each one that it names never had a part."""
-        successes = [posixpath.join(each, _MARKER) for each in self._named]
+        successes = [posixpath.join(each, SUCCESS) for each in self._named]
         there = [each for each in successes if self._files.is_file(each)]
         return bool(there) and all(_is_of_nothing(self._files.read_bytes(each)) for each in there)
 
@@ -146,7 +146,7 @@ class _Search:
                 continue
             path = posixpath.join(folder, name)
             is_hidden = name.startswith(".") and not part.startswith(".")
-            is_unnamed = is_hidden or (name == _MARKER and part != _MARKER)
+            is_unnamed = is_hidden or (name == SUCCESS and part != SUCCESS)
             if is_unnamed or (not follows and self._is_linked_folder(path)):
                 self.passed_over.add(path)
             elif part == "**":
@@ -160,7 +160,7 @@ class _Search:
     def _below(self, folder: str) -> Iterator[str]:
         for name in self._files.list(folder):
             path = posixpath.join(folder, name)
-            if name == _MARKER:  # of a job's output: nobody takes it for data
+            if name == SUCCESS:  # of a job's output: nobody takes it for data
                 continue
             if name.startswith((".", "_")) or self._is_linked_folder(path):
                 self.passed_over.add(path)

@@ -147,13 +147,12 @@ class ReduceKernel:
         assert self._states is not None
         job, updating = self._job, Updating(self._job, self._context)
         self._updating = updating
-        fold = job.combine_fold
-        folds = fold is not None and fold.gives == fold.travels
+        fold = job.combine_fold if job.combine_fold is not None and job.combine_fold.is_one_value else None
         blocks = self._states.blocks(self._gone)
         if _fits(slices, self._memory):
             self._phases.enter("merge")
             self._reading, self._bytes_due = _GATHERING, _bytes_of(slices)
-            messages = self._messages(slices, fold if folds else None)
+            messages = self._messages(slices, fold)
             self._phases.enter("reduce")
             return updating.gathered(blocks, messages, self._states.records)
         narrowed = self._narrowed(slices)
@@ -161,25 +160,35 @@ class ReduceKernel:
         groups = merge_groups(
             [read_groups(self._files, each, job.value_codec, self._gone) for each in narrowed]
         )
-        if fold is not None and folds:
+        if fold is not None:
             groups = ((key, iter((fold.finish(values),))) for key, values in groups)
         return updating.streamed(blocks, groups)
 
     def _messages(self, slices: Sequence[Slice], fold: BoundFold | None) -> dict[bytes, Any]:
         """All messages by key, folded where there is a fold."""
-        codec = self._job.value_codec
         if fold is not None and fold.merge is not None:
-            totals: dict[bytes, Any] = {}
-            for each in slices:
-                for pairs in read_pairs(self._files, each, codec, self._gone):
-                    fold.merge(totals, pairs)
-            return {key: (total,) for key, total in totals.items()}
+            return {key: (total,) for key, total in self._totals(slices, fold.merge).items()}
+        lists = self._lists(slices)
+        if fold is not None:
+            return {key: (fold.finish(values),) for key, values in lists.items()}
+        return dict(lists)
+
+    def _totals(
+        self, slices: Sequence[Slice], merge: Callable[[dict[bytes, Any], Iterable[tuple[bytes, Any]]], None]
+    ) -> dict[bytes, Any]:
+        """The total of each key, by a fold that keeps one value a key."""
+        totals: dict[bytes, Any] = {}
+        for each in slices:
+            for pairs in read_pairs(self._files, each, self._job.value_codec, self._gone):
+                merge(totals, pairs)
+        return totals
+
+    def _lists(self, slices: Sequence[Slice]) -> defaultdict[bytes, list[Any]]:
+        """All values of each key."""
         gathered: defaultdict[bytes, list[Any]] = defaultdict(list)
         for each in slices:
-            gather_groups(self._files, each, codec, gathered, self._gone)
-        if fold is not None:
-            return {key: (fold.finish(values),) for key, values in gathered.items()}
-        return dict(gathered)
+            gather_groups(self._files, each, self._job.value_codec, gathered, self._gone)
+        return gathered
 
     def _passed_on(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         """What the maps have rendered, in the order of their splits."""
@@ -223,10 +232,7 @@ class ReduceKernel:
         """What a fold that keeps one value a key makes of slices that fit into memory."""
         self._phases.enter("merge")
         self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
-        totals: dict[bytes, Any] = {}
-        for each in slices:
-            for pairs in read_pairs(self._files, each, self._job.value_codec, self._gone):
-                merge(totals, pairs)
+        totals = self._totals(slices, merge)
         keys = sorted(totals)
         self._groups_due = max(1, len(keys))
         self._phases.enter("reduce")
@@ -248,9 +254,7 @@ class ReduceKernel:
         """Groups that lie in memory: no step of Python for each, but for those by a part of the key."""
         self._phases.enter("merge")
         self._reading, self._bytes_due, self._groups_due = _GATHERING, _bytes_of(slices), _records_of(slices)
-        gathered: defaultdict[bytes, list[Any]] = defaultdict(list)
-        for each in slices:
-            gather_groups(self._files, each, self._job.value_codec, gathered, self._gone)
+        gathered = self._lists(slices)
         in_order = sorted(gathered)
         self._groups_due = max(1, len(in_order))
         self._phases.enter("reduce")

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import google_crc32c
 
@@ -22,12 +22,10 @@ from ringmill.cluster.mapreduce.codecs.codecs import KeyCodec
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.files.readers import pages
-from ringmill.cluster.mapreduce.outputs import part_name
+from ringmill.cluster.mapreduce.outputs import SUCCESS, part_name
 from ringmill.cluster.ports import FileSystem, ReadFile
 
 __all__ = ["StatesPart"]
-
-_MANIFEST: Final = "_SUCCESS"
 
 
 class StatesPart:
@@ -82,7 +80,7 @@ class StatesPart:
         """Size, checksum and records of the part."""
         name = self._path.rpartition("/")[2]
         try:
-            parts = json.loads(self._files.read_bytes(f"{folder}/{_MANIFEST}"))["parts"]
+            parts = json.loads(self._files.read_bytes(f"{folder}/{SUCCESS}"))["parts"]
             [part] = [each for each in parts if each["name"] == name]
             return int(part["size"]), int(part["crc32c"], 16), int(part["records"])
         except FileNotFoundError as error:

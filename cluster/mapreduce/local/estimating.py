@@ -161,7 +161,7 @@ def _map(
 
 def _map_times(splits: Sequence[Split], chosen: Sequence[Split], maps: Sequence[_Timed]) -> list[float]:
     """The seconds of every map: those that it took, else by the pace of the sampled ones of its source, else
-    of all.  Bytes weigh, as what a small split takes are not its bytes."""
+    of all.  Larger splits weigh more: the time of a small one is mostly not that of its bytes."""
     own = {split.index: one.seconds for split, one in zip(chosen, maps, strict=True)}
     every = _pace(chosen, own)
     of_source = {
@@ -183,9 +183,8 @@ def _evened(chosen: Sequence[Split], maps: Sequence[_Timed]) -> list[float]:
     """What the sampled maps would have taken, had their splits been equal: those differ by what none of their
     bytes explains."""
     mean_s = fmean(one.seconds for one in maps)
-    own = {split.index: one.seconds for split, one in zip(chosen, maps, strict=True)}
-    pace = _pace(chosen, own)
-    return [mean_s + own[split.index] - pace * _bytes_of(split) for split in chosen]
+    pace = sum(one.seconds for one in maps) / sum(map(_bytes_of, chosen))
+    return [mean_s + one.seconds - pace * _bytes_of(split) for split, one in zip(chosen, maps, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

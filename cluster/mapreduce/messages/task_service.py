@@ -71,16 +71,13 @@ def answers(
     if isinstance(request, RunAttempt):
         yield _answer(partial(_ran, request, run))
         return
-    left = len(request.runs)
-    for each in request.runs:
+    for number, each in enumerate(request.runs, start=1):
         said = _answer(partial(_ran, each, run))
-        left -= 1
         is_to_go_on = said.kind == "done" and goes_on(request)
         yield said
-        if said.kind != "done":
-            return
-        if left and not is_to_go_on:
-            yield Said("rest", None)
+        if not is_to_go_on:
+            if said.kind == "done" and number < len(request.runs):
+                yield Said("rest", None)
             return
 
 

@@ -1,4 +1,4 @@
-"""The attempts that task processes are at now, and that they are told of while there are any."""
+"""The attempts that task processes run now; while there are any, they are reported now and then."""
 
 from __future__ import annotations
 

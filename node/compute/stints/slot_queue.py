@@ -22,7 +22,7 @@ from ringmill.node.compute.stints.stint import MOST_TOGETHER, Ended, Stint, are_
 __all__ = ["MOST_PUT_OFF_S", "SlotQueue", "Waiting"]
 
 MOST_PUT_OFF_S: Final = 10.0
-"""By which the requests of clients put an attempt off."""
+"""The longest that requests of clients put an attempt off."""
 
 
 def _turn() -> asyncio.Future[Ended | None]:
@@ -107,8 +107,8 @@ class SlotQueue:
                 first.turn.set_result(None)
 
     def _next(self) -> list[Waiting]:
-        """Those that have the next slot.  Some are left: for the other slots, and to run while these are told
-        of."""
+        """Those that get the next slot.  Others are left, for the other slots, and to run while these are
+        reported."""
         first = self._waiting.popleft()
         taken = [first]
         most = 1 if first.is_alone else self._together(first.runner)

@@ -88,7 +88,7 @@ class JournalRemoval:
         space = next((each.id for each in document.keyspaces if holds_own(each)), None)
         if space is None:
             return
-        mine = self._copies(document)
+        mine = dict.fromkeys(self._copies(document))
         self._done = {copy: known for copy, known in self._done.items() if copy in mine}
         for copy in mine:
             await asyncio.sleep(0)  # a scan may never have to wait

@@ -39,9 +39,8 @@ class StoredCount:
         self._options = options
         self._keys: dict[bytes, int] = {}  # by the copy's prefix
         self._sizes: dict[bytes, int] = {}  # bytes of keys and objects, by the copy's prefix
-        self._gone: dict[
-            bytes, None
-        ] = {}  # prefixes of copies that went while a count goes on, which sees them
+        # Prefixes of copies that went while a count is under way, which may still see their keys.
+        self._gone: dict[bytes, None] = {}
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
         self.is_counted = False

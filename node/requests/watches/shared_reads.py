@@ -9,7 +9,6 @@ cancelled, the others make it anew.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
@@ -53,7 +52,7 @@ class SharedReads(Generic[ResultT]):
             except _Again:
                 continue
             except RingmillError as error:
-                raise copy.copy(error) from None  # each has a traceback of its own
+                raise error.with_outcome(error.outcome) from None  # each has a traceback of its own
         return await self._make(what, make, is_patient=is_patient)
 
     async def _make(
@@ -70,7 +69,7 @@ class SharedReads(Generic[ResultT]):
             self._under_way[what] = told
             result = await make()
         except RingmillError as error:
-            told.set_exception(copy.copy(error) if is_patient else _Again())
+            told.set_exception(error.with_outcome(error.outcome) if is_patient else _Again())
             raise
         else:
             told.set_result(result)

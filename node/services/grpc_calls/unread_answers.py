@@ -29,7 +29,7 @@ LEAST_BYTES: Final = 256 << 10
 NODE_BYTES: Final = 64 << 20
 """What these connections share, as long as each has its least."""
 MOST_BYTES: Final = 256 << 20
-"""Where this much waits no answer is kept, but short ones within the least of each connection."""
+"""Where this much waits, no further answer is kept, but short ones within the least of their connection."""
 LONG_BYTES: Final = 64 << 10
 """A shorter answer is kept where its connection has less than `LEAST_BYTES`, whatever others have."""
 WAIT_S: Final = 10.0
@@ -40,7 +40,7 @@ SLOW_S: Final = 5.0
 """Before that no connection gives way to another."""
 _SLOWEST: Final = 128 << 10
 _OVERSHOOT: Final = 4
-"""As many times its share may wait for a connection, as how long answers will be is a guess."""
+"""This many times its share may wait for a connection, because the length of answers is guessed."""
 _FIRST_GUESS_BYTES: Final = 512 << 10
 _ANSWERS_MEANT: Final = 8
 """Over which the length of an answer is averaged."""

@@ -33,9 +33,8 @@ from ringmill.node.storage.version.version_set import View
 
 __all__ = ["CopiedTables", "PinnedTables", "opened_copies"]
 
-_AT_ONCE: Final = (
-    64  # tables of the levels below 0 that a stretch of a scan meets, and that stay open after it
-)
+_AT_ONCE: Final = 64
+"""Tables of the levels below 0 that a stretch of a scan meets, and that stay open after it."""
 
 
 class PinnedTables:

@@ -280,7 +280,7 @@ def level_below_all(version: Version, meta: TableMeta, options: EngineOptions) -
     """
     if options.strategy != "leveled":
         return None
-    deepest = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
+    deepest = version.deepest
     for level in range(deepest, LEVELS):
         tables = version.levels[level]
         has_space = level == LEVELS - 1 or _score(level, (*tables, meta), options) <= 1
@@ -460,7 +460,7 @@ def _missed(version: Version, options: EngineOptions, situation: Situation) -> I
 
 def _joining(version: Version, options: EngineOptions) -> Iterator[CompactionPick]:
     """Neighbours in the deepest level that fit into one table: those of moves are small (rule E9)."""
-    level = max((level for level in range(1, LEVELS) if version.levels[level]), default=1)
+    level = version.deepest
     tables, size = version.levels[level], options.joined_prefix_bytes
     few = max(_FEW_TABLES, _bytes(tables) / options.table_bytes / _FULL_SHARE)
     if not size or len(tables) <= few:

@@ -72,6 +72,11 @@ class Version:
     newest_log: int = 0  # the newest log whose header is on the disk
     stopped_at: int | None = None  # the last batch, after a clean stop
 
+    @property
+    def deepest(self) -> int:
+        """The deepest level in use; 1 where only level 0 is."""
+        return max((level for level in range(1, LEVELS) if self.levels[level]), default=1)
+
     def tables(self) -> list[TableMeta]:
         """The tables that a read uses."""
         return [meta for level in self.levels for meta in level]

@@ -96,9 +96,9 @@ async def beside(place: Place) -> Beside:
 
             async def by_http(method: str, body: bytes | None = None) -> None:
                 async with session.request(method, url, data=body) as answer:
-                    body = await answer.read()
+                    text = await answer.read()
                     if answer.status != 200:
-                        raise ValueError(f"{method}: {answer.status} {body[:200]!r}")
+                        raise ValueError(f"{method}: {answer.status} {text[:200]!r}")
 
             await seen.ask(
                 [

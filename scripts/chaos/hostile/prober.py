@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from report import percentile
 from ringmill.cluster.errors import RingmillError
 
 __all__ = ["Prober", "Puts"]
@@ -33,8 +34,7 @@ class Puts:
     @property
     def p99_ms(self) -> float:
         """Without any put it is not known how long one would have taken: infinite."""
-        ordered = sorted(self.took_ms)
-        return ordered[math.ceil(len(ordered) * 0.99) - 1] if ordered else math.inf
+        return percentile(self.took_ms, 0.99) if self.took_ms else math.inf
 
     @property
     def longest_ms(self) -> float:

@@ -66,7 +66,7 @@ def _never_back(mine: Sequence[ShownChange], purged: Sequence[Purged]) -> Iterat
 
 
 def _has_value(history: History, key: bytes) -> bool:
-    """For sure: what an acknowledged put has left."""
+    """Whether an owner certainly holds a value of the key: one that an acknowledged put has left."""
     puts = {one.dot for one in history.operations if one.key == key and one.kind == "put" and one.is_ok}
     return any(dot in puts for final in history.finals if final.key == key for dot in final.dots)
 

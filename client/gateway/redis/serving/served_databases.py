@@ -96,4 +96,6 @@ class ServedDatabases:
         try:
             await self.check_token(token, address)
         except RedisError as error:
-            raise error if token else RedisError(NO_AUTH) from error
+            if token:
+                raise
+            raise RedisError(NO_AUTH) from error

@@ -99,6 +99,8 @@ _TOKEN: Final = re.compile(r"[!-~]*", re.ASCII)
 
 def checked_key(key: Key) -> bytes:
     """The key in bytes, 1 to 1,024 of them; a str is encoded as UTF-8."""
+    if type(key) is bytes and 0 < len(key) <= MAX_KEY_BYTES:
+        return key
     if isinstance(key, str):
         _check_size("key", len(key), MAX_KEY_BYTES, "put the long part into the value")
         data = _utf8("key", key)
@@ -135,6 +137,8 @@ def checked_most(name: str, most: int | None) -> int | None:
 
 def checked_value(value: Value) -> bytes:
     """The bytes of a value."""
+    if type(value) is bytes and len(value) <= MAX_VALUE_BYTES:
+        return value
     hint = "encode a str first: value.encode()" if isinstance(value, str) else ""
     size = _size_of("value", value, "bytes", hint)
     _check_size("value", size, MAX_VALUE_BYTES, "split it over several keys")

@@ -176,6 +176,7 @@ class Registers:
         self._timeout_s = timeout_s
 
     get = timed(AsyncRegisters.get)
+    explain = timed(AsyncRegisters.explain)
     cas = timed(AsyncRegisters.cas)
     incr = timed(AsyncRegisters.incr)
 
@@ -267,10 +268,13 @@ class Jobs:
     list = blocking(AsyncJobs.list)
     logs = blocking(AsyncJobs.logs)
     attempts = blocking(AsyncJobs.attempts)
+    state_and_attempts = blocking(AsyncJobs.state_and_attempts)
+    map_task = blocking(AsyncJobs.map_task)
     explain = blocking(AsyncJobs.explain)
     kill = blocking(AsyncJobs.kill)
     pause = blocking(AsyncJobs.pause)
     resume = blocking(AsyncJobs.resume)
+    purge = blocking(AsyncJobs.purge)
     coordinator = blocking(AsyncJobs.coordinator)
     handover = blocking(AsyncJobs.handover)
 

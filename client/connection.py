@@ -56,7 +56,8 @@ from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.wire.offers import CarrierName
 
 if TYPE_CHECKING:
-    from ringmill.client.jobs.jobs import AsyncJobs, Dial
+    from ringmill.client.jobs.asking.job_link import Dial
+    from ringmill.client.jobs.jobs import AsyncJobs
 
 __all__ = ["AsyncClient", "connect", "links_of", "tls_of", "token_links_of"]
 

@@ -25,7 +25,7 @@ from ringmill.client.arguments import (
     checked_timeout_s,
     checked_value,
 )
-from ringmill.client.explanations import Explanation, explanation_of
+from ringmill.client.explanations import Explanation, explanation_by
 from ringmill.client.kv_requests import (
     MISSING,
     DeleteSettings,
@@ -55,7 +55,7 @@ from ringmill.client.many_keys import (
 from ringmill.client.operations import OperationName, OperationNames
 from ringmill.client.pipeline import AsyncPipeline
 from ringmill.client.routing.attempts import attempt_message
-from ringmill.client.routing.links import DELETE, EXPLAIN, GET, LIST_KEYSPACES, LOCATE, PUT, TOUCH, Method
+from ringmill.client.routing.links import DELETE, GET, LIST_KEYSPACES, LOCATE, PUT, TOUCH, Method
 from ringmill.client.routing.router import Router, Target
 from ringmill.client.scans.async_scan import AsyncScan, ScanSettings, scan_of
 from ringmill.client.session_memory import SessionMemory
@@ -260,17 +260,13 @@ class AsyncKeyspace:
     ) -> Explanation:
         """Read a key, and tell how that went: who was asked, what each owner held, what was repaired.
 
+        In a keyspace of registers it is a read of a register, which takes no `r` (`db.registers.explain`).
+
         A read that fails is told in `error`.  Raises Unavailable, DeadlineExceeded, InvalidArgument.
         """
         data, options = checked_key(key), read_options(r=r, timeout=timeout)
         request = read_message(self.name, data, options)
-
-        target = Target(self.name, data)
-        candidates = self._router.candidates(target)
-        answer = await self._router.ask(
-            EXPLAIN, partial(attempt_message, request), target=target, timeout_s=options.timeout_s or None
-        )
-        return explanation_of(answer, candidates)
+        return await explanation_by(self._router, request, options.timeout_s or None)
 
 
 def name_of_write(space: AsyncKeyspace) -> OperationName:
@@ -379,12 +375,10 @@ async def _send_write(
                 raise
         return await send_once(options)
 
-    async def send_once(options: WriteOptions) -> kv_pb2.WriteReceipt:
-        request = message_with(options)
-
-        return await space._router.ask(
+    def send_once(options: WriteOptions) -> Awaitable[kv_pb2.WriteReceipt]:
+        return space._router.ask(
             method,
-            partial(attempt_message, request),
+            partial(attempt_message, message_with(options)),
             target=Target(space.name, data),
             timeout_s=options.timeout_s or None,
         )
@@ -410,12 +404,10 @@ async def read(
     """Get a key, in the session that `memory` belongs to, if any.  Raises as `AsyncKeyspace.get`."""
     data = checked_key(key)
 
-    async def send(options: ReadOptions) -> kv_pb2.GetResponse:
-        request = read_message(space.name, data, options)
-
-        return await space._router.ask(
+    def send(options: ReadOptions) -> Awaitable[kv_pb2.GetResponse]:
+        return space._router.ask(
             GET,
-            partial(attempt_message, request),
+            partial(attempt_message, read_message(space.name, data, options)),
             target=Target(space.name, data),
             timeout_s=options.timeout_s or None,
         )

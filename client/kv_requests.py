@@ -52,6 +52,8 @@ class Missing:
 
 
 MISSING: Final = Missing()
+_DEFAULT_WRITE: Final = WriteOptions()
+_DEFAULT_READ: Final = ReadOptions()
 
 
 class ManyPutsSettings(TypedDict, total=False):
@@ -87,6 +89,8 @@ def put_options(
     timeout: Seconds | None = None,
 ) -> WriteOptions:
     """The options of a put as one value.  Raises InvalidArgument."""
+    if context is None and w is None and durability is None and ttl is None and timeout is None:
+        return _DEFAULT_WRITE  # as nearly always
     seen = checked_context(context)
     return WriteOptions(
         level=checked_level("w", w),
@@ -124,6 +128,8 @@ def delete_options(**settings: Unpack[DeleteSettings]) -> WriteOptions:
 
 def read_options(*, r: Level | None = None, timeout: Seconds | None = None) -> ReadOptions:
     """The options of a read as one value.  Raises InvalidArgument."""
+    if r is None and timeout is None:
+        return _DEFAULT_READ
     return ReadOptions(checked_level("r", r), 0.0 if timeout is None else checked_timeout_s(timeout))
 
 

@@ -57,7 +57,8 @@ class Lifetime:
 
     def check(self) -> None:
         """Raise ClientClosed once it is closed, or in another event loop.  Call it only inside a loop."""
-        self.check_open()
+        if self._is_closed or self._process != os.getpid():
+            self.check_open()
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop

@@ -11,7 +11,7 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ringmill.cluster.errors import InvalidArgument, UnresolvedSiblings
 from ringmill.cluster.wire.token_text import parsed_token, token_text
@@ -35,6 +35,10 @@ __all__ = [
     "receipt_from",
     "ttl_left_s",
 ]
+
+
+SMALL_BYTES: Final = 1024
+"""The longest answer that an item keeps until somebody looks at more than its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,30 @@ EMPTY = CausalContext(b"")
 """The empty context: `put(key, value, context=EMPTY)` adds a sibling and replaces nothing."""
 
 
+class _Unread:
+    """What came in an answer that nobody has looked into yet.
+
+    Its fields are made together when the first of them is looked at, by any thread, but for those that nearly
+    everybody looks at.  Until then it keeps the bytes of the answer, which are smaller than a message.
+    Comparing, hashing, printing, copying and pickling look at fields, so they tell no difference.
+    """
+
+    __slots__ = ("_encoded",)
+
+    if not TYPE_CHECKING:  # it would let a type checker take any name
+
+        def __getattr__(self, name: str) -> object:
+            """Called for a field that is not made yet, and for names that are no fields."""
+            if name not in self.__match_args__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if (encoded := self._encoded) is not None:  # another thread may have been first
+                _set_fields(self, self._fields_in(encoded))
+                object.__setattr__(self, "_encoded", None)
+            return object.__getattribute__(self, name)
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(_Unread):
     """The content of a key: one value, or several unresolved siblings.
 
     `siblings`, `dots` and `expiries` have the same order, newest write first by hybrid time.  A write with
@@ -104,6 +130,11 @@ class Item:
     epoch: int = 0
     expiries: tuple[float | None, ...] = ()
     ttls: tuple[float | None, ...] = ()
+
+    @staticmethod
+    def _fields_in(encoded: bytes) -> tuple[object, ...]:
+        """What the bytes of an answer hold, in the order of the fields."""
+        return _item_fields(_answer_types()[0].FromString(encoded))
 
     @property
     def conflict(self) -> bool:
@@ -234,7 +265,7 @@ class ReplicaAck:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(_Unread):
     """The answer to a write.
 
     `context` is None while other siblings remain: read the key and resolve them.
@@ -247,6 +278,21 @@ class Receipt:
     replicas: tuple[ReplicaAck, ...]
     weak: bool = False
     hybrid_time: int = 0
+
+    @staticmethod
+    def _fields_in(encoded: bytes) -> tuple[object, ...]:
+        """What the bytes of an answer hold, in the order of the fields."""
+        message = _answer_types()[1].FromString(encoded)
+        acks = [_ack(ack.node, ack.role, ack.durability, ack.stands_for) for ack in message.replicas]
+        return (
+            message.dot,
+            CausalContext(message.context) if message.context else None,
+            message.epoch,
+            message.w,
+            tuple(acks),
+            message.weak,
+            message.hybrid_time,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """The receipt as JSON values; `context` is its text."""
@@ -300,6 +346,18 @@ class Location:
         }
 
 
+@lru_cache(1)
+def _answer_types() -> tuple[type[GetResponse], type[WriteReceipt]]:
+    from ringmill.cluster.wire.stubs import kv_pb2  # noqa: PLC0415 - whoever has an answer has loaded it
+
+    return kv_pb2.GetResponse, kv_pb2.WriteReceipt
+
+
+def _set_fields(value: object, fields: tuple[object, ...]) -> None:
+    for name, field in zip(type(value).__match_args__, fields, strict=True):  # type: ignore[attr-defined]
+        object.__setattr__(value, name, field)
+
+
 @lru_cache(256)
 def _ack(node: str, role: str, durability: str, stands_for: str) -> ReplicaAck:
     """An ack; nearly all receipts share the same few."""
@@ -307,34 +365,41 @@ def _ack(node: str, role: str, durability: str, stands_for: str) -> ReplicaAck:
 
 
 def receipt_from(message: WriteReceipt) -> Receipt:
-    return Receipt(
-        dot=message.dot,
-        context=CausalContext(message.context) if message.context else None,
-        epoch=message.epoch,
-        w=message.w,
-        replicas=tuple(
-            [_ack(ack.node, ack.role, ack.durability, ack.stands_for) for ack in message.replicas]
-        ),
-        weak=message.weak,
-        hybrid_time=message.hybrid_time,
-    )
+    """The receipt of an answer.  Many programs look at none of its fields: they are made when one does."""
+    receipt = object.__new__(Receipt)
+    object.__setattr__(receipt, "_encoded", message.SerializeToString())
+    return receipt
 
 
 def item_of(message: GetResponse) -> Item | None:
-    """The item of an answer; None when the key has no value."""
-    siblings = tuple(message.siblings)
-    if not siblings:
+    """The item of an answer; None when the key has no value.
+
+    Of a small one only the values are made; those of a larger one would be kept twice.
+    """
+    if not message.siblings:
         return None
-    return Item(
-        siblings=tuple([sibling.value for sibling in siblings]),
-        context=CausalContext(message.context),
-        dots=tuple([sibling.dot for sibling in siblings]),
-        answered=tuple(message.answered),
-        repaired=message.repaired,
-        weak=message.weak,
-        epoch=message.epoch,
-        expiries=tuple([sibling.expires_at_ms / 1000 or None for sibling in siblings]),
-        ttls=tuple([ttl_left_s(sibling.expires_at_ms, message.judged_at_ms) for sibling in siblings]),
+    item = object.__new__(Item)
+    if message.ByteSize() > SMALL_BYTES:
+        _set_fields(item, _item_fields(message))
+    else:
+        object.__setattr__(item, "siblings", tuple([sibling.value for sibling in message.siblings]))
+        object.__setattr__(item, "_encoded", message.SerializeToString())
+    return item
+
+
+def _item_fields(message: GetResponse) -> tuple[object, ...]:
+    """What an answer holds, in the order of the fields of Item."""
+    siblings = tuple(message.siblings)
+    return (
+        tuple([sibling.value for sibling in siblings]),
+        CausalContext(message.context),
+        tuple([sibling.dot for sibling in siblings]),
+        tuple(message.answered),
+        message.repaired,
+        message.weak,
+        message.epoch,
+        tuple([sibling.expires_at_ms / 1000 or None for sibling in siblings]),
+        tuple([ttl_left_s(sibling.expires_at_ms, message.judged_at_ms) for sibling in siblings]),
     )
 
 

@@ -56,14 +56,16 @@ class Bucket(dict[Expiring, None]):
 
 
 class DeadlineWheel:
-    """Deadlines of one event loop: that of the first `add`.  `grace_s` is for what comes after a hold-up."""
+    """Deadlines of one event loop: that of the first `add`.  `grace_s` is for what comes after a hold-up,
+    which is to be late by more than `held_up_s`."""
 
-    __slots__ = ("_buckets", "_grace_ends", "_grace_s", "_loop")
+    __slots__ = ("_buckets", "_grace_ends", "_grace_s", "_held_up_s", "_loop")
 
-    def __init__(self, grace_s: float = 0.0) -> None:
+    def __init__(self, grace_s: float = 0.0, held_up_s: float = HELD_UP_S) -> None:
         self._buckets: dict[int, Bucket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._grace_s = grace_s
+        self._held_up_s = held_up_s
         self._grace_ends = 0.0
 
     def add(self, entry: Expiring, after_s: float) -> Bucket:
@@ -101,7 +103,7 @@ class DeadlineWheel:
         late_s = now - moment * TICK_S
         if bucket.had_grace:
             return False
-        if late_s > HELD_UP_S:
+        if late_s > self._held_up_s:
             self._grace_ends = max(self._grace_ends, now + min(late_s, self._grace_s))
         if now >= self._grace_ends:
             return False

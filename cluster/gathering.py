@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-__all__ = ["first_error", "first_of", "gather_all"]
+__all__ = ["end_all", "first_error", "first_of", "gather_all"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -51,6 +51,21 @@ async def first_of(*works: Coroutine[Any, Any, object]) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def end_all(tasks: Iterable[asyncio.Future[Any]], expected: type[Exception]) -> None:
+    """Cancel works in the background, which nobody awaits, and wait for their end.
+
+    An error that was not expected is a bug, and is told to the exception handler of the loop: nobody else
+    hears of it.
+    """
+    tasks = [*tasks]
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception) and not isinstance(ended, expected):
+            told = {"message": "a task in the background had ended by a bug", "exception": ended}
+            asyncio.get_running_loop().call_exception_handler(told)
 
 
 def first_error(group: BaseExceptionGroup[E]) -> E:

@@ -27,6 +27,7 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "MAX_WEIGHT",
     "MOST_ROUNDS",
+    "TASK_MEMORY_MIB",
 ]
 
 MAX_KEY_BYTES: Final = 1024
@@ -41,6 +42,8 @@ MAX_TIMEOUT_S: Final = 60.0
 MAX_REDUCERS: Final = 4096
 MAX_SPLIT_MIB: Final = 1 << 14
 MAX_WEIGHT: Final = 1000
+TASK_MEMORY_MIB: Final = (64, 1 << 20)
+"""The least and the most memory that a job may give a task, in MiB."""
 MOST_ROUNDS: Final = 1000
 """The most rounds of a job that reads what it has written."""
 MAX_SCAN_ITEMS: Final = 1000

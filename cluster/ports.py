@@ -67,6 +67,14 @@ class CoreTime(NamedTuple):
     waited_s: float = 0.0  # for its turn, while others ran
 
 
+class MemoryLeft(NamedTuple):
+    """What can still be had of a memory, the page cache that can be given back counted, in bytes."""
+
+    left_bytes: int
+    of_bytes: int  # all that it has; 0 where nobody tells
+    whose: str = "machine"  # or "cgroup"
+
+
 class Entropy(Protocol):
     """Randomness by name, so that a seed can replay it."""
 
@@ -179,6 +187,11 @@ class BatchTransport(Transport, Protocol):
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
         """Answer calls of `method`, all calls of a frame at a time."""
+        ...
+
+    def busy(self) -> Mapping[str, int]:
+        """The nodes that have said within the last second that they have more under way than a quarter of
+        what they let in: 1 or 2 quarters, or 3 and more."""
         ...
 
     def send(
@@ -448,8 +461,9 @@ class TaskStarter(Protocol):
         """Fork a fresh task process whose current folder is `workdir` (entry: ringmill.node.task_main).
 
         `limits` maps rlimit names ("as_bytes", "cpu_s", "open_files", "file_bytes", "processes") to values,
-        and "family_bytes": memory that it and its descendants may use together.  Raises ChildProcessError
-        when no process can be made.
+        and "family_bytes": resident memory that it and its descendants may use together.  Where a memory
+        cgroup holds them to that, "as_bytes" is not applied.  Raises ChildProcessError when no process can be
+        made.
         """
         ...
 

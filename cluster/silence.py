@@ -3,16 +3,21 @@
 A process that was stopped keeps its connections: they look well, and nothing comes.  So one timer looks at
 all nodes with requests under way.  A node from which nothing has come for `ASK_AFTER_S` is asked a small
 question, because a slow request alone is not silence.  After `SILENT_AFTER_S` it counts as silent, and each
-request there is told: it may be sent again elsewhere, as a further attempt.  When this process itself was
-held up, the time counts from then on.  Clients watch the addresses that they ask, and nodes the owners that
-they forward to.  Rules W4 and W5: docs/protocol/writes.md.
+request there is told: it may be sent again elsewhere, as a further attempt.  A request that takes longer than
+it says is told, too, whatever else its node answers.  When this process itself was held up, the time counts
+from then on.  Clients watch the addresses that they ask, and nodes the owners that they forward to.
+
+Rules W4 and W5: docs/protocol/writes.md; D1: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterable
 from typing import Final, Protocol
 
+from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.errors import RingmillError, Unavailable
 
 __all__ = ["SILENT_AFTER_S", "Inquiring", "SilenceWatch", "Watched"]
@@ -23,12 +28,18 @@ LOOK_EVERY_S: Final = 0.05
 
 
 class Watched(Protocol):
-    """A request under way.  `begun_at` is on the loop's clock."""
+    """A request under way.  `begun_at` is on the loop's clock, and so is `slow_at`: when it is told that it
+    is slow; infinity for never."""
 
     begun_at: float
+    slow_at: float
 
     def silent(self, error: RingmillError) -> None:
         """Its node is silent, outcome unknown.  Called at most once, and not after the end of the request."""
+        ...
+
+    def slow(self) -> None:
+        """Its node has not answered it until `slow_at`.  Called at most once, and not after its end."""
         ...
 
 
@@ -88,23 +99,34 @@ class SilenceWatch:
             self._awake_since = now  # answers may have come meanwhile, and are taken in after this
         self._look_at = None
         for name, requests in list(self._under_way.items()):
-            if not requests:
+            if requests:
+                call_guarded(self._look_at_one, name, requests, now)  # a bug of one ends no other's watch
+            else:
                 del self._under_way[name]
-                continue
-            oldest = next(iter(requests))
-            heard_at = max(self._inquiring.answered_at(name), oldest.begun_at, self._awake_since)
-            if now - heard_at >= SILENT_AFTER_S:
-                self._fall_silent(name, now - heard_at)
-            elif now - heard_at >= ASK_AFTER_S:
-                self._inquiring.inquire(name)
         if self._under_way and not self._inquiring.is_over:
             self._look_later(now)
+
+    def _look_at_one(self, name: str, requests: Iterable[Watched], now: float) -> None:
+        oldest = next(iter(requests))
+        heard_at = max(self._inquiring.answered_at(name), oldest.begun_at, self._awake_since)
+        if now - heard_at >= SILENT_AFTER_S:
+            self._fall_silent(name, now - heard_at)
+            return
+        if now - heard_at >= ASK_AFTER_S:
+            self._inquiring.inquire(name)
+        if now >= self._awake_since + ASK_AFTER_S:
+            _tell_slow(requests, now)
 
     def _fall_silent(self, name: str, quiet_s: float) -> None:
         self._inquiring.fell_silent(name)
         for request in self._under_way.pop(name):
-            request.silent(
-                Unavailable(
-                    f"{name} has been silent for {quiet_s:.2f} s", detail={"address": name}, outcome="unknown"
-                )
+            error = Unavailable(
+                f"{name} has been silent for {quiet_s:.2f} s", detail={"address": name}, outcome="unknown"
             )
+            call_guarded(request.silent, error)
+
+
+def _tell_slow(requests: Iterable[Watched], now: float) -> None:
+    for request in [each for each in requests if each.slow_at <= now]:
+        request.slow_at = math.inf
+        call_guarded(request.slow)

@@ -22,10 +22,10 @@ import uvloop
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.gathering import first_error
+from ringmill.cluster.logs.log_lines import log_by
 from ringmill.cluster.os_errors import is_full
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.lifecycle import run_node
-from ringmill.node.log_lines import log_by
 from ringmill.node.reset import run_reset
 
 __all__ = ["main"]

@@ -119,12 +119,13 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
             pull=repair.exchange.pull,
             owing=Owing(repair.anti_entropy.owes, not repair.anti_entropy.is_done, repair.exchange.push),
         )
+        topology.on_change(replica.take)
         topology.on_change(moves.take)
         serve_replica(core, replica, topology, identity.start, moves.owed_copies.may_owe)
         kv, registers = open_kv(core, requests), open_registers(core, requests)
         await topology.start()
         async with (
-            open_compute(core, identity.start, requests.own_keyspaces()) as compute,
+            open_compute(core, identity.start, requests.own_keyspaces(), topology) as compute,
             open_jobs(
                 core,
                 compute.bundles,
@@ -138,6 +139,7 @@ async def _running(core: Core, storage: Storage) -> AsyncIterator[Node]:
                 *bundle_loops(core, compute.bundles, requests.own_registers()),
             ),
         ):
+            moves.mover.is_needed = lambda: compute.worker.is_needed
             yield Node(
                 core=core,
                 identity=identity,

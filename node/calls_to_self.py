@@ -52,6 +52,10 @@ class CallsToSelf:
         self._batch_handlers[method] = handler
         self._transport.serve_batch(method, handler)
 
+    def busy(self) -> Mapping[str, int]:
+        """As BatchTransport.busy: of other nodes."""
+        return self._transport.busy()
+
     def send(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority, ended: Ended
     ) -> None:

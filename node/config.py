@@ -66,12 +66,14 @@ class NodeConfig:
     token: str = ""  # required to submit jobs; "" refuses every job
     profile: str = "default"  # membership timing: "default" or "fast"
     slots: int = 1  # task processes at once
+    host_slots: int = 0  # of all nodes of this machine together; 0: its cores, or `slots` if that is more
     scrub_every_s: float = 86_400.0  # every block of the store is read this often; 0 never
     compare_every_s: float = (
         60.0  # owners compare their copies this often; 0 only when one may lack something
     )
     purge_after_s: float = 3600.0
     """Deletes and expired values older than this are forgotten, once all owners have them; 0 never."""
+    clock_shifts: str = ""  # in tests: a folder by whose files the wall clock is wrong
     gate: bool = True  # whether requests that the node has no room for are refused (rule O3)
     hint_bytes: int = 1 << 30  # kept for one owner at most
     hint_age_s: float = 3 * 3600.0  # no more are kept for an owner for whom some have waited as long
@@ -191,9 +193,11 @@ def _checked(found: Mapping[str, Found]) -> NodeConfig:
         token="" if join else _token(found["token_file"]),
         profile=text("profile"),
         slots=int(number("slots")),
+        host_slots=int(number("host_slots")),
         scrub_every_s=number("scrub_every"),
         compare_every_s=number("compare_every"),
         purge_after_s=number("purge_after"),
+        clock_shifts=str(Path(text("clock_shifts")).absolute()) if value["clock_shifts"] else "",
         gate=value["gate"] == "on",
         hint_bytes=int(number("hint_bytes")),
         hint_age_s=number("hint_age"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ringmill.cluster.access.cluster_secret import HeldSecret
@@ -11,6 +11,7 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.node_memory import nothing_told
 from ringmill.cluster.ports import (
     BatchHandler,
     BatchTransport,
@@ -19,6 +20,7 @@ from ringmill.cluster.ports import (
     Entropy,
     FileSystem,
     Handler,
+    MemoryLeft,
     Spawner,
 )
 from ringmill.cluster.traces.spans import CallTracer
@@ -42,6 +44,7 @@ class Doors:
     transport: BatchTransport
     tracer: CallTracer | None = None  # records what this node does for requests that are traced
     core_time: Callable[[], CoreTime] = CoreTime  # of the loop's thread; nothing where nobody tells
+    memory_left: Callable[[], Sequence[MemoryLeft]] = nothing_told  # of the machine, and of groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,8 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.files.private_files import claim_folder, draft_of
 from ringmill.cluster.adapters.files.rotated_log import RotatedLog
 from ringmill.cluster.adapters.in_thread import in_thread
-from ringmill.cluster.adapters.memory_limit import memory_limit
+from ringmill.cluster.adapters.machine_name import machine_name
+from ringmill.cluster.adapters.memory_limit import MemoryGauge, memory_limit
 from ringmill.cluster.adapters.network.closed_connections import close_connections
 from ringmill.cluster.adapters.network.frame_transport import FrameTransport
 from ringmill.cluster.adapters.network.grpc_acceptor import GrpcAcceptor
@@ -40,9 +41,13 @@ from ringmill.cluster.adapters.processes.descriptors import DescriptorWatch, con
 from ringmill.cluster.adapters.processes.loop_watchdog import LoopWatchdog
 from ringmill.cluster.adapters.processes.process_spawner import ProcessSpawner
 from ringmill.cluster.adapters.serving_process import spare_the_collector
-from ringmill.cluster.adapters.system_clock import SystemClock
+from ringmill.cluster.adapters.system_clock import ShiftedClock, SystemClock
 from ringmill.cluster.errors import InvalidArgument
+from ringmill.cluster.logs.log_events import log_as_json, note_epoch
+from ringmill.cluster.logs.log_lines import log_by
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment, is_within
+from ringmill.cluster.mapreduce.messages.worker_messages import Machine
+from ringmill.cluster.meters.family import Family
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Clock, Entropy
 from ringmill.cluster.ring.topology import Member, Owner, Topology
@@ -56,10 +61,7 @@ from ringmill.node.joining.asking_seeds import SeedLink, Seeds
 from ringmill.node.joining.joining_cluster import disk_of, secret_by_token
 from ringmill.node.joining.watched_token import WatchedToken
 from ringmill.node.leaving import end_service
-from ringmill.node.log_events import log_as_json, note_epoch
-from ringmill.node.log_lines import log_by
 from ringmill.node.metrics.families import families_of
-from ringmill.node.metrics.family import Family
 from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.node_options import (
     BundleOptions,
@@ -99,7 +101,7 @@ async def run_node(config: NodeConfig) -> None:
     """Serve until SIGTERM or SIGINT.  Raises what opening the log, the folder or the port raises."""
     if config.log_file:
         _log_to_file(config)
-    clock, entropy = SystemClock(), OsEntropy()
+    clock, entropy = _clock(config), OsEntropy()
     stop = _Stop(clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.begin)
@@ -108,7 +110,7 @@ async def run_node(config: NodeConfig) -> None:
     limit = raise_limit()
     watch = DescriptorWatch(limit)
     tls = _tls(config)
-    claim_folder(config.data)
+    claim_folder(config.data, is_roots_too=False)
     if config.join is not None:
         joined = await _join(config, config.join, entropy, stop, tls)
         if joined is None:
@@ -128,6 +130,7 @@ async def run_node(config: NodeConfig) -> None:
             doors = Doors(
                 clock=clock, entropy=entropy, files=files, spawner=spawner, transport=transport,
                 tracer=tracer, core_time=CoreWait().core_time,
+                memory_left=MemoryGauge().read,
             )  # fmt: skip
             options = _options(config).within(memory_limit())
             async with running_node(config, doors, options) as node:
@@ -235,6 +238,10 @@ async def _taking_frames(
         yield
 
 
+def _clock(config: NodeConfig) -> SystemClock:
+    return ShiftedClock(f"{config.clock_shifts}/{config.id}") if config.clock_shifts else SystemClock()
+
+
 def _log_to_file(config: NodeConfig) -> None:
     """Raises InvalidArgument for a file that cannot be written."""
     try:
@@ -307,6 +314,8 @@ def _tls(config: NodeConfig) -> TlsFiles | None:
 
 
 def _warnings(config: NodeConfig, containment: TaskContainment) -> Iterator[str]:
+    if config.clock_shifts:
+        yield f"WRONG CLOCK: the wall clock here is as far ahead as a file in {config.clock_shifts} says"
     if os.geteuid() == 0:
         yield _AS_ROOT
     if config.containment == "off":
@@ -438,7 +447,7 @@ def _options(config: NodeConfig) -> NodeOptions:
     """The tunable numbers of a node with this configuration."""
     containment = _containment(config)
     return NodeOptions(
-        worker=WorkerOptions(containment=containment),
+        worker=WorkerOptions(containment=containment, machine=_machine(config)),
         bundles=BundleOptions(most_bytes=config.bundle_bytes, longest_s=config.bundle_age_s, every_s=600.0),
         coordinator=CoordinatorOptions(containment=containment),
         storage=EngineOptions(sync_turns=SYNC_TURNS, joined_prefix_bytes=COPY_PREFIX_BYTES),
@@ -448,3 +457,8 @@ def _options(config: NodeConfig) -> NodeOptions:
         purge=_purge(config.purge_after_s),
         membership=MembershipOptions(voter_down_s=config.pass_vote_after_s),
     )
+
+
+def _machine(config: NodeConfig) -> Machine:
+    """What this node tells of its machine.  It alone may use the slots that it has, whatever the cores."""
+    return Machine(machine_name(), config.host_slots or max(os.cpu_count() or 1, config.slots))

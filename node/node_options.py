@@ -13,10 +13,12 @@ from typing import Final
 
 from ringmill.cluster.hot.key_heat import HeatOptions
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
+from ringmill.cluster.mapreduce.messages.worker_messages import Machine
 from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = [
+    "STORE_SETTINGS",
     "TASK_ENVIRONMENT",
     "TASK_LIMITS",
     "CoordinatorOptions",
@@ -36,22 +38,29 @@ __all__ = [
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _LEAST_SHARE: Final = 8 * _MIB
+_SPACE_OF_MEMORY: Final = 8
+"""Address space that a process with a job's code may reserve for each byte of memory that it may use, where
+no cgroup holds its memory.  Chosen: polars reserved five times what it used on two cores."""
 _RECORD_BYTES: Final = 400  # of memory: a record of 100 bytes in a memtable, or a hint
 
 TASK_LIMITS: Final[Mapping[str, int]] = {
-    "as_bytes": 2048 * _MIB,
+    "family_bytes": 2048 * _MIB,
     "cpu_s": 24 * 3600,
     "open_files": 1024,
     "file_bytes": 64 * 1024 * _MIB,
     "processes": 64,
 }
 """The limits of one task process, as `TaskStarter.start_task` (cluster/ports.py) names them."""
+STORE_SETTINGS: Final[Mapping[str, str]] = {
+    name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")
+}
+"""What the node was given for stores: all that a process gets of its environment that runs no job's code."""
 TASK_ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
     "MIMALLOC_ARENA_RESERVE": "65536",  # KiB; Arrow's allocator takes 1 GiB of the address space at once
-    **{name: value for name, value in os.environ.items() if name.startswith("FSSPEC_")},  # of stores to read
+    **STORE_SETTINGS,
 }
 """All that a process with a job's code gets of the node's environment."""
 
@@ -60,10 +69,11 @@ def family_limits(limits: Mapping[str, int], memory_mib: int, factor: int = 1) -
     """The limits of a process with a job's code.
 
     The memory is `factor` times what the job asks for, or that of `limits` where it asks for none (0).  The
-    process and its descendants together have no more.
+    process and its descendants together have no more of it resident; what they reserve and do not use does
+    not count, but for a bound of the address space of each.
     """
-    memory_bytes = (memory_mib * _MIB or limits["as_bytes"]) * factor
-    return {**limits, "as_bytes": memory_bytes, "family_bytes": memory_bytes}
+    memory_bytes = (memory_mib * _MIB or limits["family_bytes"]) * factor
+    return {**limits, "as_bytes": _SPACE_OF_MEMORY * memory_bytes, "family_bytes": memory_bytes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +105,18 @@ class RequestOptions:
     """How long a request waits for owners that are slow, and a stop for what is still under way."""
 
     stall_s: float = 0.075
-    """After this silence of an owner another one is asked, too.
+    """After this silence of an owner another one is asked, too, whatever the hedges (rule G1).
 
     Far above a get of a node that is not overloaded (docs/benchmarks.md), so that few reads ask one owner
     more, and short beside the default deadline of 5 s.  Chosen, not measured.
     """
+    hedge_floor_s: float = 0.01
+    """No answer is late before (rule G1): a tick of the wheel on which reads wait, and what is never a slow
+    answer (rule G4)."""
+    hedge_share: float = 0.05
+    """The share of all reads that may ask one more owner for an answer that is late."""
+    hedges_saved: float = 10.0
+    """Hedges that are saved while none is needed, and that there are at first."""
     repair_patience_s: float = 0.25
     """How long owners with another answer have to ack the write-back, before further owners are written
     to."""
@@ -151,6 +168,9 @@ class CompareOptions:
     measured."""
     looks: int = 3
     at_once: int = 4  # partitions that are mended with one owner at the same time
+    sums_every_s: float = 86_400.0
+    """The time in which the sums of each copy are made anew once, beside all work, and compared with those
+    that are kept; 0 is never.  Chosen, not measured."""
     bytes_per_s: int = 24 * _MIB  # of objects moved, so that requests keep disks and loops
 
 
@@ -211,6 +231,7 @@ class WorkerOptions:
     stint_s: float = 0.05  # what attempts are expected to take together that share a message to their process
     orphan_after_s: float = 30.0  # a job is dropped when its coordinator is silent for this long
     warm_for_s: float = 60.0  # idle task processes are kept for this long after the last job
+    machine: Machine = field(default_factory=Machine)  # that this node runs on; by default of no other node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
             membership,
             node.repair,
             node.jobs,
-            complaints=(process.complaint(), node.core.gate.reason),
+            complaints=(process.complaint(), node.core.gate.reason, node.compute.complaint),
             denied=node.access.denied,
             containment=process.containment,
         ),
@@ -92,7 +92,7 @@ def _open_tables(node: Node, process: ProcessFacts) -> tuple[Service, ...]:
     return (
         node.kv.service(),
         node.registers.service(),
-        ScansService(node.requests, node.core.gate).service(),
+        ScansService(node.core, node.requests).service(),
         ExplainService(node.core, node.requests).service(),
         TopologyService(
             card,

@@ -13,15 +13,17 @@ from one attempt to the next.
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -49,12 +51,13 @@ from ringmill.cluster.mapreduce.messages.task_service import (
     run_attempt,
 )
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.progress import AttemptProgress, Progress
+from ringmill.cluster.mapreduce.progress import RECORD_MARK, AttemptProgress, Progress
 from ringmill.cluster.os_errors import error_text
 
 __all__ = ["main", "serve_attempts"]
 
 _TELL_EVERY_S: Final = 0.5
+_NUMBER: Final = struct.Struct("<Q")
 _IDLE_LOOKS: Final = 10  # without an attempt, then it waits for one: to wake it costs an attempt some 50 us
 
 
@@ -177,7 +180,11 @@ def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, Att
     tempfile.tempdir = None
     here.peak.forget()
     try:
-        with closing(CountedFiles()) as files, here.teller.following(files) as progress:
+        with (
+            closing(_RecordMark(run.scratch)) as mark,
+            closing(CountedFiles()) as files,
+            here.teller.following(files, mark.tell) as progress,
+        ):
             return run_attempt(run, files, job_from_bundle, progress)
     except TaskFailed as failure:
         _lift_memory_limit()
@@ -192,8 +199,9 @@ def _run(run: RunAttempt, here: _Process) -> tuple[MapOutput | ReduceOutput, Att
         raise _as_user_sees(told_of, run.bundle) from error
     finally:
         _tell_trace("")
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:  # by the job's code
+                stream.flush()
 
 
 def _tell_trace(traceparent: str) -> None:
@@ -220,12 +228,14 @@ class _Teller:
         self._begun = threading.Event()
 
     @contextmanager
-    def following(self, files: CountedFiles) -> Iterator[Progress]:
+    def following(
+        self, files: CountedFiles, at_record: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Progress]:
         """Tell of one attempt, which sets this progress, or step; nothing is told of it after the block."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
             self._thread.start()
-        progress = Progress(_METER)
+        progress = Progress(_METER, at_record)
         self._followed = progress, files
         self._begun.set()
         try:
@@ -258,6 +268,36 @@ class _Teller:
                 if self._followed is followed:  # else it is over meanwhile
                     self._pipe.say(Said("progress", now[0].to_wire()))
         return now
+
+
+class _RecordMark:
+    """The record that map has, where the node finds it when this process is gone.  It is made by the first
+    word: most jobs set no records aside."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = f"{folder}/{RECORD_MARK}"
+        self._mark: mmap.mmap | None = None
+
+    def tell(self, number: int) -> None:
+        if self._mark is None:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(descriptor, bytes(_NUMBER.size), 0)  # without room a store into a hole is a SIGBUS
+                self._mark = mmap.mmap(descriptor, _NUMBER.size)
+            except OSError as error:
+                error.filename = self._path
+                with suppress(OSError):
+                    os.unlink(self._path)
+                raise
+            finally:
+                os.close(descriptor)
+        _NUMBER.pack_into(self._mark, 0, number)
+
+    def close(self) -> None:
+        if self._mark is not None:
+            self._mark.close()
+            with suppress(OSError):
+                os.unlink(self._path)
 
 
 def _peak_bytes() -> int:

@@ -15,6 +15,7 @@ __all__ = ["PAGE", "dashboard"]
 PAGE = Path(__file__).resolve().parent.parent / "examples" / "monitoring" / "dashboard.json"
 SOURCE = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
 WIDTH, HEIGHT, ROW_WIDTH = 8, 8, 24
+BUILDS = '__name__=~"ringmill_build_info|ringmill_gateway_build_info"'
 CHOSEN = 'job=~"$job",instance=~"$instance"'
 
 
@@ -80,6 +81,11 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                     ),
                     ("sum by (instance) (rate(ringmill_denied_total{$$}[5m]))", "denied {{instance}}"),
                 ],
+            ),
+            Panel(
+                "Reads with a late answer",
+                "reqps",
+                [("sum by (outcome) (rate(ringmill_read_hedges_total{$$}[5m]))", "hedge {{outcome}}")],
             ),
             Panel("What is left off (0 to 5)", "short", [("ringmill_overload_step{$$}", "{{instance}}")]),
             Panel("Open sessions", "short", [("ringmill_sessions{$$}", "{{instance}} from {{from}}")]),
@@ -167,6 +173,56 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
             Panel("Clock", "s", [("ringmill_clock_offset_seconds{$$}", "{{instance}}")]),
         ),
     ),
+    (
+        "Gateways",
+        (
+            Panel(
+                "Requests",
+                "reqps",
+                [
+                    (
+                        "sum by (door, request) (rate(ringmill_gateway_requests_total{$$}[5m]))",
+                        "{{door}} {{request}}",
+                    )
+                ],
+            ),
+            Panel("p99", "s", [(_quantile(0.99, "gateway_request_duration_seconds", "door"), "{{door}}")]),
+            Panel(
+                "Errors",
+                "reqps",
+                [
+                    (
+                        "sum by (door, status) "
+                        '(rate(ringmill_gateway_requests_total{$$,status!~"ok|[23]..|404"}[5m]))',
+                        "{{door}} {{status}}",
+                    )
+                ],
+            ),
+            Panel(
+                "Refused",
+                "cps",
+                [
+                    (
+                        "sum by (door, reason) (rate(ringmill_gateway_refusals_total{$$}[5m]))",
+                        "{{door}} {{reason}}",
+                    )
+                ],
+            ),
+            Panel(
+                "Connections and places",
+                "short",
+                [
+                    ("ringmill_gateway_connections{$$}", "{{instance}} {{door}}"),
+                    ("ringmill_gateway_places_taken{$$}", "{{instance}} {{place}}"),
+                ],
+            ),
+            Panel(
+                "Reads from the cache",
+                "cps",
+                [("sum by (from) (rate(ringmill_gateway_cache_reads_total{$$}[5m]))", "{{from}}")],
+            ),
+        ),
+    ),
 )  # fmt: skip
 
 
@@ -184,8 +240,8 @@ def dashboard() -> dict[str, Any]:
         "time": {"from": "now-1h", "to": "now"},
         "templating": {
             "list": [
-                _variable("job", "label_values(ringmill_build_info, job)"),
-                _variable("instance", 'label_values(ringmill_build_info{job=~"$job"}, instance)'),
+                _variable("job", f"label_values({{{BUILDS}}}, job)"),
+                _variable("instance", f'label_values({{{BUILDS},job=~"$job"}}, instance)'),
             ]
         },
         "annotations": {

@@ -1,4 +1,4 @@
-"""Writes the events of a node's log into docs/monitoring.md, from the table that the log is written by.
+"""Writes the events of the logs of nodes and gateways into docs/monitoring.md, from the table of both.
 
 python scripts/events_page.py     a test says when it has to be run again
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ringmill.node.log_events import EVENTS
+from ringmill.cluster.logs.log_events import EVENTS
 
 __all__ = ["PAGE", "with_events"]
 

@@ -3,7 +3,8 @@
     python scripts/run_tests.py [--limit-s 800] [pytest arguments]
 
 Names of tests that fail are written as they fail.  A run that takes too long is interrupted first (SIGINT),
-so that pytest prints its summary, and killed when that does not end it.
+so that pytest prints its summary, and killed when that does not end it.  RUN_TESTS_LIMIT_S in the environment
+is another default of the limit.  SIGTERM and SIGHUP end the run as Ctrl-C does, with all that it started.
 
 Every process that a test starts inherits a mark in its environment.  When pytest has ended, a process that
 still carries it (a node, a pool or resource tracker) fails the run by name and is killed, and so is a worker
@@ -24,6 +25,8 @@ from pathlib import Path
 
 import psutil
 
+from compiled_tests import compile_tests, not_compiled
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "TESTS_OF_RINGMILL"  # not RINGMILL_*: the command line warns of settings it does not know
 QUIET = {"GRPC_VERBOSITY": "NONE"}  # gRPC's core would write among pytest's lines
@@ -32,6 +35,8 @@ GRACE_S = 10.0  # for what tests left behind to end by itself
 END_S = 10.0  # for a killed process to be gone
 SUMMARY_S = 30.0  # for pytest to end its workers and print its summary
 TIMED_OUT = 124
+INTERRUPTED = 130
+LIMIT_S = 800.0  # as .ci/run has it for lint and set-up that take no more than a minute
 HELPERS = {"ringmill.node.task_main", "ringmill.cluster.adapters.processes.worker_main"}
 TELL_FAILURES = ["-p", "pytest_early_failures"]
 # Many tests wait for processes: on two cores a third worker has something to do meanwhile.
@@ -42,18 +47,22 @@ def run(arguments: list[str], limit_s: float) -> int:
     """Exit code of pytest; 124 when the limit ended it; 1 when it passed but left processes behind."""
     began = time.time()
     mark = f"{os.getpid()}-{time.time_ns()}"
-    # A shell's background jobs inherit that it is ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    pytest = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *TELL_FAILURES, *(arguments or DEFAULTS)],
-        cwd=ROOT,
-        env={**os.environ, **QUIET, **COMPILED, MARK: mark, "PYTHONPATH": _with_plugins()},
-    )
+    # A shell's background jobs inherit that SIGINT is ignored; the others would end us and leave all nodes.
+    for told in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(told, signal.default_int_handler)
+    environment = {**os.environ, **QUIET, **COMPILED, MARK: mark, "PYTHONPATH": _with_plugins()}
     try:
-        code = code_within(pytest, limit_s)
+        if not arguments:
+            compile_tests(not_compiled(ROOT / "tests"), environment)
+        pytest = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *TELL_FAILURES, *(arguments or DEFAULTS)],
+            cwd=ROOT,
+            env=environment,
+        )
+        code = code_within(pytest, limit_s - (time.time() - began))
     except KeyboardInterrupt:
         end(still_there(mark, began))
-        return 130
+        return INTERRUPTED
     if code is None:
         print(f"tests: not done after {limit_s:.0f} s, ending them", file=sys.stderr, flush=True)
         pytest.send_signal(signal.SIGINT)
@@ -138,7 +147,8 @@ def end(processes: list[psutil.Process]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the tests with a limit, and leave nothing behind.")
-    parser.add_argument("--limit-s", type=float, default=800.0, help="seconds for the whole run")
+    limit_s = float(os.environ.get("RUN_TESTS_LIMIT_S", LIMIT_S))
+    parser.add_argument("--limit-s", type=float, default=limit_s, help="seconds for the whole run")
     options, arguments = parser.parse_known_args()
     return run(arguments, options.limit_s)
 

@@ -4,9 +4,9 @@
 
 Sizes, crowded folders, circles of files, the five doors, errnos, forbidden names, empty packages, named
 surfaces, swallowed errors, lost cancellations, bare imports, unused names, stale stubs, dead links in the
-documentation, puzzling phrases, rules of the protocol that are cited and not stated.  Each check is a
-generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated stubs (*_pb2*) are
-left out.
+documentation, puzzling phrases, rules of the protocol that are cited and not stated, promises that no test
+shows.  Each check is a generator in scripts/tidy_rules/; docs/development.md says why it is there.  Generated
+stubs (*_pb2*) are left out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tidy_rules import code, doors, links, names, rooms, stubs, unused
 from tidy_rules.finding import Finding, SourceFile
+from tidy_rules.promises import promises
 from tidy_rules.protocol import protocol
 from tidy_rules.tree import files_of
 from tidy_rules.verbs import unknown_verbs
@@ -67,6 +68,7 @@ def findings(root: Path) -> Iterator[Finding]:
     for rule in TREE_RULES:
         yield from rule(sources)
     yield from protocol(root, texts, sources)
+    yield from promises(root, texts)
     yield from unknown_verbs(sources, texts)
     yield from stubs.stale_stubs(root)
 

@@ -81,6 +81,9 @@ def _smaller(failing: SimulationResult) -> SimulationResult:
     bar = Bar("runs at most", MOST_RUNS)
     found = shrink(failing, on_progress=bar.show)
     bar.end()
+    if found.is_interrupted:
+        _drop_quietly()
+        print(f"shortening was interrupted after {found.runs} runs", file=sys.stderr)
     return found.result
 
 
@@ -123,10 +126,14 @@ def _say(bar: Bar, line: str) -> None:
 
 
 def _interrupted(message: str, hint: str) -> Interrupted:
+    _drop_quietly()
+    return Interrupted(f"interrupted: {message}", hint=hint)
+
+
+def _drop_quietly() -> None:
     """A run is dropped as it stands: what its half-done tasks say to that is noise."""
     sys.unraisablehook = lambda _: None
     warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody awaits any more
-    return Interrupted(f"interrupted: {message}", hint=hint)
 
 
 def _print(given: Given, result: SimulationResult) -> None:

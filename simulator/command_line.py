@@ -45,6 +45,7 @@ class Given:
     mix: str | None
     faults: str | None
     core: float
+    callbacks: str
     without: str
     marks: bool
     only_faults: str | None
@@ -89,6 +90,7 @@ def _options_of(given: Given) -> SimulationOptions:
         plain,
         faults=kinds,
         core=given.core,
+        callbacks=given.callbacks,
         safeguards_off=without,
         only_faults=_indexes("--only-faults", given.only_faults),
     )
@@ -157,6 +159,14 @@ def _flags() -> list[click.Parameter]:
             show_default=True,
             metavar="SHARE",
             help="of the runs, in which a core of the nodes is healed while the rest stays broken",
+        ),
+        click.Option(
+            ["--callbacks"],
+            type=click.Choice(["fifo", "drawn"]),
+            default=SimulationOptions().callbacks,
+            show_default=True,
+            help="order of callbacks inside a process: as they became ready, or drawn as far as asyncio "
+            "leaves it open",
         ),
         click.Option(["--without"], default="", metavar="NAMES", help="safeguards to switch off"),
         click.Option(

@@ -12,7 +12,9 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from typing import Any, Literal, Protocol
+from typing import Final as Constant
 
 from ringmill.client.checked.merging_calls import MergingCall
 from ringmill.client.checked.register_calls import RegisterCall
@@ -37,6 +39,9 @@ __all__ = [
     "covers",
     "was_over",
 ]
+
+_OF_RUN: Constant = ("fired", "first_fired_at", "default_w", "stall_s")
+_OF_ORACLE: Constant = ("records", "counters", "struck", "revived", "left")
 
 Kind = Literal["put", "delete", "get", "touch"]
 Outcome = Literal["ok", "failed", "unknown"]
@@ -144,12 +149,16 @@ class Final:
     seen: Vector
     dots: tuple[str, ...]  # of every sibling, tombstones included
     held: Mapping[str, str] = field(default_factory=dict)  # by dot, a digest of value, expiry, time and name
+    values: Mapping[str, bytes] | None = None  # by dot, without tombstones; None: nobody has looked
+    ending: tuple[str, ...] = ()  # dots of those that expire or have expired
 
     @classmethod
     def of(cls, key: bytes, node: str, stored: StoredObject) -> Final:
         seen = {str(actor): count for actor, count in stored.context.entries}
         held = {str(sibling.dot): _digest(sibling) for sibling in stored.siblings}
-        return cls(key, node, seen, tuple(held), held)
+        values = {str(each.dot): each.value for each in stored.siblings if each.value is not None}
+        ending = tuple(str(each.dot) for each in stored.siblings if each.expires_at_ms)
+        return cls(key, node, seen, tuple(held), held, values, ending)
 
 
 def _digest(sibling: Sibling) -> str:
@@ -231,18 +240,19 @@ class History:
     beside_damage: list[BesideDamage] = field(default_factory=list)
     shown_by_liars: list[tuple[bytes, bytes]] = field(default_factory=list)  # keys and values, likewise
     core: CoreHistory = field(default_factory=CoreHistory)
-    coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only; not kept as lines
+    coordinated: list[Coordinated] = field(default_factory=list)  # simulated runs only
     purged: list[Purged] = field(default_factory=list)  # likewise
     fired: Mapping[str, int] = field(default_factory=dict)  # faults by kind, how often; likewise
     first_fired_at: Mapping[str, float] = field(default_factory=dict)  # likewise
     spoiling: frozenset[str] = frozenset()  # kinds that destroy synced bytes of a node; likewise
+    stall_s: float = 0.0  # a call may wait that long for a flush; 0.0 where many writes fill a memtable
     jobs: JobHistory = field(default_factory=JobHistory)
     registers: list[RegisterCall] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
     scans: list[ScanRecord] = field(default_factory=list)
     scan_writes: list[Operation] = field(default_factory=list)  # of the keys that those scans are about
     merging: list[MergingCall] = field(default_factory=list)
-    default_w: int = 1  # of the keyspace that `operations` are about; not kept as lines
+    default_w: int = 1  # of the keyspace that `operations` are about
 
     @property
     def faults(self) -> frozenset[str]:
@@ -291,6 +301,11 @@ class History:
                     gone = {dot for one in known for dot in one.dots}
                     dots = tuple(dot for dot in final.dots if dot not in gone)
                     finals[at] = replace(final, seen=_joined(final.seen, known), dots=dots)
+        for scan in self.scans:
+            for place, item in enumerate(scan.items):
+                known = [one for one in by_key.get(item.key, []) if one.at <= _end_of(scan)]
+                if known:
+                    scan.items[place] = replace(item, seen=_joined(item.seen, known))
 
     def by_key(self) -> dict[bytes, list[Operation]]:
         """Operations of each key, in order; keys sorted."""
@@ -306,7 +321,11 @@ class History:
         return _by_key(self.handed_over)
 
     def to_lines(self) -> Iterable[str]:
-        """JSON lines: one an operation, a final, a node that crashed or lost power, a job, a sighting."""
+        """JSON lines: one an operation, a final, a node that crashed or lost power, a job, a sighting, a
+        write or a forgotten object seen from outside, and two of the whole run.
+
+        They are for the checkers of objects and jobs, whose verdict on them is that of the run.
+        """
         for operation in self.operations:
             yield json.dumps({"op": _jsonable(asdict(operation))}, sort_keys=True)
         for final in self.finals:
@@ -327,10 +346,23 @@ class History:
             yield json.dumps({"beside_damage": asdict(beside)})
         if self.core.rest:
             yield json.dumps({"core": asdict(self.core)})
+        yield from self._lines_of_jobs()
+        yield from self._lines_from_outside()
+
+    def _lines_of_jobs(self) -> Iterable[str]:
         for job in self.jobs.jobs:
             yield json.dumps({"job": asdict(job)}, sort_keys=True)
         for sighting in self.jobs.sightings:
             yield json.dumps({"sighting": asdict(sighting)}, sort_keys=True)
+        yield json.dumps({"oracle": {name: getattr(self.jobs, name) for name in _OF_ORACLE}}, sort_keys=True)
+
+    def _lines_from_outside(self) -> Iterable[str]:
+        for write in self.coordinated:
+            yield json.dumps({"coordinated": _jsonable(asdict(write))}, sort_keys=True)
+        for one in self.purged:
+            yield json.dumps({"purged": _jsonable(asdict(one))}, sort_keys=True)
+        run = {name: getattr(self, name) for name in _OF_RUN}
+        yield json.dumps({"run": {**run, "spoiling": sorted(self.spoiling)}}, sort_keys=True)
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> History:
@@ -357,12 +389,7 @@ class History:
             elif "shown_by_liar" in row:
                 key, value = (b64decode(each["b64"]) for each in row["shown_by_liar"])
                 history.shown_by_liars.append((key, value))
-            elif "job" in row:
-                reports = [JobReport(**each) for each in row["job"].pop("told")]
-                history.jobs.jobs.append(JobRecord(**row["job"], told=reports))
-            elif "sighting" in row:
-                history.jobs.sightings.append(Sighting(**row["sighting"]))
-            else:
+            elif not history._take_event(row):
                 ((name, final),) = row.items()
                 finals = {
                     "final": history.finals,
@@ -371,6 +398,32 @@ class History:
                 }
                 finals[name].append(_final(final))
         return history
+
+    def _take_event(self, row: dict[str, Any]) -> bool:
+        """Take a line of jobs, or of what was seen from outside; False when it is neither."""
+        if "job" in row:
+            reports = [JobReport(**each) for each in row["job"].pop("told")]
+            self.jobs.jobs.append(JobRecord(**row["job"], told=reports))
+        elif "sighting" in row:
+            self.jobs.sightings.append(Sighting(**row["sighting"]))
+        elif "oracle" in row:
+            for name in _OF_ORACLE:
+                setattr(self.jobs, name, row["oracle"][name])
+        elif "coordinated" in row:
+            self.coordinated.append(Coordinated(**_with_bytes(row["coordinated"])))
+        elif "purged" in row:
+            self.purged.append(Purged(**_with_bytes(row["purged"])))
+        elif "run" in row:
+            for name in _OF_RUN:
+                setattr(self, name, row["run"].get(name, getattr(self, name)))
+            self.spoiling = frozenset(row["run"]["spoiling"])
+        else:
+            return False
+        return True
+
+
+def _end_of(scan: ScanRecord) -> float:
+    return inf if scan.returned is None else scan.returned
 
 
 def _joined(seen: Vector, known: Iterable[Purged]) -> Vector:
@@ -398,6 +451,17 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
+def _with_bytes(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an event that was seen from outside."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        is_bytes = isinstance(value, dict) and value.keys() == {"b64"}
+        found[name] = (
+            b64decode(value["b64"]) if is_bytes else tuple(value) if isinstance(value, list) else value
+        )
+    return found
+
+
 def _operation(row: dict[str, Any]) -> Operation:
     row["key"], row["value"] = b64decode(row["key"]["b64"]), b64decode(row["value"]["b64"])
     row["siblings"] = tuple(
@@ -408,5 +472,7 @@ def _operation(row: dict[str, Any]) -> Operation:
 
 
 def _final(row: dict[str, Any]) -> Final:
-    dots, held = tuple(row["dots"]), row.get("held", {})
-    return Final(b64decode(row["key"]["b64"]), row["node"], row["seen"], dots, held)
+    told = row.get("values")
+    values = None if told is None else {dot: b64decode(value["b64"]) for dot, value in told.items()}
+    key, dots, ending = b64decode(row["key"]["b64"]), tuple(row["dots"]), tuple(row.get("ending", ()))
+    return Final(key, row["node"], row["seen"], dots, row.get("held", {}), values, ending)

@@ -28,6 +28,7 @@ class SimulationOptions:
     safeguards_off: tuple[str, ...] = ()  # names of ablations
     load_s: float = 4.0  # faults begin within this time
     core: float = 0.2  # share of the runs in which a core of the nodes is healed first
+    callbacks: str = "fifo"  # "drawn": also the order of callbacks inside a process, where it is open
     longest_s: float = 60.0  # the phase under faults ends here at the latest
     quiet_s: float = 120.0  # convergence is due this long after the last fault
     task_pause_s: float | None = None  # the longest stop of a task process; None draws it

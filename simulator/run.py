@@ -10,11 +10,14 @@ import asyncio
 import gc
 import logging
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 from ringmill.cluster.sometimes import heard_by
 from ringmill.simulator.checkers.core import check_core
@@ -156,15 +159,17 @@ def _run_and_check(
         except Exception as error:  # noqa: BLE001 - it is of this seed, and others of a campaign go on
             found.append(_ended_by(error))
     world.close()
-    found += [*_found_bugs(world), *check_core(world.history)]
+    found += _found_bugs(world)
     history.fired = dict(sorted(world.trace.faults.items()))
     history.first_fired_at = dict(world.trace.first_at)
+    history.stall_s = world.tunables.stall_s
     history.spoiling = frozenset(kind.name for kind in _kinds(options) if kind.spoils or kind.loses)
     history.jobs.struck = dict(world.trace.struck)
-    found += [*check_errors(history), *check_purged(history)]
+    for judge in (check_core, check_errors, check_purged):
+        found += _judged(partial(judge, history))
     history.remember_purged()
     for workload in workloads.values():
-        found += workload.check(history)
+        found += _judged(partial(workload.check, history))
     result = SimulationResult(
         seed=world.seed,
         options=options,
@@ -182,6 +187,19 @@ def _run_and_check(
     return result
 
 
+def _judged(judge: Callable[[], Iterable[Violation]]) -> list[Violation]:
+    """What a judge finds.  One that falls over an answer that no node may give has found something, too."""
+    found: list[Violation] = []
+    try:
+        found.extend(judge())
+    except Exception as error:  # noqa: BLE001 - it is of this seed, and other judges and seeds go on
+        *_, last = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        story = f"what it was to judge ended it at {place}: {type(error).__name__}: {error}"
+        found.append(Violation("judge", b"", story))
+    return found
+
+
 def _ended_by(error: BaseException) -> Violation:
     return Violation("run", b"", "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error)))
 
@@ -189,7 +207,8 @@ def _ended_by(error: BaseException) -> Violation:
 async def _drive(world: World, workloads: Sequence[Workload]) -> list[Violation]:
     """Form, put under load and faults, heal, and read the final state.
 
-    Returns what did not come to rest; all other violations are found by checkers in the history.
+    Returns what did not come to rest, and who is not seen up (C23); all other violations are found by
+    checkers in the history.
     """
     await world.form()
     kinds = _kinds(world.options)
@@ -202,19 +221,35 @@ async def _drive(world: World, workloads: Sequence[Workload]) -> list[Violation]
     world.history.lost = lost
     await world.ground.heal(lost)
     within_s = world.options.quiet_s
+    living = world.living()
+    if not await _ends(world.all_serve(living), within_s):
+        silent = ", ".join(node.name for node in living if not node.serves)
+        return [Violation("C2", b"", f"{silent or 'nothing'} does not serve {within_s:.0f} s after healing")]
+    for workload in workloads:  # one after the other, so each has that long
+        if not await _ends(workload.wait_idle(), within_s):
+            return _unrest_of(workload, within_s)
+    for workload in workloads:
+        if not await _ends(workload.read_final_state(), within_s):
+            return _unrest_of(workload, within_s)
+    return [Violation("C23", b"", story) for story in await world.all_seen_up(within_s)]
+
+
+def _unrest_of(workload: Workload, within_s: float) -> list[Violation]:
+    """Why the one that was waited for is not at rest; the others may well be."""
+    restless = Violation("run", b"", f"not at rest {within_s:.0f} s after healing")
+    return workload.unrest() or [restless]
+
+
+async def _ends(work: Coroutine[Any, Any, object], within_s: float) -> bool:
+    """Whether it ends in time.  A TimeoutError of its own is raised: nobody may let one out."""
     try:
-        async with asyncio.timeout(within_s):
-            await world.all_serve(world.living())
-        for workload in workloads:  # one after the other, so each has that long
-            async with asyncio.timeout(within_s):
-                await workload.wait_idle()
-        for workload in workloads:
-            async with asyncio.timeout(within_s):
-                await workload.read_final_state()
+        async with asyncio.timeout(within_s) as limit:
+            await work
     except TimeoutError:
-        restless = [violation for workload in workloads for violation in workload.unrest()]
-        return restless or [Violation("run", b"", f"not at rest {within_s:.0f} s after healing")]
-    return []
+        if not limit.expired():
+            raise
+        return False
+    return True
 
 
 async def _ask_healed_core(world: World, workloads: Sequence[Workload], lost: Sequence[str]) -> None:
@@ -237,11 +272,12 @@ async def _ask_healed_core(world: World, workloads: Sequence[Workload], lost: Se
     world.ground.heal_core(rest)
     core_history.rest = break_rest(draws, world.ground, rest, damaged)
     core = [node for name, node in world.nodes.items() if name not in rest]
-    try:
-        async with asyncio.timeout(_CORE_SERVES_S):
-            await world.all_serve(core)
-            await world.all_take_writes(core)  # a clock that was set right, and room on a disk, are seen soon
-    except TimeoutError:
+
+    async def serve() -> None:
+        await world.all_serve(core)
+        await world.all_take_writes(core)  # a clock that was set right, and room on a disk, are seen soon
+
+    if not await _ends(serve(), _CORE_SERVES_S):
         core_history.not_serving = [node.name for node in core if not (node.serves and node.takes_writes)]
         return
     await asyncio.gather(*(workload.progress() for workload in workloads))
@@ -253,10 +289,18 @@ async def _load_under_faults(
     """Run the load and the faults until both are over, or until `longest_s` has passed."""
     work = [each for workload in workloads for each in workload.act()]
     known = {kind.name: kind for kind in kinds}
-    try:
-        async with asyncio.timeout(world.options.longest_s):
-            await asyncio.gather(inject(faults, known, world.ground), *work)
-    except TimeoutError:
+
+    async def work_off() -> None:
+        everything = [*map(asyncio.ensure_future, (inject(faults, known, world.ground), *work))]
+        try:
+            await asyncio.gather(*everything)
+        finally:
+            for (
+                one
+            ) in everything:  # where one has failed, no fault strikes while the rest of a run is dropped
+                one.cancel()
+
+    if not await _ends(work_off(), world.options.longest_s):
         world.trace.note("driver", "ends the first phase before its work is done")
 
 

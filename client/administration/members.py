@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import Message
@@ -23,7 +24,8 @@ from ringmill.client.administration.moves_view import (
     MovesView,
     moves_of,
 )
-from ringmill.client.administration.status import cluster_status
+from ringmill.client.administration.second_looks import Planned, plan_once_seen
+from ringmill.client.administration.status import ClusterStatus, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.links import IDENTIFY, Method
 from ringmill.client.routing.router import Prepare, Router, Target
@@ -50,7 +52,6 @@ __all__ = ["AsyncMembers", "Recovery", "Replacement"]
 _REPLACE: Final = Method("/ringmill.v1.Members/ReplaceDisk", "", ReplaceDiskResponse, is_write=True)
 _RECOVER: Final = Method("/ringmill.v1.Members/Recover", "", RecoverResponse, is_write=True)
 _ASK_S: Final = 2.0
-_WHOLE: Final = ("up", "slow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ class AsyncMembers:
     async def plan_replacement(self, node: str, *, timeout: Seconds | None = None) -> ReplacementPlan:
         """What it means to give `node` its place back on the disk that it runs on now; changes nothing.
 
-        A plan that `is_made` says that the node runs on the disk that it is known by.  Raises InvalidArgument
-        when there is no such member, and when its disk has been in a cluster; Unavailable when it does not
-        run.
+        A plan that `is_made` says that the node runs on the disk that it is known by.  Owners that answer and
+        that others do not see up yet, as after a start, are looked at again for a few seconds.  Raises
+        InvalidArgument when there is no such member, and when its disk has been in a cluster; Unavailable
+        when it does not run.
         """
         until = self._until(timeout)
         topology = await self._newest_known(until)
@@ -106,15 +108,18 @@ class AsyncMembers:
                 f"{node} runs on disk {identity.disk}, which has been in a cluster and may be an old copy",
                 hint="end the node; `ringmill node reset DIR` makes its folder that of an empty disk",
             )
-        seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
-        whole = {
-            NodeId(each.id)
-            for each in seen.nodes
-            if each.state in _WHOLE and each.pid is not None and not each.damaged_ranges
-        }
-        sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
-        disk, counts = DiskId(identity.disk), seen.keys_by_node()
-        return plan_replacement(topology, member.id, disk, whole=whole, sizes=sizes, counts=counts)
+        disk = DiskId(identity.disk)
+
+        async def look() -> tuple[ClusterStatus, Planned[ReplacementPlan]]:
+            seen = await cluster_status(self._router.directory, min(_ASK_S, self._left(until)))
+            damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges}
+            sizes = {NodeId(each.id): each.bytes for each in seen.nodes if each.bytes is not None}
+            planned = partial(
+                plan_replacement, topology, member.id, disk, sizes=sizes, counts=seen.keys_by_node()
+            )
+            return seen, lambda up: planned(whole={*up} - damaged)
+
+        return await plan_once_seen(look, self._left(until))
 
     async def replace(
         self, node: str, *, accept_data_loss: bool = False, timeout: Seconds | None = None

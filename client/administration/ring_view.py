@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as dataclass_replace
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
 from ringmill.client.administration.member_plans import check_dead
+from ringmill.client.administration.second_looks import Planned, plan_once_seen
 from ringmill.client.administration.status import ClusterStatus, checked_status, cluster_status
 from ringmill.client.arguments import Seconds, checked_endpoints, checked_name, checked_timeout_s
 from ringmill.client.routing.directory import none_reachable
@@ -40,7 +42,6 @@ __all__ = ["AsyncRing", "RingView", "above_mean"]
 _FORMER: Final = Method("/ringmill.v1.Topology/GetFormer", "", GetFormerTopologyResponse)
 _SIZES: Final = Method("/ringmill.v1.Membership/Sizes", "", SizesResponse)
 _ASK_S: Final = 2.0
-_WHOLE: Final = ("up", "slow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class AsyncRing:
 
         Raises Unavailable when no member answers.
         """
-        topology, seen, sizes, _ = await self._ask_cluster(timeout, checked_status(status))
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+        topology, seen, sizes, _ = await self._ask_cluster(until, checked_status(status))
         loads = loads_of(topology, held=_held(seen), sizes=sizes)
         return RingView(topology, loads, {each.id: each.state for each in seen.nodes}, tuple(sizes))
 
@@ -100,6 +102,8 @@ class AsyncRing:
         the place of another.  Nodes that are to come need not run: the plan does not know their disks.  The
         zone of one that is added is that in `zones`, else the one that it tells if it runs, else "default".
         Without changes it is the plan of what is out of balance.  `dead` are members whose disks are gone.
+        Owners that answer and that others do not see up yet, as after a start, are looked at again for a few
+        seconds before partitions are told to be `short` of them.
         Raises InvalidArgument for what cannot be done, and for one of `dead` that answers on its disk
         and is not cut off from all others; Unavailable when no member answers.
         """
@@ -113,12 +117,18 @@ class AsyncRing:
             zones={_node(node): checked_name("zone", zone) for node, zone in (zones or {}).items()},
         )
         gone = [_node(node) for node in dead]
-        topology, seen, sizes, rate = await self._ask_cluster(timeout, None, gone)
-        await check_dead(self._router.directory, topology, gone, ask_s)
-        up = {NodeId(each.id) for each in seen.nodes if each.state in _WHOLE and each.pid is not None}
-        damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
-        held = _held(seen)
-        return plan_changes(topology, changes, up=up - damaged, dead=gone, held=held, sizes=sizes, rate=rate)
+        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
+
+        async def look() -> tuple[ClusterStatus, Planned[TopologyPlan]]:
+            topology, seen, sizes, rate = await self._ask_cluster(until, None, gone)
+            await check_dead(self._router.directory, topology, gone, ask_s)
+            damaged = {NodeId(each.id) for each in seen.nodes if each.damaged_ranges or each.unfilled}
+            planned = partial(
+                plan_changes, topology, changes, dead=gone, held=_held(seen), sizes=sizes, rate=rate
+            )
+            return seen, lambda up: planned(up={*up} - damaged)
+
+        return await plan_once_seen(look, _left_s(until))
 
     async def diff(
         self, older: int, newer: int | None = None, *, timeout: Seconds | None = None
@@ -138,7 +148,7 @@ class AsyncRing:
         if epoch == newest.epoch:
             return newest
         addresses = list(newest.addresses().values())
-        left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
+        left_s = min(_ASK_S, _left_s(until))
         replies = await gather_all(self._ask_former(address, epoch, left_s) for address in addresses)
         answers = [each for each in replies if not isinstance(each, RingmillError)]
         if not answers:
@@ -163,11 +173,10 @@ class AsyncRing:
             return error
 
     async def _ask_cluster(
-        self, timeout: Seconds | None, seen: ClusterStatus | None = None, unheard: Collection[NodeId] = ()
+        self, until: float, seen: ClusterStatus | None = None, unheard: Collection[NodeId] = ()
     ) -> tuple[Topology, ClusterStatus, list[float], MovingRate]:
-        until = asyncio.get_running_loop().time() + self._timeout_s(timeout)
         topology = await self._learn(until)
-        left_s = max(0.1, min(_ASK_S, until - asyncio.get_running_loop().time()))
+        left_s = min(_ASK_S, _left_s(until))
         seen = seen or await cluster_status(self._router.directory, left_s, unheard=unheard)
         replies = await gather_all(
             self._ask_sizes(each.address, left_s) for each in seen.nodes if each.pid is not None
@@ -201,12 +210,17 @@ class AsyncRing:
 
     async def _learn(self, until: float) -> Topology:
         directory = self._router.directory
-        await directory.learn(max(0.1, until - asyncio.get_running_loop().time()))
+        await directory.learn(_left_s(until))
         assert directory.topology is not None, "it was learned"
         return directory.topology
 
     def _timeout_s(self, timeout: Seconds | None) -> float:
         return self._router.timeout_s if timeout is None else checked_timeout_s(timeout)
+
+
+def _left_s(until: float) -> float:
+    """What is left until this time of the loop, and a tenth of a second at least."""
+    return max(0.1, until - asyncio.get_running_loop().time())
 
 
 def above_mean(values: Sequence[float], times: float) -> list[int]:

@@ -62,6 +62,7 @@ class NodeStatus:
     containment: str = ""  # how far it contains the tasks of jobs, in words
     awaited_hints: int = 0  # hints that wait on other members for it
     denied: int | None = None  # requests that it refused as their client may not make them
+    removing: str = ""  # where dropped keyspaces may have left something, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def _node(
         member.id, member.address, state, member.state, owns, own.pid, own.keys, own.bytes, own.hints,
         own.uptime_s, member.zone, own.damaged_ranges, own.healing, own.counting, dict(own.engine),
         own.engine_failure, own.unfilled, own.tombstones, own.purge_held_back, own.epoch,
-        own.containment, awaited, own.denied,
+        own.containment, awaited, own.denied, own.removing,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ringmill.client.administration.status import ClusterStatus, NodeStatus
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.meters.request_meter import DONE, METER_BITS
 
-__all__ = ["RequestPace", "TopNode", "TopView", "top_view"]
+__all__ = ["RequestPace", "TopNode", "TopView", "grown", "top_view"]
 
 READS: Final = ("get", "read_register", "scan")
 WRITES: Final = ("put", "delete", "touch", "cas", "incr")
@@ -87,14 +87,14 @@ class _Looks:
         return max(1e-3, self.now.clock_s - self.earlier.clock_s)
 
     def rate(self, name: str) -> float:
-        return _grown(self.earlier.total(name), self.now.total(name)) / self.seconds
+        return grown(self.earlier.total(name), self.now.total(name)) / self.seconds
 
     def times(self, name: str, verbs: tuple[str, ...] | None = None) -> Histogram:
         return self.now.times(name, verbs).since(self.earlier.times(name, verbs))
 
     def failed(self, verbs: tuple[str, ...]) -> float:
         """Requests a second that ended with an error."""
-        return _grown(_failures(self.earlier, verbs), _failures(self.now, verbs)) / self.seconds
+        return grown(_failures(self.earlier, verbs), _failures(self.now, verbs)) / self.seconds
 
 
 def top_view(
@@ -168,8 +168,8 @@ def _failures(metrics: NodeMetrics, verbs: tuple[str, ...]) -> float:
     )
 
 
-def _grown(earlier: float, now: float) -> float:
-    """A node that has started again counts from 0."""
+def grown(earlier: float, now: float) -> float:
+    """By how much a node's count has grown: one that has started again counts from 0."""
     return now - earlier if now >= earlier else now
 
 

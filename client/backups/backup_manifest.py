@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from ringmill.cluster.errors import CorruptData, ProtocolMismatch, RingmillError
 from ringmill.cluster.ids import DiskId, NodeId, PartitionId
+from ringmill.cluster.mapreduce.well_formed import whole_number
 from ringmill.cluster.ring.topology import Owner, Topology
 
 __all__ = ["BackedNode", "BackedTable", "BackupManifest"]
 
 FORMAT_VERSION: Final = 1
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_LAST_MS: Final = 253_402_300_799_999  # of the year 9999: later ones have no date
 _HINT: Final = "use another backup; delete this one by removing the file"
 
 
@@ -106,16 +108,16 @@ class BackupManifest:
                 raise CorruptData(f"{path} is damaged: its checksum does not fit", hint=_HINT)
             return cls(
                 str(body["name"]),
-                int(body["began_ms"]),
-                int(body["ended_ms"]),
-                int(body["holds_w"]),
+                whole_number(body["began_ms"], most=_LAST_MS),
+                whole_number(body["ended_ms"], most=_LAST_MS),
+                whole_number(body["holds_w"]),
                 tuple(map(str, body["missing"])),
                 Topology.decode(base64.b64decode(body["topology"])),
                 tuple(map(_node, body["nodes"])),
             )
         except RingmillError:
             raise
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
             raise CorruptData(f"{path} is not a manifest of a backup: {error}", hint=_HINT) from error
 
 
@@ -128,12 +130,12 @@ def _node(fields: Any) -> BackedNode:
     return BackedNode(
         str(fields["node"]),
         str(fields["disk"]),
-        int(fields["start"]),
+        whole_number(fields["start"]),
         str(fields["boot"]),
-        int(fields["sequence"]),
+        whole_number(fields["sequence"]),
         base64.b64decode(fields["edit"]),
         tuple(map(_table, fields["tables"])),
-        tuple(map(int, fields["lacking"])),
+        tuple(map(whole_number, fields["lacking"])),
         bool(fields["lacks_hints"]),
     )
 
@@ -142,4 +144,4 @@ def _table(fields: Any) -> BackedTable:
     digest = str(fields["sha256"])
     if not _DIGEST.fullmatch(digest):  # it becomes part of a path
         raise ValueError(f"{digest[:80]!r} is not a SHA-256 in hexadecimal digits")
-    return BackedTable(int(fields["file"]), int(fields["bytes"]), digest)
+    return BackedTable(whole_number(fields["file"]), whole_number(fields["bytes"]), digest)

@@ -8,7 +8,7 @@ names (rule B3: docs/protocol/backups.md).  Layout: docs/formats/backup.md.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from ringmill.client.backups.backup_manifest import BackedTable, BackupManifest
 from ringmill.cluster.errors import Conflict, CorruptData, InvalidArgument, NotFound
 from ringmill.cluster.mapreduce.file_urls import is_url
-from ringmill.cluster.ports import AppendFile, Entropy, FileSystem
+from ringmill.cluster.ports import AppendFile, Entropy, FileSystem, ReadFile
 from ringmill.cluster.ring.topology_entries import check_name
 
 __all__ = ["VERIFY_HINT", "BackupStore", "Pruned"]
@@ -26,6 +26,7 @@ VERIFY_HINT: Final = (
     "a new one"
 )
 _PIECE_BYTES: Final = 1 << 20
+_MOST_MANIFEST_BYTES: Final = 64 << 20  # that of half a million tables
 _MANIFEST, _TABLE, _UNFINISHED = ".json", ".sst", ".tmp"
 
 
@@ -63,7 +64,7 @@ class BackupStore:
         """Raises NotFound, CorruptData, ProtocolMismatch, OSError."""
         path = self._manifest_path(name)
         try:
-            data = await self.files.off_loop(self.files.read_bytes, path)
+            data = await self.files.off_loop(self._whole, path)
         except FileNotFoundError:
             names = ", ".join(await self.names()) or "none"
             raise NotFound(
@@ -136,7 +137,7 @@ class BackupStore:
         not there; OSError."""
         path = self.table_path(table.sha256)
         try:
-            file = await self.files.off_loop(self.files.open_read, path)
+            file = await self.files.off_loop(self._opened, path)
         except FileNotFoundError:
             raise _damaged(path, "is missing") from None
         digest, offset = sha256(), 0
@@ -174,6 +175,21 @@ class BackupStore:
     def _manifest_path(self, name: str) -> str:
         check_name("the name of a backup", name)
         return f"{self.place}/backups/{name}{_MANIFEST}"
+
+    def _opened(self, path: str) -> ReadFile:
+        """A file of a folder that others may write: no link is followed, and a pipe not waited for."""
+        if not self.is_local:
+            return self.files.open_read(path)
+        return self.files.open_below(path.rpartition("/")[0], path)
+
+    def _whole(self, path: str) -> bytes:
+        """A manifest.  Raises CorruptData for one that is too large, OSError."""
+        if not self.is_local:
+            _check_size(path, self.files.size(path))
+            return self.files.read_bytes(path)
+        with closing(self._opened(path)) as file:
+            _check_size(path, file.size)
+            return file.pread(file.size, 0)
 
     def _list(self, folder: str) -> list[str]:
         try:
@@ -213,6 +229,12 @@ class BackupStore:
             folder = path.rpartition("/")[0]
             self.files.fsync_dir(folder)
             self.files.fsync_dir(folder.rpartition("/")[0])  # it may be new itself
+
+
+def _check_size(path: str, size: int) -> None:
+    if size > _MOST_MANIFEST_BYTES:
+        text = f"{path} is not a manifest of a backup: it has {size} bytes, more than {_MOST_MANIFEST_BYTES}"
+        raise CorruptData(text, hint="use another backup; delete this one by removing the file")
 
 
 def _damaged(path: str, why: str) -> CorruptData:

@@ -25,12 +25,14 @@ from ringmill.client.checked.register_calls import RegisterCall
 from ringmill.client.checked.register_plans import REGISTER_KEYS, PlannedCall, draw_calls
 from ringmill.client.checked.register_stories import register_breaches
 from ringmill.client.checked.seeds import seeded_stream
+from ringmill.client.connection import AsyncClient
 from ringmill.client.kv import AsyncKeyspace
 from ringmill.client.local.checked_load import CheckedLoad, KeyStep
 from ringmill.client.registers.registers import AsyncRegisters
 
-__all__ = ["ChaosLoad", "Judged", "Spaces"]
+__all__ = ["SORTS", "ChaosLoad", "Judged", "Spaces", "judged_answers", "made_spaces"]
 
+SORTS: Final = ("objects", "registers", "counters")
 OBJECT_KEYS: Final = 64
 WRITERS: Final = 8
 REGISTER_CALLERS: Final = 4
@@ -53,6 +55,15 @@ class Spaces:
     counters: AsyncKeyspace
 
 
+async def made_spaces(db: AsyncClient, named: Callable[[str], str]) -> Spaces:
+    """Make the keyspaces of a load; `named` gives the name of each sort."""
+    objects, registers, counters = map(named, SORTS)
+    await db.keyspaces.create(objects)
+    await db.keyspaces.create(registers, kind="registers")
+    await db.keyspaces.create(counters, policy="counter")
+    return Spaces(db.keyspace(objects), db.registers.keyspace(registers), db.keyspace(counters))
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The verdict of one checker: what it looked at, and each breach in a sentence."""
@@ -64,6 +75,11 @@ class Judged:
     @property
     def has_held(self) -> bool:
         return not self.breaches
+
+
+def judged_answers(tally: LoadTally) -> Judged:
+    """Of all requests: errors that no fault excuses are breaches."""
+    return Judged("answers", f"{tally.requests:,} requests", tally.breaches)
 
 
 class ChaosLoad:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ringmill.client.chaos.chaos_load import ChaosLoad, Judged, Spaces
+from ringmill.client.chaos.chaos_load import SORTS, ChaosLoad, Judged, judged_answers, made_spaces
 from ringmill.client.chaos.disturber import Outage, apply_step, put_back
 from ringmill.client.chaos.fault_schedule import FaultStep, NodeFault, draw_schedule
 from ringmill.client.chaos.load_tally import LoadTally
@@ -22,7 +22,6 @@ from ringmill.cluster.errors import DeadlineExceeded, InvalidArgument, RingmillE
 
 __all__ = ["ChaosOptions", "ChaosRun", "Onlooker", "drop_keyspaces"]
 
-SORTS: Final = ("objects", "registers", "counters")
 TICK_S: Final = 0.2
 HEALTHY_S: Final = 30.0
 REST_S: Final = 60.0
@@ -89,7 +88,8 @@ class ChaosRun:
         await self._wait_healthy(db)
         members = {member.id for member in db.topology.members}
         self.nodes = [name for name in self.nodes if name in members]
-        self._load = ChaosLoad(await self._spaces(db), self.options.seed, self.tally)
+        spaces = await made_spaces(db, self.options.keyspace)
+        self._load = ChaosLoad(spaces, self.options.seed, self.tally)
         loop = asyncio.get_running_loop()
         self.began, is_over = loop.time(), asyncio.Event()
         self.tally.begin(self.began)
@@ -112,7 +112,7 @@ class ChaosRun:
     def verdicts(self) -> list[Judged]:
         """What each checker says of what was seen so far; without any load, of nothing."""
         judged = [] if self._load is None else self._load.judged()
-        judged.append(Judged("answers", f"{self.tally.requests:,} requests", self.tally.breaches))
+        judged.append(judged_answers(self.tally))
         rest = "not reached" if self.rest_s is None else f"all hints delivered after {self.rest_s:.1f} s"
         served = sum(outage.start_s is not None for outage in self.outages)
         looked_at = f"{served} starts of nodes, {rest}"
@@ -134,18 +134,6 @@ class ChaosRun:
                 f"the cluster is not fit to begin a run: {unrest}",
                 hint="`ringmill cluster status --wait healthy` waits until it is healthy",
             )
-
-    async def _spaces(self, db: AsyncClient) -> Spaces:
-        """Make the keyspaces of the run."""
-        name = self.options.keyspace
-        await db.keyspaces.create(name("objects"))
-        await db.keyspaces.create(name("registers"), kind="registers")
-        await db.keyspaces.create(name("counters"), policy="counter")
-        return Spaces(
-            db.keyspace(name("objects")),
-            db.registers.keyspace(name("registers")),
-            db.keyspace(name("counters")),
-        )
 
     async def _disturb(self) -> None:
         """The schedule, to its end, or until a node does not come back."""

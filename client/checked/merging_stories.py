@@ -6,9 +6,8 @@ It holds for reads and changes at levels with r + w > N.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -83,50 +82,65 @@ def _goes_back(one: _Count, later: _Count) -> bool:
 def _misshown(
     reads: Sequence[MergingCall], changes: Sequence[MergingCall]
 ) -> Iterator[tuple[MergingCall, str]]:
-    first_shown: dict[tuple[bytes, bytes], float] = {}
-    for read in reads:  # in the order of their ends
-        for entry, value in read.shown.items():
-            first_shown.setdefault((entry, value), read.ended)
-    by_entry: defaultdict[bytes, list[MergingCall]] = defaultdict(list)
+    by_entry: defaultdict[bytes, list[_Change]] = defaultdict(list)
     for change in changes:
-        by_entry[change.entry].append(change)
+        by_entry[change.entry].append(_Change(change, change.ended))
+    for read in reads:  # in the order of their ends
+        for entry, those in by_entry.items():
+            _note_shown(read, entry, those)
     for read in reads:
         former = [each for each in reads if each.was_over(read)]
         for name in sorted(read.shown.keys() - by_entry.keys()):
             yield read, f"{name!r} is there, which nobody put"
         for entry, those in sorted(by_entry.items()):
-            begun = [each for each in those if each.invoked < read.ended]
-            over = [
-                each for each in begun if each.was_over(read) or _shown_at(each, first_shown) < read.invoked
-            ]
-            for story in _entry_misshown(entry, read, begun, over, former):
+            for story in _entry_misshown(entry, read, those, former):
                 yield read, story
 
 
-def _entry_misshown(
-    entry: bytes,
-    read: MergingCall,
-    begun: Sequence[MergingCall],
-    over: Sequence[MergingCall],
-    former: Sequence[MergingCall],
-) -> Iterator[str]:
-    puts = [each for each in begun if each.kind == "put"]
+@dataclass(slots=True)
+class _Change:
+    """A put or removal, and when it was done at the latest: answered, or shown by a read."""
+
+    call: MergingCall
+    done_at: float
+
+    def was_over(self, read: MergingCall) -> bool:
+        return self.call.was_over(read) or self.done_at < read.invoked
+
+
+def _note_shown(read: MergingCall, entry: bytes, those: Sequence[_Change]) -> None:
+    """A read shows that a put is done when no other one can have made what it shows."""
     shown = read.shown.get(entry)
     if shown is None:
-        yield from _missing(entry, puts, begun, read)
-        yield from _gone(entry, begun, former)
         return
-    if not any(_may_show(put, over) and put.value == shown for put in puts):
+    begun = [each for each in those if each.call.invoked < read.ended]
+    over = [each for each in begun if each.was_over(read)]
+    may_be = [each for each in begun if _may_show(each, over) and each.call.value == shown]
+    if len(may_be) == 1:
+        (put,) = may_be
+        put.done_at = min(put.done_at, read.ended)
+
+
+def _entry_misshown(
+    entry: bytes, read: MergingCall, those: Sequence[_Change], former: Sequence[MergingCall]
+) -> Iterator[str]:
+    begun = [each for each in those if each.call.invoked < read.ended]
+    over = [each for each in begun if each.was_over(read)]
+    shown = read.shown.get(entry)
+    if shown is None:
+        calls = [each.call for each in begun]
+        yield from _missing(entry, calls, read)
+        yield from _gone(entry, calls, former)
+        return
+    if not any(_may_show(each, over) and each.call.value == shown for each in begun):
         yield f"{entry!r} shows {shown!r}, which was removed or replaced before, or never put"
 
 
-def _missing(
-    entry: bytes, puts: Sequence[MergingCall], begun: Sequence[MergingCall], read: MergingCall
-) -> Iterator[str]:
+def _missing(entry: bytes, begun: Sequence[MergingCall], read: MergingCall) -> Iterator[str]:
     """Put, answered, and not removed by anything that ended later than the put began."""
-    for put in puts:
+    for put in begun:
         removals = [each for each in begun if each.kind == "remove" and each.ended > put.invoked]
-        if put.was_over(read) and not removals:
+        if put.kind == "put" and put.was_over(read) and not removals:
             yield f"{entry!r} is missing: {put.value!r} was put at {put.invoked:.3f} s and not removed since"
 
 
@@ -138,11 +152,6 @@ def _gone(entry: bytes, begun: Sequence[MergingCall], former: Sequence[MergingCa
     yield f"{entry!r} is missing: a read at {shown:.3f} s showed it, and nothing has removed it since"
 
 
-def _shown_at(put: MergingCall, first_shown: Mapping[tuple[bytes, bytes], float]) -> float:
-    """When a read had first shown what it put, which is done by then; where values tell puts apart."""
-    return first_shown.get((put.entry, put.value), math.inf) if put.kind == "put" and put.value else math.inf
-
-
-def _may_show(put: MergingCall, over: Sequence[MergingCall]) -> bool:
-    """No change that began after its answer had itself been answered before the read."""
-    return not any(put.ended < each.invoked for each in over)
+def _may_show(change: _Change, over: Sequence[_Change]) -> bool:
+    """A put, and no change that began after it was done had itself been done before the read."""
+    return change.call.kind == "put" and not any(change.done_at < each.call.invoked for each in over)

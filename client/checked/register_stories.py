@@ -1,7 +1,8 @@
 """Whether registers were linearizable, their changes applied once, and what failed for certain not done.
 
 Versions make that a matter of looking.  A change that is answered names the version that it made, a read the
-version that it saw; versions are one order of all changes, and everybody has to agree with it.
+version that it saw; versions are one order of all changes, and everybody has to agree with it.  An incr tells
+a number and no version: numbers have to fit each other (client/checked/register_counts.py).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ringmill.client.checked.register_calls import RegisterCall
+from ringmill.client.checked.register_counts import counts_that_go_back
 from ringmill.client.checked.register_plans import is_counter
 from ringmill.client.checked.sums import adds_up
 
@@ -101,7 +103,13 @@ def _skipped(
 def _counted_from_one_of(calls: Sequence[RegisterCall], first_ones: Sequence[int]) -> Iterator[str]:
     """A number is never deleted, so it counts on from one version."""
     stories = [[*_counted(calls, first)] for first in first_ones]
-    yield from () if [] in stories else stories[0]
+    if [] not in stories:
+        yield from stories[0]
+        return
+    for one, later in counts_that_go_back(calls):
+        former = f"{int(one.shown or b'0')} of a {one.kind} at {one.invoked:.3f} s"
+        number = f"{int(later.shown or b'0')} of a {later.kind} at {later.invoked:.3f} s"
+        yield f"the number {number} does not fit {former}"
 
 
 def _counted(calls: Sequence[RegisterCall], first: int) -> Iterator[str]:

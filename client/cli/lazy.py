@@ -106,7 +106,10 @@ class LazyGroup(click.Group):
             standard_streams.runs(f"{ctx.command_path} {word}")
         elif not word.startswith("-"):
             problem = f"there is no verb {word!r} in `{ctx.command_path}`"
-            raise click.UsageError(f"{problem}{did_you_mean(ctx.command_path, word, self._verbs)}", ctx)
+            program = ctx.find_root().command
+            verbs_of_program = program._verbs if isinstance(program, LazyGroup) else ()
+            meant = did_you_mean(ctx.command_path, word, self._verbs, verbs_of_program)
+            raise click.UsageError(f"{problem}{meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

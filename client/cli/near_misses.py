@@ -13,11 +13,12 @@ _FOREIGN: Final = {
     "add": "put", "set": "put", "write": "put", "store": "put", "insert": "put",
     "cat": "get", "fetch": "get", "read": "get", "show": "get",
     "del": "delete", "rm": "delete", "remove": "delete", "unset": "delete",
-    "explain": "locate", "find": "locate", "where": "locate", "getendpoints": "locate",
+    "find": "locate", "where": "locate", "getendpoints": "locate",
     "start": "cluster up", "up": "cluster up", "create": "cluster up", "init": "cluster form",
+    "join": "cluster join-token",
     "down": "cluster down", "shutdown": "cluster down", "stop": "cluster stop", "drain": "cluster stop",
     "info": "cluster status", "nodes": "cluster status", "ps": "cluster status", "ring": "cluster status",
-    "status": "cluster status", "top": "cluster status",
+    "status": "cluster status",
     "clusters": "cluster list", "list": "cluster list", "ls": "cluster list",
     "kill": "cluster kill", "pause": "cluster pause", "restart": "cluster restart",
     "resume": "cluster resume", "logs": "cluster logs", "chaos": "cluster chaos",
@@ -30,13 +31,18 @@ _FOREIGN: Final = {
 }  # fmt: skip
 
 
-def did_you_mean(group: str, word: str, verbs: Iterable[str]) -> str:
-    """ "; did you mean `ringmill put`?" for a word that `group` has no verb for, or ""."""
+def did_you_mean(group: str, word: str, verbs: Iterable[str], program_verbs: Iterable[str] = ()) -> str:
+    """ "; did you mean `ringmill put`?" for a word that `group` has no verb for, or "".
+
+    `program_verbs` are those that the program has without a group, such as top: it is no verb of cluster.
+    """
     known = set(verbs)
     foreign = _FOREIGN.get(word.lower(), "")
     program, _, inside = group.partition(" ")
     if inside and foreign.split(" ")[-1] in known:  # `job submit` means run of this group
         meant = [foreign.split(" ")[-1]]
+    elif inside and word.lower() in set(program_verbs):
+        inside, meant = "", [word.lower()]
     elif not inside and foreign:
         meant = [foreign]
     else:

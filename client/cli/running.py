@@ -20,8 +20,6 @@ from ringmill.cluster.errors import InvalidArgument, RingmillError
 
 __all__ = ["run_command", "settings_for_completion"]
 
-SETTINGS_FILES = (os.path.expanduser("~/.config/ringmill/config.toml"), "ringmill.toml")
-
 
 def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     """Run `command` (`name` in usage and help) with `arguments` and return the exit code."""
@@ -39,7 +37,7 @@ def run_command(command: click.Command, name: str, arguments: Sequence[str]) -> 
 
 def _ended(command: click.Command, name: str, arguments: Sequence[str], settings: Settings) -> ExitCode:
     try:
-        settings = Settings.gathered(os.environ, SETTINGS_FILES)
+        settings = Settings.gathered(os.environ, _settings_files())
         for warning in settings.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         return _run(command, name, list(arguments), settings)
@@ -128,6 +126,11 @@ def _internal(error: Exception) -> RingmillError:
 def settings_for_completion() -> Settings:
     """The settings, or the defaults where they do not parse: completion must not print errors."""
     try:
-        return Settings.gathered(os.environ, SETTINGS_FILES)
+        return Settings.gathered(os.environ, _settings_files())
     except InvalidArgument:
         return Settings()
+
+
+def _settings_files() -> tuple[str, ...]:
+    """Those of the user who types now: a program may have changed its HOME since it was imported."""
+    return (os.path.expanduser("~/.config/ringmill/config.toml"), "ringmill.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -11,6 +12,7 @@ from functools import cached_property, partial
 from ringmill.client.arguments import checked_token
 from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local_token import FollowedToken, find_token_file, read_token_file
+from ringmill.client.routing.balancing import Balancer
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Link
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
@@ -39,6 +41,7 @@ class ClientDialler:
     directory: Directory = field(init=False)
 
     def dial(self, address: str) -> Link:
+        balancer = self.directory.balancer
         return open_link(
             address,
             session=self.session,
@@ -46,6 +49,7 @@ class ClientDialler:
             check=partial(self._check_node, address),
             token=self.token_source,
             tls=self.tls,
+            loaded=None if balancer is None else partial(_tell_load, balancer, address),
         )
 
     @cached_property
@@ -70,6 +74,10 @@ class ClientDialler:
         with open_files() as files:
             path = self.token_path = find_token_file(files, home, addresses, distrust)
         return FollowedToken(partial(_token_in, path), SystemClock()) if path else str
+
+
+def _tell_load(balancer: Balancer, address: str, load: int) -> None:
+    balancer.loaded(address, load, asyncio.get_running_loop().time())
 
 
 def open_files() -> AbstractContextManager[FileSystem]:

@@ -32,14 +32,18 @@ def open_link(
     check: Check = any_node,
     token: str | Callable[[], str] = "",
     tls: TlsFiles | None = None,
+    loaded: Callable[[int], None] | None = None,
 ) -> Link:
     """A link to one node, for requests that need no routing.  The caller closes it.
 
     `check` looks at what the node says of itself before anything is asked on a session.  The node has to
     prove that it knows the `token`; "" asks for no proof.  One that may change is given as what tells the
-    present one.  With `tls` it has to show a certificate.
+    present one.  With `tls` it has to show a certificate.  `loaded` hears how much the node says on a session
+    that it has under way, 0 to 255.
     """
     link = ClientLink(address, transport=transport, check=check, token=token, tls=tls)
+    if loaded is not None:
+        link.loaded = loaded
     return SessionLink(link) if session else NodeLink(link)
 
 

@@ -19,6 +19,7 @@ __all__ = ["CLUSTER_CHECKS", "check_cluster"]
 CLOCK_WARNS_S: Final = 0.25
 CLOCK_WRONG_S: Final = 0.5  # so far ahead, a node that stepped coordinates no writes (rule V6)
 HINTS_LONG_S: Final = 3600.0
+STALE_LATELY_S: Final = 3600.0
 COMPARED_LONG_S: Final = 3600.0
 LEAST_FREE_BYTES: Final = 1 << 30
 WAITING_TABLES: Final = 8  # from here on writes are slowed down
@@ -32,6 +33,7 @@ def check_cluster(facts: ClusterFacts, now_s: float) -> Iterator[Finding]:
         found = check(facts)
         yield _with_untold(found, facts) if check in _BY_FIGURES else found
     yield _with_untold(compared(facts, now_s), facts)
+    yield _with_untold(came_again(facts, now_s), facts)
 
 
 def _with_untold(found: Finding, facts: ClusterFacts) -> Finding:
@@ -341,18 +343,49 @@ def compared(facts: ClusterFacts, now_s: float) -> Finding:
         for node, metrics in sorted(facts.metrics.items())
         if metrics.families.get("comparison_pass_timestamp_seconds")
     }
+    wrong = [
+        f"{node} had wrong sums of {metrics.total('copy_sums_wrong_total'):.0f} copies"
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.total("copy_sums_wrong_total")
+    ]
+    late = [
+        f"{node} has not compared all its copies for {ago_s / 60:.0f} minutes"
+        for node, ago_s in passed.items()
+        if ago_s > max(COMPARED_LONG_S, 3 * every[node])
+    ]
     return unwell(
         "comparing",
         "warning",
-        [
-            f"{node} has not compared all its copies for {ago_s / 60:.0f} minutes"
-            for node, ago_s in passed.items()
-            if ago_s > max(COMPARED_LONG_S, 3 * every[node])
-        ],
+        wrong + late,
         "ringmill repair status",
         f"owners have compared their copies within {_span(max(passed.values()))}"
         if passed
         else "no node compares by the clock, or has yet",
+    )
+
+
+def came_again(facts: ClusterFacts, now_s: float) -> Finding:
+    """No version came again lately that was deleted and forgotten (rule P3).
+
+    A message that was late by more than --purge-after is harmless.  Where it goes on, two owners differ.
+    """
+    ago_s = {
+        node: now_s - metrics.total("stale_refused_timestamp_seconds")
+        for node, metrics in sorted(facts.metrics.items())
+        if metrics.families.get("stale_refused_timestamp_seconds")
+    }
+    return unwell(
+        "deletes",
+        "warning",
+        [
+            f"{node} has refused {facts.metrics[node].total('stale_refused_total'):.0f} versions that were "
+            f"deleted and forgotten, the last one {seconds / 60:.0f} minutes ago"
+            for node, seconds in ago_s.items()
+            if seconds <= STALE_LATELY_S
+        ],
+        "one late message does no harm; if it goes on, its log names the partition (purge.refused), and "
+        "two of its owners differ: ringmill repair status",
+        "nothing that was deleted and forgotten came again within the hour",
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ringmill.client.administration.moves_view import MovesView
 from ringmill.client.administration.node_metrics import NodeMetrics
+from ringmill.client.administration.second_looks import seen_by_all
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.client.connection import AsyncClient
 from ringmill.client.jobs.job_values import CoordinatorState
@@ -37,7 +38,11 @@ class ClusterFacts:
 async def ask_cluster(
     db: AsyncClient, *, version: str, code: str, has_token: bool, has_tls: bool, is_local: bool
 ) -> ClusterFacts:
-    """Raises Unavailable when no node answers."""
+    """Raises Unavailable when no node answers.
+
+    A member that answers and that others do not see up, as after a start, is looked at again for a few
+    seconds: else the advice would be to restart it.
+    """
     refused: dict[str, str] = {}
 
     async def answer_of(question: str, asked: Awaitable[AnswerT]) -> AnswerT | None:
@@ -47,7 +52,7 @@ async def ask_cluster(
             refused[question] = error.message
             return None
 
-    status = await db.status()
+    status = await seen_by_all(db.status)
     return ClusterFacts(
         status=status,
         metrics=await answer_of("metrics", db.metrics()) or {},

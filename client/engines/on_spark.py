@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from ringmill.client.engines.elsewhere import elsewhere
+from ringmill.client.engines.shipping import Shipped
 from ringmill.client.jobs.run_local import Input, run_from_here
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
-from ringmill.cluster.mapreduce.local.carried import Outcome
 from ringmill.cluster.mapreduce.local.in_process import LocalResult
 
 __all__ = ["run_on_spark"]
@@ -37,8 +37,8 @@ def run_on_spark(
     """
 
     def carry(
-        run: Callable[[Any], Outcome[Any]], tasks: Sequence[Any]
-    ) -> Generator[Outcome[Any], None, None]:
+        run: Callable[[Any], Shipped[Any]], tasks: Sequence[Any]
+    ) -> Generator[Shipped[Any], None, None]:
         yield from context.parallelize(tasks, max(1, len(tasks))).map(run).collect()
 
     return run_from_here(

@@ -111,6 +111,31 @@ class ClientsByToken:
             return False
         return token in self._clients or asyncio.get_running_loop().time() - used_s < KNOWN_S
 
+    @property
+    def open_count(self) -> int:
+        """How many clients are open."""
+        return len(self._clients)
+
+    async def confirm(self, token: str, caller: str) -> None:
+        """Have the nodes say that a token is in force; where none answers, one that they have confirmed is.
+
+        Raises PermissionDenied for one that is not, and what connecting raises.
+        """
+        was_known = self.knows(token)
+        async with self.lend(token, caller) as client:
+            if not was_known:
+                return  # it was confirmed just now, to be lent
+            try:
+                await self._confirm(client)
+            except PermissionDenied:
+                self.forget(token)
+                raise
+
+    def caller(self, token: str, address: str) -> str:
+        """Whose share of a gateway's limits a request takes: a token's that nodes have confirmed, else an
+        address's, as a token that nobody has confirmed may be made up."""
+        return f"token {token}" if token and self.knows(token) else f"address {address}"
+
     def forget(self, token: str) -> None:
         """Nodes say that this token is over: it is a stranger's from now on."""
         self._known.pop(_hash_of(token), None)

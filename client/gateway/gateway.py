@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -12,6 +13,7 @@ from ringmill.client.gateway.clients_by_token import ClientsByToken
 __all__ = ["Door", "run_gateway"]
 
 GRACE_S: Final = 5.0
+_log = logging.getLogger("ringmill.gateway")
 
 
 class Door(Protocol):
@@ -43,7 +45,9 @@ async def run_gateway(doors: Sequence[Door], clients: ClientsByToken, tell: Call
             opened.append(door)
         for place in places:
             tell(place)
+            _log.info("a door is open at %s", place)
         await stopping.wait()
+        _log.info("the gateway stops")
     finally:
         await asyncio.gather(*(door.close(GRACE_S) for door in opened))
         await clients.aclose()

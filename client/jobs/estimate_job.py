@@ -12,20 +12,20 @@ from dataclasses import replace
 
 from ringmill.client.jobs.run_local import Input, absolute_inputs, absolute_side, new_name
 from ringmill.cluster.adapters.files.url_files import UrlFiles
+from ringmill.cluster.adapters.machine_name import own_cores
 from ringmill.cluster.adapters.processes.forked_tasks import ForkedTasks
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable
 from ringmill.cluster.mapreduce.api.chains.state_steps import refuse_alone
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of
 from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES
 from ringmill.cluster.mapreduce.local.estimating import JobEstimate, estimated
 
-__all__ = ["estimate_job", "own_cores"]
+__all__ = ["estimate_job"]
 
 MOST_SLOTS = 1 << 20
 
@@ -101,15 +101,9 @@ def _readable_now(job: Runnable) -> JobDefinition:
             "of a pipeline only its first job reads what is there now", hint="estimate that job by itself"
         )
     refuse_alone(job)
-    if isinstance(job.input, KvInput):
+    if job.reads_keyspace:
         raise InvalidArgument(
             "an estimate runs a sample of the input here, and the job reads a keyspace",
             hint="estimate a job that reads files of the same size",
         )
     return job
-
-
-def own_cores() -> int:
-    """The cores that this process may use: in a container or under taskset they are fewer than there are."""
-    has_set = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_set else os.cpu_count() or 1

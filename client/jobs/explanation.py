@@ -14,9 +14,11 @@ from ringmill.client.jobs.critical_path import PathStep, critical_path
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.slot_rows import SlotRow, slot_rows
 from ringmill.cluster.mapreduce.attempt_figures import PHASES
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 
 __all__ = [
     "FailureGroup",
@@ -61,6 +63,8 @@ class StageFigures:
     peak_task: str
     bytes_travelled: int = 0  # of what reduces read, from other nodes
     bytes_unpacked: int = 0  # all of what reduces read, decompressed
+    placed: int = 0  # maps whose input lies on nodes: partitions of a keyspace, files of the stage before
+    near: int = 0  # of these, those that ran where it lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class JobExplanation:
     slots: SlotsUse
     stragglers: tuple[Straggler, ...]
     skew: Skew | None
+    heavy_keys: tuple[KeyShare, ...] = ()
     wasted_attempts: int
     wasted_s: float
     wasted_share: float
@@ -118,6 +123,8 @@ class JobExplanation:
     chain: ChainSummary | None
     rows: tuple[SlotRow, ...]
     network: bool = False  # whether its tasks may open connections
+    is_of_journal: bool = False  # as of JobState
+    lacks: tuple[NodeLack, ...] = ()  # of nodes that offer no slots now
     containment: tuple[str, ...] = ()  # the levels at which attempts that have ended were contained
 
     @classmethod
@@ -143,6 +150,8 @@ class JobExplanation:
             slots=_slots(rows, attempts, now_s),
             stragglers=tuple(_stragglers(attempts, now_s)),
             skew=_skew(state, attempts),
+            heavy_keys=state.heavy_keys,
+            lacks=state.lacks,
             wasted_attempts=len(wasted),
             wasted_s=wasted_s,
             wasted_share=wasted_s / spent_s if spent_s else 0.0,
@@ -150,6 +159,7 @@ class JobExplanation:
             chain=state.chain,
             rows=tuple(rows),
             network=state.network,
+            is_of_journal=state.is_of_journal,
             containment=tuple(sorted({each.figures.containment for each in attempts} - {""})),
         )
 
@@ -158,12 +168,15 @@ class JobExplanation:
         return {
             "job": self.job,
             "state": self.state,
+            "of_journal": self.is_of_journal,
             "seconds": self.seconds,
             "critical_path": [{**asdict(step), "seconds": step.seconds} for step in self.critical_path],
             "stages": [asdict(stage) for stage in self.stages],
             "slots": asdict(self.slots),
+            "lacks": [each._asdict() for each in self.lacks],
             "stragglers": [asdict(each) for each in self.stragglers],
             "skew": None if self.skew is None else asdict(self.skew),
+            "heavy_keys": [each._asdict() for each in self.heavy_keys],
             "wasted": {
                 "attempts": self.wasted_attempts,
                 "seconds": self.wasted_s,
@@ -202,6 +215,8 @@ def _stage(state: JobState, name: str, attempts: Sequence[AttemptSummary], now_s
         peak_task=largest.name if largest and largest.figures.peak_bytes else "",
         bytes_travelled=sum(each.bytes_travelled for each in count),
         bytes_unpacked=sum(each.bytes_unpacked for each in count),
+        placed=sum(each.is_near is not None for each in count),
+        near=sum(each.is_near is True for each in count),
     )
 
 

@@ -5,33 +5,36 @@ says.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from ringmill.client.arguments import Inputs, PathLike, checked_params, checked_path, checked_paths
 from ringmill.client.jobs.collected import collected_by
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, first_job, last_job
-from ringmill.cluster.mapreduce.api.formats import CollectOutput
+from ringmill.cluster.mapreduce.api.chains.stages import FIRST_INPUT
+from ringmill.cluster.mapreduce.api.formats import CollectOutput, FileInput
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, KvInput, KvOutput, is_keyspace_path
 from ringmill.cluster.mapreduce.api.sources import named_paths, side_paths
 from ringmill.cluster.mapreduce.file_urls import output_url_of
 
 __all__ = ["OutputEnd", "checked_inputs", "checked_output", "checked_side", "names_output"]
 
+# what a later job of a pipeline reads beside the job before is no keyspace
+_LATER: Final = FileInput("records")
+
 
 def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
     """Absolute paths, by source where the job has several, or the one keyspace.  Raises InvalidArgument."""
     definition = first_job(target)
-    by_name = named_paths(target.source_names, () if given is None else given)
+    ends = {name or FIRST_INPUT: end for name, end in definition.ends.items()}
+    declared = {name: end.path for name, end in ends.items() if isinstance(end, KvInput) and end.path}
+    by_name = named_paths(target.source_names, () if given is None else given, declared)
     if by_name is not None:
-        for name, path in ((name, path) for name, paths in by_name.items() for path in paths):
-            if is_keyspace_path(path):
-                raise InvalidArgument(
-                    f"input {name} is {path}; a job with sources reads files, and a keyspace is read alone",
-                    hint="a first job can write the keyspace to files",
-                )
-        return {name: checked_paths(f"input {name}", paths) for name, paths in by_name.items()}
+        return {
+            name: _checked_source(f"input {name}", ends.get(name, _LATER), paths)
+            for name, paths in by_name.items()
+        }
     source = definition.input
     if given is None or given == ():
         if not isinstance(source, KvInput) or not source.path:
@@ -41,14 +44,20 @@ def checked_inputs(target: Runnable, given: Inputs | None) -> tuple[str, ...] | 
         given = (given,)
     elif isinstance(given, Iterator):
         given = tuple(given)
-    named = checked_paths("input", given)
-    keyspaces = [] if isinstance(given, str | os.PathLike) else [*filter(is_keyspace_path, given)]
+    return _checked_source("input", source, given)
+
+
+def _checked_source(what: str, source: FileInput | KvInput, given: object) -> tuple[str, ...]:
+    """What one source reads.  Raises InvalidArgument."""
+    named = checked_paths(what, given)
+    many = () if isinstance(given, str) or not isinstance(given, Iterable) else given
+    keyspaces = [*filter(is_keyspace_path, many)]
     if not keyspaces and isinstance(source, KvInput):
         raise InvalidArgument(
-            f"input {named[0]!r} is a path, and the job reads a keyspace"
+            f"{what} {named[0]!r} is a path, and the job reads a keyspace"
             if named
             else "the job names no input",
-            hint="--input kv:KEYSPACE, or kv:KEYSPACE/PREFIX for some keys",
+            hint="kv:KEYSPACE, or kv:KEYSPACE/PREFIX for some keys",
         )
     if not keyspaces:
         return named

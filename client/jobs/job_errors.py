@@ -14,7 +14,12 @@ from ringmill.cluster.errors import (
     Unavailable,
 )
 
-__all__ = ["is_silence", "job_lost", "perhaps_accepted", "refusal"]
+__all__ = ["is_open", "is_silence", "job_lost", "not_told", "perhaps_accepted", "refusal"]
+
+
+def is_open(error: RingmillError) -> bool:
+    """Whether a member says that the job is not over, and that another node coordinates it, or none does."""
+    return "open_job" in error.detail
 
 
 def is_silence(error: RingmillError) -> bool:
@@ -37,6 +42,20 @@ def refusal(refused: Mapping[str, RingmillError], what: str = "") -> RingmillErr
     )
 
 
+def not_told(job: str, refused: Mapping[str, RingmillError]) -> RingmillError:
+    """The error when no member tells of a job."""
+    if all(isinstance(error, NotFound) for error in refused.values()):
+        return NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows the known jobs")
+    if any(map(is_open, refused.values())):
+        return Unavailable(
+            f"job {job} has no coordinator at the moment: it goes on with the next one",
+            detail={"open_job": job},
+            hint="ask again in a few seconds",
+            outcome="failed",
+        )
+    return refusal(refused, f"no node that answers knows job {job!r}")
+
+
 def perhaps_accepted(job: str, error: RingmillError) -> RingmillError:
     """The error with outcome unknown: the job was, or may have been, accepted."""
     twin = error.with_outcome("unknown")
@@ -52,8 +71,9 @@ def job_lost(state: JobState, error: RingmillError) -> JobFailed:
     It may have ended before or after the rename that makes the output visible, so only the folder shows
     which.
     """
+    who = f"its coordinator {state.node}" if state.node else "its coordinator"
     return JobFailed(
-        f"job {state.job} is lost: its coordinator {state.node} is gone and no other one is found ({error}); "
+        f"job {state.job} is lost: {who} is gone and no other one is found ({error}); "
         f"its output {state.output} is complete or does not exist",
         detail={"job": state.job, "node": state.node, "output": state.output, "cause": "LostNode"},
         hint=f"the job goes on as soon as most nodes are up again: `ringmill job status {state.job}`",

@@ -32,7 +32,7 @@ from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.bundle import Bundle
 from ringmill.cluster.mapreduce.api.chains.chain import Runnable, last_job
 from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
-from ringmill.cluster.mapreduce.api.definition_checks import check_split_mib
+from ringmill.cluster.mapreduce.api.definition_checks import check_split_mib, check_task_memory
 from ringmill.cluster.mapreduce.api.formats import CollectOutput
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.codecs.typed_records import record_type
@@ -75,6 +75,7 @@ class JobOptions:
     on_bad_record: str | None = None
     weight: int = 1
     network: bool = False
+    task_memory_mib: int | None = None
 
     def __post_init__(self) -> None:
         checked_reducers(self.reducers)
@@ -82,6 +83,8 @@ class JobOptions:
         checked_flag("overwrite", self.overwrite)
         if self.split_mib is not None:
             check_split_mib(self.split_mib)
+        if self.task_memory_mib is not None:
+            check_task_memory(self.task_memory_mib)
         checked_weight(self.weight)
         checked_flag("network", self.network)
 
@@ -123,6 +126,7 @@ async def packed_job_of(
     on_bad_record: str | None,
     weight: int,
     network: bool,
+    task_memory_mib: int | None,
 ) -> PackedJob:
     """Load and pack a job, unless it is loaded; `status` tells of jobs whose output is the input.
 
@@ -137,6 +141,7 @@ async def packed_job_of(
         on_bad_record=on_bad_record,
         weight=weight,
         network=network,
+        task_memory_mib=task_memory_mib,
     )
     loaded = target if isinstance(target, LoadedJob) else await load_meanwhile(target, files)
     job = f"{job_id_stem(loaded.name)}-{entropy.random_bytes('client.job', ID_BYTES).hex()}"
@@ -195,6 +200,7 @@ def described_job(
         output_keyspace=end.keyspace,
         weight=checked_weight(options.weight),
         network=options.network,
+        task_memory_mib=options.task_memory_mib,
         collect_bytes=end.collect_bytes,
         output_url=end.url,
     )

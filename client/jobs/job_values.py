@@ -13,11 +13,13 @@ import msgpack
 
 from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, from_wire
 from ringmill.cluster.mapreduce.attempt_figures import PHASES, AttemptFigures
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainStage, ChainSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow
 from ringmill.cluster.mapreduce.summary.job_summary import OPEN
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft
 from ringmill.cluster.wire.stubs import jobs_pb2
@@ -63,8 +65,9 @@ class TaskLog:
 class JobState:
     """A job at one moment.
 
-    `state` is PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; `node` coordinates it.  In a list it
-    may be OPEN: not over, and `node` is "", as no member that answered coordinates it.
+    `state` is PENDING, RUNNING, PAUSED, SUCCEEDED, FAILED or KILLED; `node` coordinates it.  Where the
+    coordinator does not answer, `node` is "", and the rest is what the job's journal has: not how far
+    attempts are.  In a list such a job is OPEN: not over.
     """
 
     job: str
@@ -87,11 +90,19 @@ class JobState:
     chain: ChainSummary | None = None  # of a pipeline, where it is; None in a list
     network: bool = False  # whether its tasks may open connections where nodes contain them
     left: TimeLeft | None = None  # how long it will probably still take, when that can be said
+    heavy_keys: tuple[KeyShare, ...] = ()  # by which a reduce has more to do than others; not in a list
+    lacks: tuple[NodeLack, ...] = ()  # of nodes that offer no slots, while it is not over; not in a list
     collected: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)  # of `run` with CollectOutput
 
     @property
     def is_over(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def is_of_journal(self) -> bool:
+        """Whether this is what the journal of a job has that is not over, as its coordinator did not
+        answer."""
+        return not self.node and not self.is_over and self.state != OPEN
 
     @property
     def ended_at(self) -> float | None:
@@ -113,6 +124,7 @@ class JobState:
             "name": self.name,
             "state": self.state,
             "node": self.node,
+            "of_journal": self.is_of_journal,
             "output": self.output,
             "seconds": self.seconds,
             "submitted_at": self.submitted_at,
@@ -128,6 +140,8 @@ class JobState:
             "flow": self.flow._asdict(),
             "chain": None if self.chain is None else asdict(self.chain),
             "left": None if self.left is None else asdict(self.left),
+            "heavy_keys": [each._asdict() for each in self.heavy_keys],
+            "lacks": [each._asdict() for each in self.lacks],
             "error": None
             if error is None
             else {"code": error.code, "message": error.message, "hint": error.hint},
@@ -208,6 +222,8 @@ def job_state(message: jobs_pb2.JobStatus) -> JobState:
         ),
         chain=_chain(message.chain) if message.HasField("chain") else None,
         left=TimeLeft(message.left_least_s, message.left_most_s) if message.HasField("left_most_s") else None,
+        heavy_keys=tuple(KeyShare(one.key, one.task, one.records, one.share) for one in message.heavy_keys),
+        lacks=tuple(NodeLack(one.node, one.why) for one in message.lacks),
     )
 
 
@@ -258,6 +274,7 @@ def attempt_summary(message: jobs_pb2.AttemptStatus) -> AttemptSummary:
         bytes_travelled=message.bytes_travelled,
         bytes_unpacked=message.bytes_unpacked,
         is_backup=message.backup,
+        is_near=message.near if message.HasField("near") else None,
     )
 
 

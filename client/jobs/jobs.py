@@ -2,27 +2,33 @@
 
 One node at a time coordinates all jobs; when it is gone another one goes on with them.  Any node accepts a
 submission and passes it on, and knows the jobs that are over.  A client remembers which member took its own
-jobs; questions about other jobs go to all members at once, and the first that knows the job answers.  Silent
-members do not delay the answers of others.  The client chooses the job's id, so a repeated submission is the
-same job, and one whose outcome is unknown is sent again.
+jobs; questions about other jobs go to all members at once, and the first that knows the job answers.  Where
+its coordinator does not, another member reads its journal.  Silent members do not delay the answers of
+others.  The client chooses the job's id, so a repeated submission is the same job, and one whose outcome is
+unknown is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from ringmill.client.arguments import Inputs, PathLike, checked_name
+from ringmill.client.jobs.asking.job_link import SERVICE, Dial
+from ringmill.client.jobs.asking.outcomes import SILENT_S, outcomes
+from ringmill.client.jobs.asking.quiet_streams import while_answered
+from ringmill.client.jobs.asking.submission import Submission
 from ringmill.client.jobs.collected import collect_records
 from ringmill.client.jobs.explanation import JobExplanation
-from ringmill.client.jobs.job_errors import is_silence, job_lost, perhaps_accepted, refusal
+from ringmill.client.jobs.job_errors import is_open, is_silence, job_lost, not_told, perhaps_accepted, refusal
 from ringmill.client.jobs.job_modules import Target
-from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, chunks_of, packed_job_of
+from ringmill.client.jobs.job_packing import OpenFiles, PackedJob, packed_job_of
 from ringmill.client.jobs.job_values import (
     CoordinatorState,
     JobList,
@@ -33,17 +39,14 @@ from ringmill.client.jobs.job_values import (
     job_state,
     task_log,
 )
+from ringmill.client.jobs.trying.task_rows import TaskRows
 from ringmill.client.routing.directory import STAGGER_S, Directory, none_reachable
-from ringmill.client.routing.retries import SILENCE_SHARE
 from ringmill.client.routing.tracing import Tracing, no_tracer, request_span
 from ringmill.cluster.errors import (
-    ClientClosed,
     DeadlineExceeded,
-    DiskFull,
     InvalidArgument,
     JobFailed,
     NotFound,
-    Overloaded,
     QuorumNotReached,
     RingmillError,
     Unavailable,
@@ -55,35 +58,18 @@ from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.ports import Entropy
 from ringmill.cluster.wire.stubs import jobs_pb2
 
-__all__ = ["AsyncJobs", "JobLink"]
+__all__ = ["AsyncJobs"]
 
 Answer = TypeVar("Answer", bound=Message)
-SERVICE = "/ringmill.v1.Jobs/"
 PATIENCE_S = 45.0  # a job without a coordinator has another one long before
 PAUSE_S = 0.2
-SILENT_S = 0.8
+SILENT_COORDINATOR_S = 0.5  # of a job that others know: its journal can be read instead
+READING_S = 0.5  # of a journal, before another member is asked to read it, too
 HANDOVER_S = 10.0
 REMEMBERED_JOBS = 1000
 
 
-class JobLink(Protocol):
-    """One node's Jobs service; every call carries the cluster's token."""
-
-    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer: ...
-
-    async def upload(
-        self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
-    ) -> Answer: ...
-
-    def stream(
-        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
-    ) -> AsyncIterator[Answer]: ...
-
-
-Dial = Callable[[str], AbstractAsyncContextManager[JobLink]]
-
-
-class AsyncJobs:
+class AsyncJobs(TaskRows):
     """The jobs of a cluster.  Every call needs a token with the role `jobs` (`connect(..., token=)`)."""
 
     def __init__(
@@ -117,6 +103,7 @@ class AsyncJobs:
         on_bad_record: str | None = None,
         weight: int = 1,
         network: bool = False,
+        task_memory_mib: int | None = None,
     ) -> JobState:
         """Submit a job and wait for its end.
 
@@ -127,29 +114,18 @@ class AsyncJobs:
         CollectOutput(): then the state that is returned has the records as `collected`.  Without them the
         job's own keyspaces count.  All paths must be visible to the nodes, and so must the current folder
         where a keyspace is written or records are collected: parts are staged there.  `split_mib`,
-        `on_bad_record` and the paths of `side` take the place of the job's own settings (`job`).  Beside
-        other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).  With `network`, or if the
-        job says so itself, its tasks may open connections.
+        `task_memory_mib`, `on_bad_record` and the paths of `side` take the place of the job's own settings
+        (`job`).  Beside other jobs it gets slots in proportion to `weight`, 1 to 1,000 (rule J22).  With
+        `network`, or if the job says so itself, its tasks may open connections.
 
         Raises InvalidArgument for a module, job or input that is not valid; JobFailed with the traceback of
         the user's code; JobKilled.
         """
         packed = await packed_job_of(
-            target,
-            files=self._files,
-            entropy=self._entropy,
-            status=self.status,
-            input=input,
-            output=output,
-            reducers=reducers,
-            params=params,
-            overwrite=overwrite,
-            split_mib=split_mib,
-            side=side,
-            on_bad_record=on_bad_record,
-            weight=weight,
-            network=network,
-        )
+            target, files=self._files, entropy=self._entropy, status=self.status, input=input, output=output,
+            reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
+            on_bad_record=on_bad_record, weight=weight, network=network, task_memory_mib=task_memory_mib,
+        )  # fmt: skip
         job = await self.hand_over(packed.bundle, packed.spec)
         async for state in self.watch(job):
             if state.is_over:
@@ -178,24 +154,14 @@ class AsyncJobs:
         on_bad_record: str | None = None,
         weight: int = 1,
         network: bool = False,
+        task_memory_mib: int | None = None,
     ) -> str:
         """Upload the code and submit the job; returns its id.  Raises what `run` raises before a job runs."""
         packed = await packed_job_of(
-            target,
-            files=self._files,
-            entropy=self._entropy,
-            status=self.status,
-            input=input,
-            output=output,
-            reducers=reducers,
-            params=params,
-            overwrite=overwrite,
-            split_mib=split_mib,
-            side=side,
-            on_bad_record=on_bad_record,
-            weight=weight,
-            network=network,
-        )
+            target, files=self._files, entropy=self._entropy, status=self.status, input=input, output=output,
+            reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib, side=side,
+            on_bad_record=on_bad_record, weight=weight, network=network, task_memory_mib=task_memory_mib,
+        )  # fmt: skip
         if packed.spec.collect_bytes:
             raise InvalidArgument(
                 "CollectOutput is for whoever waits for the end of the job, as run does",
@@ -208,54 +174,24 @@ class AsyncJobs:
 
         A repeated submission is the same job, so one of unknown outcome is repeated at the next member.
         Raises InvalidArgument, Unavailable or DeadlineExceeded, "unknown" when it may have been accepted;
-        DiskFull or Overloaded when a member has no room for it, and no other one accepts it.
+        DiskFull, Overloaded or QuorumNotReached when a member has no room for it, or reaches too few others,
+        and no other one accepts it.
         """
         self._directory.lifetime.check()
         with request_span(self._tracing, f"{SERVICE}Submit"):
-            return await self._submit(bundle, spec)
-
-    async def _submit(self, bundle: Bundle, spec: JobSpec) -> str:
-        failures, late = dict[str, str](), list[str]()
-        perhaps: RingmillError | None = None
-        refused: DiskFull | Overloaded | None = None
-        patient_s = self._timeout_s * SILENCE_SHARE
-        for patience_s, addresses in ((STAGGER_S, self._directory.addresses()), (patient_s, late)):
-            for address in addresses:
-                try:
-                    await self._directory.prove(address, min(patience_s, patient_s))
-                except Unavailable as error:
-                    self._note(address, error, failures)
-                    if patience_s < patient_s:
-                        late.append(address)
-                    continue
-                try:
-                    await self._hand_over(address, bundle, spec)
-                except (Unavailable, DeadlineExceeded, DiskFull, Overloaded) as error:
-                    self._note(address, error, failures)
-                    perhaps = perhaps if error.outcome == "failed" else error
-                    refused = error if isinstance(error, DiskFull | Overloaded) else refused
-                except RingmillError as error:
-                    raise (error.with_outcome("unknown") if perhaps else error) from None
-                else:
-                    return spec.job
-        raise perhaps or refused or none_reachable(list(failures), failures)
-
-    def _note(self, address: str, error: RingmillError, failures: dict[str, str]) -> None:
-        """Note a failure and go on to the next member: a job that this one may have accepted is the same."""
-        if isinstance(error, ClientClosed):
-            raise error
-        self._directory.blame(address)
-        failures[address] = str(error)
+            submission = Submission(self._directory, self._dial, bundle, spec, self._timeout_s)
+            self._remember(spec.job, await submission.run())
+        return spec.job
 
     async def status(self, job: str) -> JobState:
-        """The present state of a job.  Raises NotFound when no member that answers knows it."""
-        return (await self._find(checked_name("job", job)))[1]
+        """The state of a job, of its journal where its coordinator does not answer.  Raises NotFound."""
+        return (await self._find_told(checked_name("job", job)))[1]
 
     async def watch(self, job: str) -> AsyncIterator[JobState]:
         """Yield the job's state at once, then at every change, until the job is over.
 
-        When its coordinator is gone, waits for another one.  Raises NotFound; JobFailed, with outcome
-        unknown, when none is found within 45 s.
+        When its coordinator is gone, or does not answer, yields what its journal has and waits for another
+        one.  Raises NotFound; JobFailed, with outcome unknown, when none is found within 45 s.
         """
         address, state = await self._find_to_watch(checked_name("job", job))
         yield state
@@ -263,22 +199,33 @@ class AsyncJobs:
         loop = asyncio.get_running_loop()
         while not state.is_over:
             try:
-                async with self._dial(address) as link:
-                    request = jobs_pb2.WatchRequest(job=job)
-                    async for message in link.stream(f"{SERVICE}Watch", request, jobs_pb2.JobStatus, None):
-                        lost_at, state = None, job_state(message)
+                async with aclosing(self._told(address, job)) as told:
+                    async for state in told:
+                        lost_at = None
                         yield state
             except (Unavailable, DeadlineExceeded, NotFound) as error:
                 self._directory.lifetime.check()
                 if state.is_over:
                     return
+                is_news = lost_at is None and not state.is_of_journal
                 lost_at = lost_at or loop.time()
                 if loop.time() - lost_at > PATIENCE_S:
                     raise job_lost(state, error) from error
                 await asyncio.sleep(PAUSE_S)
                 with suppress(Unavailable, DeadlineExceeded, NotFound):
-                    address, state = await self._find_now(job)
-                    yield state
+                    if found := await (self._tell_now(job) if is_news else self._find_now(job)):
+                        address, state = found
+                        yield state
+
+    async def _told(self, address: str, job: str) -> AsyncGenerator[JobState, None]:
+        """What this member tells of a job that it coordinates, for as long as it answers."""
+        request = jobs_pb2.WatchRequest(job=job)
+        async with self._dial(address) as link:
+            stream = link.stream(f"{SERVICE}Watch", request, jobs_pb2.JobStatus, None)
+            prove = partial(self._directory.prove, address, SILENT_S)
+            async with aclosing(while_answered(stream, prove)) as messages:
+                async for message in messages:
+                    yield job_state(message)
 
     async def list(self) -> JobList:
         """All jobs that the members know, newest first; `silent` names the members that do not answer.
@@ -314,17 +261,20 @@ class AsyncJobs:
         return [task_log(one) for one in answer.logs]
 
     async def attempts(self, job: str) -> tuple[AttemptSummary, ...]:
-        """Every attempt of a job with what it took: the maps by task, then the reduces.  Raises NotFound."""
-        address, _ = await self._find(checked_name("job", job))
-        request = jobs_pb2.JobRequest(job=job)
+        """Every attempt of a job, as `status`: the maps by task, then the reduces.  Raises NotFound."""
+        return (await self.state_and_attempts(job))[1]
+
+    async def state_and_attempts(self, job: str) -> tuple[JobState, tuple[AttemptSummary, ...]]:
+        """What `status` and `attempts` give, by one member that tells of the job.  Raises NotFound."""
+        address, state = await self._find_told(checked_name("job", job))
+        request = jobs_pb2.JobRequest(job=job, noted=True)
         async with self._dial(address) as link:
             found = link.stream(f"{SERVICE}Attempts", request, jobs_pb2.JobAttempts, self._timeout_s)
-            return tuple([attempt_summary(one) async for many in found for one in many.attempts])
+            return state, tuple([attempt_summary(one) async for many in found for one in many.attempts])
 
     async def explain(self, job: str) -> JobExplanation:
         """Where the time went of a job that runs or is over.  Raises NotFound."""
-        state = await self.status(job)
-        return JobExplanation.of(state, await self.attempts(job))
+        return JobExplanation.of(*await self.state_and_attempts(job))
 
     async def kill(self, job: str) -> JobState:
         """Stop a job and return its state.  Raises NotFound; DeadlineExceeded or Unavailable with outcome
@@ -348,8 +298,22 @@ class AsyncJobs:
         request = jobs_pb2.JobRequest(job=checked_name("job", job))
         return job_state(await self._of_keeper(job, "Resume", request, jobs_pb2.JobStatus))
 
+    async def purge(self, job: str) -> tuple[str, ...]:
+        """Remove a job that is over from the history: its row, figures, errors and events.  Its output stays.
+
+        Returns the members that did not hear of it, and may tell of the job from memory until they stop.
+        Raises NotFound; Conflict for a job that is not over; DeadlineExceeded or Unavailable, with outcome
+        "unknown" when it may be removed, or a part of it.
+        """
+        request = jobs_pb2.JobRequest(job=checked_name("job", job))
+        return tuple((await self._of_keeper(job, "Purge", request, jobs_pb2.PurgeResponse)).silent)
+
     async def coordinator(self) -> CoordinatorState:
         """Which node coordinates the jobs.  Raises Unavailable when no member can tell."""
+        request = jobs_pb2.CoordinatorRequest()
+        with suppress(Unavailable, DeadlineExceeded, QuorumNotReached):  # told below by all of them
+            answer = await self._of_whoever_has_it("Coordinator", request, jobs_pb2.CoordinatorStatus)
+            return CoordinatorState(answer.node, answer.term, tuple(answer.open_jobs))
         return await self._of_any("Coordinator")
 
     async def handover(self) -> CoordinatorState:
@@ -378,21 +342,6 @@ class AsyncJobs:
             else:
                 return CoordinatorState(answer.node, answer.term, tuple(answer.open_jobs))
         raise none_reachable(list(failures), failures)
-
-    async def _hand_over(self, address: str, bundle: Bundle, spec: JobSpec) -> None:
-        async with self._dial(address) as link:
-            try:
-                await link.upload(
-                    f"{SERVICE}PutBundle", chunks_of(bundle), jobs_pb2.PutBundleResponse, self._timeout_s
-                )
-            except RingmillError as error:
-                raise error.with_outcome("failed") from error  # uploaded code is not yet a job
-            request = jobs_pb2.SubmitRequest(job=spec.job, spec=spec.encode())
-            try:
-                await link.unary(f"{SERVICE}Submit", request, jobs_pb2.SubmitResponse, self._timeout_s)
-            except RingmillError as error:
-                raise error if error.outcome == "failed" else perhaps_accepted(spec.job, error) from error
-        self._remember(spec.job, address)
 
     def _remember(self, job: str, address: str) -> None:
         self._keepers[job] = address
@@ -425,69 +374,73 @@ class AsyncJobs:
             try:
                 return await self._find_now(job)
             except Unavailable as error:
-                if "open_job" not in error.detail or loop.time() > ends_at:
+                if not is_open(error) or loop.time() > ends_at:
                     raise
             await asyncio.sleep(PAUSE_S)
 
+    async def _find_told(self, job: str) -> tuple[str, JobState]:
+        """A member that tells of the job: its coordinator, or who has read its journal."""
+        return await self._tell_now(job) or await self._find(job)
+
+    async def _tell_now(self, job: str) -> tuple[str, JobState] | None:
+        """The same; None for a job that is open, and whose journal nobody reads: nodes of the release before
+        do not."""
+        refused = dict[str, RingmillError]()
+        if found := await self._look_for(job, refused):
+            return found
+        knowing = [address for address, error in refused.items() if is_open(error)]
+        if not knowing:
+            raise not_told(job, refused)
+        return await self._look_for(job, {}, knowing)
+
     async def _find_now(self, job: str) -> tuple[str, JobState]:
-        request, refused = jobs_pb2.JobRequest(job=job), {}
+        refused = dict[str, RingmillError]()
+        if found := await self._look_for(job, refused):
+            return found
+        raise not_told(job, refused)
+
+    async def _look_for(
+        self, job: str, refused: dict[str, RingmillError], knowing: Sequence[str] = ()
+    ) -> tuple[str, JobState] | None:
+        """A member that tells of the job; None when there is none, with what each says in `refused`.
+
+        Of those that are `knowing` of a job that is open each reads its journal, which may be large: so they
+        are asked one after the other.
+        """
+        request = jobs_pb2.JobRequest(job=job, noted=bool(knowing))
         likely = self._keepers.get(job)
-        async with aclosing(self._outcomes("Status", request, jobs_pb2.JobStatus, likely)) as found:
+        others = [each for each in self._directory.addresses() if each != likely]
+        found = outcomes(
+            self._directory,
+            lambda address: self._ask(address, "Status", request, jobs_pb2.JobStatus),
+            [[each] for each in knowing] or [[likely] if likely else [], others],
+            head_start_s=READING_S if knowing else STAGGER_S,
+            silent_s=lambda: SILENT_COORDINATOR_S if any(map(is_open, refused.values())) else SILENT_S,
+        )
+        async with aclosing(found):
             async for address, outcome in found:
                 if not isinstance(outcome, RingmillError):
                     return address, job_state(outcome)
                 refused[address] = outcome
-        if all(isinstance(error, NotFound) for error in refused.values()):
-            raise NotFound(f"no node knows job {job!r}", hint="`ringmill job list` shows the known jobs")
-        if any("open_job" in error.detail for error in refused.values()):
-            raise Unavailable(
-                f"job {job} has no coordinator at the moment: it goes on with the next one",
-                detail={"open_job": job},
-                hint="ask again in a few seconds",
-                outcome="failed",
-            )
-        raise refusal(refused, f"no node that answers knows job {job!r}")
+        return None
 
     async def _find_to_watch(self, job: str) -> tuple[str, JobState]:
         """Find a job that was accepted: so no error says that nothing was changed."""
         try:
-            return await self._patiently(job, PATIENCE_S)
+            return await self._tell_now(job) or await self._patiently(job, PATIENCE_S)
         except (Unavailable, DeadlineExceeded) as error:
             if job in self._keepers:
                 raise perhaps_accepted(job, error) from error
             raise
 
-    async def _outcomes(
-        self, method: str, request: Message, answer: type[Answer], likely: str | None = None
+    def _outcomes(
+        self, method: str, request: Message, answer: type[Answer]
     ) -> AsyncGenerator[tuple[str, Answer | RingmillError], None]:
-        """Yield the answer of each member as it arrives; `likely` gets a head start of STAGGER_S.
-
-        Members that are still silent SILENT_S after the last answer come last, as DeadlineExceeded.
-        """
-        self._directory.lifetime.check()
-        addresses = self._directory.addresses()
-        asked: dict[asyncio.Task[Answer | RingmillError], str] = {}
-        try:
-            for group in ([likely] if likely else [], [each for each in addresses if each != likely]):
-                for address in group:
-                    asked[asyncio.create_task(self._ask(address, method, request, answer))] = address
-                patience_s = STAGGER_S if group == [likely] else None
-                while asked:
-                    done, _ = await asyncio.wait(
-                        asked, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    self._directory.lifetime.check()
-                    for task in [each for each in asked if each in done]:
-                        yield asked.pop(task), task.result()
-                    if not done:
-                        break
-                    patience_s = patience_s or SILENT_S
-            for address in asked.values():
-                yield address, DeadlineExceeded(f"{address} does not answer", outcome="failed")
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+        """The answer of each member; see `outcomes`."""
+        everybody = [self._directory.addresses()]
+        return outcomes(
+            self._directory, lambda address: self._ask(address, method, request, answer), everybody
+        )
 
     async def _ask(
         self, address: str, method: str, request: Message, answer: type[Answer]

@@ -49,6 +49,8 @@ Input: TypeAlias = (
     PathLike | Iterable[str] | Iterable[os.PathLike[str]] | Mapping[str, PathLike | Iterable[PathLike]]
 )
 """Paths, folders and globs; by source where a job has several."""
+Records: TypeAlias = Iterable[tuple[bytes, Content]]
+"""What a keyspace would hold."""
 
 
 def run_local(
@@ -56,7 +58,7 @@ def run_local(
     input: Input | None = None,
     output: str | CollectOutput | None = None,
     *,
-    records: Iterable[tuple[bytes, Content]] | None = None,
+    records: Records | Mapping[str, Records] | None = None,
     reducers: int | None = None,
     params: Mapping[str, str] | None = None,
     overwrite: bool = False,
@@ -78,14 +80,16 @@ def run_local(
 
     A job that reads a keyspace gets `records` in place of `input`: pairs of key and what it holds, as
     KvInput says (a sequence of values, newest first; a count; a set; a dict), in the order in which a scan
-    gives them.  They are one split.  A job that writes a keyspace leaves its records in `output`, where
+    gives them.  They are one split.  Of a job with sources they are by the names of those that are keyspaces,
+    and `input` has the others.  A job that writes a keyspace leaves its records in `output`, where
     `read_output` reads them.
 
     Raises InvalidArgument for bad arguments, JobFailed when the job's code fails.
     """
     each = map if processes == 1 else ForkedTasks(processes)
     collect = collected_by(job, output, overwrite=overwrite)
-    if (output is None and collect is None) or (input is None) == (records is None):
+    by_source = isinstance(records, Mapping)
+    if (output is None and collect is None) or (not by_source and (input is None) == (records is None)):
         raise InvalidArgument("a local run needs an output, and either an input or records")
     run = partial(
         run_from_here, job, output=output, each=lambda _: each,
@@ -94,18 +98,20 @@ def run_local(
     )  # fmt: skip
     if records is None:
         return run(input if input is not None else ())
-    if not isinstance(first_job(job).input, KvInput):
-        raise InvalidArgument(
-            f"records stand for a keyspace, and the job reads files as {first_job(job).input.format!r}",
-            hint="give input=, or declare job(input=KvInput())",
-        )
+    held = _held_records(job, records)
     is_path = isinstance(output, str) and not output_url_of(output)
     where = path_of("output", str(output)) if is_path else ".collected"
     parent, name = os.path.split(os.path.abspath(where))
     folder = f"{parent}/.{name}.ringmill-{new_name()}"
     with closing(OsFileSystem()) as files:
         try:
-            return run(_write_records(records, folder, files), has_records=True)
+            files.mkdir(folder)
+            written = {name: _write_records(each, folder, name, files) for name, each in held.items()}
+            if not by_source:
+                return run(written[""], has_records=True)
+            if input is not None and not isinstance(input, Mapping):
+                raise InvalidArgument("beside records by source, input is a mapping of sources, too")
+            return run({**(input or {}), **written}, has_records=True)
         finally:
             files.remove_tree(folder)
 
@@ -153,6 +159,25 @@ def read_result(job: Runnable, folder: str) -> Iterator[tuple[Any, Any]]:
             raise InvalidArgument(f"{failure.position}: {failure.message}") from failure
 
 
+def _held_records(job: Runnable, records: Records | Mapping[str, Records]) -> Mapping[str, Records]:
+    """What stands for each keyspace that the job reads, under "" where it has no sources.
+
+    Raises InvalidArgument for records that stand for no keyspace, and for a keyspace without.
+    """
+    ends = first_job(job).ends
+    held = records if isinstance(records, Mapping) else {"": records}
+    for name in held:
+        if not isinstance(end := ends.get(name), KvInput):
+            reads = f"files as {end.format!r}" if end is not None else f"{', '.join(ends)}"
+            raise InvalidArgument(
+                f"records stand for a keyspace, and the job reads {reads}",
+                hint="give input=, or declare job(input=KvInput())",
+            )
+    if missing := [name for name, end in ends.items() if isinstance(end, KvInput) and name not in held]:
+        raise InvalidArgument(f"no records for the keyspace {', '.join(missing)}")
+    return held
+
+
 def _checked(records: Iterable[tuple[bytes, Content]]) -> Iterator[tuple[bytes, Content]]:
     """The records, checked.  Raises InvalidArgument for one that no keyspace holds."""
     for record in records:
@@ -175,10 +200,9 @@ def _is_bytes(held: Content) -> bool:
     return all(isinstance(part, bytes) for part in parts)
 
 
-def _write_records(records: Iterable[tuple[bytes, Content]], folder: str, files: FileSystem) -> str:
+def _write_records(records: Records, folder: str, source: str, files: FileSystem) -> str:
     """Write a file with these records; its path."""
-    files.mkdir(folder)
-    file = files.create(f"{folder}/kv:records")
+    file = files.create(f"{folder}/kv:{source or 'records'}")
     file.append(encode_records(_checked(records)))
     file.close()
     return file.path
@@ -228,7 +252,7 @@ def run_from_here(
             f"{each_end} is a keyspace: only a cluster can run this (`ringmill job run`, db.jobs.run)",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",
         )
-    if isinstance(first_job(job).input, KvInput) and not has_records:
+    if first_job(job).reads_keyspace and not has_records:
         raise InvalidArgument(
             "input is a path, and the job reads a keyspace",
             hint="run_local(job, records=..., output=FOLDER) tries such a job on records of yours",

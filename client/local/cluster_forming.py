@@ -1,15 +1,16 @@
 """Forms a cluster: waits until all nodes listen, asks who they are, gives them the first topology.
 
-Each step can be repeated: nodes that already belong to the cluster keep their document, and a node without
-one gets the first document here, and a later one from the members.  A node on another disk than the document
-names gets none, whatever is repeated, so it is told apart.  A node that has just started may be busy, so a
-call that timed out is made again until the deadline of the whole. Rule T4: docs/protocol/topology.md.
+Each step can be repeated, and taken by several at once: nodes that already belong to the cluster keep their
+document, and a node without one gets the first document here, and a later one from the members.  A node on
+another disk than the document names gets none, whatever is repeated, so it is told apart.  A node that has
+just started may be busy, so a call that timed out is made again until the deadline of the whole.
+Rule T4: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from ringmill.client.administration.second_looks import IN_SERVICE
 from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import HEALTH, IDENTIFY, INIT, STATUS, TOPOLOGY, Link, Method
 from ringmill.cluster.errors import Conflict, DeadlineExceeded, InvalidArgument, RingmillError, Unavailable
@@ -30,26 +32,34 @@ from ringmill.cluster.wire.stubs.topology_pb2 import (
     InitRequest,
 )
 
-__all__ = ["Effort", "Formed", "Shape", "form", "have_cluster", "wait_ready"]
+__all__ = ["Effort", "Formed", "Shape", "form", "have_cluster", "wait_ready", "wait_seen"]
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
 POLL_S = 0.015
+LOOK_S = 0.05
 UNFORMED_S = 5.0
 CALL_S = 2.0
+
+
+def _as_it_is(topology: Topology) -> None:
+    """Whichever cluster the nodes are is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The settings of a new cluster.
 
-    `zones` maps addresses to zones; a node not in it keeps its own zone.
+    `zones` maps addresses to zones; a node not in it keeps its own zone.  `check` is called with the document
+    that nodes hold already, before others are given it, and raises InvalidArgument when another cluster is
+    meant.
     """
 
     name: str
     replicas: int
     partitions: int
     zones: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Topology], None] = _as_it_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class Effort:
     check: Callable[[str], None] = _no_process
     dial: Callable[[str], Link] = open_link
     waiting: dict[str, str] = field(default_factory=dict)
+    is_begun: bool = False  # a node was given the first document, or may have been
     unformed: list[str] = field(default_factory=list)  # restarted nodes whose folders belong to no cluster
 
 
@@ -94,7 +105,8 @@ async def form(effort: Effort, shape: Shape) -> Formed:
     """Form one cluster of the nodes, and wait until each is ready to serve.
 
     Raises RingmillError when another process answers; InvalidArgument when nodes belong to different
-    clusters, or to one that does not name them all; what `effort.check` raises; DeadlineExceeded, which names
+    clusters, or to one that does not name them all, or when a node refuses the document, with those that were
+    given it before in its detail; what `effort.check` and `shape.check` raise; DeadlineExceeded, which names
     what was still missing, when time ran out; Conflict, with `other_disks` in its detail, when all but nodes
     on other disks than the cluster names are ready, or when time ran out and there are such nodes.
     """
@@ -115,16 +127,11 @@ async def _form_beside_strays(effort: Effort, shape: Shape, strays: list[_Stray]
     async with _links(effort) as links:
         await _all(_listens(effort, address) for address in effort.addresses)
         await _all(_check_process(effort, links, address) for address in effort.addresses)
-        asked = IdentifyRequest()
-        identities = await _all(_ask(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
-        _check_distinct(effort, identities)
-        topology = await _document(effort, links, identities, shape)
-        by_address = dict(zip(effort.addresses, identities, strict=True))
+        topology, by_address = await _one_document(effort, links, shape)
         seated = {address: one for address, one in by_address.items() if topology.has_seat(_seat(one))}
         lacking = {address: one for address, one in seated.items() if not one.cluster}
         if topology.epoch == FIRST_EPOCH:  # a later one is offered by the members
-            document = InitRequest(document=topology.encode())
-            await _all(_ask(effort, links, address, INIT, document) for address in lacking)
+            await _give(effort, links, topology, lacking)
         strays += [_Stray(topology, one) for address, one in by_address.items() if address not in seated]
         for address in by_address.keys() - seated.keys():
             effort.waiting.pop(address, None)
@@ -165,6 +172,31 @@ async def wait_ready(effort: Effort) -> None:
             raise _too_slow(effort, asyncio.get_running_loop().time() - began) from None
 
 
+async def wait_seen(effort: Effort, started: Collection[str]) -> bool:
+    """Wait until each node of `effort` that answers sees those that have started up, by their ids.
+
+    Until then it asks them last, and tells clients that they are down.  One that does not answer is not
+    waited for.  False when the time of the effort was over first: they serve all the same.
+    """
+    try:
+        async with _links(effort) as links:
+            await _all(_sees(links[address], started) for address in effort.addresses)
+    except DeadlineExceeded:
+        return False
+    return True
+
+
+async def _sees(link: Link, started: Collection[str]) -> None:
+    while True:
+        try:
+            view = await link.call(STATUS, StatusRequest(), CALL_S)
+        except RingmillError:
+            return
+        if all(each.state in IN_SERVICE for each in view.members if each.id in started):
+            return
+        await asyncio.sleep(LOOK_S)
+
+
 @asynccontextmanager
 async def _links(effort: Effort) -> AsyncIterator[Mapping[str, Link]]:
     """A link to each node until the deadline of the effort.  Raises DeadlineExceeded after it."""
@@ -199,6 +231,68 @@ def _check_distinct(effort: Effort, identities: Sequence[IdentifyResponse]) -> N
         seen[one.node] = address
 
 
+async def _one_document(
+    effort: Effort, links: Mapping[str, Link], shape: Shape
+) -> tuple[Topology, dict[str, IdentifyResponse]]:
+    """The document of these nodes, held by one of them at least, and who they are, by address.
+
+    The first node by name gets a new one before all others.  When somebody else forms these nodes meanwhile,
+    one of the two documents is refused there, and whoever brought it goes on with the other one, if that is
+    what is meant.
+    """
+    asked = IdentifyRequest()
+    while True:
+        identities = await _all(_ask(effort, links, one, IDENTIFY, asked) for one in effort.addresses)
+        _check_distinct(effort, identities)
+        topology = await _document(effort, links, identities, shape)
+        by_address = dict(zip(effort.addresses, identities, strict=True))
+        if any(one.cluster for one in identities):
+            return topology, by_address
+        first = min(by_address, key=lambda address: by_address[address].node)
+        try:
+            await _give(effort, links, topology, {first: by_address[first]})
+        except InvalidArgument:
+            if not (await _ask(effort, links, first, IDENTIFY, asked)).cluster:
+                raise
+        else:
+            return topology, by_address
+
+
+async def _give(
+    effort: Effort, links: Mapping[str, Link], topology: Topology, lacking: Mapping[str, IdentifyResponse]
+) -> None:
+    """Give nodes the first document in the order of their names, and nobody behind one that refuses it (T4).
+
+    All who form take the nodes that they share in one order.  So a document that is refused at the first of
+    them has reached none of the others.
+    """
+    document = InitRequest(document=topology.encode())
+    given: list[str] = []
+    for address in sorted(lacking, key=lambda each: lacking[each].node):
+        node = lacking[address].node
+        effort.is_begun = True
+        try:
+            await _ask(effort, links, address, INIT, document)
+        except InvalidArgument as error:
+            raise _refused(topology, node, given, error) from None
+        given.append(node)
+
+
+def _refused(topology: Topology, node: str, given: Sequence[str], why: InvalidArgument) -> InvalidArgument:
+    """`given` have the document now, which nobody can take back from them."""
+    message = f"{node} refuses the first document of cluster {topology.name}: {why.message}"
+    if not given:
+        return InvalidArgument(message, detail=why.detail, hint=why.hint)
+    names = ", ".join(given)
+    return InvalidArgument(
+        message,
+        detail={**why.detail, "given": [*given], "changed": f"{names} took it before, and no other node"},
+        hint=f"form the nodes of one cluster only; if this one serves nothing, end {names} first, and "
+        "`ringmill node reset DIR` frees each",
+        outcome="unknown",
+    )
+
+
 async def _document(
     effort: Effort, links: Mapping[str, Link], identities: Sequence[IdentifyResponse], shape: Shape
 ) -> Topology:
@@ -211,7 +305,13 @@ async def _document(
         topology = max((Topology.decode(answer.document) for answer in answers), key=lambda each: each.epoch)
         if len({*holders.values()}) > 1:
             raise _apart(effort, holders, topology)
-        _check_members(topology, identities)
+        try:
+            _check_members(topology, identities)
+            shape.check(topology)
+        except InvalidArgument as error:
+            if topology.epoch == FIRST_EPOCH and not await _serve(effort, links, holders):
+                error.hint = _unformed_hint(topology, [one.node for one in identities if one.cluster])
+            raise
         return topology
     members = [
         Member(
@@ -242,6 +342,22 @@ def _check_members(topology: Topology, identities: Sequence[IdentifyResponse]) -
             detail={"strangers": strangers},
             hint="`ringmill cluster add` gives a cluster that was formed another node",
         )
+
+
+async def _serve(effort: Effort, links: Mapping[str, Link], holders: Iterable[str]) -> bool:
+    """Whether one of the nodes at these addresses is ready."""
+    question = HealthCheckRequest(service="readiness")
+    answers = await _all(_ask(effort, links, address, HEALTH, question) for address in holders)
+    return any(answer.status == HealthCheckResponse.SERVING for answer in answers)
+
+
+def _unformed_hint(topology: Topology, holders: Sequence[str]) -> str:
+    has, serves = ("has", "serves") if len(holders) == 1 else ("have", "serve")
+    return (
+        f"{', '.join(holders)} {has} its first document and {serves} nothing: if it was never formed, form "
+        f"{', '.join(topology.addresses())} with its settings, or end {', '.join(holders)}, and "
+        "`ringmill node reset DIR` frees each"
+    )
 
 
 def _other_disks(strays: Sequence[_Stray], late: DeadlineExceeded | None = None) -> Conflict:
@@ -344,6 +460,7 @@ def _too_slow(effort: Effort, took_s: float) -> DeadlineExceeded:
         f"not ready after {took_s:.1f} s: {'; '.join(late) or 'no node answered'}",
         detail={"waiting": {_named(effort, address): why for address, why in effort.waiting.items()}},
         hint="use a longer --timeout; the logs of the nodes say what they are doing",
+        outcome="unknown" if effort.is_begun else "failed",
     )
 
 

@@ -6,10 +6,12 @@ logs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from subprocess import Popen
 
+from ringmill.client.administration.second_looks import SEEN_WITHIN_S
 from ringmill.client.dialling.node_links import open_link
 from ringmill.client.local import cluster_forming, local_cluster
 from ringmill.client.local.cluster_forming import Effort, Shape
@@ -80,8 +82,11 @@ async def start_again(
 ) -> LocalCluster:
     """Start nodes that have stopped, on their data, and wait until they serve.
 
-    Returns the cluster with its new pids.  Raises what `form_local` raises.
+    Then, for SEEN_WITHIN_S at most, until the other nodes that run and answer see them up: whoever ends
+    another node next would else leave too few that know each other.  Returns the cluster with its new pids.
+    Raises what `form_local` raises.
     """
+    until = asyncio.get_running_loop().time() + timeout_s
     cluster, started = local_cluster.start_nodes(cluster, nodes)
     handles = {one.node.id: one.process for one in started}
     try:
@@ -90,6 +95,11 @@ async def start_again(
         error.detail["changed"] = f"{' '.join(handles)} started again and left running"
         error.outcome = "unknown"
         raise
+    left_s = min(SEEN_WITHIN_S, until - asyncio.get_running_loop().time())
+    running = [node for node in cluster.nodes if local_cluster.node_state(node) == "running"]
+    if left_s > 0:
+        effort = _effort(cluster, running, handles, left_s)
+        await cluster_forming.wait_seen(effort, [node.id for node in nodes])
     return cluster
 
 
@@ -145,4 +155,5 @@ def _too_slow(cluster: LocalCluster, error: DeadlineExceeded) -> DeadlineExceede
         f"cluster {cluster.name} was {error.message}",
         detail=error.detail,
         hint=f"`ringmill --cluster {cluster.name} cluster logs` shows the logs of its nodes",
+        outcome=error.outcome,
     )

@@ -36,6 +36,7 @@ __all__ = [
     "cluster_names",
     "load_cluster",
     "make_token",
+    "new_secret",
     "read_token",
     "save_cluster",
     "token_path",
@@ -200,8 +201,6 @@ def make_token(folder: str) -> None:
 
     Raises PermissionDenied for one that another user may have written.
     """
-    import secrets
-
     make_private_folder(folder)
     path = token_path(folder)
     try:
@@ -213,7 +212,14 @@ def make_token(folder: str) -> None:
             return
     else:
         os.close(handle)
-    replace_private(path, f"{secrets.token_urlsafe(32)}\n".encode(), is_synced=True)
+    replace_private(path, new_secret(), is_synced=True)
+
+
+def new_secret() -> bytes:
+    """The line of a token file: 32 random bytes, as a cluster's secret."""
+    import secrets
+
+    return f"{secrets.token_urlsafe(32)}\n".encode()
 
 
 def _holds_data(folder: str) -> bool:

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ringmill.client.administration.second_looks import IN_SERVICE
 from ringmill.client.administration.status import ClusterStatus
 from ringmill.cluster.errors import InvalidArgument, Unavailable
 
-__all__ = ["check_may_begin", "in_order", "why_behind"]
+__all__ = ["check_may_begin", "in_order", "may_pass", "why_behind"]
 
 LEAST_OWNERS = 3
-_IN_SERVICE = ("up", "slow")
 
 
 def check_may_begin(seen: ClusterStatus) -> None:
     """Raise Unavailable, outcome "failed", when requests would fail while one more node is away."""
-    away = [f"{node.id} is {node.state}" for node in seen.nodes if node.state not in _IN_SERVICE]
+    away = [f"{node.id} is {node.state}" for node in seen.nodes if node.state not in IN_SERVICE]
     behind = [f"{node.id} {why}" for node in seen.nodes if (why := why_behind(seen, node.id))]
     found = away or behind
     if seen.ranges.under_replicated or seen.ranges.no_quorum:
@@ -39,10 +39,18 @@ def check_may_begin(seen: ClusterStatus) -> None:
         )
 
 
+def may_pass(seen: ClusterStatus) -> bool:
+    """Whether what speaks against the beginning may be over in seconds: all members answer, and none is to be
+    filled.  So it is when one has just started: others do not see it up yet, or have hints for it."""
+    return seen.n >= LEAST_OWNERS and all(
+        node.pid is not None and not node.unfilled and not node.damaged_ranges for node in seen.nodes
+    )
+
+
 def why_behind(seen: ClusterStatus, name: str) -> str:
     """Why a member has not caught up, in words that go on after its name; "" when it has."""
     (node,) = (each for each in seen.nodes if each.id == name)
-    if node.state not in _IN_SERVICE:
+    if node.state not in IN_SERVICE:
         return f"is {node.state}"
     if node.epoch != seen.epoch:
         return f"is at epoch {node.epoch} of {seen.epoch}"

@@ -22,6 +22,8 @@ from ringmill.client.arguments import (
     checked_value,
     checked_whole,
 )
+from ringmill.client.explanations import Explanation, explanation_by
+from ringmill.client.kv_requests import read_message, read_options
 from ringmill.client.operations import OperationName, OperationNames
 from ringmill.client.routing.attempts import RegisterMessage, attempt_message
 from ringmill.client.routing.links import Method
@@ -112,6 +114,16 @@ class AsyncRegisters:
         """
         request = ReadRegisterRequest(keyspace=self.name, key=checked_key(key))
         return _value_of(await self._ask(_READ, request, timeout))
+
+    async def explain(self, key: Key, *, timeout: Seconds | None = None) -> Explanation:
+        """Read a register, and tell how that went: who was asked, what each owner said, whether the read had
+        to write.
+
+        A read that fails is told in `error`.  Raises Unavailable, DeadlineExceeded, InvalidArgument.
+        """
+        options = read_options(timeout=timeout)
+        request = read_message(self.name, checked_key(key), options)
+        return await explanation_by(self._router, request, options.timeout_s or None)
 
     async def cas(
         self,

@@ -8,6 +8,7 @@ client/routing/retries.py and done in client/routing/router.py.  Rule W4: docs/p
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -15,13 +16,21 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
-from ringmill.cluster.errors import RingmillError, Unavailable
+from ringmill.cluster.errors import DeadlineExceeded, RingmillError, Unavailable
 from ringmill.cluster.silence import SilenceWatch
 from ringmill.cluster.wire.request_options import WriteMessage
 from ringmill.cluster.wire.stubs.kv_pb2 import GetRequest
 from ringmill.cluster.wire.stubs.registers_pb2 import CasRequest, IncrRequest, ReadRegisterRequest
 
-__all__ = ["Attempts", "RegisterMessage", "RequestAttempt", "AttemptResult", "attempt_message"]
+__all__ = [
+    "Attempts",
+    "AttemptResult",
+    "AwaitedAttempt",
+    "FirstAttempt",
+    "RegisterMessage",
+    "RequestAttempt",
+    "attempt_message",
+]
 
 RegisterMessage: TypeAlias = CasRequest | IncrRequest | ReadRegisterRequest
 
@@ -29,17 +38,106 @@ AttemptResult: TypeAlias = bytes | Message | RingmillError
 """What an attempt has come to: an answer, encoded or not, or an error."""
 
 
-class RequestAttempt:
-    """One attempt of a request, from its beginning to its end.  `begun_at` is on the loop's clock."""
+class FirstAttempt:
+    """The first attempt of a request, and of nearly all requests the only one.
 
-    __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at", "is_silent")
+    When its node fails, or is silent or slow, it becomes the first of several, which hear what else becomes
+    of it.  `begun_at` is on the loop's clock, and `slow_at`, when it counts as slow.  A subclass says who
+    takes the answer, and who goes on (`_hand_over`).
+    """
+
+    __slots__ = ("_rest", "_watch", "abandon", "address", "begun_at", "slow_at")
+
+    def __init__(self, watch: SilenceWatch, address: str, begun_at: float, slow_at: float) -> None:
+        self._watch = watch
+        self._rest: RequestAttempt | None = None
+        self.address = address
+        self.begun_at = begun_at
+        self.slow_at = slow_at
+        self.abandon: Callable[[], object] | None = None
+        """Ends it as far as this process goes; set once it is sent."""
+
+    def ended(self, result: bytes | RingmillError) -> None:
+        """Note that its node has answered, or never will."""
+        raise NotImplementedError
+
+    def silent(self, error: RingmillError) -> None:
+        """Note that its node is silent; it stays under way."""
+        if (rest := self._as_one_of_several()) is not None:
+            rest.silent(error)
+
+    def slow(self) -> None:
+        """Note that its node takes long; it stays under way, and nobody else waits for it alone."""
+        if (rest := self._as_one_of_several()) is not None:
+            rest.slow()
+
+    def take_back(self) -> None:
+        """Nobody waits any more: it is not sent if it is still in a queue."""
+        self._watch.end(self.address, self)
+        if self.abandon is not None:
+            self.abandon()
+            self.abandon = None
+
+    def _as_one_of_several(self) -> RequestAttempt | None:
+        """What is told of it from now on; None when nobody waits any more."""
+        if self._rest is None and (attempts := self._hand_over()) is not None:
+            attempts.tried.append(self.address)
+            self._rest = attempts.begin(self._watch, self.address, self.begun_at)
+            self._rest.abandon = self.take_back
+        return self._rest
+
+    def _hand_over(self) -> Attempts | None:
+        """Attempts with which somebody goes on, none of them begun; None when nobody waits any more."""
+        raise NotImplementedError
+
+
+class AwaitedAttempt(FirstAttempt):
+    """One that is awaited: of nearly all requests a future is all that they need.
+
+    `outcome` is the answer, or the attempts to go on with.  `whole_s` is all the time that the request has.
+    """
+
+    __slots__ = ("_whole_s", "outcome")
+
+    def __init__(
+        self, watch: SilenceWatch, address: str, begun_at: float, slow_at: float, whole_s: float
+    ) -> None:
+        super().__init__(watch, address, begun_at, slow_at)
+        self._whole_s = whole_s
+        self.outcome: asyncio.Future[bytes | Attempts] = asyncio.get_running_loop().create_future()
+
+    def ended(self, result: bytes | RingmillError) -> None:
+        self.abandon = None
+        self._watch.end(self.address, self, result)
+        if self._rest is None and isinstance(result, bytes):
+            if not self.outcome.done():
+                self.outcome.set_result(result)
+        elif (rest := self._as_one_of_several()) is not None:
+            rest.ended(result)
+
+    def _hand_over(self) -> Attempts | None:
+        if self.outcome.done():
+            return None
+        attempts = Attempts(self._whole_s, self.begun_at + self._whole_s)
+        self.outcome.set_result(attempts)
+        return attempts
+
+
+class RequestAttempt:
+    """One attempt of a request, from its beginning to its end.  `begun_at` is on the loop's clock, and
+    `slow_at`, when it counts as slow."""
+
+    __slots__ = ("_attempts", "_watch", "abandon", "address", "begun_at", "is_silent", "lateness", "slow_at")
 
     def __init__(self, attempts: Attempts, watch: SilenceWatch, address: str, begun_at: float) -> None:
         self._attempts = attempts
         self._watch = watch
         self.address = address
         self.begun_at = begun_at
+        self.slow_at = math.inf
         self.is_silent = False
+        self.lateness: RingmillError | None = None
+        """The news that it is slow, and no more than that is known of its node."""
         self.abandon: Callable[[], object] | None = None
         """Ends it as far as this process goes; set once it is sent."""
 
@@ -52,7 +150,20 @@ class RequestAttempt:
     def silent(self, error: RingmillError) -> None:
         """Note that its node is silent; it stays under way."""
         self.is_silent = True
+        self.lateness = None
         self._attempts._report(self, error)
+
+    def slow(self) -> None:
+        """Note that its node takes long; it stays under way, and nobody else waits for it alone."""
+        error = _slow(self.address, self.begun_at)
+        self.silent(error)
+        self.lateness = error
+
+
+def _slow(address: str, begun_at: float) -> DeadlineExceeded:
+    """What is known of an attempt whose node takes long."""
+    took_s = asyncio.get_running_loop().time() - begun_at
+    return DeadlineExceeded(f"{address} has not answered within {took_s:.2f} s", outcome="unknown")
 
 
 class Attempts:
@@ -96,8 +207,13 @@ class Attempts:
 
     @property
     def are_expected(self) -> bool:
-        """Whether one is under way whose node is not known to be silent."""
+        """Whether one is under way whose node is not known to be silent or slow."""
         return any(not attempt.is_silent for attempt in self._under_way)
+
+    @property
+    def late(self) -> list[str]:
+        """The addresses of those under way that are slow, and of which nothing else is known."""
+        return [attempt.address for attempt in self._under_way if attempt.lateness is not None]
 
     @property
     def has_news(self) -> bool:

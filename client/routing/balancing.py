@@ -2,8 +2,9 @@
 
 By default it is the first owner in the order of the ring: requests about one key meet at one node, and many
 keys spread over all.  Other policies spread the requests about each key over its owners, or keep to one node.
-Pure: time is passed in.  Nodes that do not answer, or refuse, are asked last under each policy
-(candidates.py, breakers.py).
+Two of them take the loads that nodes tell of, among owners that are alike to them (rule G4).  Nodes that do
+not answer, or refuse, are asked last under each policy (candidates.py, breakers.py).  Pure: time is passed
+in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from math import exp
 from typing import Final, Literal, Protocol, TypeAlias, get_args
+
+from ringmill.cluster.overload.told_loads import ToldLoads
 
 __all__ = ["POLICIES", "BalanceName", "Balancer", "balancer_named"]
 
@@ -38,6 +41,10 @@ class Balancer(Protocol):
         """A request has ended; not `is_done` when the node has refused or failed what another one may do."""
         ...
 
+    def loaded(self, address: str, load: int, now: float) -> None:
+        """The node there has told how much it has under way, of all clients: 0 to 255."""
+        ...
+
 
 class _Silent:
     """Needs to hear nothing."""
@@ -46,6 +53,9 @@ class _Silent:
         pass
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
+        pass
+
+    def loaded(self, address: str, load: int, now: float) -> None:
         pass
 
 
@@ -104,17 +114,22 @@ class Sticky(_Silent):
 
 
 class LeastConnections:
-    """The owner with the fewest requests of this client under way; in turn among equals."""
+    """The owner with the fewest requests of this client under way; among equals the one that has least to do
+    for all clients, as it says, and in turn."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, int] = {}
+        self._loads = ToldLoads()
         self._turns = RoundRobin()
 
     def order(
         self, addresses: list[str], owners: int, weight_of: Callable[[str], int], now: float
     ) -> list[str]:
         turned = self._turns.order(addresses, owners, weight_of, now)
-        return sorted(turned[:owners], key=self.under_way) + turned[owners:]
+        first, busy = turned[:owners], self._loads.quarters(now)
+        if busy:
+            first.sort(key=lambda address: busy.get(address, 0))
+        return sorted(first, key=self.under_way) + turned[owners:]
 
     def under_way(self, address: str) -> int:
         return self._under_way.get(address, 0)
@@ -124,6 +139,9 @@ class LeastConnections:
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._under_way[address] = self.under_way(address) - 1
+
+    def loaded(self, address: str, load: int, now: float) -> None:
+        self._loads.heard(address, load, now)
 
 
 class LeastLatency:
@@ -149,6 +167,9 @@ class LeastLatency:
 
     def began(self, address: str) -> None:
         self._counts.began(address)
+
+    def loaded(self, address: str, load: int, now: float) -> None:
+        self._counts.loaded(address, load, now)
 
     def ended(self, address: str, took_s: float, now: float, *, is_done: bool = True) -> None:
         self._counts.ended(address, took_s, now)

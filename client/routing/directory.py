@@ -21,6 +21,7 @@ from ringmill.client.routing.breakers import Breakers
 from ringmill.client.routing.candidates import Suspects, coordinators
 from ringmill.client.routing.links import TOPOLOGY, Link, NoticingLink, SendingLink
 from ringmill.cluster.errors import DeadlineExceeded, PermissionDenied, RingmillError, Unavailable
+from ringmill.cluster.gathering import end_all
 from ringmill.cluster.ids import PartitionId
 from ringmill.cluster.limits import MAX_TIMEOUT_S
 from ringmill.cluster.ring.topology import Topology
@@ -83,7 +84,8 @@ class Directory:
 
     async def close(self) -> None:
         """Close all links; calls in progress fail as Unavailable.  In a forked child it does nothing, and
-        where the loop of the links does not run, it leaves them to a later call there.
+        where the loop of the links does not run, it leaves them to a later call there.  A task in the
+        background that a bug has ended is told to the loop's exception handler.
 
         Raises ClientClosed while that loop runs elsewhere.
         """
@@ -95,9 +97,7 @@ class Directory:
         begun = (self._probing, *self._checks.values(), *self._proofs.values())
         tasks = [*self._retiring, *(task for task in begun if task is not None)]
         links = [*self._links.values(), *self._retiring.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks, expected=RingmillError)
         for link in links:
             await link.close()
         self._links.clear()
@@ -123,7 +123,7 @@ class Directory:
     def asked_epoch(self) -> int:
         """The epoch that goes with each request: no node answers by an older topology than this client has
         had answers by (rules T5 and J25)."""
-        return max(self.epoch, self._heard_epoch)
+        return max(self.topology.epoch, self._heard_epoch) if self.topology else self._heard_epoch
 
     def hear_epoch(self, epoch: int, address: str) -> None:
         """A node has answered under this epoch: its topology is fetched if it is newer than ours.
@@ -256,16 +256,16 @@ class Directory:
         """Whether this address did not answer the last time."""
         return self._suspects.has(address)
 
-    def clear(self, address: str) -> None:
-        """This address answered."""
-        self._answered_at[address] = asyncio.get_running_loop().time()
+    def clear(self, address: str, now: float | None = None) -> None:
+        """This address answered, just now or at `now` on the loop's clock."""
+        self._answered_at[address] = asyncio.get_running_loop().time() if now is None else now
         if address not in self._leaving:  # it still answers what it was asked before
             self._suspects.clear(address)
 
-    def well(self, address: str) -> None:
-        """This address has answered a request."""
-        self.clear(address)
-        self._breakers.answered(address, self._answered_at[address])
+    def well(self, address: str, now: float) -> None:
+        """This address has answered a request at `now`, on the loop's clock."""
+        self.clear(address, now)
+        self._breakers.answered(address, now)
 
     def unwell(self, address: str) -> None:
         """This address has not answered a request, or had no room for it."""
@@ -282,13 +282,13 @@ class Directory:
             return False
         return asyncio.get_running_loop().time() - answered_at < PROOF_AGE_S
 
-    async def prove(self, address: str, patience_s: float) -> None:
+    async def prove(self, address: str, patience_s: float, *, anew: bool = False) -> None:
         """Make sure that the address answers now, before sending what cannot be sent twice.
 
-        Free when it answered within the last second.  Otherwise asks a question, which stays open after
-        `patience_s`, so that a late answer still counts.  Raises Unavailable with outcome "failed".
+        Free when it answered within the last second, but for `anew`.  Otherwise asks a question, which stays
+        open after `patience_s`, so that a late answer still counts.  Raises Unavailable, outcome "failed".
         """
-        if self.is_proved(address):
+        if self.is_proved(address) and not anew:
             return
         proof = self.inquire(address)
         await asyncio.wait({proof}, timeout=patience_s)

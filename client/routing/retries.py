@@ -13,13 +13,16 @@ Pure: it looks at an error and at numbers; client/routing/router.py acts.  The r
   marked as a later attempt, and that node asks a quorum first what became of the earlier ones (rule V4).  At
   most twice per request, from a budget of its own, which has room for all that may be under way at a node
   when it stops.
+- A read of a key or register whose node is slow stays there, with all the time that it has, and may be
+  retried elsewhere meanwhile.  So a cluster that is slow as a whole answers late, and does not fail.
 - Every other error is final.  When it leaves open what became of a write, its caller gets it.
 
-Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md.
+Rules W4 and H9: docs/protocol/writes.md, docs/protocol/repair.md; D1: docs/protocol/requests.md.
 """
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from ringmill.cluster.errors import (
@@ -47,12 +50,15 @@ __all__ = [
     "may_retry",
     "next_step",
     "pause_s",
+    "slow_after_s",
+    "told_time_s",
 ]
 
 MAX_RETRIES = 2
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 SILENCE_SHARE = 0.25
+"""Of the whole deadline: after that a node that answers others counts as slow with a request."""
 LEAST_S = 0.05
 LEAST_SHARE = 0.05
 """The least share of the whole deadline, where that is short.  Chosen, not measured."""
@@ -130,9 +136,21 @@ def is_worth_sending(left_s: float, whole_s: float) -> bool:
     return left_s > min(LEAST_S, whole_s * LEAST_SHARE)
 
 
+def slow_after_s(whole_s: float, *, is_write: bool, retries: int) -> float:
+    """After how many seconds an attempt counts as slow, and another node may be asked beside it: infinity for
+    a write, which may not be done twice, and for the last attempt of a read."""
+    return math.inf if is_write or retries >= MAX_RETRIES else whole_s * SILENCE_SHARE
+
+
+def told_time_s(left_s: float, whole_s: float) -> float:
+    """The time that the node of a read is told to have: so much less than there is that it can say before the
+    end who has not answered it."""
+    return max(left_s - min(LEAST_S, whole_s * LEAST_SHARE), left_s / 2)
+
+
 def attempt_timeout_s(remaining_s: float, deadline_s: float, *, is_write: bool, retries: int) -> float:
-    """The longest time for one attempt in seconds: a quarter of the whole deadline for a read, but all that
-    is left for the last node."""
+    """The longest time for one attempt in seconds, of a call that cannot go on beside another one: a quarter
+    of the whole deadline for a read, but all that is left for the last node."""
     if is_write or retries >= MAX_RETRIES:
         return remaining_s
     return min(remaining_s, deadline_s * SILENCE_SHARE)

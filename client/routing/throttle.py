@@ -44,10 +44,13 @@ class Throttle:
     def refusal_chance(self, now: float) -> float:
         """How likely the next request is to be refused here."""
         self._turn(now)
-        requests = sum(self._requests)
-        if requests < LEAST_REQUESTS:
+        present, before = self._requests
+        requests = present + before
+        accepted, accepted_before = self._accepted
+        refused = requests - ACCEPTED_WEIGHT * (accepted + accepted_before)
+        if refused <= 0 or requests < LEAST_REQUESTS:
             return 0.0
-        return max(0.0, (requests - ACCEPTED_WEIGHT * sum(self._accepted)) / (requests + 1))
+        return refused / (requests + 1)
 
     def _turn(self, now: float) -> None:
         passed_s = now - self._slot_at

@@ -4,7 +4,8 @@ A request goes to the session of its best node, which sends what comes in one ti
 callback takes the answer.  That is the happy path.  A request that fails is handed to `Router.go_on`, which
 knows what may be sent again, in a task of its own.  A write to a node that has not answered lately waits
 for one question to that node, which all writes to it share.  Links without a session make one call
-a request, fewer at a time.  Rules W4 and W5: docs/protocol/writes.md.
+a request, fewer at a time.  Rules W4 and W5: docs/protocol/writes.md;
+D1: docs/protocol/requests.md.
 
 Memory is bounded by what is under way: the next request is pulled only when there is room for it.  A read
 takes the room that the answers before it took.
@@ -21,11 +22,11 @@ from typing import Final, TypeAlias
 from google.protobuf.message import Message
 
 from ringmill.client.lifetime import closed, pipeline_ended
-from ringmill.client.routing.attempts import Attempts, RequestAttempt, attempt_message
+from ringmill.client.routing.attempts import Attempts, FirstAttempt, attempt_message
 from ringmill.client.routing.directory import STAGGER_S
 from ringmill.client.routing.key_order import KeyOrder
-from ringmill.client.routing.links import Abandon, Method, SendingLink, read_answer
-from ringmill.client.routing.retries import SILENCE_SHARE, attempt_timeout_s, is_worth_sending
+from ringmill.client.routing.links import Method, SendingLink, read_answer
+from ringmill.client.routing.retries import SILENCE_SHARE, is_worth_sending, slow_after_s
 from ringmill.client.routing.router import Router, Target
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded, RingmillError
 from ringmill.cluster.wire.request_options import WriteMessage
@@ -94,7 +95,7 @@ class Window:
         self._answer_bytes = FIRST_ANSWER_BYTES
         self._order: KeyOrder[WindowRequest] = KeyOrder()
         self._ready: deque[WindowRequest] = deque()  # pulled before, and free to begin now
-        self._sent: dict[_FirstAttempt, None] = {}
+        self._sent: dict[_SentRequest, None] = {}
         self._unproved: dict[str, list[WindowRequest]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[asyncio.Future[None]] = []
@@ -211,23 +212,20 @@ class Window:
             self._send(request, sender)
 
     def _send(self, request: WindowRequest, sender: SendingLink) -> None:
-        left_s = request.until - asyncio.get_running_loop().time()
-        timeout_s = attempt_timeout_s(left_s, request.whole_s, is_write=request.method.is_write, retries=0)
-        if timeout_s <= 0:
+        now = asyncio.get_running_loop().time()
+        left_s = request.until - now
+        if left_s <= 0:
             late = DeadlineExceeded("the deadline passed before anything was sent", outcome="failed")
             self._end(request, late)
             return
-        message = request.prepare(self._directory.asked_epoch, max(1, int(timeout_s * 1000)), 0)
-        sent = _FirstAttempt(self, request, asyncio.get_running_loop().time())
+        sent = _SentRequest(self, request, now)
         self._sent[sent] = None
-        self._router.watch.begin(request.address, sent)
-        sent.abandon = sender.send(request.method, message, timeout_s, sent.ended)
+        self._router.hand_over(sender, sent, request.method, request.prepare, 0, left_s, request.whole_s)
 
     def _answered(self, request: WindowRequest, body: bytes) -> None:
         if self._is_closed:
             return
-        self._directory.well(request.address)
-        self._router.note_accepted()
+        self._router.note_accepted(request.address)
         self._most = min(self._largest, self._most + 1)
         if not request.method.is_write:
             self._answer_bytes += (len(body) - self._answer_bytes) // ANSWERS_MEANT
@@ -266,15 +264,13 @@ class Window:
         except Exception as error:  # noqa: BLE001 - a bug, told to whoever waits for the batch
             self._fail(error)
 
-    def _hand_over(self, request: WindowRequest) -> RequestAttempt | None:
-        """The first attempt has failed or is silent: the router goes on, and hears of it by what returns."""
+    def _hand_over(self, request: WindowRequest) -> Attempts | None:
+        """The first attempt has failed, or its node is silent or slow: the router goes on."""
         if self._is_closed:
             return None
         attempts = Attempts(request.whole_s, request.until)
-        attempts.tried.append(request.address)
-        first = attempts.begin(self._router.watch, request.address, 0.0)
         self._start_task(self._go_on(request, attempts, None))
-        return first
+        return attempts
 
     def _end(self, request: WindowRequest, result: Message | RingmillError) -> None:
         self._taken -= 1
@@ -345,47 +341,37 @@ class Window:
             self._fail(error)
 
 
-class _FirstAttempt:
+class _SentRequest(FirstAttempt):
     """The first attempt of a request, as its link and the watch for silence see it."""
 
-    __slots__ = ("_request", "_rest", "_window", "abandon", "begun_at")
+    __slots__ = ("_request", "_window")
 
     def __init__(self, window: Window, request: WindowRequest, begun_at: float) -> None:
+        slow_at = begun_at + slow_after_s(request.whole_s, is_write=request.method.is_write, retries=0)
+        super().__init__(window._router.watch, request.address, begun_at, slow_at)
         self._window = window
         self._request = request
-        self._rest: RequestAttempt | None = None  # to the router, once that has taken over
-        self.begun_at = begun_at
-        self.abandon: Abandon | None = None
 
     def take_back(self) -> None:
-        """Nobody waits any more: it is not sent if it is still in a queue."""
         self._window._sent.pop(self, None)
-        self._window._router.watch.end(self._request.address, self)
-        if self.abandon is not None:
-            self.abandon()
-            self.abandon = None
+        super().take_back()
 
     def ended(self, result: bytes | RingmillError) -> None:
-        self._window._sent.pop(self, None)
-        self._window._router.watch.end(self._request.address, self, result)
-        if self._rest is None and not isinstance(result, RingmillError):
-            self._window._answered(self._request, result)
-            return
-        if (
-            self._rest is None
-            and isinstance(result, Overloaded)
-            and self._window.put_off(self._request, result)
-        ):
-            return
-        rest = self._rest or self._window._hand_over(self._request)
-        if rest is not None:
+        self.abandon = None
+        window = self._window
+        window._sent.pop(self, None)
+        self._watch.end(self.address, self, result)
+        if self._rest is None:
+            if isinstance(result, bytes):
+                window._answered(self._request, result)
+                return
+            if isinstance(result, Overloaded) and window.put_off(self._request, result):
+                return
+        if (rest := self._as_one_of_several()) is not None:
             rest.ended(result)
 
-    def silent(self, error: RingmillError) -> None:
-        self._rest = self._window._hand_over(self._request)
-        if self._rest is not None:
-            self._rest.abandon = self.take_back
-            self._rest.silent(error)
+    def _hand_over(self) -> Attempts | None:
+        return self._window._hand_over(self._request)
 
 
 def _own_copy(error: RingmillError) -> RingmillError:

@@ -7,7 +7,7 @@ the owners of a register, or the voters of a topology document.  Rules R1 (docs/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT, Ballot
 from ringmill.cluster.consensus.remains import NO_REMAINS, Remains, combined
@@ -81,6 +81,12 @@ class RoundTally:
         """Too many have failed: no majority is left."""
         failed = [node for node in self._failures if node not in self._agreed]
         return len(self._asked) - len(failed) < self.majority
+
+    def may_agree(self, again: Collection[NodeId]) -> int:
+        """How many may have agreed in the end: all but those that have failed and are not asked again."""
+        return sum(
+            node in self._agreed or node not in self._failures or node in again for node in self._asked
+        )
 
     @property
     def is_chosen(self) -> bool:

@@ -7,6 +7,7 @@ engine's.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from ringmill.cluster.os_errors import Meaning, meaning_of
 __all__ = [
     "Cause",
     "TaskFailed",
+    "as_lost",
     "as_raised",
+    "at_record",
     "cause_of",
     "classify",
     "last_printed",
@@ -34,9 +37,10 @@ _MAX_FRAMES: Final = 50
 _MAX_FRAME_CHARS: Final = 1000
 _MAX_RECORD_CHARS: Final = 200
 _MAX_PRINTED_CHARS: Final = 200
+_AT_RECORD: Final = re.compile("record ([1-9][0-9]{0,12}) of the split")
 _LOOPS: Final = tuple(
     f"ringmill.cluster.mapreduce.{each}"
-    for each in ("kernel.", "api.folds", "api.joining.join_steps", "files.rendering")
+    for each in ("kernel.", "api.folds", "api.joining.join_steps", "files.rendering", "footprint")
 )
 """The modules that unpack the pairs of a job's functions."""
 
@@ -47,6 +51,7 @@ class Cause(StrEnum):
     USER_ERROR = "UserError"
     KILLED = "Killed"
     OUT_OF_MEMORY = "OutOfMemory"
+    NODE_MEMORY = "NodeMemory"  # of its node's machine, or of the node's group
     TIMEOUT = "Timeout"
     NO_PROGRESS = "NoProgress"
     LOST_NODE = "LostNode"
@@ -97,6 +102,15 @@ class TaskFailed(Exception):
         return f"{self.cause}: {self.message}" + (f" at {self.position}" if self.position else "")
 
     @property
+    def fatal_record(self) -> int:
+        """The record of the split, 1 for the first, that map had when its process was at its end, or out of
+        memory; 0 where it had none, or nobody knows."""
+        if self.cause not in (Cause.KILLED, Cause.OUT_OF_MEMORY, Cause.USER_ERROR):
+            return 0
+        found = _AT_RECORD.fullmatch(self.position)
+        return int(found[1]) if found else 0
+
+    @property
     def essence(self) -> tuple[Cause, str, tuple[str, ...]]:
         """What is equal in two failures of the same kind, in whichever attempt."""
         return self.cause, self.message, self.frames
@@ -133,6 +147,18 @@ class TaskFailed(Exception):
             "record": self.record,
         }
         return JobFailed("\n".join(lines), detail=detail)
+
+
+def as_lost(failure: list[Any] | None) -> list[Any] | None:
+    """The wire form of a failure as earlier releases read it, of which none knows NodeMemory."""
+    if failure is None or failure[0] != Cause.NODE_MEMORY:
+        return failure
+    return [str(Cause.LOST_NODE), *failure[1:]]
+
+
+def at_record(number: int) -> str:
+    """The position of a failure at which map had this record of its split."""
+    return f"record {number} of the split"
 
 
 def too_many_bad(most: int) -> JobFailed:

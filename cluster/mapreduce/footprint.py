@@ -3,29 +3,45 @@
 Pure.  Measuring each record would cost more than mapping it, so one in a batch is measured and stands for
 the others of its batch.  Batches are short, and shorter when records are large, as a file may hold short
 records first and long ones behind them: the buffer overshoots its bound by one batch at most.
+
+Sizes decide where a buffer ends, and with that which values are combined together.  So they follow from the
+values alone, and not from what was done with them before: a text is counted by its characters, as Python
+keeps the UTF-8 of one that was packed and adds it to what `getsizeof` tells.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from sys import getsizeof
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-__all__ = ["GROUP_OVERHEAD", "RecordSizes", "footprint"]
+__all__ = ["BLOWUP", "GROUP_OVERHEAD", "RecordSizes", "bounded_batches", "footprint"]
 
+T = TypeVar("T")
+
+BATCH_BYTES: Final = 1 << 20
+FIRST_STRIDE: Final = 4
+LAST_STRIDE: Final = 64
 MAX_BATCH: Final = 256
 _FIRST_BATCH: Final = 16
 _DEPTH: Final = 4
+BLOWUP: Final = 8
+"""Bytes of Python objects that a byte of msgpack becomes, about."""
 GROUP_OVERHEAD: Final = 180  # a dict entry and a list
 _SLOT: Final = 8
+_ASCII_TEXT: Final = 49  # beside its characters, as of others
+_OTHER_TEXT: Final = 72
 _HOLD_NOTHING: Final = frozenset({str, bytes, int, float, bool, NoneType})
 """Types of which the size is all: what most keys and values are, told without looking for more."""
 
 
 def footprint(value: Any, depth: int = _DEPTH) -> int:
-    """Bytes of a value and, to some depth, of what it holds."""
+    """Bytes of a value and, to some depth, of what it holds: the same however the value was used before."""
+    if isinstance(value, str):
+        return _of_text(value)
     size = getsizeof(value)
     if type(value) in _HOLD_NOTHING:
         return size
@@ -38,9 +54,50 @@ def footprint(value: Any, depth: int = _DEPTH) -> int:
     return size
 
 
+def bounded_batches(
+    items: Iterator[T], most: int, taken: Callable[[Iterator[T]], list[T]] = list
+) -> Iterator[list[T]]:
+    """Lists of at most this many of them, and of about 1 MiB: one of each stride stands for the others.
+
+    `taken` makes the list of a stride.  Where batches end follows from the sizes of Python's objects, so
+    nothing that is written may depend on it.
+    """
+    stride = FIRST_STRIDE
+    while True:
+        batch: list[T] = []
+        size = 0
+        while len(batch) < most and size < BATCH_BYTES:
+            more = taken(islice(items, min(stride, most - len(batch))))
+            if not more:
+                break
+            batch += more
+            one = footprint(more[-1])
+            size += one * len(more)
+            stride = max(1, min(2 * stride, LAST_STRIDE, BATCH_BYTES // 16 // one))
+        if not batch:
+            return
+        yield batch
+
+
+def _of_text(text: str) -> int:
+    """What it takes when nobody has asked for its UTF-8: 1, 2 or 4 bytes a character, by the widest."""
+    length = len(text)
+    if text.isascii():
+        return _ASCII_TEXT + length
+    try:
+        text.encode("latin-1")
+        width = 1
+    except UnicodeEncodeError:
+        width = 2 if len(text.encode("utf-16-le", "surrogatepass")) == 2 * length else 4
+    return _OTHER_TEXT + width * (length + 1)
+
+
 def _all_of(values: Collection[Any], depth: int) -> int:
     """Their footprints together; what most rows are made of costs no call a value."""
-    if _HOLD_NOTHING.issuperset(map(type, values)):
+    types = set(map(type, values))
+    if types == {str}:
+        return sum(map(_of_text, values))
+    if str not in types and types <= _HOLD_NOTHING:
         return sum(map(getsizeof, values))
     return sum(footprint(each, depth) for each in values)
 

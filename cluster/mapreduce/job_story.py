@@ -20,3 +20,8 @@ class JobStory(list[str]):
         """An error that comes again and again is one line."""
         if self[-1:] != [line]:
             self.tell(line)
+
+    def tell_new(self, line: str) -> None:
+        """What was told before, at any time, is not told again."""
+        if line not in self:
+            self.tell(line)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ringmill.cluster.mapreduce.context import MAX_COUNT, MAX_COUNTER_CHARS, MOST_COUNTERS
+from ringmill.cluster.mapreduce.heavy_keys import HeavyKey, heavy_from_wire
 from ringmill.cluster.mapreduce.well_formed import text, whole_number
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Slice",
     "part_name",
     "staging_folder",
+    "without_heavy_keys",
 ]
 
 
@@ -31,6 +33,7 @@ SUCCESS: Final = "_SUCCESS"
 MOST_COUNTED: Final = 1 << 46
 """Bytes, records and groups that one attempt may tell of: those of 100,000 stay below 2^63 together."""
 _MOST_SPILLS: Final = (1 << 31) - 1
+_FIELDS_OF_A_MAP: Final = 8  # without heavy keys
 _SUFFIXES: Final = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 
 
@@ -57,7 +60,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class MapOutput:
-    """A finished map attempt: one run, and where each partition lies in it."""
+    """A finished map attempt: one run, and where each partition lies in it.
+
+    `heavy` are keys that have much of what is in there (ringmill.cluster.mapreduce.heavy_keys).
+    """
 
     file: str
     partitions: tuple[PartitionSlice, ...]
@@ -67,6 +73,7 @@ class MapOutput:
     records_out: int
     spills: int = 0
     log: tuple[str, ...] = ()
+    heavy: tuple[HeavyKey, ...] = ()
 
     def slice(self, partition: int) -> Slice:
         """A partition as a reducer on the same files reads it."""
@@ -74,21 +81,24 @@ class MapOutput:
         return Slice(self.file, where.offset, where.length, where.raw_bytes, where.records)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: the fields in their order."""
-        return [self.file, [list(each) for each in self.partitions], dict(self.counters), self.bytes_in,
-                self.records_in, self.records_out, self.spills, list(self.log)]  # fmt: skip
+        """The msgpack-able form: the fields in their order; heavy keys are left out where there are none, as
+        earlier releases know none."""
+        row = [self.file, [list(each) for each in self.partitions], dict(self.counters), self.bytes_in,
+               self.records_in, self.records_out, self.spills, list(self.log)]  # fmt: skip
+        return [*row, [list(each) for each in self.heavy]] if self.heavy else row
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> MapOutput:
         """Raises ValueError or TypeError for what no attempt can have made."""
-        file, partitions, counters, bytes_in, records_in, records_out, spills, log = fields
+        file, partitions, counters, bytes_in, records_in, records_out, spills, log, *more = fields
+        (heavy,) = more or ((),)
         rows = tuple(PartitionSlice(*_numbers(row)) for row in partitions)
         _numbers(map(sum, zip(*((row.length, row.raw_bytes, row.records) for row in rows), strict=True)))
         _numbers((bytes_in, records_in, records_out))
         whole_number(spills, most=_MOST_SPILLS)
         return cls(
             text(file), rows, _counted(counters), bytes_in, records_in, records_out, spills,
-            tuple(map(text, log)),
+            tuple(map(text, log)), heavy_from_wire(heavy, [row.records for row in rows]),
         )  # fmt: skip
 
 
@@ -120,6 +130,11 @@ class ReduceOutput:
             partition, text(file), size, crc32c, _counted(counters), groups, records_in, records_out,
             tuple(map(text, log)),
         )  # fmt: skip
+
+
+def without_heavy_keys(row: Sequence[Any]) -> list[Any]:
+    """What MapOutput.to_wire gives, as earlier releases read it."""
+    return list(row[:_FIELDS_OF_A_MAP])
 
 
 def staging_folder(output: str, staging: str) -> str:

@@ -12,7 +12,13 @@ from typing import Any, Final
 
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, TaskMeter
 
-__all__ = ["AttemptProgress", "Progress"]
+__all__ = ["RECORD_MARK", "AttemptProgress", "Progress", "record_at"]
+
+RECORD_MARK: Final = ".at-record"
+"""The file in the folder that an attempt works in which says at which record of its split map is, as 8 bytes
+little-endian: 1 for the first, 0 between two.  It outlives a process that ends within map."""
+_MARK_BYTES: Final = 8
+_MOST_RECORDS: Final = 1 << 40
 
 _MOST_BYTES: Final = 1 << 53
 _MOST_CHARS: Final = 2000
@@ -49,7 +55,11 @@ def _are_counts(*values: int) -> bool:
 class Progress:
     """Of one attempt; `phases` says what it is at."""
 
-    def __init__(self, meter: TaskMeter | None = None) -> None:
+    def __init__(
+        self, meter: TaskMeter | None = None, at_record: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`at_record` is told before map gets a record that may be set aside, and 0 once map has ended."""
+        self.at_record = at_record
         self._look: Callable[[], AttemptProgress] = AttemptProgress
         self._meter = meter or TaskMeter()
         self._cpu_before_s = self._meter.cpu_s()
@@ -66,3 +76,9 @@ class Progress:
         """What the attempt, which is over, has taken since this was made."""
         spent = self.phases.end()
         return AttemptFigures(spent, self._meter.cpu_s() - self._cpu_before_s, self._meter.peak_bytes())
+
+
+def record_at(mark: bytes) -> int:
+    """The record that a mark names; 0 for none, and for what is no mark: user code may have forged it."""
+    number = int.from_bytes(mark, "little") if len(mark) == _MARK_BYTES else 0
+    return number if number <= _MOST_RECORDS else 0

@@ -21,7 +21,7 @@ import msgpack
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import DiskId, NodeId, Start
 
-__all__ = ["NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
+__all__ = ["FURTHEST_AHEAD", "NEVER_SEEN", "Claim", "MemberState", "Message", "Rank"]
 
 _VERSION: Final = 1
 _MAX_CLAIMS: Final = 512
@@ -29,6 +29,13 @@ _MAX_NAME: Final = 64
 _SHORT_BYTES: Final = 256  # a message of one claim has about 100
 _KEPT_MESSAGES: Final = 256  # of that length at most, so 100 KiB or so in all
 _MAX_NUMBER: Final = 1 << 48  # far above any count of starts or refutations, far below what msgpack holds
+
+FURTHEST_AHEAD: Final = 1 << 12
+"""How far a number may be above the known one, if its node has not said it itself (rule T13).
+
+Far above what a node refutes while another one is away, and so small that numbers do not run out: each claim
+that is this far ahead has to be refuted before the next one, and at 1 ms each 2^36 of them take two years.
+"""
 
 
 class MemberState(StrEnum):

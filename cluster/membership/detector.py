@@ -15,6 +15,9 @@ an own probe next, so that confirmations are first-hand.
 
 A node that leaves service claims of itself that it is down, so nobody has to find out (rule T10).
 
+A node itself has the last word on its start and number (rule T13): what a third one says of a start that
+nobody has noted is not believed, and what the node's own answer shows to be made up is dropped.
+
 The caller's duty: every Ping ends in exactly one of `answered` and `failed`; `tick` is called at `wake_at`,
 which any event may bring nearer.
 
@@ -30,7 +33,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from ringmill.cluster.ids import DiskId, NodeId, Start
-from ringmill.cluster.membership.claims import NEVER_SEEN, Claim, MemberState, Message, Rank
+from ringmill.cluster.membership.claims import FURTHEST_AHEAD, NEVER_SEEN, Claim, MemberState, Message, Rank
 from ringmill.cluster.membership.gossip import Gossip
 from ringmill.cluster.membership.health import LocalHealth
 from ringmill.cluster.membership.profile import Profile
@@ -92,6 +95,7 @@ class _Sent:
     via: NodeId | None
     due: float
     round: _Round | None
+    held: Rank  # what was known of the target
 
 
 class Detector:
@@ -106,7 +110,9 @@ class Detector:
         *,
         random: Callable[[], float],
         now: float,
+        noted: Callable[[DiskId], Start | None] = lambda _: None,
     ) -> None:
+        """`noted`: the newest start of a disk that its node has told this one of (rule I3)."""
         self.epoch = 0  # of the newest topology this node knows; its messages carry it
         self._me = me
         self._disk = disk
@@ -114,6 +120,7 @@ class Detector:
         self._is_leaving = False
         self._profile = profile
         self._random = random
+        self._noted = noted
         self._records: dict[NodeId, _Record] = {}
         self._rotation = Rotation(random)
         self._outreach = Rotation(random)
@@ -202,9 +209,12 @@ class Detector:
         """This node's loop stood still until now: what it thinks of others is worth less for a while."""
         self._ail(now - stood_s, now)
 
-    def heard(self, message: Message, now: float) -> tuple[Message, list[Instruction]]:
-        """A probe arrived; the message is its answer."""
-        instructions = self._learn_all(message, now)
+    def heard(
+        self, message: Message, now: float, *, link: NodeId | None = None
+    ) -> tuple[Message, list[Instruction]]:
+        """A probe arrived on the link of a node, by default of the one that speaks.  The message returned is
+        the answer."""
+        instructions = self._learn_all(message, now, is_relayed=link not in (None, message.speaker))
         return self._message(message.speaker, is_full=message.is_full), instructions
 
     def answered(self, ping: int, message: Message, now: float) -> list[Instruction]:
@@ -218,7 +228,10 @@ class Detector:
             sent.round.is_over = True
             if sent.via is None:
                 self._health.better()
-        return self._learn_all(message, now)
+        if sent.via is not None:
+            return self._learn_all(message, now, is_relayed=True)
+        denied = self._hear_denial(held, own, sent.held, now)
+        return [*denied, *self._learn_all(message, now, is_relayed=False)]
 
     def failed(self, ping: int, now: float, *, is_silent: bool) -> list[Instruction]:
         """No answer came: `is_silent` when time ran out, not when somebody said that there will be none.
@@ -276,7 +289,8 @@ class Detector:
     ) -> Ping:
         timeout_s = self._profile.timeout_s * self._health.stretch
         self._next_ping += 1
-        self._pings[self._next_ping] = _Sent(target, via, now + timeout_s, round)
+        held = self._records[target].claim.rank
+        self._pings[self._next_ping] = _Sent(target, via, now + timeout_s, round, held)
         return Ping(self._next_ping, target, via, timeout_s, self._message(target, is_full=is_full))
 
     def _message(self, to: NodeId, *, is_full: bool) -> Message:
@@ -301,10 +315,12 @@ class Detector:
 
     # Learning.
 
-    def _learn_all(self, message: Message, now: float) -> list[Instruction]:
-        return [instruction for claim in message.claims for instruction in self._learn(claim, now)]
+    def _learn_all(self, message: Message, now: float, *, is_relayed: bool) -> list[Instruction]:
+        own, *others = message.claims
+        instructions = self._learn(own, now, is_own_word=not is_relayed)
+        return [*instructions, *(each for claim in others for each in self._learn(claim, now))]
 
-    def _learn(self, claim: Claim, now: float) -> list[Instruction]:
+    def _learn(self, claim: Claim, now: float, *, is_own_word: bool = False) -> list[Instruction]:
         if claim.node == self._me:
             self._hear_of_me(claim, now)
             return []
@@ -312,12 +328,40 @@ class Detector:
         if record is None or claim.disk != record.claim.disk:
             return []
         if claim.beats(record.claim):
+            if not is_own_word and self._is_made_up(claim, record.claim):
+                sometimes("a claim of a start that nobody has noted is not believed")
+                return []
             return self._believe(record, claim, now)
         if claim.state is SUSPECT and claim.rank == record.claim.rank and record.claim.state is SUSPECT:
             self._confirm(record, claim, now)
         elif record.claim.beats(claim):
             self._spread(record.claim, now)  # the sender should learn the newer claim
         return []
+
+    def _is_made_up(self, claim: Claim, held: Claim) -> bool:
+        """Whether only the node itself may say this (rule T13): nobody else has reason to.
+
+        Of a member that was not heard of since this node started, a start is believed: it may be dead, and
+        if it is not it denies what is wrong.
+        """
+        start, number = claim.rank
+        if start == held.rank.start:
+            return number > held.rank.number + FURTHEST_AHEAD
+        if number > FURTHEST_AHEAD:
+            return True
+        if held.rank.start == NEVER_SEEN.start:
+            return False
+        noted = self._noted(claim.disk)
+        return noted is None or start > noted
+
+    def _hear_denial(self, record: _Record, own: Claim, asked: Rank, now: float) -> list[Instruction]:
+        """A member has answered this node itself, and is of an earlier start or number than this node had
+        when it asked.  It knows best: nobody starts, or counts, before he ends."""
+        if own.rank >= asked or record.claim.rank.start != asked.start:
+            return []
+        sometimes("a member denies what was said of it")
+        self._gossip.forget(own.node)
+        return self._believe(record, own, now)
 
     def _believe(self, record: _Record, claim: Claim, now: float) -> list[Instruction]:
         before, record.claim, record.accusers = record.claim.state, claim, []
@@ -345,6 +389,8 @@ class Detector:
         (rule I3)."""
         if claim.disk != self._disk or claim.rank.start > self._rank.start:
             return
+        if claim.rank.number > self._rank.number + FURTHEST_AHEAD:
+            return  # nobody believes it, and to count on from there would bring the end of numbers near
         if claim.state is not UP and claim.rank >= self._rank and not self._is_leaving:
             self._refute(claim, now)
 

@@ -37,12 +37,17 @@ class Histogram:
 
     def record(self, latency_ns: int) -> None:
         """Count one latency.  A negative one counts as 0."""
-        value = min(max(latency_ns, 0), _LONGEST_NS)
-        shift = max(0, value.bit_length() - self._bits - 1)
-        self._counts[(shift << self._bits) + (value >> shift)] += 1
+        value = latency_ns
+        if not 0 <= value <= _LONGEST_NS:
+            value = min(max(value, 0), _LONGEST_NS)
+        bits = self._bits
+        shift = value.bit_length() - bits - 1
+        bucket = (shift << bits) + (value >> shift) if shift > 0 else value
+        self._counts[bucket] += 1
         self.count += 1
         self.sum_ns += value
-        self.max_ns = max(self.max_ns, value)
+        if value > self.max_ns:  # noqa: PLR1730 - faster than max()
+            self.max_ns = value
 
     def add(self, other: Histogram) -> None:
         """Add the counts of `other`, which has as many bits."""

@@ -30,7 +30,8 @@ class Budget:
         self.saved = self.limit
 
     def earn(self) -> None:
-        self.saved = min(self.limit, self.saved + self.share)
+        if self.saved < self.limit:
+            self.saved = min(self.limit, self.saved + self.share)
 
     def spend(self) -> bool:
         """Take one retry, if there is one."""

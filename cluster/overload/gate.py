@@ -1,9 +1,9 @@
 """The gate before the requests of clients: begins what can be done, keeps some waiting, refuses the rest.
 
 It stands between a transport and the handlers of batches.  What is refused has done nothing (outcome
-"failed") and is told when to come back.  Writes and reads wait in lines of their own: the older head goes
-first, unless a line has less than its floor of what is under way.  So a storm of reads leaves the writes
-their half.
+"failed") and is told when to come back.  Writes, reads and pages of scans wait in lines of their own: the
+older head goes first, unless a line has less than its floor of what is under way.  So a storm of reads leaves
+the writes their half.
 
 How much may be under way: cluster/overload/work_limit.py.  What has been under way for `LONG_S` waits for
 other nodes and is not counted any more.  Rules O2, O3, O4 and O7: docs/protocol/overload.md.
@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.overload.governor import stretch
 from ringmill.cluster.overload.ladder import Ladder, Rung
+from ringmill.cluster.overload.told_loads import load_of
 from ringmill.cluster.overload.traced_batches import handle_in_spans
 from ringmill.cluster.overload.work_limit import UNIT_BYTES, WorkLimit, WorkLimitOptions, cost_of
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Handler, Incoming, Priority
@@ -33,8 +34,10 @@ Screened: TypeAlias = tuple[int, str, int, int, bytes]
 Run: TypeAlias = tuple[int, int]
 """The first and the last id of operations that are refused together."""
 
-FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0.25}
-"""The share of the limit, and of the queue, that a class has for itself."""
+FLOORS: Final[Mapping[Priority, float]] = {Priority.WRITE: 0.5, Priority.READ: 0.25, Priority.BULK: 0.05}
+"""The share of the limit, and of the queue, that a class has for itself.  Pages of scans are BULK."""
+IN_FRAMES: Final = (Priority.WRITE, Priority.READ)
+"""The classes of what comes in frames; a page of a scan is a plain call."""
 LONG_S: Final = 0.25
 """What has been under way for longer waits for others: work of this node is done in a few turns."""
 _COHORT_S: Final = 0.05  # what begins within this time becomes old together
@@ -100,7 +103,15 @@ class Gate:
     @property
     def in_use(self) -> int:
         """Units under way, without those that wait for other nodes."""
-        return sum([line.in_use for line in self._lines.values()])
+        units = 0
+        for line in self._lines.values():
+            units += line.in_use
+        return units
+
+    @property
+    def load(self) -> int:
+        """What others are told of how much this node has to do (rule G4)."""
+        return load_of(self.in_use + self.waiting, self.work.limit)
 
     @property
     def step(self) -> Rung:
@@ -145,7 +156,7 @@ class Gate:
         if not self.waiting:
             self.work.queued(0, now)  # what was let in at once has not told of that
         total = self.work.queue_limit(now)
-        room: dict[int, float] = {line: self._room(each, total) for line, each in self._lines.items()}
+        room: dict[int, float] = {line: self._room(self._lines[line], total) for line in IN_FRAMES}
         if most_cost <= min(room.values()):
             return operations, []
         if free <= 0 and max(room.values()) <= 0 and (run := _whole_run(operations, room)):

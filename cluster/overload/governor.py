@@ -15,7 +15,7 @@ from typing import Final
 from ringmill.cluster.overload.ladder import Rung
 from ringmill.cluster.ports import CoreTime
 
-__all__ = ["core_pause_s", "stretch"]
+__all__ = ["core_pause_s", "stretch", "stretch_towards"]
 
 BUSY: Final = 10.0
 CROWDED: Final = 100.0
@@ -24,6 +24,7 @@ CROWDED_SHARE: Final = 0.5
 PAUSED: Final = 8.0
 """How much longer work takes then, pauses included.  Two copies are filled at once, so a joiner is at work a
 quarter of the time.  Chosen by scripts/bench/rebalance.py."""
+FULL_QUARTERS: Final = 3
 IDLE_SHARE: Final = 0.1
 """Below it a node counts as idle, so a few requests slow nothing down."""
 
@@ -38,6 +39,15 @@ def stretch(busy_share: float, step: Rung) -> float:
     if busy_share < IDLE_SHARE:
         return 1.0
     return 1.0 + (BUSY - 1.0) * min(1.0, busy_share) ** 2
+
+
+def stretch_towards(own: float, quarters: int) -> float:
+    """The factor for work that another node has as much of: `own` is that of this node.
+
+    The other one has said that this number of quarters of what it lets in is under way (told_loads.py).  From
+    three on it is as busy as a node can be before requests wait.
+    """
+    return max(own, BUSY) if quarters >= FULL_QUARTERS else own
 
 
 def core_pause_s(took_s: float, used: CoreTime, beside: int) -> float:

@@ -151,14 +151,18 @@ class ReadTally:
         self._expect(node)
         self.failures[node] = why
 
+    def record_late(self, node: NodeId) -> None:
+        """Stop expecting the answer of this one, which was asked: one more is asked beside it."""
+        self._stalled |= {node}
+
     def record_stall(self) -> None:
         """Stop expecting answers from the owners that were asked and are still silent."""
         self._stalled = self._stalled.union(self.outstanding)
 
     @property
-    def has_unasked(self) -> bool:
-        """Whether another owner is left to ask."""
-        return self._asked < len(self.candidates)
+    def next_unasked(self) -> NodeId | None:
+        """Who would be asked next; None when nobody is left."""
+        return self.candidates[self._asked] if self._asked < len(self.candidates) else None
 
     @property
     def outstanding(self) -> tuple[NodeId, ...]:

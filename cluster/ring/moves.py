@@ -26,6 +26,7 @@ __all__ = [
     "advanced",
     "check_arrow",
     "given_up",
+    "is_to_leave",
     "left",
     "may_leave",
     "paused",
@@ -94,6 +95,11 @@ def advanced(
     return None if changed is None else _settled(changed)
 
 
+def is_to_leave(topology: Topology, node: NodeId) -> bool:
+    """Whether a member is asked to leave, and has not left."""
+    return any(member.id == node and member.state == "leaving" for member in topology.members)
+
+
 def may_leave(topology: Topology, seat: Owner) -> bool:
     """Whether a member is to leave and has nothing any more that a row names."""
     if all(member.seat != seat or member.state != "leaving" for member in topology.members):
@@ -121,13 +127,18 @@ def given_up(topology: Topology, nodes: Collection[NodeId]) -> Topology | None:
 
 
 def aborted(topology: Topology) -> Topology | None:
-    """The plan is given up: each partition stays with the owners that it has now."""
+    """The plan is given up: each partition stays with the owners that it has now.
+
+    Who is to leave and has nothing any more goes on leaving: perhaps an earlier plan has said so.
+    """
     epoch = Epoch(topology.epoch + 1)
     if not topology.is_moving:
         return None
     changed = _next(topology, lambda _, row: _gone_back(row, epoch))
     members = tuple(
-        replace(member, state="up") if member.state in ("leaving", "gone") else member
+        replace(member, state="up")
+        if member.state in ("leaving", "gone") and not may_leave(topology, member.seat)
+        else member
         for member in changed.members
     )
     return _settled(replace(changed, members=members))

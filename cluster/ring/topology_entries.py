@@ -253,7 +253,8 @@ class Row:
 
     def level(self, wanted: int) -> int:
         """How many owners a default of `wanted` asks of this row: never more than there are."""
-        return min(wanted, len(self.owners))
+        size = len(self.owners)
+        return wanted if wanted < size else size
 
     def writers_for(self, level: int) -> int:
         """How many of `nodes` must ack so that `level` do in each set of owners (rule M1).

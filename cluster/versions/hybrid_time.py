@@ -144,7 +144,7 @@ class HybridClock:
         is not followed.  It is above `floor` without a bound: a watermark was behind the clocks of all owners
         when it was proven (rules P2 and P4).  Raises Unavailable (outcome "failed") after a clock jump.
         """
-        self._refuse_after_jump()
+        self.refuse_after_jump()
         wall = self._wall()
         wanted = max(self._last + 1, wall, floor + 1, min(above + 1, self._ceiling(wall)))
         self._last = HybridTime(wanted)
@@ -181,14 +181,8 @@ class HybridClock:
             return 0
         return int(self._clock.boottime() * 1000 + self._earliest_ms)
 
-    def _wall(self) -> HybridTime:
-        return hybrid_time(int(self._clock.wall() * 1000))
-
-    @staticmethod
-    def _ceiling(wall: HybridTime) -> int:
-        return wall + (MAX_AHEAD_MS << LOGICAL_BITS)
-
-    def _refuse_after_jump(self) -> None:
+    def refuse_after_jump(self) -> None:
+        """Raise what `stamp` would raise now."""
         if moved_ms := self.jumped_ms:
             raise Unavailable(
                 f"the wall clock of this node jumped by {moved_ms:+.0f} ms, more than {MAX_AHEAD_MS} ms, and "
@@ -196,3 +190,10 @@ class HybridClock:
                 hint="set its clock right; the node goes on by itself within a second",
             )
         self.follow()
+
+    def _wall(self) -> HybridTime:
+        return hybrid_time(int(self._clock.wall() * 1000))
+
+    @staticmethod
+    def _ceiling(wall: HybridTime) -> int:
+        return wall + (MAX_AHEAD_MS << LOGICAL_BITS)

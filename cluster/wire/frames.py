@@ -3,7 +3,8 @@
 Pure: bytes in, values out.  How frames are paced and which carrier moves them is the adapters' business.
 Everything a length can tell is checked before anything is allocated for it.  A frame carries one stamp, a
 reading of the answering side's clock (cluster/wire/sending_time.py); frames of the former version have none.
-Beside its operations it may say of which traces some of them are (cluster/traces/trace_context.py).
+Beside its operations it may say of which traces some of them are (cluster/traces/trace_context.py), and
+beside its answers how much the node has under way (cluster/overload/told_loads.py).
 Rules F3 and T10: docs/protocol/requests.md, docs/protocol/topology.md.
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "Answer",
     "Operation",
     "decode_answers",
+    "decode_loaded",
     "decode_operations",
     "decode_proof",
     "decode_traced",
@@ -66,6 +68,8 @@ _OPERATION_SHAPE: Final = (int, str, int, int, bytes)
 _ANSWER_SHAPES: Final = ((int, bytes), (int, bytes, bytes), (int, bytes, bytes, int))
 _STAMPED_SHAPE: Final = (int, tuple)
 _TRACED_SHAPE: Final = (int, tuple, tuple)
+_LOADED_SHAPE: Final = (int, tuple, int)
+_MOST_LOAD: Final = 255
 _TRACE_SHAPE: Final = (int, bytes)
 _NO_TRACES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
@@ -81,13 +85,16 @@ def encode_operations(
     These are for a receiver that has said that it takes them: the ids of calls that are traced, each with
     TRACE_BYTES.
     """
-    return _seal(_OPERATIONS, operations, sent_us, traces)
+    return _seal(_OPERATIONS, operations, sent_us, traces or None)
 
 
-def encode_answers(answers: Sequence[Answer], clock_us: int | None = None) -> bytes:
+def encode_answers(answers: Sequence[Answer], clock_us: int | None = None, load: int | None = None) -> bytes:
     """A frame of answers.  `clock_us` is the reading of the sender's clock; None makes a frame of the former
-    version."""
-    return _seal(_ANSWERS, answers, clock_us)
+    version, which has no `load`.
+
+    That is for a receiver that has said that it takes it: 0 to 255, how much the sender has under way.
+    """
+    return _seal(_ANSWERS, answers, clock_us, load)
 
 
 def decode_operations(
@@ -120,13 +127,24 @@ def decode_traced(
 
 def decode_answers(frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES) -> tuple[list[Answer], int | None]:
     """The answers of a frame, and its stamp.  Raises as `decode_operations`."""
-    answers, clock_us, _ = _open(_ANSWERS, frame, max_bytes)
+    answers, clock_us, _ = decode_loaded(frame, max_bytes=max_bytes)
+    return answers, clock_us
+
+
+def decode_loaded(
+    frame: bytes, *, max_bytes: int = MAX_FRAME_BYTES
+) -> tuple[list[Answer], int | None, int | None]:
+    """The answers of a frame, its stamp, and how much the node has under way, 0 to 255; None when it does
+    not say.  Raises as `decode_operations`."""
+    answers, clock_us, load = _open(_ANSWERS, frame, max_bytes)
+    if load is not None and not 0 <= load <= _MOST_LOAD:
+        raise ProtocolMismatch(f"a frame tells a load of {load}: expected 0 to {_MOST_LOAD}")
     if answers and _are_all(answers, _ANSWER_SHAPES[0]):  # none of them an error, as nearly always
-        return answers, clock_us
+        return answers, clock_us, load
     for answer in answers:
         if type(answer) is not tuple or tuple(map(type, answer)) not in _ANSWER_SHAPES:
             raise ProtocolMismatch("a frame holds an invalid answer: expected 2 to 4 typed fields")
-    return answers, clock_us
+    return answers, clock_us, load
 
 
 def encode_proof(proof: bytes) -> bytes:
@@ -156,17 +174,16 @@ def _shape(entry: object) -> tuple[type, ...]:
     return tuple(map(type, entry)) if type(entry) is tuple else ()
 
 
-def _seal(
-    kind: int, entries: Sequence[Any], stamp_us: int | None, traces: Sequence[tuple[int, bytes]] = ()
-) -> bytes:
+def _seal(kind: int, entries: Sequence[Any], stamp_us: int | None, more: object = None) -> bytes:
+    """`more` is what stands behind the entries, in a frame with a stamp."""
     version = _UNSTAMPED_VERSION if stamp_us is None else FRAME_VERSION
-    stamped = [stamp_us, entries, traces] if traces else [stamp_us, entries]
+    stamped = [stamp_us, entries] if more is None else [stamp_us, entries, more]
     body: bytes = msgpack.packb(entries if stamp_us is None else stamped)
     return _HEADER.pack(version, kind, google_crc32c.value(body)) + body
 
 
-def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None, tuple[Any, ...]]:
-    """The entries of a frame, its stamp, and what it says of traces."""
+def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | None, Any]:
+    """The entries of a frame, its stamp, and what stands behind them: of traces, or the load, or None."""
     version, body = _checked(kind, frame, max_bytes)
     try:  # msgpack bounds every length it meets by the bytes it was given
         fields = msgpack.unpackb(
@@ -177,11 +194,12 @@ def _open(kind: int, frame: bytes, max_bytes: int) -> tuple[list[Any], int | Non
     if not isinstance(fields, tuple):
         raise ProtocolMismatch(f"a frame's body is {type(fields).__name__}, not an array")
     if version == _UNSTAMPED_VERSION:
-        return list(fields), None, ()
-    is_traced = kind == _OPERATIONS and _shape(fields) == _TRACED_SHAPE
-    if not (is_traced or _shape(fields) == _STAMPED_SHAPE) or fields[0] < 0:
+        return list(fields), None, None
+    shape = _shape(fields)
+    has_more = shape == (_TRACED_SHAPE if kind == _OPERATIONS else _LOADED_SHAPE)
+    if not (has_more or shape == _STAMPED_SHAPE) or fields[0] < 0:
         raise ProtocolMismatch("a frame's body is not a stamp and an array")
-    return list(fields[1]), fields[0], fields[2] if is_traced else ()
+    return list(fields[1]), fields[0], fields[2] if has_more else None
 
 
 def _refuse(*_: object) -> None:

@@ -78,17 +78,22 @@ class WriteOptions(NamedTuple):
         )
 
     def fill(self, message: WriteMessage) -> None:
-        """Set the fields of a message.  A delete has no ttl, and a touch no context."""
-        message.w = self.level
-        message.durability = self.durability
-        if not isinstance(message, TouchRequest):
-            message.context = self.context
-            message.no_context = self.is_blind
-        message.timeout_ms = round(self.timeout_s * 1000)
-        if not isinstance(message, DeleteRequest):
-            message.ttl_ms = self.ttl_ms
-        if self.seen is not None:
-            self.seen.fill(message)
+        """Set the fields of a new message that are not the default, in nearly all writes none.  A delete has
+        no ttl, and a touch no context."""
+        level, durability, context, is_blind, ttl_ms, timeout_s, seen = self
+        if level:
+            message.w = level
+        if durability:
+            message.durability = durability
+        if (context or is_blind) and not isinstance(message, TouchRequest):
+            message.context = context
+            message.no_context = is_blind
+        if timeout_s:
+            message.timeout_ms = round(timeout_s * 1000)
+        if ttl_ms and not isinstance(message, DeleteRequest):
+            message.ttl_ms = ttl_ms
+        if seen is not None:
+            seen.fill(message)
 
 
 class ReadOptions(NamedTuple):
@@ -114,7 +119,11 @@ class ReadOptions(NamedTuple):
         return cls(timeout_s=timeout_ms / 1000)
 
     def fill(self, message: GetRequest) -> None:
-        message.r = self.level
-        message.timeout_ms = round(self.timeout_s * 1000)
-        if self.seen is not None:
-            self.seen.fill(message)
+        """Set the fields of a new message that are not the default."""
+        level, timeout_s, seen = self
+        if level:
+            message.r = level
+        if timeout_s:
+            message.timeout_ms = round(timeout_s * 1000)
+        if seen is not None:
+            seen.fill(message)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Protocol
@@ -23,6 +22,7 @@ from ringmill.cluster.ports import Clock, FileSystem
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.contracts import TopologyView
 from ringmill.node.replica.room import Replica
+from ringmill.node.replica.stepping import first_key
 from ringmill.node.replica.stored_key import (
     Copy,
     Kind,
@@ -212,9 +212,8 @@ class Pins:
         end_of_all = prefix_end(prefix)
         spans = ((prefix, own), (prefix_end(own), end_of_all)) if has_own else ((prefix, end_of_all),)
         for start, end in spans:
-            async with aclosing(self._replica.engine.scan(start, end)) as scan:
-                async for _ in scan:
-                    return True
+            if await first_key(self._replica.engine, start, end) is not None:
+                return True
         return False
 
     def _copies(self, topology: Topology) -> list[Copy]:

@@ -12,6 +12,7 @@ import asyncio
 import posixpath
 import signal
 from collections.abc import Awaitable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from ringmill.cluster.errors import CorruptData, DiskFull, InvalidArgument, NotF
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures, PhaseTimes, measured
 from ringmill.cluster.mapreduce.commit.output_commit import attempt_folder, staged_part
-from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, last_printed
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, at_record, last_printed
 from ringmill.cluster.mapreduce.file_errors import failure_of
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.map_kernel import RUN_NAME
@@ -29,7 +30,7 @@ from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt, Said
 from ringmill.cluster.mapreduce.messages.task_service import NeedsAnotherProcess
 from ringmill.cluster.mapreduce.messages.worker_messages import Assignment, MapAssignment, ReduceAssignment
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
-from ringmill.cluster.mapreduce.progress import AttemptProgress
+from ringmill.cluster.mapreduce.progress import RECORD_MARK, AttemptProgress, record_at
 from ringmill.cluster.ports import FileSystem, TaskProcess, Transport
 from ringmill.cluster.traces.spans import carried_text
 from ringmill.node.compute.bundles import BundleNotKept, BundleStore
@@ -47,6 +48,7 @@ _FETCHED: Final = "in"
 _LEFT: Final = "out"  # what a contained process has left, once it is out of its reach
 _FETCHING: Final = 0.2  # of the work of a reduce
 _LAST_WORDS_S: Final = 5.0
+_MOST_MARK_BYTES: Final = 64
 _IN_ONE_TURN: Final = 16  # messages of progress, of which an honest process sends two a second
 _AT_ONCE, _A_SECOND = 1000, 100
 
@@ -87,6 +89,8 @@ class AttemptRunner:
     _inside: AttemptFigures | None = None  # as the task process has measured it
     staging: str = ""  # the folder that this attempt has made beside the output; it deletes no other
     was_in_stint: bool = False  # at last
+    _process: TaskProcess | None = None  # while it runs there
+    ended_for: TaskFailed | None = None  # why its node has ended the process that runs it, or ran it
     unused: tuple[str, ...] = ()  # folders that it has made for its process, and that nobody needs any more
 
     @property
@@ -100,18 +104,18 @@ class AttemptRunner:
         Raises TaskFailed with its cause; SliceLost when a map output cannot be fetched.  Cancelling kills the
         process.
         """
-        self.was_in_stint = False
+        self.was_in_stint, self.ended_for = False, None
         return await self._within_limits(self._gather_and_run())
 
-    async def run_in_stint(self, process: TaskProcess, folder: str) -> MapOutput | ReduceOutput:
-        """The output of this attempt, which a process has been told to run next, and to leave in a folder.
+    async def run_in_stint(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
+        """The output of this attempt, which a process has been told to run next.
 
         Raises TaskFailed with its cause; NeedsAnotherProcess; StintLeftOff, when it has not begun it.
         """
         self.phases.enter(self.assignment.attempt.stage)
         self.was_in_stint = True
         try:
-            return await self._within_limits(self._hear(process, folder))
+            return await self._within_limits(self._hear(process, run))
         finally:
             self.phases.enter("")
 
@@ -130,6 +134,15 @@ class AttemptRunner:
         stage = self.assignment.attempt.stage
         figures = measured(self.phases.end(), self._inside, stage, self._peak_bytes)
         return replace(figures, containment=self.containment.level)
+
+    def end_for(self, cause: Cause, why: str) -> bool:
+        """Have the attempt fail with this cause, by the end of its process.  False when it has none now, or
+        is ended already."""
+        if self._process is None or self.ended_for is not None:
+            return False
+        self.ended_for = TaskFailed(cause, why)
+        self._process.kill()
+        return True
 
     async def _gather_and_run(self) -> MapOutput | ReduceOutput:
         self.phases.enter("fetch")
@@ -150,6 +163,7 @@ class AttemptRunner:
                 result = await self._have_run(pooled, run)
             except NeedsAnotherProcess:
                 await self.pool.end(pooled.process)
+                self.ended_for = None
                 pooled = await self.take_process(kind, is_new=True)
                 result = await self._have_run(pooled, run)
         except BaseException as error:
@@ -157,7 +171,10 @@ class AttemptRunner:
             if isinstance(error, TaskFailed) and error.cause is Cause.OUT_OF_MEMORY:
                 raise self.with_limit(error, kind) from error
             raise
-        await self.pool.give_back(pooled)
+        if self.ended_for is None:
+            await self.pool.give_back(pooled)
+        else:  # after its last answer
+            await self.pool.end(pooled.process)
         if self.staging:  # the name of its folder is as durable as the part in it (rule J6)
             await self.files.off_loop(self.files.fsync_dir, posixpath.dirname(self.staging))
         return result
@@ -185,9 +202,22 @@ class AttemptRunner:
         self.output = await pooled.process.finish_work()
         if not run.reach:
             return result
-        await self.files.off_loop(take_out, self.files, run.folder, self.left_in)
         self.unused = () if run.folder == run.scratch else (run.scratch,)
+        await self.files.off_loop(self._take_out, run)
         return self.taken_out(result)
+
+    def _take_out(self, run: RunAttempt) -> None:
+        """Out of the reach of the process, which goes on: what is of use, and what is to be removed."""
+        take_out(self.files, run.folder, self.left_in)
+        if self.unused:
+            with suppress(OSError):  # the job's code has removed or locked it
+                self.files.rename(run.scratch, self.aside)
+                self.unused = (self.aside,)
+
+    @property
+    def aside(self) -> str:
+        """Where what nobody needs is put while its process could still write in it."""
+        return f"{self.folder}.unused"
 
     @property
     def left_in(self) -> str:
@@ -234,8 +264,11 @@ class AttemptRunner:
 
     def with_limit(self, failure: TaskFailed, kind: ProcessKind) -> TaskFailed:
         """A failure for want of memory, with what there was."""
-        said, had_mib = failure.message, self.pool.limits_of(kind)["as_bytes"] >> 20
+        limits = self.pool.limits_of(kind)
+        said, had_mib = failure.message, limits["family_bytes"] >> 20
         text = f"{said}; this try had {had_mib} MiB, for the process and all that it started"
+        if said.startswith(MemoryError.__name__):  # it reserved too much, if the machine has not run out
+            text += f", and could reserve {limits['as_bytes'] >> 20} MiB"
         if self.assignment.memory_factor > 1:
             text += f"; job(task_memory_mib={2 * had_mib}) asks for more"
         return replace(failure, message=text)
@@ -277,12 +310,14 @@ class AttemptRunner:
 
     async def _split(self, spec: JobSpec, row: Sequence[Any]) -> Sequence[Any]:
         """The split as the task process gets it."""
-        if spec.source is None:
+        if not spec.reads_keyspace:
             return row
         split = Split.from_wire(row)
+        if split.span is None:
+            return row
         self.progress = AttemptProgress(bytes_total=split.size)
         read = await spooled(
-            split, spec.source, spec.consistency, self.folder,
+            split, spec, self.folder,
             keyspaces=self.keyspaces, files=self.files, arrived=self._arrived,
         )  # fmt: skip
         return read.to_wire()
@@ -303,19 +338,20 @@ class AttemptRunner:
         try:
             await process.send(replace(run, trace=carried_text()).encode())
         except BrokenPipeError as error:
-            raise await self._broken_off(process, error) from error
-        return await self._hear(process, run.folder)
+            raise await self._broken_off(process, run, error) from error
+        return await self._hear(process, run)
 
-    async def _hear(self, process: TaskProcess, folder: str) -> MapOutput | ReduceOutput:
+    async def _hear(self, process: TaskProcess, run: RunAttempt) -> MapOutput | ReduceOutput:
         """Listen until the attempt, which the process is at, is done or has failed."""
         pace = _ProgressPace()
+        self._process = process
         try:
             while True:
                 said = await self._listen(process)
                 if said.kind == "done":
                     body, figures = said.body
                     self._inside = AttemptFigures.from_wire(figures)
-                    return self._result(body, folder)
+                    return self._result(body, run.folder)
                 if said.kind == "failed":
                     raise TaskFailed.from_wire(said.body)
                 if said.kind == "other":
@@ -325,9 +361,11 @@ class AttemptRunner:
                 self.progress = self._weighed(AttemptProgress.from_wire(said.body))
                 await pace.told()
         except EOFError as error:
-            raise await self._broken_off(process, error) from error
+            raise await self._broken_off(process, run, error) from error
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise TaskFailed(Cause.USER_ERROR, f"wrote into the task's own pipe: {error}") from error
+        finally:
+            self._process = None
 
     def _result(self, body: Any, folder: str) -> MapOutput | ReduceOutput:
         """The output of the attempt, in the folder that it was given.
@@ -353,15 +391,41 @@ class AttemptRunner:
             text = f"no record finished within {limit:g} s"
             raise TaskFailed(Cause.NO_PROGRESS, text, (), self.progress.position) from error
 
-    async def _broken_off(self, process: TaskProcess, error: Exception) -> TaskFailed:
+    async def _broken_off(self, process: TaskProcess, run: RunAttempt, error: Exception) -> TaskFailed:
         """The cause when the pipe broke: usually the process has ended, else user code wrote to the pipe."""
+        if self.ended_for is not None:
+            return replace(self.ended_for, position=self.progress.position)
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
-                return self._ending(process, await process.wait())
+                ending = self._ending(process, await process.wait())
         except TimeoutError:
             return TaskFailed(
                 Cause.USER_ERROR, f"spoilt the task's own pipe: {error}", (), self.progress.position
             )
+        record = await self.files.off_loop(self._record_of, run) if self._leaves_mark else 0
+        if not record:
+            return ending
+        read = f"; it had read {ending.position}" if ending.position else ""
+        return replace(ending, message=ending.message + read, position=at_record(record))
+
+    @property
+    def _leaves_mark(self) -> bool:
+        """Whether its process tells the record that map has (rule J19)."""
+        if not self.spec.bad_records or not isinstance(self.assignment, MapAssignment):
+            return False
+        return self.spec.has_sure_numbers(Split.from_wire(self.assignment.split).source)
+
+    def _record_of(self, run: RunAttempt) -> int:
+        """The record that map had when the process ended; 0 for none (rule J19).
+
+        What the job's code has put there instead, a pipe or a link, is neither waited for nor followed.
+        """
+        path = f"{run.scratch}/{RECORD_MARK}"
+        try:
+            with closing(self.files.open_below(posixpath.dirname(run.scratch), path)) as mark:
+                return record_at(mark.pread(_MOST_MARK_BYTES, 0))
+        except OSError:
+            return 0
 
     def _ending(self, process: TaskProcess, code: int) -> TaskFailed:
         """The cause when the process ended without a result."""

@@ -8,6 +8,9 @@ from typing import Final
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.worker_messages import Assignment
+from ringmill.cluster.traces.spans import Notes, Span, Tracer
+from ringmill.cluster.traces.stage_places import stage_place
 from ringmill.node.compute.report_box import ReportBox
 
 __all__ = ["HeldJob"]
@@ -45,3 +48,17 @@ class HeldJob:
     def end(self, attempt: AttemptId, _: asyncio.Task[None]) -> None:
         del self.attempts[attempt]
         self.finished.add(attempt)
+
+    def begun_span(self, tracer: Tracer | None, assignment: Assignment) -> Span | None:
+        """Of an attempt, below that of its stage; None where the job is not traced."""
+        attempt = assignment.attempt
+        if tracer is None or not self.trace:
+            return None
+        notes: Notes = {
+            "ringmill.job": assignment.job,
+            "ringmill.stage": attempt.stage,
+            "ringmill.task": attempt.task,
+            "ringmill.attempt": attempt.number,
+        }
+        parent = stage_place(self.trace, attempt.stage, assignment.spec)
+        return tracer.begin("ringmill.task", kind="internal", parent=parent, notes=notes)

@@ -7,13 +7,14 @@ the scan.  Decision: docs/decisions/a-node-reads-keyspaces-for-its-tasks.md.  Ru
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import NotFound, RingmillError
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.keyspace_records import Content, encode_records
 from ringmill.cluster.mapreduce.files.splits import InputFile, Piece, Split
@@ -29,32 +30,49 @@ PATIENCE_S: Final = 20.0
 
 async def spooled(
     split: Split,
-    source: KeyspacePath,
-    level: str,
+    spec: JobSpec,
     folder: str,
     *,
     keyspaces: KeyspaceAccess,
     files: FileSystem,
     arrived: Callable[[int], None],
 ) -> Split:
-    """The split with a file in place of its partitions.  `arrived` hears of each page's bytes.
+    """The split with a file in place of its partitions, of a co-partitioned join with one of each side.
 
-    Raises TaskFailed; OSError.
+    `arrived` hears of each page's bytes.  Raises TaskFailed; OSError.
     """
-    assert split.span is not None, "a split of a keyspace has partitions"
-    path = f"{folder}/kv:{source.keyspace}"  # its name is shown as the place of a record
+    pieces: list[Piece] = []
+    for number, span in enumerate((split.span, split.beside)):
+        if span is not None:
+            side = split.source + number
+            source = spec.keyspaces[side]
+            assert source is not None, "a split with partitions is of a keyspace"
+            # its name is shown as the place of a record
+            path = f"{folder}/kv:{source.keyspace}" if not number else f"{folder}/beside/kv:{source.keyspace}"
+            files.mkdir(path.rpartition("/")[0])
+            pages = keyspaces.read(source, span, spec.level_of(side), PATIENCE_S)
+            size = await _spool(path, source, pages, files, arrived)
+            pieces.append(Piece(InputFile(path, size, files.mtime_ns(path)), 0, size))
+    return replace(split, pieces=tuple(pieces), span=None, beside=None)
+
+
+async def _spool(
+    path: str,
+    source: KeyspacePath,
+    read: AsyncGenerator[Sequence[tuple[bytes, Content]], None],
+    files: FileSystem,
+    arrived: Callable[[int], None],
+) -> int:
     file = files.create(path)
     try:
-        async with aclosing(keyspaces.read(source, split.span, level, PATIENCE_S)) as pages:
-            size = await _filled(files, file, pages, arrived)
+        async with aclosing(read) as pages:
+            return await _filled(files, file, pages, arrived)
     except NotFound as error:
         raise TaskFailed(Cause.INPUT_CHANGED, f"input {source}: {error}") from error
     except RingmillError as error:
         raise TaskFailed(Cause.FETCH_FAILED, f"input {source} cannot be read: {error}") from error
     finally:
         file.close()
-    marked = InputFile(path, size, files.mtime_ns(path))
-    return replace(split, pieces=(Piece(marked, 0, size),), span=None)
 
 
 async def _filled(

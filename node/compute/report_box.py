@@ -1,7 +1,8 @@
 """The reports on attempts of one job that have ended, until the job's coordinator has them.
 
 Those that end while others are on their way travel together in the next message: a task of a millisecond
-costs less than telling of it.  A report that cannot be delivered is told as a failure.
+costs less than telling of it.  A report that cannot be delivered is told as a failure.  So is one at which a
+coordinator on this very node fails by a bug, which must not end the node.
 
 See: docs/formats/worker_messages.md.
 """
@@ -84,14 +85,21 @@ class ReportBox:
         except RingmillError as error:
             if isinstance(error, InvalidArgument | ProtocolMismatch):  # too large for a message, say
                 self._refused(batch, error)
-            await asyncio.sleep(self._pause_s)
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            await self._pause()
+        except Exception as error:  # noqa: BLE001  a bug of this node as coordinator: the end of a job at most
+            text = f"the coordinator failed: {type(error).__name__}: {error!s:.200}"
+            self._refused(batch, RingmillError(text, outcome="unknown"))
+            await self._pause()
         else:
             self._pause_s, self._most = _FIRST_PAUSE_S, min(2 * self._most, _MOST)
             for each in batch:
                 self._waiting.pop(each.attempt, None)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     def _next(self) -> list[AttemptReport]:
         batch: list[AttemptReport] = []

@@ -50,6 +50,11 @@ class ShuffleServer:
         """From now on this file can be fetched; it lies in a folder of its attempt, in that of its job."""
         self._paths[output] = path
 
+    @property
+    def serves_any(self) -> bool:
+        """Whether there is an output of a job that is not over."""
+        return bool(self._paths)
+
     def forget(self, job: str) -> None:
         """Serve nothing of this job any more; its files may be removed afterwards."""
         for output in [output for output in self._paths if output.job == job]:

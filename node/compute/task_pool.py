@@ -72,6 +72,11 @@ class TaskPool:
         number = self._started
         return PooledProcess(kind, number, await self._start(folder, self.limits_of(kind)))
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether a process waits for another attempt."""
+        return bool(self._idle)
+
     async def try_again(self, folder: str) -> None:
         """Try to start a process; `is_able` then tells whether processes can be started."""
         with contextlib.suppress(ChildProcessError):

@@ -51,10 +51,10 @@ from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.membership.stop_time import StopTime
 from ringmill.cluster.overload.giving_way import never, put_off
+from ringmill.cluster.overload.node_memory import NodeMemory, nothing_told
 from ringmill.cluster.ports import Clock, FileSystem, Handler, Incoming, Priority, TaskStarter, Transport
 from ringmill.cluster.sometimes import sometimes
-from ringmill.cluster.traces.spans import Notes, Span, Tracer, carried_trace, spanned
-from ringmill.cluster.traces.stage_places import stage_place
+from ringmill.cluster.traces.spans import Tracer, carried_trace, spanned
 from ringmill.node.compute.attempt_runner import AttemptRunner
 from ringmill.node.compute.bundles import BundleStore
 from ringmill.node.compute.fetch_window import FetchWindow
@@ -64,6 +64,7 @@ from ringmill.node.compute.scratch import put_aside
 from ringmill.node.compute.shuffle_client import SliceLost
 from ringmill.node.compute.shuffle_server import OutputId, ShuffleServer
 from ringmill.node.compute.stints.at_work import AtWork
+from ringmill.node.compute.stints.memory_watch import MemoryWatch
 from ringmill.node.compute.stints.slot_queue import MOST_PUT_OFF_S, SlotQueue
 from ringmill.node.compute.stints.stint import Ended
 from ringmill.node.compute.task_pool import TaskPool
@@ -104,22 +105,20 @@ class Worker:
         transport: Transport,
         keyspaces: KeyspaceAccess,
         options: WorkerOptions,
+        memory: NodeMemory | None = None,
         is_busy: Callable[[], bool] = never,
+        is_leaving: Callable[[], bool] = never,
         tracer: Tracer | None = None,
         stop_time: StopTime | None = None,
     ) -> None:
         if not folder.startswith("/"):
             raise InvalidArgument(f"scratch folder {folder!r} must be absolute: task processes work in it")
         self._node = node
-        self._start = start
-        self._folder = folder
-        self._bundles = bundles
-        self._clock = clock
-        self._files = files
-        self._transport = transport
-        self._keyspaces = keyspaces
-        self._options = options
-        self._is_busy = is_busy
+        self._start, self._folder = start, folder
+        self._bundles, self._clock = bundles, clock
+        self._files, self._transport = files, transport
+        self._keyspaces, self._options = keyspaces, options
+        self._is_busy, self._is_leaving = is_busy, is_leaving
         self._tracer = tracer
         self._stop_time = stop_time or StopTime(clock)
         self._slots = slots
@@ -128,7 +127,9 @@ class Worker:
         )
         self._group = asyncio.TaskGroup()
         begin = self._group.create_task
-        self._at_work = AtWork(self._tell_progress, lambda: self._options.progress_every_s, begin)
+        self._memory = memory or NodeMemory(nothing_told, clock)
+        self._watch = watch = MemoryWatch(node, self._memory, self._pool, clock)
+        self._at_work = AtWork(self._tell_progress, lambda: self._options.progress_every_s, begin, watch)
         self._queue = SlotQueue(
             slots, together=self._together, is_busy=is_busy, at_work=self._at_work, begin=begin
         )
@@ -138,11 +139,11 @@ class Worker:
         self._is_closing = False
         self._janitor: asyncio.Task[None] | None = None
         self._busy_at = clock.monotonic()
-        self._removals = 0
-        self._forgotten = 0  # jobs of silent coordinators
+        self._removals = self._forgotten = 0  # the latter: jobs of silent coordinators
         self.ended: Counter[tuple[str, str]] = Counter()
         """Attempts that ended here since the start, by stage and outcome: "done", or the cause of failure."""
         self._term = 0  # the highest that an order had
+        self._heavy_term = self._memory_term = -1  # of the last who reads heavy keys, and NodeMemory
 
     async def __aenter__(self) -> Self:
         left = put_aside(self._files, self._folder, self._start)
@@ -182,8 +183,21 @@ class Worker:
 
     @property
     def slots(self) -> int:
-        """Task processes at once, as this node offers them now."""
-        return self._slots_offered
+        """Task processes at once that it offers now."""
+        return 0 if self.lack else self._slots
+
+    @property
+    def lack(self) -> str:
+        """Why it offers no slots now, a part of a sentence; "" while it does, or is to have none."""
+        leaving = "it is to leave the cluster" if self._is_leaving() else ""
+        able = "" if self._pool.is_able else "it could not start its last task process"
+        lack = leaving or self._options.containment.refusal or able or self._memory.reason
+        return lack if self._slots else ""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether an attempt has not been reported, or a job may read what its maps have left here (J33)."""
+        return bool(self.running or self.waiting or self._shuffle.serves_any)
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -243,9 +257,10 @@ class Worker:
     def _on_poll(self, incoming: Incoming) -> bytes:
         poll = Poll.decode(incoming.body)
         self._check_term(poll.term)
-        if poll.job in self._jobs:
-            return self._about(self._heard(poll.job, incoming.sender))
-        return PollAnswer(self._start_of_new(), self._slots_offered).encode()
+        self._heavy_term = poll.term if poll.reads_heavy_keys else self._heavy_term
+        self._memory_term = poll.term if poll.asks_why else self._memory_term
+        job = self._heard(poll.job, incoming.sender) if poll.job in self._jobs else None
+        return self._about(job, of_machine=poll.asks_machine, says_why=poll.asks_why)
 
     def _refuse_when_closing(self) -> None:
         """What runs is being stopped, and nothing begins."""
@@ -269,18 +284,14 @@ class Worker:
         known.heard_at = self._clock.monotonic()
         return known
 
-    def _about(self, job: HeldJob) -> bytes:
-        return PollAnswer(job.start, self._slots_offered, tuple(job.attempts)).encode()
+    def _about(self, job: HeldJob | None, *, of_machine: bool = False, says_why: bool = False) -> bytes:
+        start, running = (self._start_of_new(), ()) if job is None else (job.start, tuple(job.attempts))
+        machine = self._options.machine if of_machine else None
+        return PollAnswer(start, self.slots, running, machine, self.lack if says_why else None).encode()
 
     def _start_of_new(self) -> str:
         """The start for jobs that nothing is held of: another one than any job had that was forgotten."""
         return f"{self._start}.{self._forgotten}" if self._forgotten else self._start
-
-    @property
-    def _slots_offered(self) -> int:
-        """The number of slots; 0 while no task process can be started here, or none may, so that attempts go
-        elsewhere."""
-        return self._slots if self._pool.is_able and not self._options.containment.refusal else 0
 
     async def _run(self, assignment: Assignment, spec: JobSpec) -> None:
         """The life of one attempt: wait for a slot, run, report.  It stays known until it is reported."""
@@ -293,7 +304,8 @@ class Worker:
         if ended is None:
             try:
                 await put_off(self._is_busy, MOST_PUT_OFF_S)  # requests go first (rule O8)
-                span = self._begun_span(assignment)
+                job = self._jobs.get(assignment.job)
+                span = None if job is None else job.begun_span(self._tracer, assignment)
                 with spanned(span):  # which also ends it when the attempt is cancelled
                     report = await self._run_alone(attempt)
                     if span is not None and report.kind != "done":
@@ -328,24 +340,10 @@ class Worker:
         no part of the output."""
         job = self._jobs.get(attempt.assignment.job)
         is_plain = isinstance(attempt.assignment, MapAssignment) and not attempt.writes_part
-        if job is None or not is_plain or attempt.spec.source is not None:
+        if job is None or not is_plain or attempt.spec.reads_keyspace:
             return 1
         is_traced = self._tracer is not None and bool(job.trace)  # each attempt has a span then
         return 1 if is_traced else int(self._options.stint_s / max(job.usual_s, _LEAST_S))
-
-    def _begun_span(self, assignment: Assignment) -> Span | None:
-        """Of an attempt, below that of its stage."""
-        job, attempt = self._jobs.get(assignment.job), assignment.attempt
-        if self._tracer is None or job is None or not job.trace:
-            return None
-        notes: Notes = {
-            "ringmill.job": assignment.job,
-            "ringmill.stage": attempt.stage,
-            "ringmill.task": attempt.task,
-            "ringmill.attempt": attempt.number,
-        }
-        parent = stage_place(job.trace, attempt.stage, assignment.spec)
-        return self._tracer.begin("ringmill.task", kind="internal", parent=parent, notes=notes)
 
     async def _run_alone(self, attempt: AttemptRunner) -> AttemptReport:
         """Its end, which is told."""
@@ -433,7 +431,8 @@ class Worker:
         job = self._jobs.get(reports[0].job)
         if job is None:
             raise NotFound(f"job {reports[0].job} was dropped")
-        message = encode_reports(reports)
+        heavy, memory = self._heavy_term == self._term, self._memory_term == self._term
+        message = encode_reports(reports, with_heavy_keys=heavy, with_node_memory=memory)
         way = Priority.CONTROL if len(message) <= _SHORT_BYTES else Priority.WRITE
         answer = await self._transport.call(
             job.coordinator, TASK_REPORT, message, timeout_s=_REPORT_TIMEOUT_S, priority=way
@@ -488,6 +487,7 @@ class Worker:
             await asyncio.sleep(patience / 10)
             if not self._pool.is_able:
                 await self._pool.try_again(self._folder)
+            await self._watch.look()
             now = self._clock.monotonic()
             for name, job in list(self._jobs.items()):
                 if now - job.heard_at > patience:

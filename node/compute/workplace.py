@@ -18,7 +18,7 @@ from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["Workplace", "take_out"]
+__all__ = ["Workplace", "put_away", "take_out"]
 
 _OF_THE_JOB: Final = (Meaning.ABSENT, Meaning.FORBIDDEN, Meaning.TAKEN)
 
@@ -81,3 +81,11 @@ def take_out(files: FileSystem, source: str, target: str) -> None:
         files.unlink(target)
         text = "the job's code has put a link or a file in place of the folder it works in"
         raise TaskFailed(Cause.USER_ERROR, text)
+
+
+def put_away(files: FileSystem, folder: str, aside: str) -> None:
+    """Remove the folder of an attempt whose process goes on, which could fill it as fast as it is emptied:
+    so it is renamed to where that process cannot write.  Raises OSError."""
+    with suppress(FileNotFoundError):
+        files.rename(folder, aside)
+    files.remove_tree(aside)

@@ -51,6 +51,13 @@ NODE_SETTINGS: Final = (
     Setting(name="profile", default="default", choices=("default", "fast"), help="membership timing"),
     Setting(name="slots", kind="count", default=1, most=64, help="number of task processes at once"),
     Setting(
+        name="host_slots",
+        kind="count",
+        default=0,
+        most=4096,
+        help="task processes that all nodes of this machine have at once; 0 for as many as it has cores",
+    ),
+    Setting(
         name="scrub_every",
         kind="seconds",
         default=86_400.0,
@@ -80,6 +87,11 @@ NODE_SETTINGS: Final = (
         default=2 * MAX_TIMEOUT_S,
         is_hidden=True,  # tests cannot wait for two minutes
         help="the least --purge-after",
+    ),
+    Setting(
+        name="clock_shifts",
+        is_hidden=True,  # tests cannot set the clock of the machine
+        help="folder whose file of this node's name has the seconds by which the node's wall clock is ahead",
     ),
     Setting(
         name="gate",

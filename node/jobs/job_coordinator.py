@@ -1,12 +1,11 @@
 """The jobs of the cluster as this node sees them: it accepts submissions or passes them on, coordinates jobs
 while it holds the coordinator's lease, and answers questions.
 
-One node at a time coordinates all jobs: who holds the lease (rule R6).  Nobody holds it while there is no
-job.  It is taken by the first live member in the topology that can have task processes, when a job is
-submitted; and by whoever finds that jobs are open and that nobody renews it.  Members look for open jobs when
-they start, when a member seems down, and while they know of one.
+Who holds the lease (rule R6) coordinates all jobs, nobody while there is none.  The first live member in the
+topology that can have task processes takes it when a job is submitted, and whoever finds that jobs are open
+and nobody renews it.  Members look when they start, when one seems down, and while they know of open jobs.
 
-See: docs/architecture.md, "Life of a job".  Rules J12 and J13: docs/protocol/jobs.md.
+See: docs/architecture.md, "Life of a job".  Rules J12, J13 and J32: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     PauseRequested,
     ResumeRequested,
 )
-from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT, decode_reports
+from ringmill.cluster.mapreduce.messages.worker_messages import TASK_REPORT
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.well_formed import well_formed
 from ringmill.cluster.membership.claims import MemberState
@@ -43,26 +42,28 @@ from ringmill.cluster.ports import Clock, Entropy, FileSystem, Handler, Incoming
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.traces.spans import Tracer
 from ringmill.node.contracts import BundleSource, KeyspaceAccess, LivenessView, RegisterAccess, TopologyView
+from ringmill.node.jobs.asked.purged_jobs import PurgedJobs
+from ringmill.node.jobs.asked.takers import Takers
+from ringmill.node.jobs.asked.watched_job import views_of
 from ringmill.node.jobs.handing_over import JOB_TAKE, TAKE_TIMEOUT_S, have_others_take
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.job_history import JobHistory
+from ringmill.node.jobs.job_history import JobHistory, TaskRow
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal.cells import Cells, Fenced, LeaseCell, node_of
+from ringmill.node.jobs.reported import own_reports
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.surroundings import Surroundings
 from ringmill.node.jobs.tenure import JOB_OPEN, Tenure
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.node_options import CoordinatorOptions
 
-__all__ = ["JOB_HANDOVER", "JOB_SUBMIT", "JobCoordinator"]
+__all__ = ["JOB_HANDOVER", "JOB_PURGE", "JOB_SUBMIT", "JobCoordinator"]
 
 JOB_SUBMIT: Final = "job.submit"
+JOB_PURGE: Final = "job.purge"
 JOB_HANDOVER: Final = "job.handover"
-_SUBMIT_TIMEOUT_S: Final = 12.0
 _HANDOVER_TIMEOUT_S: Final = 8.0
 _NOTED_TIMEOUT_S: Final = 4.0
-_WATCH_PAUSE_S: Final = 0.1
-_WATCH_PAUSE_A_TASK_S: Final = 1e-3  # a view takes some 20 us a task until it is sent
 _AGAIN_S: Final = 0.2
 _MOST_PUT_OFF_S: Final = 10.0
 _REPLAY_PAUSE_S: Final = 0.01
@@ -113,9 +114,10 @@ class JobCoordinator:
             tracer=tracer,
         )
         self._ask, self._entropy, self._bundles = self._world.ask, entropy, bundles
-        self._history = JobHistory(self._cells)
+        self._history = JobHistory(self._cells, wall)
         self._complaints = Complaints(node, clock)
         self._jobs: dict[str, JobDriver] = {}
+        self._purged, self._takers = PurgedJobs(self._world, self._jobs), Takers(self._world)
         self._tenure: Tenure | None = None
         self._wanted = asyncio.Event()  # this node is to take the lease when it is free
         self._looks = asyncio.Event()  # it is to look whether jobs are open
@@ -146,7 +148,9 @@ class JobCoordinator:
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
+            **self._purged.handlers(),
             JOB_SUBMIT: self._on_submit,
+            JOB_PURGE: self._on_purge,
             JOB_OPEN: self._on_open,
             JOB_TAKE: self._on_take,
             JOB_HANDOVER: self._on_handover,
@@ -175,40 +179,13 @@ class JobCoordinator:
         """
         if JobSpec.decode(spec).job != job:
             raise InvalidArgument(f"job {job!r} is submitted with the description of another")
-        ends_at = self._world.clock.monotonic() + _SUBMIT_TIMEOUT_S
-        refused = Unavailable("no member of the cluster can take a job now", outcome="failed")
-        while self._world.clock.monotonic() < ends_at:
-            for node in await self._takers():
-                left_s = max(_AGAIN_S, ends_at - self._world.clock.monotonic())
-                try:
-                    await self._ask(node, JOB_SUBMIT, msgpack.packb([job, spec]), left_s)
-                except Unavailable as error:
-                    if error.outcome != "failed":
-                        raise
-                    refused = error
-                else:
-                    return node
-            await asyncio.sleep(_AGAIN_S)
-        raise refused
+        node, _ = await self._takers.have(JOB_SUBMIT, msgpack.packb([job, spec]), self._tenure is not None)
+        return node
 
-    async def _takers(self) -> list[NodeId]:
-        """The members to submit to: the coordinator first, then those that may become it, in their order."""
-        up = self._world.members_up()
-        holder: NodeId | None = self._world.node
-        if self._tenure is None:
-            with contextlib.suppress(RingmillError):
-                holder = await self._holder()
-        return sorted(up, key=lambda node: node != holder)
-
-    async def _holder(self) -> NodeId | None:
-        """Who holds the lease by its register, or held it last and has not given it up.  Raises
-        RingmillError."""
-        return node_of(decode_lease((await LeaseCell(self._cells).get(timeout=_LOOK_AGAIN_S)).value).holder)
-
-    async def view(self, job: str) -> JobView:
-        """The state of a job that is over or runs here.  Raises NotFound, Unavailable."""
+    async def view(self, job: str, *, noted: bool = False) -> JobView:
+        """A job that is over or runs here; with `noted` any, by its journal.  Raises RingmillError."""
         run = self._jobs.get(job)
-        return run.view() if run is not None else await self._history.view(job)
+        return run.view() if run is not None else await self._history.view(job, noted=noted)
 
     def views(self) -> list[JobView]:
         """The jobs that this node coordinates or has coordinated, newest first."""
@@ -227,27 +204,15 @@ class JobCoordinator:
         return ListView((*mine, *others), listed.term)
 
     async def watch(self, job: str) -> AsyncIterator[JobView]:
-        """Yield the job now, then at every change (ten times a second at most, and every ms a task) until
-        it is over.
-
-        Raises NotFound; Unavailable once another node coordinates it.
-        """
+        """Yield the job now, then as `views_of` says.  Raises NotFound; Unavailable once another node
+        coordinates it."""
         run = self._jobs.get(job)
         if run is None:
             yield await self._history.view(job)
             return
-        while True:
-            changed = run.changed
-            if run.is_given_up:
-                raise Unavailable(f"job {job} goes on with another coordinator", outcome="failed")
-            view = run.view()
-            yield view
-            if view.is_over:
-                return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(_WATCH_PAUSE_S, run.tasks * _WATCH_PAUSE_A_TASK_S)):
-                    await run.over.wait()
-            await changed.wait()
+        async with contextlib.aclosing(views_of(run)) as views:
+            async for view in views:
+                yield view
 
     async def logs(self, job: str, task: str) -> list[AttemptLog]:
         """The output of ended attempts of a task, or of all tasks if it is "".
@@ -260,11 +225,15 @@ class JobCoordinator:
             raise NotFound(f"the logs of job {job} were kept by {view.node} until it stopped")
         return run.logs(task)
 
-    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
-        """The attempts of a job that is over or runs here.  Raises NotFound, Unavailable."""
+    async def attempts(self, job: str, *, noted: bool = False) -> Iterator[AttemptSummary]:
+        """The attempts of a job, like `view`.  Raises NotFound, Unavailable."""
         run = self._jobs.get(job)
         here = run.attempts() if run is not None else None
-        return here if here is not None else await self._history.attempts(job)
+        return here if here is not None else await self._history.attempts(job, noted=noted)
+
+    async def task(self, job: str, task: str) -> TaskRow:
+        """What a map task of a job runs.  Raises NotFound, Unavailable."""
+        return await self._history.task(job, task)
 
     async def kill(self, job: str) -> JobView:
         """Stop a job.  A job that is over or is committing its output does not change.
@@ -280,6 +249,15 @@ class JobCoordinator:
     async def resume(self, job: str) -> JobView:
         """Let a paused job go on.  Like `kill` otherwise."""
         return await self._asked(job, ResumeRequested(), "go on", "it may stay paused")
+
+    async def purge(self, job: str) -> list[NodeId]:
+        """Remove a job that is over from the history (rule J29); returns the members that did not hear of it.
+
+        Raises NotFound; Conflict for one that is not over; Unavailable, with outcome "unknown" when some of
+        it may be left.
+        """
+        _, answer = await self._takers.have(JOB_PURGE, job.encode(), self._tenure is not None)
+        return list(msgpack.unpackb(answer))
 
     async def _asked(self, job: str, event: Event, what: str, or_else: str) -> JobView:
         if (run := self._jobs.get(job)) is None:
@@ -304,7 +282,7 @@ class JobCoordinator:
 
     async def hand_over(self) -> CoordinatorView:
         """Have another member coordinate.  Raises NotFound when nobody does, else Unavailable."""
-        holder = await self._holder()
+        holder = await self._takers.holder()
         if holder is None:
             raise NotFound(
                 "no job is open, so no node coordinates jobs now",
@@ -329,6 +307,17 @@ class JobCoordinator:
             self._waiting -= 1
         return b""
 
+    async def _on_purge(self, incoming: Incoming) -> bytes:
+        job = incoming.body.decode("utf-8", "replace")
+        self._waiting += 1
+        try:
+            journal = await (await self._own_tenure()).purge(job)
+        except NotFound:
+            return bytes(msgpack.packb(await self._purged.tell_again(job)))
+        finally:
+            self._waiting -= 1
+        return bytes(msgpack.packb(await self._purged.tell(job, journal)))
+
     async def _step_back(self) -> None:
         """A node that cannot plan a job, as it stops or has no task processes, leaves all to the others."""
         if self._tenure is not None and not self._tenure.open_jobs:
@@ -341,7 +330,7 @@ class JobCoordinator:
         while (tenure := self._tenure) is None or tenure.ended.is_set():
             if self._is_closing:
                 raise Unavailable(f"{self._world.node} stops and takes no job", outcome="failed")
-            holder = await self._holder()
+            holder = await self._takers.holder()
             if holder not in (None, self._world.node) and self._world.liveness.is_up(holder):
                 raise Unavailable(f"{holder} coordinates the jobs", outcome="failed")
             self._wanted.set()
@@ -359,7 +348,7 @@ class JobCoordinator:
         """The lease is free: take it.  Answers when this node has the jobs, or another one has it."""
         self._wanted.set()
         self._poked.set()
-        while self._tenure is None and await self._holder() is None:
+        while self._tenure is None and await self._takers.holder() is None:
             await self._wait_for_change()
         while self._tenure is not None and self._tenure.is_replaying:  # noqa: ASYNC110 - it is short
             await asyncio.sleep(_REPLAY_PAUSE_S)
@@ -396,10 +385,9 @@ class JobCoordinator:
 
     async def _on_report(self, incoming: Incoming) -> bytes:
         """Answers when the journal has what was reported, so that no coordinator asks for it again."""
-        reports = decode_reports(incoming.body)
+        reports = own_reports(incoming)
         job = reports[0].job
-        run = self._jobs.get(job)
-        if run is None:
+        if (run := self._jobs.get(job)) is None:
             raise Unavailable(f"job {job} does not run on {self._world.node}", outcome="failed")
         if run.is_over:
             raise NotFound(f"job {job} is over")

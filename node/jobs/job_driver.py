@@ -17,12 +17,14 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, loss_of_staging
+from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.job_events import (
     AttemptFailed,
     AttemptId,
@@ -46,12 +48,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 )
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, AttemptState
-from ringmill.cluster.mapreduce.messages.worker_messages import (
-    TASK_POLL,
-    AttemptReport,
-    Poll,
-    PollAnswer,
-)
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, PollAnswer
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary, attempts_of
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs import reported
@@ -68,11 +65,10 @@ from ringmill.node.jobs.views import AttemptLog, JobView, view_of, without_tasks
 from ringmill.node.jobs.workers.job_spans import JobSpans
 from ringmill.node.jobs.workers.orders import Orders
 from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
+from ringmill.node.jobs.workers.worker_polls import WorkerPolls
 
 __all__ = ["JobDriver"]
 
-_CALL_TIMEOUT_S: Final = 5.0
-_POLL_TIMEOUT_S: Final = 2.0
 _LOOK_TIMEOUT_S: Final = 2.0  # a report waits for it, and its worker waits 5 s
 _SHORTEST_SLEEP_S: Final = 0.001  # the time of a job is a difference, which is rounded
 
@@ -97,7 +93,7 @@ class JobDriver:
         self.submitted_at = job.submitted_at
         self._stage = job.stage  # what its tasks run: the job itself, or a stage of it
         self._encoded_stage = self._stage.encode()
-        self._world, self._ask = world, world.ask
+        self._world = world
         self._machine = job.machine
         self._machine.locality.owners_of = world.most_owned_by
         workers = self._machine.workers
@@ -111,10 +107,9 @@ class JobDriver:
         self._is_settled = self._is_given_up = self._is_leaving = False
         self._group = asyncio.TaskGroup()
         self._planning: asyncio.Task[None] | None = None
-        self._reachable: dict[NodeId, bool] = {}
-        self._up: dict[NodeId, bool] = {}
+        self._reachable, self._up = dict[NodeId, bool](), dict[NodeId, bool]()
         self._met_at: dict[NodeId, float] = {}
-        self._orders = Orders(self, world, self._group.create_task)
+        self._orders, self._polling = Orders(self, world, self._group.create_task), WorkerPolls(world)
         self._trace = job.trace
         self._spans = JobSpans.of(world.tracer, job.spec, job.trace, is_taken_over=resumed is not None)
         self._ahead = OrdersAhead.of(world.options)
@@ -211,7 +206,8 @@ class JobDriver:
         start = self._machine.offer(node, now) if self._reachable.get(node) else None
         if start is None:
             return None
-        self.journal.note(now, AttemptStarted(start.attempt, node))
+        begun = self.attempt(start.attempt)
+        self.journal.note(now, AttemptStarted(start.attempt, node, begun.is_near if begun else None))
         self._orders.add(start)
         self._woken.set()
         return start.attempt
@@ -256,6 +252,8 @@ class JobDriver:
         self._orders.heard_of(report.attempt, report.node, has_ended=report.has_ended)
         if isinstance(event, AttemptFailed):
             self._logs.keep_failure(report, event.failure, event.figures)
+            if event.failure.cause is Cause.NODE_MEMORY:
+                self._world.slots.learn(report.node, 0)  # until it says what it has (rule J34)
             if self._stage.is_map_only or report.attempt.stage == "reduce":
                 looking = self._group.create_task(self._writer_failed(event))
                 self._looked_into[report.attempt] = looking
@@ -283,7 +281,7 @@ class JobDriver:
         self.feed(StagingLost(lost) if lost is not None else failed)
 
     def view(self) -> JobView:
-        view = self.last_view()
+        view = replace(self.last_view(), lacks=() if self.is_over else self._world.lacks())
         return view if self.is_over or not view.is_over else view.running()
 
     def last_view(self) -> JobView:
@@ -431,10 +429,9 @@ class JobDriver:
     async def _poll(self, node: NodeId) -> None:
         polled = self._orders.at(node)
         try:
-            poll = Poll(self.spec.job, self._term).encode()
-            answered = PollAnswer.decode(await self._ask(node, TASK_POLL, poll, _POLL_TIMEOUT_S))
+            answered = await self._polling.poll(node, self.spec.job, self._term)
         except RingmillError:  # also a malformed answer: such a worker cannot be used either
-            self._reachable[node] = False
+            self.lose(node)
             self._note_silence(node)
             return
         self.meet(node, answered)
@@ -443,6 +440,8 @@ class JobDriver:
     def lose(self, node: NodeId) -> None:
         """A worker did not answer: it gets nothing until a poll gets through."""
         self._reachable[node] = False
+        self._polling.forget(node)
+        self._world.slots.lose(node)
 
     def _note_silence(self, node: NodeId) -> None:
         """Give up a node that is up but has not answered polls for long: it has dropped the job by itself."""
@@ -456,8 +455,9 @@ class JobDriver:
         """Note that a worker has answered, with its start and its slots."""
         self._reachable[node] = self._up[node] = True
         self._met_at[node] = self._world.clock.monotonic()
-        self._world.slots.learn(node, answered.slots)
+        self._world.slots.learn(node, answered.slots, answered.machine, answered.why)
         if not self._machine.has_met(node, answered.start):
+            self._polling.forget(node)
             self.feed(NodeUp(node, answered.start))
         self._woken.set()  # it may have a free slot
 

@@ -25,7 +25,7 @@ from ringmill.cluster.mapreduce.files.input_plan import InputPlan
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, Said
 from ringmill.cluster.ports import TaskProcess, TaskStarter
-from ringmill.node.node_options import TASK_ENVIRONMENT, TASK_LIMITS, family_limits
+from ringmill.node.node_options import STORE_SETTINGS, TASK_ENVIRONMENT, TASK_LIMITS, family_limits
 
 __all__ = ["JobStepRunner"]
 
@@ -41,7 +41,7 @@ _PAUSE_S: Final = 0.1
 _LAST_WORDS_S: Final = 5.0
 _END_TIMEOUT_S: Final = 1.0
 _TELLING: Final = ("plan", "stage", "publish")  # they end when they are silent for too long
-_LIMITS: Final = {"as_bytes": TASK_LIMITS["as_bytes"]}  # a plan holds every split in memory
+_LIMITS: Final = {"as_bytes": TASK_LIMITS["family_bytes"]}  # a plan holds every split in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class JobStepRunner:
         return await self._try(step, timeout_s, limits)
 
     async def _try(self, step: JobStep, timeout_s: float, limits: Mapping[str, int]) -> Any:
-        environment = TASK_ENVIRONMENT if step.what == "until" else {}
+        environment = TASK_ENVIRONMENT if step.what == "until" else STORE_SETTINGS
         try:
             process = await self.spawner.start_task(workdir="/", environment=environment, limits=limits)
         except OSError as error:

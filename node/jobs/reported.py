@@ -4,7 +4,7 @@ A report decides which files are served to reducers and moved into the output, s
 that it can derive: a part must be in the folder of its attempt, or the report is refused.  Anything else
 raises ProtocolMismatch.
 
-Pure.  See: docs/formats/worker_messages.md.
+Pure.  See: docs/formats/worker_messages.md; rule J32: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from ringmill.cluster.errors import PermissionDenied
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.commit.output_commit import staged_part
@@ -23,13 +24,25 @@ from ringmill.cluster.mapreduce.machine.job_events import (
     MapDone,
     ReduceDone,
 )
-from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
+from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, decode_reports
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
+from ringmill.cluster.ports import Incoming
 
-__all__ = ["Reported", "event_of"]
+__all__ = ["Reported", "event_of", "own_reports"]
 
 Reported: TypeAlias = AttemptProgressed | AttemptFailed | MapDone | ReduceDone
+
+
+def own_reports(incoming: Incoming) -> list[AttemptReport]:
+    """What a worker says of its own attempts (rule J32).
+
+    Raises PermissionDenied where it speaks for another node, ProtocolMismatch for what no worker sends.
+    """
+    reports = decode_reports(incoming.body)
+    if reports[0].node != incoming.sender:
+        raise PermissionDenied(f"{incoming.sender} reports on an attempt of {reports[0].node}, not its own")
+    return reports
 
 
 def event_of(report: AttemptReport, spec: JobSpec, maps: int) -> tuple[Reported, Sequence[str]]:

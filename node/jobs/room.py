@@ -64,4 +64,5 @@ def bundle_loops(
     """What runs as long as the node, so that its disk does not fill with code of jobs that are over."""
     if core.options.bundles.every_s <= 0:
         return ()
-    return (keep_bundles_bounded(shelf, JobHistory(Cells(registers)), core.options.bundles),)
+    history = JobHistory(Cells(registers), core.hybrid.shared_s)
+    return (keep_bundles_bounded(shelf, history, core.options.bundles),)

@@ -5,6 +5,9 @@ fewest for its weight; of those with equally many, to the one whose last turn wa
 none leaves it to the next.  No attempt is stopped for it.  While one job alone wants slots, some of its
 attempts may wait at a node for those before them.
 
+Nodes of one machine share its processors: together they have no more slots in use than they tell of it.  A
+node that does not answer uses none meanwhile, so that one that hangs takes nothing from its neighbours.
+
 Rule J22: docs/protocol/jobs.md.
 """
 
@@ -16,6 +19,8 @@ from typing import Final, Protocol
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.worker_messages import Machine
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.sometimes import sometimes
 
 __all__ = ["Slots", "Taker"]
@@ -53,17 +58,33 @@ class Slots:
 
     now: Callable[[], float]
     _capacity: dict[NodeId, int] = field(default_factory=dict)
+    _machines: dict[NodeId, Machine] = field(default_factory=dict)  # of those that answer
     _held: dict[NodeId, dict[tuple[str, AttemptId], None]] = field(default_factory=dict)
     _jobs: dict[str, _Job] = field(default_factory=dict)  # in the order in which they came
+    _lacks: dict[NodeId, str] = field(default_factory=dict)  # why they offer none
     _given: int = 0
     _offered_at: dict[NodeId, float] = field(default_factory=dict)  # when nodes last offered any
 
-    def learn(self, node: NodeId, slots: int) -> None:
+    def learn(self, node: NodeId, slots: int, machine: Machine | None = None, why: str | None = None) -> None:
+        """A worker has answered: what it offers, and what it runs on and lacks where it tells that."""
         if slots:
             self._offered_at[node] = self.now()
         elif node not in self._capacity:  # its first word
             self._offered_at[node] = float("-inf")
         self._capacity[node] = slots
+        if machine is not None:
+            self._machines[node] = machine
+        if why is not None or slots:
+            self._lacks[node] = why or ""
+
+    def lose(self, node: NodeId) -> None:
+        """A worker does not answer: until it does, it takes nothing from others of its machine."""
+        self._machines.pop(node, None)
+        self._lacks.pop(node, None)
+
+    def lacking(self, nodes: Iterable[NodeId]) -> tuple[NodeLack, ...]:
+        """Those of these nodes that offer no slots and say why."""
+        return tuple(NodeLack(node, why) for node in nodes if (why := self._lacks.get(node)))
 
     def are_at(self, node: NodeId) -> bool:
         """Whether a node offers slots, free or not, by its last word; who has said nothing yet may."""
@@ -85,9 +106,9 @@ class Slots:
         self._jobs.pop(job, None)
 
     def deal(self, nodes: Iterable[NodeId]) -> None:
-        """Give away the free slots of these nodes."""
+        """Give away the free slots of these nodes, and of their neighbours, who take what is left to them."""
         wanting = [(name, job) for name, job in self._jobs.items() if job.taker.wants_a_slot()]
-        for node in nodes if wanting else ():
+        for node in self._with_neighbours(nodes) if wanting else ():
             while self._is_free(node) and self._give(node, wanting):
                 pass
             if len(wanting) == 1:  # else a free slot would be spoken for, whoever wants it by then
@@ -107,8 +128,30 @@ class Slots:
 
     def _is_free(self, node: NodeId, ahead: int = 0) -> bool:
         """Whether a node has a free slot, or fewer than `ahead` attempts wait there for one."""
-        slots = self._capacity.get(node, 0)
-        return slots > 0 and len(self._held.get(node, ())) < slots + ahead
+        slots, held = self._capacity.get(node, 0), len(self._held.get(node, ()))
+        if held < slots:
+            return self._machine_has_room(node)
+        return slots > 0 and held < slots + ahead
+
+    def _machine_has_room(self, node: NodeId) -> bool:
+        """Whether fewer slots are in use on a node's machine than its nodes may use together."""
+        neighbours = self._nodes_of(self._machine_of(node))
+        most = max((self._machines[each].slots for each in neighbours), default=0)
+        used = (min(len(self._held.get(each, ())), self._capacity.get(each, 0)) for each in neighbours)
+        return not most or sum(used) < most
+
+    def _machine_of(self, node: NodeId) -> str:
+        """Its name; "" where nothing is known of it, or it is no other node's."""
+        return self._machines[node].name if node in self._machines else ""
+
+    def _nodes_of(self, machine: str) -> list[NodeId]:
+        """Those that tell this name; none for a machine without."""
+        return [node for node, its in self._machines.items() if its.name == machine] if machine else []
+
+    def _with_neighbours(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        first = list(nodes)
+        machines = dict.fromkeys(map(self._machine_of, first))
+        return list(dict.fromkeys([*first, *(node for each in machines for node in self._nodes_of(each))]))
 
     def hold(self, node: NodeId, job: str, attempt: AttemptId) -> None:
         """A job that has joined holds a slot, maybe of an attempt that a former coordinator has begun."""

@@ -10,6 +10,7 @@ from ringmill.cluster.errors import DiskFull, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.splits import PartitionSpan
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.ports import Clock, FileSystem, Priority, Transport
 from ringmill.cluster.traces.spans import Tracer
 from ringmill.node.contracts import BundleSource, KeyspaceAccess, LivenessView, TopologyView
@@ -73,6 +74,10 @@ class Surroundings:
         """The members in the order of the topology; empty before there is one."""
         topology = self.topology.current
         return [member.id for member in topology.members] if topology is not None else []
+
+    def lacks(self) -> tuple[NodeLack, ...]:
+        """Of members that offer no slots and say why."""
+        return self.slots.lacking(self.members())
 
     def members_up(self) -> list[NodeId]:
         """The members that are not seen down."""

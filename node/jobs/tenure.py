@@ -21,7 +21,14 @@ from typing import Any, Final, Self
 
 from ringmill.cluster.consensus.forgotten_journals import ForgottenJournals, JournalPlace
 from ringmill.cluster.consensus.leases import AsyncLease
-from ringmill.cluster.errors import DiskFull, InvalidArgument, RingmillError, Unavailable
+from ringmill.cluster.errors import (
+    Conflict,
+    DiskFull,
+    InvalidArgument,
+    NotFound,
+    RingmillError,
+    Unavailable,
+)
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stage_specs import rounds_of, stage_of
@@ -29,22 +36,23 @@ from ringmill.cluster.mapreduce.api.chains.stages import START
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import remove_stages, remove_staging
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import TakenOver
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
-from ringmill.cluster.mapreduce.machine.journal_entries import SLOTS, StoredJob, replay
+from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW
 from ringmill.cluster.ports import Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.traces.spans import carried_trace, in_no_span
 from ringmill.node.contracts import BundleSource
 from ringmill.node.jobs.job_driver import JobDriver
-from ringmill.node.jobs.journal.cells import INDEX, Fenced, entry_key
-from ringmill.node.jobs.journal.forgotten_mark import tell_forgotten
+from ringmill.node.jobs.journal.cells import INDEX, Fenced
+from ringmill.node.jobs.journal.forgotten_mark import is_deleted, tell_forgotten
 from ringmill.node.jobs.journal.job_index import IndexRow, JobIndex
-from ringmill.node.jobs.journal.journal_reader import read_journal, sealed, slots_used
+from ringmill.node.jobs.journal.journal_reader import sealed, slots_used, stored_job
 from ringmill.node.jobs.keyspaces.kept_snapshot import snapshot_name
-from ringmill.node.jobs.keyspaces.keyspace_plan import keyspace_splits, output_id
+from ringmill.node.jobs.keyspaces.keyspace_plan import all_splits, keyspace_splits, output_id
 from ringmill.node.jobs.stages.planning_turns import PlanningTurns
 from ringmill.node.jobs.surroundings import Surroundings
 
@@ -62,6 +70,7 @@ _REMOVAL_TIMEOUT_S: Final = 5.0
 _CODE_TRIES: Final = 120
 _CODE_PAUSE_S: Final = 0.5
 _DELETE_PAUSE_S: Final = 0.5
+_PUT_AWAY_S: Final = 2.0
 
 
 class Tenure:
@@ -196,7 +205,7 @@ class Tenure:
         row = self._index.rows.get(job)
         if row is None:
             return None
-        stored = replay((await read_journal(self._world.cells, row.journal)).entries)
+        stored = await stored_job(self._world.cells, row.journal)
         return None if stored is None else stored.spec
 
     async def _accept_new(self, spec: JobSpec) -> JobSpec:
@@ -207,14 +216,12 @@ class Tenure:
         self._unlisted.add(journal)
         try:
             spec = replace(spec, output_id=await output_id(spec, self._world.keyspaces))
-            splits = await keyspace_splits(spec, self._world.keyspaces)
-            plan = await self._plan(spec)
+            plan = await self._plan(spec, await keyspace_splits(spec, self._world.keyspaces))
         except BaseException:
             self._unlisted.discard(journal)
             raise
-        cut = plan.splits or splits
         parts, links = stage_of(spec, START).partitions, rounds_of(spec)
-        machine = JobMachine(JobPlan(spec.job, cut, parts, plan.notes, spec.bad_records, links))
+        machine = JobMachine(JobPlan(spec.job, plan.splits, parts, plan.notes, spec.bad_records, links))
         noted = replace(spec, noted=plan.noted)
         job = StoredJob(noted, self._world.wall(), 0.0, machine, carried_trace())
         driver = JobDriver(job, self._world, journal=journal, term=self.term)
@@ -224,29 +231,34 @@ class Tenure:
         self._keeping[spec.job] = self._group.create_task(self._keep(driver, row))
         return spec
 
-    async def _plan(self, spec: JobSpec) -> InputPlan:
+    async def _plan(self, spec: JobSpec, of_keyspaces: tuple[Split, ...]) -> InputPlan:
+        """With all that the job reads.  What is refused leaves no folder, and no snapshot held."""
         try:
             plan = await self._world.job_steps.plan(spec)
-            await self._check_still(spec)
+            try:
+                self._check_still()
+                return replace(plan, splits=all_splits(spec, plan.splits, of_keyspaces))
+            except (Unavailable, InvalidArgument):
+                await self._remove_folders(spec)
+                raise
         except BaseException:
             if name := snapshot_name(spec):
                 await self._world.keyspaces.release_snapshot(name)
             raise
-        return plan
 
-    async def _check_still(self, planned: JobSpec) -> None:
-        """Raise Unavailable when another node may have the job by now, and remove the folder made for it."""
-        try:
-            self._lease.check()
-            if self.ended.is_set():
-                raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
-        except Unavailable:
-            files = self._world.files
-            with suppress(OSError):
-                async with asyncio.timeout(_REMOVAL_TIMEOUT_S):
-                    await files.off_loop(remove_staging, files, planned.staging, planned.output)
-                    await files.off_loop(remove_stages, files, planned)
-            raise
+    def _check_still(self) -> None:
+        """Raises Unavailable when another node may have what was planned by now."""
+        self._lease.check()
+        if self.ended.is_set():
+            raise Unavailable(f"{self._world.node} coordinates no more", outcome="failed")
+
+    async def _remove_folders(self, planned: JobSpec) -> None:
+        """Those that planning has made."""
+        files = self._world.files
+        with suppress(OSError):
+            async with asyncio.timeout(_REMOVAL_TIMEOUT_S):
+                await files.off_loop(remove_staging, files, planned.staging, planned.output)
+                await files.off_loop(remove_stages, files, planned)
 
     async def _keep(self, driver: JobDriver, row: IndexRow) -> RingmillError | None:
         """Returns once the job outlives this node; else why it may not."""
@@ -357,8 +369,7 @@ class Tenure:
         sometimes("a job is taken over")
         if job.machine.state in ("PENDING", "RUNNING", "PLANNING") or job.machine.chain.links:
             await self._fetch_code(job.spec)
-        if not job.machine.is_over:
-            job.at = max(job.at, self._world.wall() - job.submitted_at)
+        job.catch_up(self._world.wall())
         driver = JobDriver(
             job, self._world, journal=row.journal, term=self.term, number=read.next_number, base=read.base,
             resumed=resumed,
@@ -379,26 +390,23 @@ class Tenure:
     async def _spread(self, driver: JobDriver) -> None:
         """Tell the other members that there is a job to look after; some of them keep its code as well.
 
-        Returns when one of them has it, none of them is up, or the job is over.
+        Returns when one of them has it, none of them is up, or the job is over; the others are told beside.
         """
         job, sha256 = driver.spec.job, driver.spec.bundle_sha256
-        others = self._others()
-        copies = [self._tell(node, sha256) for node in others[:_COPIES]]
-        told = [*copies, *(self._tell(node, "") for node in others[_COPIES:])]
-        if told:
-            await asyncio.wait(told, timeout=_SPREAD_TIMEOUT_S)
+        told = [self._tell(node, sha256 if at < _COPIES else "") for at, node in enumerate(self._others())]
+        copies = told[:_COPIES]
         for turn in count(_COPIES):
+            await _one_has_ended(copies, _SPREAD_TIMEOUT_S)
             refusals = [each.result() for each in copies if each.done()]
             if "" in refusals or driver.is_over or not (others := self._others()):
                 return
             if refusals:
                 self._without_code[job] = f"no other member keeps its code: {refusals[0]}"
             copies = [each for each in copies if not each.done()]  # slow, as the code may be large
+            if turn >= len(others):  # all have been asked
+                await (_one_has_ended(copies, _CODE_PAUSE_S) if copies else asyncio.sleep(_CODE_PAUSE_S))
             if len(copies) < len(others):
                 copies.append(self._tell(others[turn % len(others)], sha256))
-            await asyncio.wait(copies, timeout=_SPREAD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-            if turn >= len(others):
-                await asyncio.sleep(_CODE_PAUSE_S)
 
     def _others(self) -> list[NodeId]:
         return [node for node in self._world.members_up() if node != self._world.node]
@@ -427,33 +435,46 @@ class Tenure:
         that ends.
         """
         for row in rows:
-            if await self._is_deleted(row) and await self._index.drop(row):
-                self._jobs.pop(row.job, None)
+            if await is_deleted(self._world.cells, row) and await self._index.drop(row):
+                driver = self._jobs.get(row.job)
+                if driver is not None and driver.journal.name == row.journal:  # not submitted again
+                    del self._jobs[row.job]
         if rows:
             following = JournalPlace(self.term, self._accepted + 1)
             listed = [row.journal for row in self._index.rows.values()]
             told = ForgottenJournals.beside(following, self._unlisted, listed)
             await tell_forgotten(self._world.cells, told)
 
+    async def purge(self, job: str) -> str:
+        """Forget a job that is over now, as if many had followed it; returns the name of its journal.
+
+        Raises NotFound; Conflict for one that is not over; Unavailable while its journal cannot be deleted,
+        or what it has left is put away.
+        """
+        with self._being_busy():
+            work, driver = self._work.get(job), self._jobs.get(job)
+            if work is not None and driver is not None and driver.is_over:
+                done, _ = await asyncio.wait([work], timeout=_PUT_AWAY_S)
+                if not done:
+                    message = f"job {job} is over, and what it has left is being put away"
+                    raise Unavailable(message, hint="ask again", outcome="failed")
+            row = self._index.rows.get(job)
+            if job in self._work or (row is not None and not row.is_over):
+                raise Conflict(f"job {job} is not over", hint=f"`ringmill job kill {job}` ends it")
+            if row is None:
+                raise NotFound(f"no job {job!r}", hint="see `ringmill job list`")
+            await self._forget([row])
+            if self._index.rows.get(job) == row:
+                why = "too few nodes answer to remove its journal; some of that may be gone"
+                raise Unavailable(f"job {job} stays in the history: {why}", outcome="unknown")
+        return row.journal
+
     async def _drop(self, row: IndexRow) -> None:
         """Of a job that was never accepted: its journal goes first, or nobody would know of it any more."""
         row_of_all = replace(row, entries=await slots_used(self._world.cells, row.journal))
-        while not await self._is_deleted(row_of_all):  # noqa: ASYNC110 - nothing tells when owners are back
+        while not await is_deleted(self._world.cells, row_of_all):  # noqa: ASYNC110 - nothing tells when owners are back
             await asyncio.sleep(_DELETE_PAUSE_S)
         await self._index.drop(row)
-
-    async def _is_deleted(self, row: IndexRow) -> bool:
-        """Whether nothing of its journal is left."""
-        cells = self._world.cells
-        try:
-            for slot in range(min(row.entries, SLOTS)):
-                key = entry_key(row.journal, slot)
-                seen = await cells.look(key)
-                if seen.value is not None:
-                    await cells.set(key, None, seen.version)
-        except RingmillError:
-            return False
-        return True
 
     @contextmanager
     def _being_busy(self) -> Iterator[None]:
@@ -471,3 +492,8 @@ class Tenure:
         if not self._work and not self._busy and not self.ended.is_set():
             keep_s = self._world.options.keep_lease_s
             self._idle = asyncio.get_running_loop().call_later(keep_s, self.ended.set)
+
+
+async def _one_has_ended(tasks: Sequence[asyncio.Task[str]], patience_s: float) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)

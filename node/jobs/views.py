@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ringmill.cluster.errors import JobKilled, RingmillError, to_wire
+from ringmill.cluster.errors import JobFailed, JobKilled, RingmillError, to_wire
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_passes_on
 from ringmill.cluster.mapreduce.api.chains.stages import may_ask
+from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.failures import Cause
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.journal_entries import StoredJob
 from ringmill.cluster.mapreduce.messages.reach import uses_network
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary, chain_summary
 from ringmill.cluster.mapreduce.summary.job_flow import NO_FLOW, JobFlow, flow_of
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary, summarize
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.mapreduce.summary.time_left import TimeLeft, time_left
 
 __all__ = ["AttemptLog", "CoordinatorView", "JobView", "ListView", "view_of", "without_tasks"]
@@ -58,6 +61,7 @@ class JobView:
     flow: JobFlow = NO_FLOW
     chain: ChainSummary | None = None  # of a chain, where it is
     network: bool = False  # whether its tasks may open connections
+    lacks: tuple[NodeLack, ...] = ()  # of nodes that offer no slots, while it is not over
 
     @property
     def state(self) -> str:
@@ -110,10 +114,20 @@ def view_of(job: StoredJob, node: NodeId, crash: RingmillError | None = None) ->
         weight=spec.weight,
         network=uses_network(spec),
         flow=flow_of(machine),
-        error=to_wire(error) if error is not None else None,
+        error=to_wire(_with_replay(error, spec)) if error is not None else None,
         chain=chain_summary(machine, job.at),
         left=time_left(machine, job.at, asks=asks) if crash is None else None,
     )
+
+
+def _with_replay(error: RingmillError, spec: JobSpec) -> RingmillError:
+    """An error of the job's code in a map, with how to see it happen."""
+    task, cause = error.detail.get("task", ""), error.detail.get("cause", "")
+    if cause != Cause.USER_ERROR or not str(task).startswith("map-") or error.hint or spec.reads_keyspace:
+        return error
+    flags = " --pdb" if error.detail.get("frames") else ""  # else there is no line at which pdb could stop
+    hint = f"`ringmill job replay {spec.job} {task}{flags}` runs the task again where you type it"
+    return JobFailed(error.message, detail=error.detail, hint=hint)
 
 
 def without_tasks(machine: JobMachine) -> JobMachine:

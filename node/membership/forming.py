@@ -2,14 +2,15 @@
 
 Otherwise two concurrent `cluster form` could each win some nodes.  Two majorities share at least one voter,
 and a node that has a cluster refuses another.  The result is stored on the disk.  A later epoch was decided
-by the voters, so it implies that the first document counts.
+by the voters, so it implies that the first document counts.  When too many voters belong to another cluster,
+the document cannot count any more; this node then says so, as nothing but an operator can free it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
@@ -35,12 +36,28 @@ class Forming:
         self._store = store
         self._fetch = fetch
         self._first: Topology | None = None
+        self._elsewhere: set[NodeId] = set()  # voters that belong to another cluster
         self._given = asyncio.Event()
         self._done = asyncio.Event()
 
     @property
     def is_done(self) -> bool:
         return self._done.is_set()
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """That the first document cannot count any more."""
+        first = self._first
+        if first is None or self.is_done:
+            return ()
+        elsewhere = sorted({voter.node for voter in first.voters} & self._elsewhere)
+        if len(first.voters) - len(elsewhere) > len(first.voters) // 2:
+            return ()
+        return (
+            f"cluster {first.name} ({first.cluster}) cannot be formed any more: {', '.join(elsewhere)} "
+            "belong to another cluster, so no majority of its voters can hold its first document; end this "
+            "process, and `ringmill node reset DIR` frees its folder",
+        )
 
     async def wait(self) -> None:
         await self._done.wait()
@@ -67,6 +84,10 @@ class Forming:
                     await self._store.put_synced(_STORED_AS, self._first.cluster.encode())
                     self._done.set()
                     return
+                for reason in self.reasons:
+                    if reason != logged:
+                        _log.warning("this node serves nothing: %s", reason)
+                    logged = reason
             except RingmillError as error:
                 if error.message != logged:
                     _log.warning("that the first document counts is not on the disk yet: %s", error)
@@ -82,9 +103,21 @@ class Forming:
         return sum(task.result() for task in asked) + (self._seat in first.voters)
 
     async def _holds(self, node: NodeId, first: Topology) -> bool:
+        """Notes whether the node is of another cluster, which its document says, or the refusal of a link.
+
+        A cluster that was made of this one counts as none (T9), and an error that tells of no cluster, as
+        that of a link which waits before it is dialled again, leaves what was known.
+        """
         try:
             answer = await self._fetch(node)
-            return bool(answer) and Topology.decode(answer).cluster == first.cluster
+            found = Topology.decode(answer) if answer else None
         except RingmillError as error:
             _log.debug("%s does not hold the first document: %s", node, error)
+            if error.detail.get("clusters", {}).get(node, first.cluster) != first.cluster:
+                self._elsewhere.add(node)
             return False
+        if found is None or first.cluster in (found.cluster, *found.formers):
+            self._elsewhere.discard(node)
+        else:
+            self._elsewhere.add(node)
+        return found is not None and found.cluster == first.cluster

@@ -4,7 +4,7 @@ cluster/membership makes all decisions; this loop makes none.  Probes travel in 
 separate connection.  A node whose disk is not the one in the topology, or whose start is not confirmed yet,
 serves nothing; it neither probes nor answers, so that the others see it as down (I2, I3).
 
-Rules T7 and T10: docs/protocol/topology.md.
+Rules T7, T10 and T13: docs/protocol/topology.md.
 """
 
 from __future__ import annotations
@@ -59,13 +59,21 @@ class Liveness:
         transport: BatchTransport,
         clock: Clock,
         entropy: Entropy,
+        noted: Callable[[DiskId], Start | None],
     ) -> None:
+        """`noted`: the newest start of a disk that this node has noted, or None (rules I3, T13)."""
         self._node = node
         self._topology = topology
         self._transport = transport
         self._clock = clock
         self._detector = Detector(
-            node, disk, start, profile, random=lambda: entropy.uniform("swim"), now=clock.monotonic()
+            node,
+            disk,
+            start,
+            profile,
+            random=lambda: entropy.uniform("swim"),
+            now=clock.monotonic(),
+            noted=noted,
         )
         self._slowness = Slowness()
         self._distances = {node: 0}
@@ -231,7 +239,7 @@ class Liveness:
             raise Unavailable(f"{self._node} serves nothing, so it does not answer probes")
         message = Message.decode(incoming.body)
         self._topology.heard_of(Epoch(message.epoch), message.speaker)
-        answer, instructions = self._detector.heard(message, self._clock.monotonic())
+        answer, instructions = self._detector.heard(message, self._clock.monotonic(), link=incoming.sender)
         self._obey(instructions)
         return answer.encode()
 

@@ -9,6 +9,7 @@ Rule T9: docs/protocol/topology.md.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 from typing import Final
@@ -31,6 +32,8 @@ _ASK_TIMEOUT_S: Final = 1.5
 _LOOK_S: Final = 1.5
 _AGAIN_TIMEOUT_S: Final = 1.0
 """With the two above less than the 5 s that a command waits by default."""
+_BACK_S: Final = 1.0
+"""The longest that a link waits before it dials anew (cluster/adapters/network/frame_link.py)."""
 _log = logging.getLogger(__name__)
 
 
@@ -163,12 +166,16 @@ class Recovering:
             )
 
     async def _answers_at_last(self, node: NodeId, *, is_lost: bool) -> bool:
-        """`_answers`; one that is silent and not seen down is asked again: it may have been for a moment."""
+        """`_answers`; one that is silent and not seen down, or was not named as lost, is asked again: it may
+        have been for a moment, or this node may still hold off from dialling it after a failure."""
         if await self._answers(node, is_lost=is_lost):
             return True
-        if not is_lost or not self._topology.serving or not self._liveness.is_up(node):
+        if is_lost and not (self._topology.serving and self._liveness.is_up(node)):
             return False
-        await self._liveness.is_down_within(node, _LOOK_S)
+        if is_lost:
+            await self._liveness.is_down_within(node, _LOOK_S)
+        else:
+            await asyncio.sleep(_BACK_S)
         return await self._answers(node, is_lost=is_lost, timeout_s=_AGAIN_TIMEOUT_S)
 
     async def _answers(self, node: NodeId, *, is_lost: bool, timeout_s: float = _ASK_TIMEOUT_S) -> bool:

@@ -82,6 +82,7 @@ def open_membership(core: Core, storage: Storage, replica: Replica) -> Membershi
         transport=core.transport,
         clock=core.clock,
         entropy=core.doors.entropy,
+        noted=starts.noted,
     )
     watch = ClockWatch(
         core.node,

@@ -7,7 +7,8 @@ ends: its folder was rolled back, or is a copy of one in use.  Before it serves 
 that it takes as many as could confirm a start.  A member writes a new start to its disk before it answers,
 and log marks within seconds.
 
-Rules I3 and I5: docs/protocol/identity.md; decision: docs/decisions/peers-remember-starts.md.
+Rules I3 and I5: docs/protocol/identity.md, T13: docs/protocol/topology.md.  Decision:
+docs/decisions/peers-remember-starts.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 import msgpack
 
 from ringmill.cluster.beats import next_beat
-from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
+from ringmill.cluster.errors import PermissionDenied, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import DiskId, NodeId, Start
 from ringmill.cluster.membership.start_rules import (
@@ -123,6 +124,11 @@ class Starts:
     def remembered(self, disk: DiskId) -> Remembered | None:
         """The newest start of a disk that this node durably knows, unless the disk left the cluster."""
         return self._durable.get(disk)
+
+    def noted(self, disk: DiskId) -> Start | None:
+        """The newest start of a disk that this node durably knows, if any (rule T13)."""
+        known = self.remembered(disk)
+        return known.start if known is not None else None
 
     def knows(self, disk: DiskId) -> bool:
         """Whether the disk is or was in the cluster, as far as this node durably knows."""
@@ -257,8 +263,11 @@ class Starts:
     # What others announce.
 
     async def _answer_tell(self, incoming: Incoming) -> bytes:
-        """Answer an announcement.  Raises Unavailable when this node cannot record it."""
-        announced = Announcement.decode(incoming.body)
+        """Answer an announcement.
+
+        Raises PermissionDenied when it is of another node, Unavailable when this node cannot record it.
+        """
+        announced = own_announcement(incoming)
         self._check_membership(announced)
         known = self._remembered.get(announced.disk)
         is_other = known is not None and known.start != announced.start
@@ -364,6 +373,14 @@ class Starts:
     def _answer_who(self, incoming: Incoming) -> bytes:
         packed: bytes = msgpack.packb(self._announcement.start)
         return packed
+
+
+def own_announcement(incoming: Incoming) -> Announcement:
+    """What a node says of its own start (rule T13): all else that is believed of it rests on that."""
+    announced = Announcement.decode(incoming.body)
+    if announced.node != incoming.sender:
+        raise PermissionDenied(f"{incoming.sender} announces a start of {announced.node}, not its own")
+    return announced
 
 
 def _packed(disks: Collection[DiskId]) -> bytes:

@@ -118,10 +118,11 @@ class TopologyAgent:
 
     @property
     def reasons(self) -> Sequence[str]:
-        """That this node serves a cluster that others have left behind, without its disk (T9)."""
+        """That this node serves a cluster that others have left behind, without its disk (T9), or waits for
+        one that cannot be formed any more (T4)."""
         now, after = self._current, self._given_up_by
         if after is None or now is None or not self.serving or after.cluster == now.cluster:
-            return ()
+            return self._forming.reasons
         return (
             f"serves cluster {now.cluster}, and others go on as {after.cluster}, which has given up this "
             "disk: what is written here is merged with nothing; end this process",

@@ -1,4 +1,4 @@
-"""All metrics of a node.  A new one is a line in the file of its theme, and one in docs/operations.md."""
+"""All metrics of a node.  A new one is a line in the file of its theme, and one in docs/monitoring.md."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from ringmill.cluster.access.cluster_secret import accepted_secrets
 from ringmill.cluster.membership.claims import MemberState
+from ringmill.cluster.meters.family import Family, Sample, by_label, counter, gauge, histogram
 from ringmill.cluster.ring.partition_health import count_partitions
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.assembly import Node
-from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge, histogram
 from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.metrics.request_families import request_families
 from ringmill.node.metrics.storage_families import storage_families

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ringmill.cluster.meters.family import Family, Sample
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.wire.stubs.membership_pb2 import MetricFamily, MetricHistogram, MetricSample
-from ringmill.node.metrics.family import Family, Sample
 
 __all__ = ["metric_messages"]
 

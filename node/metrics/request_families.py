@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ringmill.cluster.meters.family import Family, Sample, by_label, counter, gauge
 from ringmill.cluster.meters.histogram import Histogram
 from ringmill.cluster.meters.request_meter import DONE, METER_BITS, RequestMeter
 from ringmill.node.assembly import Node
-from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge
 from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.metrics.verbs import KEY_VERBS, verb_of
 
@@ -29,6 +29,20 @@ def request_families(node: Node, meters: ProcessMeters | None) -> Iterator[Famil
     work = {"under_way": float(gate.in_use), "waiting": float(gate.waiting), "limit": gate.work.limit}
     yield by_label(
         "gauge", "work_units", "Requests at the gate, in units: under way, waiting, the limit", "state", work
+    )
+    hedging = node.requests.hedging
+    hedges = {"sent": float(hedging.hedged), "refused": float(hedging.refused)}
+    yield by_label(
+        "counter",
+        "read_hedges_total",
+        "Reads with a late answer that asked one more owner, or had no budget for it",
+        "outcome",
+        hedges,
+    )
+    yield gauge(
+        "read_hedge_delay_seconds",
+        "How long a read waits for an answer before it asks one more owner, if that is the fastest one",
+        hedging.patience.hedge_s,
     )
     yield counter("denied_total", "Requests refused as their client may not make them", node.access.denied)
     if meters is not None:

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY, raw_caller
+from ringmill.cluster.adapters.network.http.exposition import Exposition
 from ringmill.cluster.adapters.network.http.page_port import PagePort, ServedText
 from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
+from ringmill.cluster.meters.family import Family
 from ringmill.node.assembly import Node
-from ringmill.node.metrics.exposition import Exposition
-from ringmill.node.metrics.family import Family
 
 __all__ = ["serving_metrics"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ringmill.cluster.meters.family import Family, by_label, counter, gauge, histogram
 from ringmill.node.assembly import Node
-from ringmill.node.metrics.family import Family, by_label, counter, gauge, histogram
 from ringmill.node.metrics.process_meters import ProcessMeters
 from ringmill.node.storage.upkeep.stats import Stats
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ringmill.cluster.meters.family import Family, Sample, by_label, counter, gauge
 from ringmill.node.assembly import Node
-from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge
 
 __all__ = ["job_families", "upkeep_families"]
 
@@ -62,6 +62,33 @@ def _repair(node: Node) -> Iterator[Family]:
     yield gauge(
         "comparisons_waiting", "Pairs of partition and owner to be compared", len(repair.anti_entropy.waiting)
     )
+    yield counter(
+        "copy_sums_checked_total", "Copies whose sums were made anew and right", repair.sums.checked
+    )
+    yield counter("copy_sums_wrong_total", "Copies whose sums were made anew and wrong", repair.sums.wrong)
+    refused = node.replica.watermarks
+    yield counter(
+        "stale_refused_total", "Versions refused as they were deleted and forgotten (purge)", refused.refused
+    )
+    yield gauge(
+        "stale_refused_timestamp_seconds",
+        "When the last of them was refused, since 1970; none since the start",
+        refused.refused_at,
+    )
+    removal = repair.keyspaces
+    yield gauge(
+        "dropped_keyspace_copies",
+        "Copies to be looked through for what dropped keyspaces have left",
+        removal.waiting,
+    )
+    yield counter(
+        "dropped_keyspace_keys_total", "Keys and hints of dropped keyspaces that were removed", removal.keys
+    )
+    yield counter(
+        "dropped_keyspace_bytes_total",
+        "Bytes of objects of dropped keyspaces that were removed",
+        removal.size_bytes,
+    )
     yield gauge("unfilled_partitions", "Partitions to be filled from other owners", repair.healing.unfilled)
 
 
@@ -81,6 +108,12 @@ def job_families(node: Node) -> Iterator[Family]:
     worker = node.compute.worker
     yield gauge("jobs_open", "Jobs that this node coordinates", node.jobs.open_jobs)
     yield gauge("task_slots", "Task processes that this node offers", worker.slots)
+    left = node.compute.memory.left
+    yield gauge(
+        "memory_left_bytes",
+        "What is left of the memory of the machine or the node's cgroup, whichever is short sooner",
+        None if left is None else left.left_bytes,
+    )
     tasks = {"running": float(worker.running), "waiting": float(max(0, worker.waiting))}
     yield by_label("gauge", "tasks", "Attempts of tasks on this node", "state", tasks)
     samples = [

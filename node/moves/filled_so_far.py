@@ -1,6 +1,6 @@
 """How far the copies that join this node are filled, on its disk: a restart goes on where it was.
 
-Layout: docs/formats/control.md.  Rule M4: docs/protocol/moves.md.
+Layout: docs/formats/control.md.  Rules M4 and M7: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class MoveProgress:
         self._control = control
         stored = control.get(NAME)
         self._copies: dict[Copy, dict[NodeId, bytes | None]] = {} if stored is None else _decoded(stored)
+        self._registers: dict[Copy, tuple[Epoch, bytes]] = {}
 
     def is_begun(self, copy: Copy) -> bool:
         return copy in self._copies
@@ -61,8 +62,18 @@ class MoveProgress:
         """In memory; `store` keeps it."""
         self._copies.setdefault(copy, {})[node] = _WHOLE
 
+    def registers_to(self, copy: Copy, row_epoch: Epoch) -> bytes:
+        """The last key up to which rounds of this row have finished all registers since this start."""
+        of_row, key = self._registers.get(copy, (row_epoch, b""))
+        return key if of_row == row_epoch else b""
+
+    def note_registers(self, copy: Copy, row_epoch: Epoch, key: bytes) -> None:
+        """In memory, and nowhere else."""
+        self._registers[copy] = row_epoch, key
+
     async def keep_only(self, copies: Collection[Copy]) -> None:
         """Forget the others: their moves are over."""
+        self._registers = {copy: each for copy, each in self._registers.items() if copy in copies}
         if not self._copies.keys() <= set(copies):
             self._copies = {copy: each for copy, each in self._copies.items() if copy in copies}
             await self.store()

@@ -5,7 +5,7 @@ one of them has each acknowledged write; writes of the joint reach the copy by t
 in, synced page by page.  Registers are not copied: a round that leaves each as it is, agreed to by majorities
 of the old and the new owners, brings it over.
 
-Rules M3, M4 and M5: docs/protocol/moves.md.
+Rules M3, M4, M5 and M7: docs/protocol/moves.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from ringmill.cluster.consensus.ballots import NO_BALLOT
 from ringmill.cluster.consensus.remains import is_own
-from ringmill.cluster.errors import CorruptData, RingmillError, Unavailable, WrongEpoch
+from ringmill.cluster.errors import CorruptData, Overloaded, RingmillError, Unavailable, WrongEpoch
 from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
@@ -30,6 +30,7 @@ from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
 from ringmill.node.moves.brought_table import TableOfCopy
 from ringmill.node.moves.fill_pace import FillPace
+from ringmill.node.moves.fill_steps import FillSteps
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.table_of_pages import Item
 from ringmill.node.node_options import MoveOptions
@@ -41,7 +42,14 @@ from ringmill.node.replica.registers.forgotten_serving import learn_forgotten
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.remains_store import RemainsStore
-from ringmill.node.replica.stored_key import Copy, copy_prefix, parse_object_key, prefix_end, registers_prefix
+from ringmill.node.replica.stored_key import (
+    Copy,
+    Place,
+    copy_prefix,
+    parse_object_key,
+    prefix_end,
+    registers_prefix,
+)
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
@@ -51,15 +59,18 @@ _log = logging.getLogger(__name__)
 
 CALL_TIMEOUT_S: Final = 5.0
 CHECKPOINT_BYTES: Final = 1 << 20
+TURNED_AWAY: Final = 10
+"""Tries after which a source that compares the partition with others each time is read whole.  Owners may
+differ for as long as a joint lasts: one has forgotten what had expired, and the others may not (rule M3)."""
 MERGE_TURN: Final = 64  # objects merged in one turn of the loop, about a millisecond
 
 FinishRegister = Callable[[str, bytes], Awaitable[None]]
 """Leaves a register of a keyspace as it is by a round whose accept goes to all.  Raises RingmillError."""
 
 
-Pull = Callable[[PartitionId, Row, NodeId], Awaitable[int]]
-"""Merges in by difference what an old owner holds; returns the bytes of objects that came.  Raises
-RingmillError and OSError when that cannot be done now."""
+Pull = Callable[[PartitionId, Row, NodeId, Callable[[bytes], None]], Awaitable[int]]
+"""Merges in by difference what an old owner holds; returns the bytes of objects that came.  Tells each key
+that it has come to, b"" at the end.  Raises RingmillError and OSError when that cannot be done now."""
 
 
 class Filling:
@@ -79,6 +90,7 @@ class Filling:
         finish_register: FinishRegister,
         pull: Pull,
         progress: MoveProgress,
+        steps: FillSteps,
         gate: Gate,
         core_time: Callable[[], CoreTime],
         clock: HybridClock,
@@ -95,11 +107,13 @@ class Filling:
         self._finish_register = finish_register
         self._pull = pull
         self._progress = progress
+        self._steps = steps
         self._crossings = Crossings(CALL_TIMEOUT_S)
         self._gate = gate
         self._core_time = core_time
         self._clock = clock
         self._options = options
+        self._turned_away: dict[tuple[Copy, NodeId], int] = {}  # how often in a row
         self._unnoted = 0  # bytes whose place is not on the disk
         self.moved_bytes = 0
         self.beside = 1
@@ -218,11 +232,18 @@ class Filling:
         differs, if both can tell."""
         if self._progress.sources(copy) and not self._progress.cursor(copy, node):
             try:
-                came = await self._pull(copy.partition, row, node)
+                came_to = self._steps.walked(copy, ("pulled", node))
+                came = await self._pull(copy.partition, row, node, came_to)
+            except Overloaded as error:  # it compares the partition with another owner, and soon will again
+                turned_away = self._turned_away[copy, node] = self._turned_away.get((copy, node), 0) + 1
+                if turned_away < TURNED_AWAY:
+                    raise
+                _log.debug("%s has no turn for a joiner, and is read whole: %s", node, error)
             except (Unavailable, CorruptData, OSError) as error:
                 sometimes("a source of a move is read whole as what differs is not known")
                 _log.debug("%s is read whole: %s", node, error)
             else:
+                self._turned_away.pop((copy, node), None)
                 self._check_same(copy.partition, row)
                 sometimes("a source of a move tells only what differs")
                 await self._note(copy, node, None, came)
@@ -256,6 +277,7 @@ class Filling:
                 page = await ask_page_body(self._transport, node, request, row, timeout_s=timeout_s)
             self._check_same(copy.partition, row)
             pages.append(page)
+            self._steps.came_to(copy, ("read", node), page.covered_to)
             in_all += len(page.body)
             start = page.covered_to
             if not start:
@@ -287,6 +309,7 @@ class Filling:
             self._progress.note_filled(copy, node)
         else:
             self._progress.note_cursor(copy, node, cursor)
+        self._steps.came_to(copy, ("brought", node), cursor or b"")
         self.moved_bytes += size_bytes
         self._unnoted += size_bytes
         if self._unnoted >= CHECKPOINT_BYTES:
@@ -298,6 +321,8 @@ class Filling:
         prefix, batch = copy_prefix(copy), ObjectBatch()
         for number, (key, encoded) in enumerate(items, 1):
             place = parse_object_key(prefix + key)
+            if self._objects.gone.has(place.keyspace):
+                continue  # the source has yet to remove it (rule P6)
             try:
                 is_turn_over = number % MERGE_TURN == 0
                 if is_turn_over or batch.is_full or not self._objects.takes_batches:
@@ -322,7 +347,11 @@ class Filling:
         self._objects.feed.all_is_brought()
 
     async def _bring_registers(self, topology: Topology, row: Row, copy: Copy) -> None:
-        """Enough old owners tell of their registers that each one which was ever agreed on is among them."""
+        """Enough old owners tell of their registers that each one which was ever agreed on is among them.
+
+        A try goes on behind the registers that an earlier one has finished under this row.  What has come
+        among these since was not agreed on before the joint, and rounds of the joint need no help.
+        """
         keys: dict[bytes, None] = {}
         answered: list[NodeId] = []
         failures: dict[NodeId, str] = {}
@@ -340,14 +369,21 @@ class Filling:
                 failures[node] = f"{error.code}: {error.message}"
         if len(answered) < need:
             raise _too_few(need, answered, failures)
-        for key in keys:
-            place = parse_object_key(registers_prefix(copy) + key)
-            if topology.has_dropped(place.keyspace):
+        finished = self._progress.registers_to(copy, row.row_epoch)
+        for key in sorted(keys):
+            if key <= finished:
                 continue
-            space = topology.keyspace(place.keyspace)
-            if not (is_own(space, place.key) and self._forgotten.known.covers(place.key)):
-                await self._finish_register(space.name, place.key)
-                sometimes("a register is brought over by a round")
+            await self._bring_register(topology, parse_object_key(registers_prefix(copy) + key))
+            self._progress.note_registers(copy, row.row_epoch, key)
+            self._steps.came_to(copy, "rounds", key)
+
+    async def _bring_register(self, topology: Topology, place: Place) -> None:
+        if topology.has_dropped(place.keyspace):
+            return
+        space = topology.keyspace(place.keyspace)
+        if not (is_own(space, place.key) and self._forgotten.known.covers(place.key)):
+            await self._finish_register(space.name, place.key)
+            sometimes("a register is brought over by a round")
 
     async def _registers_of(self, node: NodeId, copy: Copy, row: Row) -> list[bytes]:
         """The keys of the registers that an old owner has accepted something of; its remains (R5), and what
@@ -365,6 +401,7 @@ class Filling:
             if page.row_epoch != row.row_epoch:
                 raise WrongEpoch(f"{node} answered under row epoch {page.row_epoch}")
             await self._remains.add(copy.partition, page.remains)
+            self._steps.came_to(copy, ("registers", node), page.covered_to)
             keys += [key for key, accepted, _ in page.items if accepted > NO_BALLOT]
             if not page.covered_to:
                 await learn_forgotten(self._transport, node, self._forgotten)

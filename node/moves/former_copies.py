@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import aclosing
 from typing import Final
 
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
@@ -20,6 +19,7 @@ from ringmill.cluster.ring.topology import Row, Topology
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.moves.owed_copies import OwedCopies
 from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.stepping import first_key
 from ringmill.node.replica.stored_key import (
     Copy,
     Kind,
@@ -127,11 +127,7 @@ class FormerCopies:
         start, end = kind_prefix(kind), prefix_end(kind_prefix(kind))
         while start < end:
             await asyncio.sleep(0)  # a seek may never have to wait, and there are hundreds
-            found: bytes | None = None
-            async with aclosing(self._engine.scan(start, end)) as scan:
-                async for key, _ in scan:
-                    found = key
-                    break
+            found = await first_key(self._engine, start, end)
             if found is None:
                 return
             copy = parse_copy(found)

@@ -17,6 +17,7 @@ from typing import Final
 
 from ringmill.cluster.errors import RingmillError, WrongEpoch, reason_of
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
+from ringmill.cluster.overload.giving_way import never
 from ringmill.cluster.ports import Transport
 from ringmill.cluster.ring.moves import advanced, left, may_leave, readers_barrier
 from ringmill.cluster.ring.plans.moving_rate import Beside, MeasuredMoves, copies_at_once
@@ -25,6 +26,7 @@ from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.contracts import TopologyView
 from ringmill.node.moves.adopting import ask_adopted
+from ringmill.node.moves.fill_steps import FillSteps
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling
 from ringmill.node.moves.former_copies import FormerCopies
@@ -38,6 +40,9 @@ FILLED_AT_ONCE: Final = 2
 CHANGE_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 5.0
+MOST_FOR_JOBS_S: Final = 600.0
+"""How long a leaving node waits for jobs that read what their maps have left on it.  Chosen: what is lost
+then is made again."""
 _log = logging.getLogger(__name__)
 
 Advance = Callable[[Callable[[Topology, bool], Topology | None], float], Awaitable[object]]
@@ -54,6 +59,7 @@ class Mover:
         topology: TopologyView,
         watermarks: Watermarks,
         progress: MoveProgress,
+        steps: FillSteps,
         filling: Filling,
         former_copies: FormerCopies,
         transport: Transport,
@@ -66,6 +72,7 @@ class Mover:
         self._topology = topology
         self._watermarks = watermarks
         self._progress = progress
+        self._steps = steps
         self._filling = filling
         self._former_copies = former_copies
         self._transport = transport
@@ -74,6 +81,9 @@ class Mover:
         self._begun: dict[Copy, None] = {}  # to be filled, since the start
         self._copy_s = 0.0  # how long it took to fill a copy the last time; 0: not known yet
         self._has_changed = asyncio.Event()
+        self._waits_for_jobs_since: float | None = None
+        self.is_needed: Callable[[], bool] = never
+        """Whether open jobs read what their maps have left on this node, or have attempts on it."""
         self.held_back: dict[PartitionId, str] = {}
         """Why a move could not go on at the last try."""
         self.filled_copies = 0
@@ -124,17 +134,22 @@ class Mover:
     async def _round(self) -> bool:
         """One step of all moves of this seat.  Returns whether nothing has to be tried again."""
         topology = self._topology.current
-        is_concerned = topology is not None and self._concerns(topology)
-        if topology is not None and not is_concerned:
+        if topology is None:
+            return True
+        leaves = may_leave(topology, self._seat)
+        is_concerned = leaves or self._concerns(topology)
+        if not leaves:
+            self._waits_for_jobs_since = None
+        if not is_concerned:
             self._filling.all_is_brought()
-        if topology is None or not self._topology.serving:
+        if not self._topology.serving:
             return not is_concerned
         try:
             is_tidy = await self._tidy(topology)
             if not is_concerned:
                 self.held_back.clear()
                 return is_tidy
-            if may_leave(topology, self._seat):
+            if leaves:
                 return await self._leave()
             return await self._advance(topology) and is_tidy
         except (RingmillError, OSError) as error:
@@ -146,7 +161,9 @@ class Mover:
         that, nor a node that may leave, as nobody ever sees such a copy (rule M3)."""
         try:
             await self._former_copies.sweep(topology)
-            await self._progress.keep_only({copy for _, copy in self._joining(topology, JOINT_1)})
+            copies = {copy for _, copy in self._joining(topology, JOINT_1)}
+            self._steps.keep_only(copies)
+            await self._progress.keep_only(copies)
         except (RingmillError, OSError) as error:
             _log.info("former copies are dropped later: %s", error)
             return False
@@ -156,10 +173,21 @@ class Mover:
         if self.hints:
             sometimes("a leaving node delivers its hints first")
             return False
-        if not self.owes_nothing:
+        if not self.owes_nothing or self._waits_for_jobs():
             return False
         await self._change(lambda present, may_be_made: left(present, self._seat), CHANGE_S)
         return True
+
+    def _waits_for_jobs(self) -> bool:
+        """Whether a leaving node stays for what nobody else has, for a bounded time (rule J33)."""
+        now = asyncio.get_running_loop().time()
+        if not self.is_needed():
+            self._waits_for_jobs_since = None
+            return False
+        if self._waits_for_jobs_since is None:
+            self._waits_for_jobs_since = now
+            _log.info("moves wait: %s", "open jobs read what their maps have left on this node")
+        return now - self._waits_for_jobs_since < MOST_FOR_JOBS_S
 
     async def _advance(self, topology: Topology) -> bool:
         self.held_back.clear()
@@ -222,6 +250,7 @@ class Mover:
             else:
                 self._filled[partition] = row.row_epoch
                 self.filled_copies += 1
+                self._steps.done()
 
     def _hold_back(self, partition: PartitionId, error: Exception) -> None:
         if isinstance(error, WrongEpoch):
@@ -275,7 +304,7 @@ class Mover:
 
     def _concerns(self, topology: Topology) -> bool:
         """Whether a move to this node is under way, or may be opened."""
-        return may_leave(topology, self._seat) or any(
+        return any(
             row.joiner == self._seat
             or (not topology.is_paused and self._seat in row.wanted and self._seat not in row.owners)
             for row in topology.rows

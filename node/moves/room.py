@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ringmill.cluster.ids import PartitionId
@@ -11,6 +12,7 @@ from ringmill.cluster.ring.topology import Owner, Topology
 from ringmill.node.contracts import LivenessView, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.moves.adopting import Adopting
+from ringmill.node.moves.fill_steps import FillSteps, ask_steps
 from ringmill.node.moves.filled_so_far import MoveProgress
 from ringmill.node.moves.filling import Filling, FinishRegister, Pull
 from ringmill.node.moves.former_copies import FormerCopies
@@ -57,7 +59,7 @@ def open_moves(
     pull: Pull,
     owing: Owing,
 ) -> Moves:
-    progress = MoveProgress(replica.control)
+    progress, steps = MoveProgress(replica.control), FillSteps()
     filling = Filling(
         core.node,
         engine=replica.engine,
@@ -70,6 +72,7 @@ def open_moves(
         finish_register=finish_register,
         pull=pull,
         progress=progress,
+        steps=steps,
         gate=core.gate,
         core_time=core.doors.core_time,
         clock=core.hybrid,
@@ -81,6 +84,7 @@ def open_moves(
         topology=topology,
         watermarks=replica.watermarks,
         progress=progress,
+        steps=steps,
         filling=filling,
         former_copies=FormerCopies(core.node, engine=replica.engine, objects=replica.objects, owed=owed),
         transport=core.transport,
@@ -89,5 +93,13 @@ def open_moves(
     )
     owed.on_settled = mover.wake
     core.serve(Adopting(topology, replica.watermarks).handlers())
-    giving_up = GivingUp(core.node, topology=topology, liveness=liveness, change=change, clock=core.clock)
+    core.serve(steps.handlers(lambda: mover.held_back))
+    giving_up = GivingUp(
+        core.node,
+        topology=topology,
+        liveness=liveness,
+        ask=partial(ask_steps, core.transport),
+        change=change,
+        clock=core.clock,
+    )
     return Moves(mover=mover, filling=filling, giving_up=giving_up, progress=progress, owed_copies=owed)

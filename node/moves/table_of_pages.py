@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from ringmill.cluster.ids import KeyspaceId
 from ringmill.cluster.ports import FileSystem
 from ringmill.cluster.versions.hybrid_time import ZERO, HybridTime
 from ringmill.cluster.versions.lone_value import lone_of
 from ringmill.node.replica.comparing.copy_sums import CopySums
 from ringmill.node.replica.pages import Page
-from ringmill.node.replica.stored_key import keyspace_prefix
+from ringmill.node.replica.stored_key import KEYSPACE_PREFIX_BYTES
 from ringmill.node.storage.batch import MAX_RECORD_KEY_BYTES, MAX_RECORD_VALUE_BYTES
 from ringmill.node.storage.ingest import TablePlace, write_table
 from ringmill.node.storage.table.table_format import TableMeta
 
 __all__ = ["Item", "PagesJob", "TableFigures", "make_table"]
-
-_LEAST_KEY_BYTES: Final = len(keyspace_prefix(KeyspaceId(1, 0)))
 
 Item = tuple[bytes, bytes]
 """The key of an object without its copy's prefix, and its bytes."""
@@ -62,7 +58,7 @@ def make_table(files: FileSystem, place: TablePlace, job: PagesJob) -> tuple[Tab
         for key, encoded in Page.decode(body).items:
             figures.read_bytes += len(key) + len(encoded)
             value, stored_key = lone_of(encoded), prefix + key
-            is_sound = last < key and _LEAST_KEY_BYTES <= len(key) <= MAX_RECORD_KEY_BYTES - len(prefix)
+            is_sound = last < key and KEYSPACE_PREFIX_BYTES <= len(key) <= MAX_RECORD_KEY_BYTES - len(prefix)
             if value is None or not is_sound or len(encoded) > MAX_RECORD_VALUE_BYTES or stored_key in held:
                 figures.rest.append((key, encoded))
                 continue

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -38,7 +38,8 @@ from ringmill.cluster.gathering import gather_all
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
-from ringmill.cluster.ports import Priority, Transport
+from ringmill.cluster.overload.governor import stretch_towards
+from ringmill.cluster.ports import BatchTransport, Priority
 from ringmill.cluster.ring.topology import Row
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dots import EMPTY_VECTOR, VersionVector
@@ -70,7 +71,7 @@ from ringmill.node.replica.comparing.exchange_messages import (
 )
 from ringmill.node.replica.comparing.exchange_serving import SCAN_TURN, known_sums
 from ringmill.node.replica.object_store import ObjectStore
-from ringmill.node.replica.pages import PAGE, PAGE_BYTES, READ_BYTES, Page, ReadPage
+from ringmill.node.replica.pages import PAGE_BYTES, READ_BYTES
 from ringmill.node.replica.replica_messages import (
     DELIVER,
     READ,
@@ -127,7 +128,7 @@ class Exchange:
         objects: ObjectStore,
         comparisons: Comparisons,
         topology: TopologyView,
-        transport: Transport,
+        transport: BatchTransport,
         options: CompareOptions,
         gate: Gate,
     ) -> None:
@@ -144,10 +145,12 @@ class Exchange:
 
     def root(self, partition: PartitionId, row: Row) -> RootOf | None:
         """What this node holds, synced or not; None when it cannot tell."""
-        sums = known_sums(self._engine, self._objects, Copy(partition, row.copy_epoch_of(self._node)))
+        copy = self._copy_of(partition, row)
+        sums = known_sums(self._engine, self._objects, copy)
         if sums is not None:
             return RootOf(partition, row.row_epoch, sums.root)
-        if self._objects.is_counted and not self._engine.corrupt_ranges():
+        is_swept = copy not in self._objects.gone.unswept
+        if is_swept and self._objects.is_counted and not self._engine.corrupt_ranges():
             self._objects.count_again()  # a read failed that may not fail again
         return None
 
@@ -178,10 +181,13 @@ class Exchange:
         finally:
             self._comparisons.end_turn(partition)
 
-    async def pull(self, partition: PartitionId, row: Row, peer: NodeId) -> int:
+    async def pull(
+        self, partition: PartitionId, row: Row, peer: NodeId, came_to: Callable[[bytes], None]
+    ) -> int:
         """Make this node's copy hold, synced, what the other held when this began, and bring it nothing.
 
         It looks once, without a pause: an epoch waits for it, and a write under way costs a short walk.
+        `came_to` is told the key that each part of the walk ends at, b"" for the last one.
         Returns the bytes of objects that came.  Raises RingmillError and OSError when it cannot be done now.
         """
         self._comparisons.take_turn(partition, peer)
@@ -189,7 +195,7 @@ class Exchange:
             copy = self._copy_of(partition, row)
             leaves = await self._differing(copy, row, peer, 1)
             other = _Peer(peer, row, copy_prefix(copy), receives=False)
-            return await self._walk(other, leaves) if leaves else 0
+            return await self._walk(other, leaves, came_to) if leaves else 0
         finally:
             self._comparisons.end_turn(partition)
 
@@ -237,7 +243,9 @@ class Exchange:
             look += 1
         return leaves
 
-    async def _walk(self, other: _Peer, leaves: Sequence[int]) -> int:
+    async def _walk(
+        self, other: _Peer, leaves: Sequence[int], came_to: Callable[[bytes], None] = lambda _: None
+    ) -> int:
         """Returns the bytes of objects moved.  Begins where the last one was cut off, and comes to what lies
         before that at its end."""
         bits = bytearray(LEAVES // 8)
@@ -251,6 +259,7 @@ class Exchange:
             in_all += moved
             too_large = left or too_large
             start = following
+            came_to(start)
             self._places.pop(place, None)
             if is_past_end and (not start or (first and start >= first)):
                 if too_large is not None:
@@ -261,7 +270,8 @@ class Exchange:
             while len(self._places) > MOST_PLACES:
                 del self._places[next(iter(self._places))]
             pause_s = moved * self._options.at_once / self._options.bytes_per_s
-            await asyncio.sleep(pause_s * self._gate.stretch)  # requests go first (rule O8)
+            stretch = stretch_towards(self._gate.stretch, self._transport.busy().get(other.node, 0))
+            await asyncio.sleep(pause_s * stretch)  # requests go first (rule O8)
 
     async def _walk_unit(
         self, other: _Peer, bits: bytes, start: bytes
@@ -314,7 +324,8 @@ class Exchange:
         failure: Exception | None = None
         if other.sends:
             newer, failure = await self._newer(other, unit, answer.contexts)
-            theirs = [*answer.items, *newer]
+            has_gone = self._objects.gone.has_key  # the peer has yet to remove it (rule P6)
+            theirs = [each for each in (*answer.items, *newer) if not has_gone(each[0])]
         merged: dict[bytes, bytes] = {}
         for key, encoded in theirs:
             place = parse_object_key(prefix + key)
@@ -357,6 +368,8 @@ class Exchange:
         ours = dict(zip(unit.keys, unit.objects, strict=True)) if contexts else {}
         asked = []
         for key, context in contexts:
+            if self._objects.gone.has_key(key):
+                continue
             own = decode_object(ours[key]).context if key in ours else EMPTY_VECTOR
             if own == context or own.join(context) != own:
                 asked.append(key)
@@ -381,11 +394,6 @@ class Exchange:
     async def _object_of(self, other: _Peer, key: bytes) -> tuple[bytes, bytes]:
         """What the peer holds of a key, durable there."""
         place = parse_object_key(other.prefix + key)
-        if self._topology.serving_topology().has_dropped(place.keyspace):  # only a page still shows its keys
-            request = ReadPage(self._epoch, place.copy.partition, key, key + b"\0")
-            page = Page.decode(await self._ask(other.node, PAGE, request.encode()))
-            _check_row(other.node, other.row, page.row_epoch)
-            return page.items[0] if page.items else (key, b"")
         body = await self._ask(other.node, READ, Read(self._epoch, place.keyspace, place.key).encode())
         return key, ReadAnswer.decode(body).encoded
 

@@ -39,7 +39,7 @@ from ringmill.node.replica.control import ControlStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.purging.watermarks import Watermarks
-from ringmill.node.replica.stored_key import Copy, copy_prefix, prefix_end
+from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, Copy, copy_prefix, prefix_end
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.version.version import CorruptMark
 
@@ -236,6 +236,9 @@ class Healing:
 
     async def _heal_copy(self, part: Part, reached: Reached) -> None:
         assert part.partition is not None and part.row is not None and part.end is not None
+        if self._is_of_gone(part.start, part.end):
+            await self._objects.heal(part.start, part.end, {}, knows_deletes=False)
+            return
         if attempt := self._watermarks.of(part.partition).kept.attempt:
             # What survived may be a value that the others have forgotten (rule P5): first it has to be known.
             raise Unavailable(f"whether watermark {attempt} was proven is not known yet")
@@ -257,7 +260,7 @@ class Healing:
             found: dict[bytes, list[bytes]] = {}
             for page in pages:
                 for key, encoded in page.items:
-                    if prefix + key < stop:
+                    if prefix + key < stop and not self._objects.gone.has_key(key):
                         found.setdefault(prefix + key, []).append(encoded)
             await self._objects.heal(start, stop, found, knows_deletes=bool(pages))
             sometimes("a damaged range is healed from other owners")
@@ -265,6 +268,12 @@ class Healing:
             reached(start)
             size_bytes = sum(len(encoded) for copies in found.values() for encoded in copies)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
+
+    def _is_of_gone(self, start: bytes, end: bytes) -> bool:
+        """Whether a range has keys of one keyspace only, which was dropped: nobody reads what survived, and
+        it is removed next (rule P6)."""
+        size, prefix = COPY_PREFIX_BYTES, start[:COPY_PREFIX_BYTES]
+        return end.startswith(prefix) and self._objects.gone.covers(start[size:], end[size:])
 
     def _usual_sources(self, row: Row, others: Sequence[NodeId]) -> int:
         """The number of other owners whose copies are needed while no loss is accepted."""

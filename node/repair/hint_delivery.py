@@ -20,7 +20,8 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
-from ringmill.cluster.ports import Clock, Priority, Transport
+from ringmill.cluster.overload.governor import stretch_towards
+from ringmill.cluster.ports import BatchTransport, Clock, Priority
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import merge
@@ -62,7 +63,7 @@ class HintDelivery:
         objects: ObjectStore,
         topology: TopologyView,
         liveness: LivenessView,
-        transport: Transport,
+        transport: BatchTransport,
         clock: Clock,
         options: HintOptions,
         gate: Gate,
@@ -165,7 +166,7 @@ class HintDelivery:
                         break
                     began = self._clock.monotonic()
                     tried, refused = await self._deliver_batch(target, keys)
-                    await self._yield_to_requests(self._clock.monotonic() - began)
+                    await self._yield_to_requests(target, self._clock.monotonic() - began)
                     waiting -= tried
                     fenced += refused
                 if fenced:
@@ -175,9 +176,10 @@ class HintDelivery:
             else:
                 self._pauses.pop(target, None)
 
-    async def _yield_to_requests(self, worked_s: float) -> None:
-        """Pause for as long as the load of clients asks for: their requests go first (rule O8)."""
-        longer = self._gate.stretch - 1.0
+    async def _yield_to_requests(self, target: NodeId, worked_s: float) -> None:
+        """Pause for as long as the load of clients asks for, here and at the target: their requests go first
+        (rule O8)."""
+        longer = stretch_towards(self._gate.stretch, self._transport.busy().get(target, 0)) - 1.0
         if longer > 0:
             await asyncio.sleep(min(longer * worked_s, LONGEST_YIELD_S))
 

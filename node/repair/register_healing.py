@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from ringmill.cluster.consensus.acceptor import UNTOUCHED, AcceptorState
@@ -33,7 +34,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.gathering import gather_all
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.overload.crossing import Crossings
 from ringmill.cluster.overload.gate import Gate
 from ringmill.cluster.ports import Priority, Transport
@@ -48,7 +49,7 @@ from ringmill.node.replica.registers.forgotten_store import ForgottenStore
 from ringmill.node.replica.registers.register_messages import REGISTER_PAGE, AskRegisters, RegistersPage
 from ringmill.node.replica.registers.register_store import RegisterStore
 from ringmill.node.replica.registers.remains_store import RemainsStore
-from ringmill.node.replica.stored_key import Copy, registers_prefix
+from ringmill.node.replica.stored_key import Copy, parse_keyspace, registers_prefix
 from ringmill.node.storage.engine import Engine
 
 __all__ = ["RegisterHealing"]
@@ -104,7 +105,9 @@ class RegisterHealing:
             highest = max((state.accepted.counter for state in known.values()), default=0)
             await self._registers.raise_ceiling(highest)
             for key, state in known.items():
-                await self._registers.put_healed(key, state)
+                # Who told of it may have yet to hear that its keyspace was dropped (rule P6).
+                is_gone = partial(self._is_gone, parse_keyspace(key[len(prefix) :]))
+                await self._registers.put_healed(key, state, unless=is_gone)
             if len(pages) >= sources_needed(part.row):
                 await self._drop_survivors(start, stop, floor, known)
             await self._registers.wait_synced()
@@ -113,6 +116,9 @@ class RegisterHealing:
             size_bytes = sum(len(value) for page in pages.values() for _, _, value in page.items)
             await asyncio.sleep(size_bytes / BYTES_PER_S * self._gate.stretch)  # requests go first (rule O8)
         sometimes("damaged registers are healed from other owners")
+
+    def _is_gone(self, keyspace: KeyspaceId) -> bool:
+        return self._topology.serving_topology().has_dropped(keyspace)
 
     async def _drop_survivors(self, start: bytes, stop: bytes, floor: int, known: Collection[bytes]) -> None:
         """What survived of registers that no other owner has accepted anything of was removed since, or has

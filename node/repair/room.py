@@ -12,6 +12,8 @@ from ringmill.node.core import Core
 from ringmill.node.repair.anti_entropy import AntiEntropy
 from ringmill.node.repair.clean_stop import note_clean_stop, was_clean
 from ringmill.node.repair.damage.accepted_loss import AcceptedLoss
+from ringmill.node.repair.damage.sums_check import SumsCheck
+from ringmill.node.repair.dropped.keyspace_removal import KeyspaceRemoval
 from ringmill.node.repair.exchange import Exchange
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.healing import Healing
@@ -36,6 +38,8 @@ class Repair:
     forgetting: Forgetting
     exchange: Exchange
     journals: JournalRemoval
+    keyspaces: KeyspaceRemoval
+    sums: SumsCheck
     _replica: Replica
     _start: Start
     _scrub_every_s: float
@@ -48,6 +52,8 @@ class Repair:
             self.anti_entropy.run(),
             self.purging.run(),
             self.journals.run(),
+            self.keyspaces.run(),
+            self.sums.run(),
             scrub_now_and_then(self._replica.engine, self._scrub_every_s),
         ]
 
@@ -118,6 +124,8 @@ def open_repair(
         forgetting=forgetting,
         exchange=exchange,
         journals=_journal_removal(core, replica, topology, own_registers),
+        keyspaces=_keyspace_removal(core, replica, topology),
+        sums=_sums_check(core, replica, topology),
         _replica=replica,
         _start=start,
         _scrub_every_s=core.config.scrub_every_s,
@@ -165,6 +173,29 @@ def _journal_removal(
         topology=topology,
         gate=core.gate,
         every_s=core.options.purge.journals_every_s,
+    )
+
+
+def _sums_check(core: Core, replica: Replica, topology: TopologyView) -> SumsCheck:
+    return SumsCheck(
+        core.node,
+        engine=replica.engine,
+        objects=replica.objects,
+        topology=topology,
+        gate=core.gate,
+        options=core.options.replica,
+        every_s=core.options.compare.sums_every_s,
+    )
+
+
+def _keyspace_removal(core: Core, replica: Replica, topology: TopologyView) -> KeyspaceRemoval:
+    return KeyspaceRemoval(
+        engine=replica.engine,
+        objects=replica.objects,
+        hints=replica.hints,
+        topology=topology,
+        gate=core.gate,
+        options=core.options.replica,
     )
 
 

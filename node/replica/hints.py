@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -28,7 +29,8 @@ from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import StoredObject, merge
 from ringmill.node.node_options import HintOptions
 from ringmill.node.replica.hinted.hint_codec import Hint, decode_hint, encode_hint
-from ringmill.node.replica.hinted.hint_index import HintIndex
+from ringmill.node.replica.hinted.hint_index import LOOKED_AT, HintIndex
+from ringmill.node.replica.purging.gone_keyspaces import GoneKeyspaces
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import HintKey, Kind, hint_key, kind_prefix, parse_hint_key, prefix_end
 from ringmill.node.storage.batch import Batch
@@ -64,8 +66,10 @@ class HintStore:
         index: dict[NodeId, dict[HintKey, int]],
         options: HintOptions | None = None,
         clock: Clock | None = None,
+        gone: GoneKeyspaces | None = None,
     ) -> None:
         self._engine = engine
+        self._keyspaces = gone or GoneKeyspaces(NodeId(""))
         self._options = options or HintOptions()
         self._clock = clock
         self._index = HintIndex(index, self._now)
@@ -83,7 +87,11 @@ class HintStore:
 
     @classmethod
     async def open(
-        cls, engine: Engine, options: HintOptions | None = None, clock: Clock | None = None
+        cls,
+        engine: Engine,
+        options: HintOptions | None = None,
+        clock: Clock | None = None,
+        gone: GoneKeyspaces | None = None,
     ) -> HintStore:
         """Find the hints of earlier starts; where they are damaged, the readable ones.
 
@@ -92,11 +100,11 @@ class HintStore:
         prefix = kind_prefix(Kind.HINT)
         span = prefix, prefix_end(prefix)
         try:
-            return cls(engine, await _index(engine.scan(*span)), options, clock)
+            return cls(engine, await _index(engine.scan(*span)), options, clock, gone)
         except (CorruptBlock, CorruptRange) as error:
             sometimes("a start finds damaged hints")
             _log.warning("some hints may be lost: %s", error)
-            return cls(engine, await _index(engine.survivors(*span)), options, clock)
+            return cls(engine, await _index(engine.survivors(*span)), options, clock, gone)
 
     @property
     def is_whole(self) -> bool:
@@ -177,7 +185,7 @@ class HintStore:
         """Keep an object for these owners, merged into the hint that exists already.
 
         Visible at once, durable with the returned commit; None when it was dropped, over the bound of all of
-        them or that of memory.  Raises CorruptData and Unavailable; also DiskFull,
+        them or that of memory, or as its keyspace was.  Raises CorruptData and Unavailable; also DiskFull,
         Overloaded, CorruptBlock or CorruptRange, after which `keep_refused` tries again later.
         """
         names = tuple(targets)
@@ -268,6 +276,37 @@ class HintStore:
 
         return await change(self._engine, hint_key(key), step, frees_space=True)
 
+    async def drop_gone(self) -> int:
+        """Delete the hints of keyspaces that were dropped, also those that have counted: nobody is to get
+        them (rule P6).  Returns how many keys these were.  Raises what the engine raises."""
+        for key in [each for each in self._refused if self._keyspaces.has(each.keyspace)]:
+            self._refused_bytes -= self._refused.pop(key).size
+        dropped = 0
+        for target in self._index.counts():
+            found = await self._gone_for(target)
+            for first in range(0, len(found), STORED_TOGETHER):
+                await self._engine.wait_writable(frees_space=True)
+                turn, batch = found[first : first + STORED_TOGETHER], Batch()
+                for key in turn:
+                    batch.delete(hint_key(key))
+                self._last = self._engine.apply(batch, frees_space=True)
+                for key in turn:
+                    for each in self._index.targets_of(key):
+                        self._index.remove(each, key)
+                dropped += len(turn)
+                await asyncio.sleep(0)
+        return dropped
+
+    async def _gone_for(self, target: NodeId) -> list[HintKey]:
+        """The hints for an owner of keyspaces that were dropped."""
+        found = []
+        for number, key in enumerate(self._index.first(target, sys.maxsize), 1):
+            if self._keyspaces.has(key.keyspace) and self._index.waits(target, key):
+                found.append(key)
+            if number % LOOKED_AT == 0:
+                await asyncio.sleep(0)
+        return found
+
     async def readdress(self, key: HintKey, target: NodeId, owners: Sequence[NodeId]) -> None:
         """Replace a target that is no longer an owner by the present `owners`.
 
@@ -304,6 +343,8 @@ class HintStore:
 
     def _keep_in_memory(self, key: HintKey, targets: tuple[NodeId, ...], stored: StoredObject) -> bool:
         """Until the disk takes it.  False when it was dropped, over the bound (rule H7)."""
+        if self._keyspaces.refuses(key.keyspace):
+            return False
         former = self._refused.get(key, RefusedHint((), b"", 0, self._now()))
         encoded = encode_object(merge(decode_object(former.encoded), stored) if former.size else stored)
         size = len(key.key) + len(encoded)
@@ -335,6 +376,10 @@ class HintStore:
         is_counted: bool = False,
     ) -> Commit | None:
         asked = tuple(targets)
+        if self._keyspaces.refuses(key.keyspace):
+            if is_counted:
+                self._keyspaces.check(key.keyspace)
+            return None
         former = Hint((), b"")
         encoded = encode_object(stored)
         if value is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch
+from ringmill.cluster.ids import NodeId
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.context_token import ContextToken
 from ringmill.cluster.versions.dead import without_stale
@@ -29,6 +30,7 @@ from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.actors import CopyActors
 from ringmill.node.replica.comparing.stored_count import StoredCount
 from ringmill.node.replica.object_batch import Admit, Applied, Growth, ObjectBatch, Present, TouchedValue
+from ringmill.node.replica.purging.gone_keyspaces import GoneKeyspaces
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.stepping import change, fetch
 from ringmill.node.replica.stored_key import Place, parse_copy, parse_object_key
@@ -97,8 +99,10 @@ class ObjectStore(StoredCount):
         options: ReplicaOptions,
         feed: ChangeFeed,
         watermarks: Watermarks | None = None,
+        gone: GoneKeyspaces | None = None,
     ) -> None:
         super().__init__(engine, options)
+        self.gone = gone or GoneKeyspaces(NodeId(""))
         self._watermarks = watermarks or Watermarks()
         self._actors = actors
         self._clock = clock
@@ -204,6 +208,7 @@ class ObjectStore(StoredCount):
         self._clock.observe(incoming.newest)
 
         def step(encoded: bytes | None) -> Applied:
+            self.gone.check(place.keyspace)
             batch = ObjectBatch()
             applied = self._merge(
                 batch, place, Present(encoded), incoming, attempt=attempt, of_owner=of_owner
@@ -280,7 +285,9 @@ class ObjectStore(StoredCount):
             def step(
                 encoded: bytes | None, place: Place = place, key: bytes = key, read: bytes = read
             ) -> bool:
-                if encoded != read or not self._watermarks.forgets(place, decode_object(read)):
+                if encoded != read or self.gone.has(place.keyspace):
+                    return False
+                if not self._watermarks.forgets(place, decode_object(read)):
                     return False
                 batch = Batch()
                 batch.delete(key)
@@ -394,6 +401,7 @@ class ObjectStore(StoredCount):
         """
 
         def step(encoded: bytes | None) -> Written:
+            self.gone.check(place.keyspace)
             batch = ObjectBatch()
             written = self._write(batch, place, Present(encoded), intent, admit)
             self.commit(batch)

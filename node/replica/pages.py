@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ringmill.cluster.errors import CorruptData, Overloaded, ProtocolMismatch, WrongEpoch
+from ringmill.cluster.errors import CorruptData, InvalidArgument, Overloaded, ProtocolMismatch, WrongEpoch
 from ringmill.cluster.ids import Epoch, NodeId, PartitionId
 from ringmill.cluster.os_errors import Meaning, error_text, meaning_of
 from ringmill.cluster.ports import Handler, Incoming, Priority, Transport
@@ -144,13 +144,16 @@ class PageServing:
         """What this node holds, or what it held when the snapshot was taken.
 
         Raises WrongEpoch when this node is not an owner, or the owners change while the page is read;
-        CorruptData when it may have lost some of the range; what `snapshot_of` raises.
+        InvalidArgument for a range of a keyspace that was dropped, as what is removed would be taken for
+        absent (rule P6); CorruptData when it may have lost some of the range; what `snapshot_of` raises.
         """
         row = await self._routes.row_of(request.partition, request.epoch, sender=incoming.sender)
         try:
             copy, most_items = self._routes.copy_of(request.partition, row), min(self._most_items, PAGE_ITEMS)
             snapshot = snapshot_of(copy) if snapshot_of is not None else None
             page = await read_page(self._engine, request, row, copy, most_items, snapshot)
+            if snapshot is None and self._objects.gone.covers(request.start, request.end):
+                raise InvalidArgument("the keyspace of these keys was dropped")
             if snapshot_of is not None:
                 snapshot_of(copy)  # damage that was found meanwhile may be healed by now
         except OSError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringmill.cluster.ids import PartitionId, Start
+from ringmill.cluster.ring.topology import Topology
 from ringmill.cluster.versions.dots import BOOT_DIGITS
 from ringmill.node.contracts import TopologyView
 from ringmill.node.core import Core
@@ -21,6 +22,7 @@ from ringmill.node.replica.fallbacks.fallback_serving import FallbackServing
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import PageServing
+from ringmill.node.replica.purging.gone_keyspaces import GoneKeyspaces
 from ringmill.node.replica.purging.purge_serving import PurgeServing
 from ringmill.node.replica.purging.watermarks import Watermarks
 from ringmill.node.replica.reads.cold_reads import ColdReads
@@ -54,6 +56,10 @@ class Replica:
     comparisons: Comparisons
     watermarks: Watermarks
 
+    def take(self, topology: Topology) -> None:
+        """A document is held from now on."""
+        self.objects.gone.take(topology)
+
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops that run as long as the node."""
         return [self.objects.keep_counted()]
@@ -63,7 +69,7 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
     """Read what is kept in memory of the engine's content.  Raises CorruptData."""
     engine, start = storage.engine, storage.identity.start
     control = await ControlStore.open(engine, ControlCopy(core.config.data, core.doors.files))
-    watermarks = Watermarks(control)
+    watermarks, gone = Watermarks(control, core.clock), GoneKeyspaces(core.node)
     objects = ObjectStore(
         engine,
         actors=CopyActors(core.node, start),
@@ -71,13 +77,14 @@ async def open_replica(core: Core, storage: Storage) -> Replica:
         options=core.options.replica,
         feed=ChangeFeed(start.boot[:BOOT_DIGITS], core.clock, most_keys=core.options.replica.feed_keys),
         watermarks=watermarks,
+        gone=gone,
     )
     return Replica(
         engine=engine,
         control=control,
         objects=objects,
         cold_reads=ColdReads(objects),
-        hints=await HintStore.open(engine, core.options.hints, core.clock),
+        hints=await HintStore.open(engine, core.options.hints, core.clock, gone),
         registers=RegisterStore(engine, control),
         remains=RemainsStore(control),
         forgotten=ForgottenStore(control),

@@ -58,6 +58,11 @@ class Routes:
         topology = await self._holding(keyspace or "default", epoch, within_s)
         return self._route(topology, _objects(topology, keyspace), key, epoch)
 
+    async def of_any_kind(self, keyspace: str, key: bytes, epoch: Epoch, within_s: float) -> Route:
+        """As `by_name`, also in a keyspace that holds registers."""
+        topology = await self._holding(keyspace or "default", epoch, within_s)
+        return self._route(topology, topology.keyspace_named(keyspace or "default"), key, epoch)
+
     async def objects_named(
         self, keyspace: str, epoch: Epoch, within_s: float
     ) -> tuple[Topology, KeyspaceEntry]:
@@ -152,15 +157,15 @@ class Routes:
         topology = self._view.serving_topology()
         return topology.has_member(node) and topology.member(node).state == "up"
 
-    async def place_of(self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId) -> Place:
-        """Where an object that a peer brings lies here; also one of a keyspace that was dropped, as copies
-        are compared with all that they hold.  Raises what `by_id` raises."""
+    async def place_of(
+        self, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId
+    ) -> Place | None:
+        """Where an object that a peer brings lies here; None for one of a keyspace that was dropped, which
+        nobody keeps (rule P6).  Raises what `by_id` raises."""
         topology = await self._at(epoch, sender)
-        if not topology.has_dropped(keyspace):
-            return self._owned(topology, keyspace, key, epoch).place
-        partition = topology.partition_of(keyspace, key)
-        row = await self.row_of(partition, epoch, sender=sender)
-        return Place(self.copy_of(partition, row), keyspace, key)
+        if topology.has_dropped(keyspace):
+            return None
+        return self._owned(topology, keyspace, key, epoch).place
 
     def is_current(self, route: Route) -> bool:
         """Whether the route was found by the newest document that this node holds, so its row is the same."""
@@ -168,8 +173,12 @@ class Routes:
         return newest is not None and newest.epoch == route.epoch
 
     def check_same(self, route: Route) -> None:
-        """Raise WrongEpoch when the owners of the key have changed since its route was found (T5)."""
+        """Raise WrongEpoch when the owners of the key have changed since its route was found (T5),
+        InvalidArgument when its keyspace was dropped (P6)."""
         self.check_row(route.partition, route.row.row_epoch)
+        topology = self._view.serving_topology()
+        if topology.epoch != route.epoch:
+            topology.keyspace(route.keyspace.id)
 
     def check_row(self, partition: PartitionId, row_epoch: Epoch) -> None:
         """Raise WrongEpoch when the owners of the partition have changed since that epoch (T5)."""

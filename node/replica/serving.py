@@ -333,9 +333,13 @@ class ReplicaServing:
         return DeliverAnswer(tuple(each if isinstance(each, str) else "" for each in taken)).encode()
 
     async def _take(self, item: HintItem, request: Deliver, sender: NodeId) -> Commit | str | None:
-        """The commit to await; None when the object is already on the disk; or why it is refused."""
+        """The commit to await; None when the object is already on the disk, or its keyspace was dropped (rule
+        P6); or why it is refused."""
         try:
             place = await self._routes.place_of(item.keyspace, item.key, request.epoch, sender=sender)
+            if place is None:
+                sometimes("what is brought of a dropped keyspace is left")
+                return None
             applied = await self._take_fresh(place, peers_object(item.encoded), request.attempt)
         except RingmillError as error:
             sometimes("an owner refuses a hint")

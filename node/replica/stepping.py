@@ -1,4 +1,4 @@
-"""Reads and changes one key of the engine as one step, with no await inside.
+"""Reads and changes one key of the engine as one step, with no await inside; finds the first key of a range.
 
 Only this node's event loop uses the engine, so nothing interleaves with a step that does not await, and
 writers of one key need no lock.  A value that is not in memory is fetched first; the step uses it if nothing
@@ -8,13 +8,14 @@ has changed meanwhile and there is still room for a write, and begins again othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Final, TypeVar
 
 from ringmill.cluster.errors import Overloaded, Unavailable
 from ringmill.node.storage.engine import Engine
 from ringmill.node.storage.storage_errors import NotCached
 
-__all__ = ["change", "fetch"]
+__all__ = ["change", "fetch", "first_key"]
 
 MAX_FETCHES: Final = 16
 T = TypeVar("T")
@@ -53,6 +54,14 @@ async def fetch(engine: Engine, key: bytes) -> bytes | None:
         return await engine.get(key)
     except OSError as error:
         raise _unreadable(error) from error
+
+
+async def first_key(engine: Engine, start: bytes, end: bytes) -> bytes | None:
+    """The first stored key from `start` to before `end`, by one seek.  Raises what reading raises."""
+    async with aclosing(engine.scan(start, end)) as scan:
+        async for key, _ in scan:
+            return key
+    return None
 
 
 def _unreadable(error: OSError) -> Unavailable:

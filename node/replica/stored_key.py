@@ -16,6 +16,7 @@ from ringmill.cluster.ids import Epoch, KeyspaceId, PartitionId, keyspace_bytes
 
 __all__ = [
     "COPY_PREFIX_BYTES",
+    "KEYSPACE_PREFIX_BYTES",
     "Copy",
     "HintKey",
     "Kind",
@@ -28,6 +29,7 @@ __all__ = [
     "meta_key",
     "parse_copy",
     "parse_hint_key",
+    "parse_keyspace",
     "parse_object_key",
     "partition_prefix",
     "prefix_end",
@@ -39,7 +41,9 @@ _REGISTER: Final = _OBJECT
 _HINT: Final = struct.Struct(">BHQI")  # kind, partition, keyspace epoch, keyspace ordinal
 _PARTITION: Final = struct.Struct(">BH")  # kind, partition
 _COPY: Final = struct.Struct(">BHQ")  # kind, partition, copy epoch
+_KEYSPACE: Final = struct.Struct(">QI")  # epoch, ordinal
 COPY_PREFIX_BYTES: Final = _COPY.size
+KEYSPACE_PREFIX_BYTES: Final = _KEYSPACE.size
 
 
 class Kind(IntEnum):
@@ -102,6 +106,11 @@ def partition_prefix(partition: int) -> bytes:
 def keyspace_prefix(keyspace: KeyspaceId) -> bytes:
     """What follows in the keys of all objects of a keyspace on the prefix of their copy."""
     return keyspace_bytes(keyspace)
+
+
+def parse_keyspace(key: bytes) -> KeyspaceId:
+    """The keyspace of a stored key without its copy's prefix."""
+    return KeyspaceId(*_KEYSPACE.unpack_from(key))
 
 
 def registers_prefix(copy: Copy) -> bytes:

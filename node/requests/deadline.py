@@ -25,4 +25,5 @@ class Deadline(NamedTuple):
     @property
     def left_s(self) -> float:
         """Seconds left, never below 0."""
-        return max(0.0, self.ends_at - self.clock.boottime())
+        left_s = self.ends_at - self.clock.boottime()
+        return left_s if left_s > 0.0 else 0.0

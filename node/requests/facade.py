@@ -10,6 +10,7 @@ from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.wire.stubs.explain_pb2 import ExplainedGet
 from ringmill.node.requests.explain.explainer import Explainer
 from ringmill.node.requests.for_jobs.own_keyspaces import OwnKeyspaces
+from ringmill.node.requests.owners.hedging import Hedging
 from ringmill.node.requests.owners.locate import Locator
 from ringmill.node.requests.read import ReadBatch, Reader
 from ringmill.node.requests.registers.coordinator import RegisterCoordinator
@@ -47,7 +48,10 @@ class Requests:
         scanner: Scanner,
         explainer: Explainer,
         own_keyspaces: OwnKeyspaces,
+        hedging: Hedging,
     ) -> None:
+        self.hedging = hedging
+        """What reads do about answers that are late, to be looked at."""
         self._writer = writer
         self._reader = reader
         self._registers = registers

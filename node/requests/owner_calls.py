@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.ports import BatchTransport, Ended, Priority
 from ringmill.cluster.quorum.receipt import Durability
@@ -37,6 +39,10 @@ class OwnerCalls:
         self._objects = objects
         self._hybrid = hybrid
         self._last_ack: tuple[bytes, ApplyAnswer] | None = None
+
+    def busy(self) -> Mapping[str, int]:
+        """The other nodes that say that they have much under way (ringmill.cluster.ports.BatchTransport)."""
+        return self._transport.busy()
 
     async def read(self, node: NodeId, route: Route, timeout_s: float) -> tuple[StoredObject, Epoch]:
         """What an owner holds, durable there, and the row epoch under which it answered.

@@ -36,7 +36,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owner_calls import OwnerCalls
 from ringmill.node.requests.owners.read_dispatcher import ReadDispatcher
-from ringmill.node.requests.owners.read_in_flight import OwnerAnswers, QuestionBatcher
+from ringmill.node.requests.owners.read_in_flight import OwnerAnswers, QuestionBatcher, ReadTurn
 from ringmill.node.requests.owners.read_trace import ReadTrace
 from ringmill.node.requests.owners.session_needs import level_for, need_of
 from ringmill.node.requests.request_limits import check_key, check_shown, time_allowed
@@ -129,11 +129,20 @@ class Reader:
 
     def batch(self) -> ReadBatch:
         """A batch for reads that came together.  No await between this and its `send`."""
-        return ReadBatch(self._start, self._dispatcher.new_batcher(), self._clock.boottime())
+        batcher = self._dispatcher.new_batcher()
+        start = partial(self._start, self._clock.boottime(), self._dispatcher.turn(), batcher)
+        return ReadBatch(start, batcher)
 
-    def _start(self, request: ReadRequest, on_done: OnReadDone, batcher: QuestionBatcher, now: float) -> bool:
-        """Start a read that is taken in at `now`; its first questions wait in the batcher.  Returns False
-        when this node has to catch up first: then nothing was done.
+    def _start(
+        self,
+        now: float,
+        turn: ReadTurn,
+        batcher: QuestionBatcher,
+        request: ReadRequest,
+        on_done: OnReadDone,
+    ) -> bool:
+        """Start a read that is taken in at `now`, a reading of the boot clock; its first questions wait in
+        the batcher.  Returns False when this node has to catch up first: then nothing was done.
 
         Raises InvalidArgument, WrongEpoch, Unavailable.
         """
@@ -149,7 +158,7 @@ class Reader:
         on_answers = partial(self._on_answers, route, r, deadline, on_done)
         is_strict = not route.keyspace.is_sloppy
         self._dispatcher.start_read(
-            route, level, deadline, on_answers, needed, None, batcher, is_strict=is_strict
+            route, level, deadline, on_answers, turn, needed, None, batcher, is_strict=is_strict
         )
         return True
 
@@ -333,17 +342,10 @@ class Reader:
 class ReadBatch:
     """Reads that came together: what they ask another owner first travels in one message."""
 
-    def __init__(
-        self,
-        start: Callable[[ReadRequest, OnReadDone, QuestionBatcher, float], bool],
-        batcher: QuestionBatcher,
-        now: float,
-    ) -> None:
-        """`start` starts a read, or returns False for one that has to wait first; `now` is a reading of the
-        boot clock, from which the time of the reads counts."""
+    def __init__(self, start: Callable[[ReadRequest, OnReadDone], bool], batcher: QuestionBatcher) -> None:
+        """`start` starts a read, or returns False for one that has to wait first."""
         self._start = start
         self._batcher = batcher
-        self._now = now
 
     def add(self, request: ReadRequest, on_done: OnReadDone) -> bool:
         """Start a read, without a task as long as all owners say the same; `on_done` is called with its
@@ -352,7 +354,7 @@ class ReadBatch:
 
         Raises InvalidArgument, WrongEpoch, Unavailable.
         """
-        return self._start(request, on_done, self._batcher, self._now)
+        return self._start(request, on_done)
 
     def send(self) -> None:
         """Ask the other owners."""

@@ -102,7 +102,7 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
     if left_s is not None:
         if left_s <= 0:
             raise DeadlineExceeded.on_arrival("the request waited past its deadline: nothing was done")
-        left_s = min(left_s, MAX_TIMEOUT_S)
+        left_s = left_s if left_s < MAX_TIMEOUT_S else MAX_TIMEOUT_S
         timeout_s = min(timeout_s, left_s) if timeout_s else left_s
     if timeout_s == 0:
         timeout_s = DEFAULT_TIMEOUT_S
@@ -110,7 +110,8 @@ def time_allowed(timeout_s: float, left_s: float | None) -> float:
         raise InvalidArgument(
             f"a timeout of {timeout_s} s; it must be above 0 and at most {MAX_TIMEOUT_S:.0f} s"
         )
-    return timeout_s - min(ANSWER_S, timeout_s / 20)
+    share_s = timeout_s / 20
+    return timeout_s - (share_s if share_s < ANSWER_S else ANSWER_S)
 
 
 class GrowthLimit(NamedTuple):

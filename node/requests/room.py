@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ringmill.cluster.ids import Start
+from ringmill.cluster.ids import NodeId, Start
 from ringmill.node.contracts import LivenessView, TimeKeeper, TopologyChanges, TopologyView
 from ringmill.node.core import Core
 from ringmill.node.node_options import RequestOptions
@@ -71,19 +71,21 @@ async def open_requests(
         reads = _read_dispatcher(parts, fallbacks)
         writer, reader = _writer(parts, fallbacks, reads), _reader(parts, reads)
         scanner = _scanner(parts)
+        registers = _registers(parts, start)
         yield Requests(
             watches=_watches(parts, reader),
             prefix_watches=_prefix_watches(parts),
             held_watches=parts.held_watches,
             writer=writer,
             reader=reader,
-            registers=_registers(parts, start),
+            registers=registers,
             locator=Locator(
                 routes=parts.routes, topology=topology, owner_calls=parts.owner_calls, liveness=liveness
             ),
-            explainer=_explainer(parts, reader),
+            explainer=_explainer(parts, reader, registers),
             scanner=scanner,
             own_keyspaces=_own_keyspaces(parts, scanner, writer, changes),
+            hedging=reads.hedging,
         )
 
 
@@ -214,11 +216,12 @@ def _watches(parts: _Parts, reader: Reader) -> Watches:
     )
 
 
-def _explainer(parts: _Parts, reader: Reader) -> Explainer:
+def _explainer(parts: _Parts, reader: Reader, registers: RegisterCoordinator) -> Explainer:
     return Explainer(
         routes=parts.routes,
         topology=parts.topology,
         reader=reader,
+        registers=registers,
         hints=parts.replica.hints,
         liveness=parts.liveness,
         clock=parts.core.clock,
@@ -259,12 +262,22 @@ def _scanner(parts: _Parts) -> Scanner:
 
 
 def _registers(parts: _Parts, start: Start) -> RegisterCoordinator:
-    core, options = parts.core, parts.options
+    core, options, liveness = parts.core, parts.options, parts.liveness
+
+    def may_be_back(node: NodeId) -> bool:
+        return node != core.node and liveness.is_up(node)
+
+    rounds = Rounds(
+        transport=core.transport,
+        background=parts.background,
+        stall_s=options.stall_s,
+        may_be_back=may_be_back,
+    )
     return RegisterCoordinator(
         core.node,
         start,
         routes=parts.routes,
-        rounds=Rounds(transport=core.transport, background=parts.background, stall_s=options.stall_s),
+        rounds=rounds,
         timekeeper=parts.timekeeper,
         operations=parts.operations,
         hybrid=core.hybrid,

@@ -31,6 +31,7 @@ class NodeFigures:
     unfilled: int = 0  # partitions of which something waits to be filled from other owners
     tombstones: int = 0  # deleted keys that are not forgotten yet
     purge_held_back: str = ""  # why they are not, in words
+    removing: str = ""  # where dropped keyspaces may have left something, in words
     reasons: Sequence[str] = ()  # why this node is less than well
     is_counting: bool = False  # keys and bytes are those found so far
     engine: Mapping[str, int] = field(default_factory=dict)  # of the storage engine, by name
@@ -65,6 +66,7 @@ def figures_of(
         unfilled=repair.healing.unfilled,
         tombstones=replica.objects.dead.total,
         purge_held_back=repair.purging.story,
+        removing=repair.keyspaces.story,
         reasons=_reasons(replica, membership, repair, complaints),
         is_counting=not replica.objects.is_counted,
         engine=stats.figures(),

@@ -15,15 +15,18 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.api.spec import MAX_SPEC_BYTES
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.chain_summary import ChainSummary
 from ringmill.cluster.mapreduce.summary.job_summary import MOST_TASKS
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
+from ringmill.node.jobs.job_history import TaskRow
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.services.table import Call, Service, stream, unary, upload
 
 __all__ = ["Bundles", "Coordinator", "JobsService", "attempt_status", "job_status"]
 
+_MOST_SUBMITTED_BYTES: Final = MAX_SPEC_BYTES + 1024  # and the job's name
 _MAX_EVENTS: Final = 200
 _ATTEMPTS_A_MESSAGE: Final = 1000
 _LONGEST_TURN_S: Final = 0.005  # of the event loop: what a reduce has read is summed over all maps
@@ -35,7 +38,7 @@ class Coordinator(Protocol):
 
     async def submit(self, job: str, spec: bytes) -> NodeId: ...
 
-    async def view(self, job: str) -> JobView: ...
+    async def view(self, job: str, *, noted: bool = False) -> JobView: ...
 
     async def all_views(self) -> ListView: ...
 
@@ -43,13 +46,17 @@ class Coordinator(Protocol):
 
     async def logs(self, job: str, task: str) -> list[AttemptLog]: ...
 
-    async def attempts(self, job: str) -> Iterator[AttemptSummary]: ...
+    async def attempts(self, job: str, *, noted: bool = False) -> Iterator[AttemptSummary]: ...
+
+    async def task(self, job: str, task: str) -> TaskRow: ...
 
     async def kill(self, job: str) -> JobView: ...
 
     async def pause(self, job: str) -> JobView: ...
 
     async def resume(self, job: str) -> JobView: ...
+
+    async def purge(self, job: str) -> list[NodeId]: ...
 
     async def coordinator(self) -> CoordinatorView: ...
 
@@ -75,15 +82,17 @@ class JobsService:
             "ringmill.v1.Jobs",
             {
                 "PutBundle": upload(wire.BundleChunk, self._put_bundle),
-                "Submit": unary(wire.SubmitRequest, self._submit),
+                "Submit": unary(wire.SubmitRequest, self._submit, most_bytes=_MOST_SUBMITTED_BYTES),
                 "Watch": stream(wire.WatchRequest, self._watch),
                 "Status": unary(wire.JobRequest, self._status),
                 "List": unary(wire.ListRequest, self._list),
                 "Logs": unary(wire.LogsRequest, self._logs),
                 "Attempts": stream(wire.JobRequest, self._attempts),
+                "Task": unary(wire.TaskRequest, self._task),
                 "Kill": unary(wire.JobRequest, self._kill),
                 "Pause": unary(wire.JobRequest, self._pause),
                 "Resume": unary(wire.JobRequest, self._resume),
+                "Purge": unary(wire.JobRequest, self._purge),
                 "Coordinator": unary(wire.CoordinatorRequest, self._who),
                 "HandOver": unary(wire.CoordinatorRequest, self._hand_over),
             },
@@ -112,7 +121,7 @@ class JobsService:
             yield job_status(view)
 
     async def _status(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
-        return job_status(await self._coordinator.view(request.job))
+        return job_status(await self._coordinator.view(request.job, noted=request.noted))
 
     async def _list(self, request: wire.ListRequest, call: Call) -> wire.ListResponse:
         listed = await self._coordinator.all_views()
@@ -122,10 +131,15 @@ class JobsService:
         return wire.LogsResponse(logs=map(_log, await self._coordinator.logs(request.job, request.task)))
 
     async def _attempts(self, request: wire.JobRequest, call: Call) -> AsyncIterator[wire.JobAttempts]:
-        attempts = map(attempt_status, await self._coordinator.attempts(request.job))
+        found = await self._coordinator.attempts(request.job, noted=request.noted)
+        attempts = map(attempt_status, found)
         while many := _in_one_turn(attempts):
             yield wire.JobAttempts(attempts=many)
             await asyncio.sleep(0)
+
+    async def _task(self, request: wire.TaskRequest, call: Call) -> wire.JobTask:
+        found = await self._coordinator.task(request.job, request.task)
+        return wire.JobTask(spec=found.spec, split=found.split)
 
     async def _kill(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         return job_status(await self._coordinator.kill(request.job))
@@ -135,6 +149,9 @@ class JobsService:
 
     async def _resume(self, request: wire.JobRequest, call: Call) -> wire.JobStatus:
         return job_status(await self._coordinator.resume(request.job))
+
+    async def _purge(self, request: wire.JobRequest, call: Call) -> wire.PurgeResponse:
+        return wire.PurgeResponse(silent=await self._coordinator.purge(request.job))
 
     async def _who(self, request: wire.CoordinatorRequest, call: Call) -> wire.CoordinatorStatus:
         return _coordinator(await self._coordinator.coordinator())
@@ -164,8 +181,8 @@ async def _data(first: wire.BundleChunk, rest: AsyncIterator[wire.BundleChunk]) 
 
 def _in_brief(view: JobView) -> wire.JobStatus:
     """A job in a list: without its tasks, events and counters."""
-    brief = replace(view.summary, tasks=(), story=(), counters={})
-    return job_status(replace(view, summary=brief, chain=None))
+    brief = replace(view.summary, tasks=(), story=(), counters={}, heavy_keys=())
+    return job_status(replace(view, summary=brief, chain=None, lacks=()))
 
 
 def job_status(view: JobView) -> wire.JobStatus:
@@ -208,6 +225,10 @@ def job_status(view: JobView) -> wire.JobStatus:
         network=view.network,
         flow=wire.JobFlow(**view.flow._asdict()),
         chain=None if view.chain is None else _chain(view.chain),
+        heavy_keys=[
+            wire.HeavyKey(**each._replace(key=_text(each.key))._asdict()) for each in summary.heavy_keys
+        ],
+        lacks=[wire.NodeLack(node=each.node, why=_text(each.why)) for each in view.lacks],
     )  # fmt: skip
 
 
@@ -241,6 +262,7 @@ def attempt_status(attempt: AttemptSummary) -> wire.AttemptStatus:
         bytes_travelled=attempt.bytes_travelled,
         bytes_unpacked=attempt.bytes_unpacked,
         containment=attempt.figures.containment,
+        near=attempt.is_near,
     )
 
 

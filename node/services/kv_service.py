@@ -1,7 +1,8 @@
 """The key-value API of a node: decodes, asks the room of requests, encodes.  It decides nothing.
 
 The same methods answer unary gRPC calls and the operations of a session stream ("kv.put", "kv.delete",
-"kv.touch", "kv.get"), with the same messages (proto/kv.proto).
+"kv.touch", "kv.get"), with the same messages (proto/kv.proto).  All of them pass the gate: watches and locate
+as reads (rule O4).
 """
 
 from __future__ import annotations
@@ -103,14 +104,17 @@ class KvService:
         def write(name: str, kind: type[WriteMessage]) -> Unary:
             return behind_gate(core, name, _method(kind, self._write), Priority.WRITE)
 
+        def read(name: str, method: Unary) -> Unary:
+            return behind_gate(core, name, method, Priority.READ)
+
         self._methods = {
             "Put": write(PUT, PutRequest),
             "Delete": write(DELETE, DeleteRequest),
             "Touch": write(TOUCH, TouchRequest),
-            "Get": behind_gate(core, GET, _method(GetRequest, self._get), Priority.READ),
-            "Watch": _method(WatchKeyRequest, self._watch, holds=True),
-            "WatchPrefix": _method(WatchPrefixRequest, self._watch_prefix, holds=True),
-            "Locate": _method(LocateRequest, self._locate, tells_clock=False),
+            "Get": read(GET, _method(GetRequest, self._get)),
+            "Watch": read("a watch", _method(WatchKeyRequest, self._watch, holds=True)),
+            "WatchPrefix": read("a watch", _method(WatchPrefixRequest, self._watch_prefix, holds=True)),
+            "Locate": read("locate", _method(LocateRequest, self._locate, tells_clock=False)),
         }
 
     def service(self) -> Service:

@@ -90,6 +90,7 @@ class MembershipService:
             unfilled=figures.unfilled,
             tombstones=figures.tombstones,
             purge_held_back=figures.purge_held_back,
+            removing=figures.removing,
             reasons=figures.reasons,
             counting=figures.is_counting,
             engine=figures.engine,

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ringmill.cluster.consensus.register import ABSENT, Cas, Change, Incr
-from ringmill.cluster.consensus.remains import OWN_KEYSPACE, OWN_PREFIX
-from ringmill.cluster.errors import InvalidArgument, PermissionDenied
+from ringmill.cluster.consensus.remains import OWN_KEYSPACE
+from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ids import Epoch
 from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.wire.parsing import parsed, serialized
@@ -25,6 +25,7 @@ from ringmill.node.core import Core
 from ringmill.node.requests.encoding.kv_codec import operation_of
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from ringmill.node.services.access.own_keys import check_for_clients
 from ringmill.node.services.behind_gate import behind_gate
 from ringmill.node.services.table import Call, Service, Unary, unary
 
@@ -108,12 +109,7 @@ class RegistersService:
 
 
 def _where(message: CasRequest | IncrRequest | ReadRegisterRequest, left_s: float | None) -> RegisterRead:
-    """Raises PermissionDenied for a register of the cluster itself: whoever writes those runs code."""
-    if message.key.startswith(OWN_PREFIX) and message.keyspace in ("", OWN_KEYSPACE):
-        raise PermissionDenied(
-            "registers whose key begins with ringmill/ are the cluster's own",
-            hint="use another key: no token opens these to clients",
-        )
+    check_for_clients(message.keyspace or OWN_KEYSPACE, message.key)
     return RegisterRead(
         message.keyspace, message.key, message.timeout_ms / 1000, Epoch(message.epoch), left_s
     )

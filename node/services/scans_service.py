@@ -1,35 +1,48 @@
 """The API of scans: decodes, asks the room of requests, encodes.  It decides nothing.
 
 Pages are plain calls: a client that does not read asks for no more of them, and what was made waits within
-the bounds of all answers (rule O5).
+the bounds of all answers (rule O5).  They have a line of their own at the gate (rule O4).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from ringmill.cluster.ids import Epoch
-from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.wire.request_options import ReadOptions
 from ringmill.cluster.wire.scan_cursor import ScanBounds
 from ringmill.cluster.wire.stubs.kv_pb2 import Sibling
 from ringmill.cluster.wire.stubs.scans_pb2 import ScanItem, ScanPage
 from ringmill.cluster.wire.stubs.scans_pb2 import ScanRequest as ScanMessage
+from ringmill.node.core import Core
 from ringmill.node.requests.facade import Requests
 from ringmill.node.requests.scans.scan_values import ScannedKey, ScanRequest
+from ringmill.node.services.behind_gate import behind_gate
 from ringmill.node.services.table import Call, Service, unary
 
 __all__ = ["ScansService"]
 
+_PAGE: Final = "a page of a scan"
+
 
 class ScansService:
-    def __init__(self, requests: Requests, gate: Gate) -> None:
+    def __init__(self, core: Core, requests: Requests) -> None:
+        self._core = core
         self._requests = requests
-        self._gate = gate
 
     def service(self) -> Service:
-        return Service("ringmill.v1.Scans", {"Page": unary(ScanMessage, self._page, tells_clock=True)})
+        page = unary(ScanMessage, self._page, tells_clock=True)
+        waits = behind_gate(self._core, _PAGE, page, Priority.BULK)
+
+        async def run(body: bytes, call: Call) -> bytes:
+            self._core.gate.check_scan()  # rule O7
+            return await waits.run(body, call)
+
+        return Service("ringmill.v1.Scans", {"Page": replace(page, run=run)})
 
     async def _page(self, message: ScanMessage, call: Call) -> ScanPage:
-        self._gate.check_scan()  # rule O7
         result = await self._requests.scan(
             ScanRequest(
                 message.keyspace,

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import time
 from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, get_args
 
+import psutil
 import uvloop
 
 import ringmill
 from report import Report, arguments, percentile
-from ringmill.client.local import local_cluster
 from ringmill.client.routing.balancing import BalanceName
 from ringmill.client.testing.scratch_cluster import ScratchCluster
+from slow.pacing import stopped_in_turns
 
 NODES: Final = 5
 KEYS: Final = 2000
@@ -49,17 +50,10 @@ async def load(cluster: ScratchCluster, policy: BalanceName, keys: int, seconds:
     return taken
 
 
-async def stutter(cluster: ScratchCluster, node: str) -> None:
-    """Stop and continue a node again and again, until cancelled."""
-    record = next(each for each in cluster.records if each.id == node)
-    try:
-        while True:
-            local_cluster.signal_node(record, signal.SIGSTOP)
-            await asyncio.sleep(STOPPED_S)
-            local_cluster.signal_node(record, signal.SIGCONT)
-            await asyncio.sleep(RUNS_S)
-    finally:
-        local_cluster.signal_node(record, signal.SIGCONT)
+def stutter(cluster: ScratchCluster, node: str) -> AbstractContextManager[None]:
+    """Stop and continue a node again and again."""
+    pid = next(each.pid for each in cluster.records if each.id == node)
+    return stopped_in_turns(lambda: [psutil.Process(pid)], STOPPED_S, RUNS_S)
 
 
 async def compare(cluster: ScratchCluster, seconds: float, report: Report) -> None:
@@ -75,14 +69,9 @@ async def compare(cluster: ScratchCluster, seconds: float, report: Report) -> No
             ("one key, its first owner slow", 1, owner),
         ):
             for policy in get_args(BalanceName):
-                slowing = asyncio.create_task(stutter(cluster, slow)) if slow else None
                 began = time.process_time()
-                try:
+                with stutter(cluster, slow) if slow else nullcontext():
                     taken.setdefault((case, policy), []).extend(await load(cluster, policy, keys, seconds))
-                finally:
-                    if slowing is not None:
-                        slowing.cancel()
-                        await asyncio.wait([slowing])
                 spent[case, policy] += time.process_time() - began
     for (case, policy), each in sorted(taken.items()):
         report.row(

@@ -1,4 +1,5 @@
-"""What a cluster costs while nobody uses it: start-up, the command line, processor time at rest, and memory.
+"""What a cluster costs while nobody uses it: start-up, also for a test, the command line, processor time at
+rest, and memory.
 
     python scripts/bench/footprint.py [--quick] [--keys 1000000] [--json PATH]
 
@@ -10,7 +11,12 @@ counted all keys and random gets have filled the block caches.
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import uvloop
@@ -23,7 +29,13 @@ from stores.client_process import ClientProcess
 
 NODES = 5
 FILLED_NODES = 3  # N=3, so that each holds every key
-UP_GOAL_S, GET_GOAL_S = 2.0, 0.4
+UP_GOAL_S, FIXTURE_GOAL_S, GET_GOAL_S = 2.0, 2.0, 0.4
+FIXTURE_TEST = """
+def test_first_put(ringmill_cluster):
+    with ringmill_cluster.client() as db:
+        db.put("k", b"v")
+"""
+PHASE = re.compile(r"^([0-9.]+)s (setup|call|teardown) ", re.MULTILINE)
 IDLE_GOAL_SHARE = 0.02  # of a core, all nodes together
 SETTLE_S, IDLE_S = 10.0, 60.0
 COUNTED_S, WARM_S = 300.0, 20.0
@@ -48,6 +60,23 @@ def shell_to_shell(cluster: BenchCluster, times: int) -> list[float]:
         cluster.command("get", "typed")
         taken.append(time.perf_counter() - started)
     return taken
+
+
+def fixtures(times: int) -> tuple[list[float], list[float]]:
+    """Seconds from a test's asking for `ringmill_cluster` to the end of its first put, and of taking it down.
+
+    Each is of a pytest of its own, so the first has the loading of ringmill in it.
+    """
+    starts, ends = [], []
+    for _ in range(times):
+        with TemporaryDirectory() as folder:
+            Path(folder, "test_first_put.py").write_text(FIXTURE_TEST, encoding="utf-8")
+            line = (sys.executable, "-m", "pytest", "-vv", "--durations=0", "--durations-min=0")
+            told = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
+        seconds = {phase: float(took) for took, phase in PHASE.findall(told)}
+        starts.append(seconds["setup"] + seconds["call"])
+        ends.append(seconds["teardown"])
+    return starts, ends
 
 
 def at_rest(cluster: BenchCluster, watch_s: float) -> float:
@@ -114,11 +143,17 @@ def main() -> None:
     keys = options.keys // scale
     report = Report("footprint", {"nodes": NODES, "replicas": 3, "keys": keys}, options.json)
     ups = start_ups(starts)
+    asked, taken_down = fixtures(starts)
     with BenchCluster(nodes=NODES) as cluster:
         idle_share, idle_mib = at_rest(cluster, IDLE_S / scale), largest_mib(cluster)
         gets = shell_to_shell(cluster, 20 // scale + 1)
     full_mib = filled_mib(keys)
-    for name, taken in (("cluster up, 5 nodes", ups), ("ringmill get, shell to shell", gets)):
+    for name, taken in (
+        ("cluster up, 5 nodes", ups),
+        ("fixture of pytest, 3 nodes, to the first put", asked),
+        ("its end", taken_down),
+        ("ringmill get, shell to shell", gets),
+    ):
         report.row(name, median_s=percentile(taken, 0.5), most_s=max(taken))
     report.row("5 nodes at rest, in all", cores=idle_share)
     report.row("memory of a node at rest", mib=idle_mib)
@@ -127,6 +162,7 @@ def main() -> None:
     )
     report.goal("five nodes at rest", idle_share, IDLE_GOAL_SHARE, "of a core")
     report.goal("five nodes up", percentile(ups, 0.5), UP_GOAL_S, "s")
+    report.goal("a cluster for a test", percentile(asked, 0.5), FIXTURE_GOAL_S, "s")
     report.goal("ringmill get, shell to shell", percentile(gets, 0.5), GET_GOAL_S, "s")
     report.finish()
 

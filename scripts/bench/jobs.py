@@ -2,7 +2,7 @@
 and an inverted index, joins and PageRank.
 
     python scripts/bench/jobs.py [--quick] [--nodes 2] [--mib 64] [--rounds 3] [--only JOB] [--json PATH]
-                                 [--against CHECKOUT]
+                                 [--against CHECKOUT] [--beside dask,ray,duckdb,polars]
 
 The two take turns in every round of every job, as the load of the machine changes; a ratio is the median of
 the ratios of the rounds.  Checksums of the sorted output lines are compared; of sort and grep, whose order
@@ -13,78 +13,45 @@ The index is one of 128 files.  The joins have a quarter of the size in orders, 
 PageRank runs five rounds over 1,600 pages a MiB with eight links each; `pagerank_in_place` is the same with
 `update`, so that the links stay in their parts.
 
-With `--against`, a cluster of another checkout takes turns with them, and `against` is ours to its.
+With `--against`, a cluster of another checkout takes turns with them, and `against` is ours to its.  With
+`--beside`, so do other engines (`scripts/bench/others`), each in a process of its own from its start to the
+synced output, and rows below tell their times; those that this Python does not have are named and left out.
+Dask and Ray run the functions of the pool; DuckDB and polars have queries of their own.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
-
-from inputs.tables import link_files, order_tables
-from inputs.zipf import zipf_files
-from local_cluster import ROOT, BenchCluster
+from inputs.job_inputs import FOLDER, JobInput, input_of
+from local_cluster import BenchCluster
 from report import Report, arguments, percentile
+from ringmill.client.bench.processor_time import used_s
+from ringmill.cluster.adapters.machine_name import own_cores
 from styles.job_pools import POOLS, run_pool
 from styles.shaped_pools import SHAPED_POOLS
 
-FOLDER = ROOT / "build" / "bench"
 STYLES = Path(__file__).resolve().parent / "styles"
 Cost = tuple[float, float]
 """Wall seconds and CPU seconds."""
-ORDER_BYTES = 20
 JOBS = (*POOLS, *SHAPED_POOLS)
+OTHERS = {"dask": "distributed", "ray": "ray", "duckdb": "duckdb", "polars": "polars"}
+"""Each engine, and what has to be installed for it."""
+UNWRITTEN = {"pagerank", "pagerank_in_place"}  # by the other engines
 
 
-class Input(NamedTuple):
-    """Files for the pool, and what stands for them on the command line."""
-
-    files: list[Path]
-    typed: tuple[str, ...]
-
-    @classmethod
-    def of(cls, files: list[Path]) -> Input:
-        return cls(files, ("--input", f"{files[0].parent}/*{files[0].suffix}"))
-
-
-def input_of(name: str, mib: int) -> Input:
-    """The input of a job, made when it is first asked for."""
-    size = mib * 2**20
-    if name.startswith("sort"):
-        return Input.of(sort_files(FOLDER / f"records-{mib}mib", size // 100))
-    if name.startswith("index"):
-        return Input.of(zipf_files(FOLDER / f"zipf-{mib}mib-128", total_bytes=size, files=128))
-    if name.startswith("join"):
-        orders, customers = order_tables(FOLDER / f"join-{mib}mib", size // 4 // ORDER_BYTES)
-        pattern = f"{orders[0].parent}/orders-*.csv"
-        typed = ("--input", f"orders={pattern}", "--input", f"customers={customers}")
-        return Input([*orders, customers], typed)
-    if name.startswith("pagerank"):
-        return Input.of(link_files(FOLDER / f"links-{mib}mib", 1600 * mib))
-    return Input.of(zipf_files(FOLDER / f"zipf-{mib}mib", total_bytes=size, files=8))
-
-
-def sort_files(folder: Path, records: int) -> list[Path]:
-    """Records of 100 bytes with random keys, in four files that are made once."""
-    draw, paths = random.Random(7), []
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(4):
-        path = folder / f"{number}.txt"
-        paths.append(path)
-        if not path.exists():
-            lines = (f"{draw.getrandbits(64):016x}{'x' * 83}\n" for _ in range(records // 4))
-            path.write_text("".join(lines))
-    return paths
+class EngineFailed(Exception):
+    """Another engine gave no output.  It is left out of this job; the figures of the others are kept."""
 
 
 def of_pool(name: str, files: list[Path], output: Path, workers: int) -> Cost:
@@ -96,18 +63,28 @@ def of_pool(name: str, files: list[Path], output: Path, workers: int) -> Cost:
     return time.perf_counter() - started, _own_cpu_s() - before
 
 
-def of_cluster(cluster: BenchCluster, name: str, given: Input, output: Path) -> Cost:
+def of_cluster(cluster: BenchCluster, name: str, given: JobInput, output: Path) -> Cost:
     """From typed to done."""
-    nodes = [psutil.Process(pid) for pid in cluster.pids]
-    before, started = sum(map(_tree_cpu_s, nodes)), time.perf_counter()
+    before, started = sum(map(used_s, cluster.pids)), time.perf_counter()
     module = "column_styles.py" if name.endswith("_columns") else "job_styles.py"
     module = "shaped_jobs.py" if name in SHAPED_POOLS else module
     target = f"{STYLES / module}:{name}"
-    ended = cluster.json("job", "run", target, *given.typed, "--output", str(output), "--overwrite")
+    cluster.run_job(target, output, *given.typed)
     seconds = time.perf_counter() - started
-    if ended["state"] != "SUCCEEDED":
-        raise SystemExit(f"the job ended {ended['state']}: {ended}")
-    return seconds, sum(map(_tree_cpu_s, nodes)) - before
+    return seconds, sum(map(used_s, cluster.pids)) - before
+
+
+def of_other(engine: str, name: str, files: list[Path], output: Path) -> Cost:
+    """From typed to done, as the cluster's."""
+    output.unlink(missing_ok=True)
+    program = Path(__file__).parent / "others" / f"{engine}_jobs.py"
+    line = [sys.executable, str(program), name, str(output), *map(str, files)]
+    started = time.perf_counter()
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=600)
+    seconds = time.perf_counter() - started
+    if ended.returncode:
+        raise EngineFailed(f"{engine} failed at {name}: {ended.stderr.strip()[-2000:]}")
+    return seconds, float(ended.stdout.splitlines()[-1])
 
 
 def checksum(data: bytes, *, ordered: bool) -> str:
@@ -120,25 +97,15 @@ def _own_cpu_s() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _tree_cpu_s(node: psutil.Process) -> float:
-    """Processor seconds of a node, and of its child processes, those that have ended among them."""
-    total = 0.0
-    for process in (node, *node.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _same(name: str, pool_output: Path, output: Path) -> str:
+def _same(name: str, pool_output: Path, others: dict[str, Path]) -> str:
+    """The checksum that the outputs of all have; of a folder, that of its parts one after the other."""
     ordered = name.startswith(("grep", "sort"))
-    parts = b"".join(part.read_bytes() for part in sorted(output.glob("part-*")))
-    theirs, ours = checksum(pool_output.read_bytes(), ordered=ordered), checksum(parts, ordered=ordered)
-    if theirs != ours:
-        raise SystemExit(f"{name}: the cluster and the pool gave different output")
-    return ours
+    wanted = checksum(pool_output.read_bytes(), ordered=ordered)
+    for who, output in others.items():
+        parts = sorted(output.glob("part-*")) if output.is_dir() else [output]
+        if checksum(b"".join(part.read_bytes() for part in parts), ordered=ordered) != wanted:
+            raise SystemExit(f"{name}: {who} and the pool gave different output")
+    return wanted
 
 
 def _load() -> float:
@@ -146,14 +113,39 @@ def _load() -> float:
 
 
 def measure(
-    rounds: int, pool: Callable[[], Cost], ours: Callable[[], Cost], theirs: Callable[[], Cost] | None
-) -> dict[str, float]:
-    """Figures of one job, all in turns."""
+    rounds: int,
+    pool: Callable[[], Cost],
+    ours: Callable[[], Cost],
+    theirs: Callable[[], Cost] | None,
+    others: Mapping[str, Callable[[], Cost]],
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Figures of one job, and of each other engine at it, all in turns."""
     pairs, against = [], []
+    beside: dict[str, list[tuple[Cost, Cost]]] = {engine: [] for engine in others}
     for _ in range(rounds):
         pairs.append((pool(), ours()))
         if theirs is not None:
             against.append((pairs[-1][1], theirs()))
+        for engine in list(beside):
+            try:
+                beside[engine].append((others[engine](), pairs[-1][1]))
+            except EngineFailed as failure:
+                print(failure, file=sys.stderr)
+                del beside[engine]
+    return _figures(pairs, against), {engine: _beside(each) for engine, each in beside.items()}
+
+
+def _beside(costs: list[tuple[Cost, Cost]]) -> dict[str, float]:
+    """Of another engine: `ratio` is ours to its."""
+    return {
+        "other_s": percentile([other[0] for other, _ in costs], 0.5),
+        "ratio": percentile([ours[0] / other[0] for other, ours in costs], 0.5),
+        "other_cpu_s": percentile([other[1] for other, _ in costs], 0.5),
+        "cpu_ratio": percentile([ours[1] / other[1] for other, ours in costs], 0.5),
+    }
+
+
+def _figures(pairs: list[tuple[Cost, Cost]], against: list[tuple[Cost, Cost]]) -> dict[str, float]:
     return {
         "pool_s": percentile([one[0] for one, _ in pairs], 0.5),
         "ringmill_s": percentile([two[0] for _, two in pairs], 0.5),
@@ -173,9 +165,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=JOBS, nargs="+", default=JOBS, help="these jobs instead of all")
     parser.add_argument("--against", type=Path, help="another checkout, whose cluster takes turns with ours")
+    parser.add_argument("--beside", default="", help=f"of {', '.join(OTHERS)}, by commas")
     options = parser.parse_args()
+    engines: list[str] = [engine for engine in options.beside.split(",") if engine]
+    if unknown := set(engines) - set(OTHERS):
+        parser.error(f"--beside {min(unknown)}: there are {', '.join(OTHERS)}")
     mib, rounds = (options.mib // 8, 1) if options.quick else (options.mib, options.rounds)
-    workers = len(os.sched_getaffinity(0))
+    workers = own_cores()
     inputs = {name: input_of(name, mib) for name in options.only}
     load = _load()
     report = Report("jobs", {
@@ -192,8 +188,20 @@ def main() -> None:
             pool = partial(of_pool, name, given.files, pool_output, workers)
             ours = partial(of_cluster, cluster, name, given, output)
             theirs = partial(of_cluster, other, name, given, FOLDER / "job-output-2") if other else None
-            figures = measure(rounds, pool, ours, theirs)
-            report.row(name, **figures, checksum=_same(name, pool_output, output))
+            present = [each for each in engines if find_spec(OTHERS[each]) and name not in UNWRITTEN]
+            outputs = {engine: FOLDER / f"{engine}.out" for engine in present}
+            others = {each: partial(of_other, each, name, given.files, outputs[each]) for each in present}
+            figures, beside = measure(rounds, pool, ours, theirs, others)
+            whole = {engine: path for engine, path in outputs.items() if engine in beside}
+            same = _same(name, pool_output, {"the cluster": output, **whole})
+            for engine in sorted(outputs.keys() - whole.keys()):
+                report.note(f"{engine} was left out of {name}: it failed")
+            report.row(name, **figures, checksum=same)
+            for engine, each in beside.items():
+                report.row(f"{name}: {engine}", **each)
+    for engine in engines:
+        if not find_spec(OTHERS[engine]):
+            report.note(f"{engine} was left out: {OTHERS[engine]} is not installed")
     report.note("ratios are those of ringmill to the pool, the median of the rounds; equal checksums")
     if max(load, _load() - workers) > workers / 2:
         report.note(

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from ringmill.client.local.processes import end_as_by_ctrl_c
 
@@ -101,6 +102,13 @@ class BenchCluster:
         """The document that `ringmill -o json ARGUMENTS` printed."""
         document: dict[str, object] = json.loads(self.command("-o", "json", *arguments))
         return document
+
+    def run_job(self, target: str, output: Path, *options: str) -> dict[str, Any]:
+        """Run a job in place of its former output; what was told of it.  Raises SystemExit when it fails."""
+        ended = self.json("job", "run", target, *options, "--output", str(output), "--overwrite")
+        if ended["state"] != "SUCCEEDED":
+            raise SystemExit(f"the job ended {ended['state']}: {ended}")
+        return ended
 
     def _remove(self) -> None:
         with contextlib.suppress(SystemExit):

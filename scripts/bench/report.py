@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ class Report:
     def row(self, case: str, **figures: Cell) -> None:
         """One line of the table; names carry their unit (`per_s`, `p99_ms`, `peak_bytes`)."""
         self.rows.append({"case": case, **figures})
+        told = ", ".join(f"{name} {shown(value)}" for name, value in figures.items())
+        print(f"{case}: {told}", file=sys.stderr, flush=True)  # long work shows how far it is
 
     def note(self, text: str) -> None:
         """A sentence under the table: a goal beside its figure, what was skipped and why."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import signal
 import statistics
 import sys
 import time
@@ -29,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
+from chaos.jobs.comparing import differing  # noqa: E402
+from chaos.jobs.job_nodes import JobNodes  # noqa: E402
 from ringmill.client.connection import AsyncClient, connect  # noqa: E402
 from ringmill.client.jobs.job_modules import load_job_module  # noqa: E402
 from ringmill.client.jobs.run_local import run_local  # noqa: E402
-from ringmill.client.local import local_cluster, processes  # noqa: E402
-from ringmill.client.local.local_forming import wait_local_ready  # noqa: E402
 from ringmill.client.local.local_state import LocalCluster, read_token  # noqa: E402
 from ringmill.cluster.adapters.files.os_files import OsFileSystem  # noqa: E402
 
@@ -109,17 +108,17 @@ async def _run_and_judge(cluster: LocalCluster, jobs: int, handovers: int, chanc
         definition = load_job_module(target, files, str(home)).definition
     reference = home / "reference"
     await asyncio.to_thread(run_local, definition, texts, str(reference))
-    rounds = []
+    rounds, nodes = [], JobNodes(cluster)
     print("done tasks killed  kept takeover s seconds", flush=True)
-    async with connect([each.address for each in cluster.nodes], token=read_token(cluster.folder)) as db:
+    async with connect(nodes.addresses, token=read_token(cluster.folder)) as db:
         for number in range(jobs):
             one = Round(chance.randrange(FILES))
-            cluster = await _run_and_kill(db, cluster, target, texts, home / f"out-{number}", one, chance)
-            one.violation = one.violation or _differing(reference, home / f"out-{number}")
+            await _run_and_kill(db, nodes, target, texts, home / f"out-{number}", one, chance)
+            one.violation = one.violation or differing(reference, home / f"out-{number}")
             rounds.append(one)
             print(one.line(), flush=True)
         took, ended = await _handed_over(db, target, texts, home / "out-handed-over", handovers)
-    violation = _differing(reference, home / "out-handed-over") if ended == "SUCCEEDED" else f"it {ended}"
+    violation = differing(reference, home / "out-handed-over") if ended == "SUCCEEDED" else f"it {ended}"
     return _judge(rounds, took, handovers, violation)
 
 
@@ -153,13 +152,13 @@ def _written(home: Path, chance: random.Random) -> tuple[str, str]:
 
 async def _run_and_kill(
     db: AsyncClient,
-    cluster: LocalCluster,
+    nodes: JobNodes,
     target: str,
     texts: str,
     output: Path,
     one: Round,
     chance: random.Random,
-) -> LocalCluster:
+) -> None:
     """Run a job and kill its coordinator on the way; the node is back when this returns."""
     job = await db.jobs.submit(target, input=texts, output=str(output), params=MAP_S)
     begun, killed_at, state = time.monotonic(), 0.0, None
@@ -170,7 +169,7 @@ async def _run_and_kill(
                 await asyncio.sleep(chance.random() * LATEST_KILL_S)
                 one.killed = state.node
                 one.done = {task: each.attempts for task, each in done.items() if each.node != one.killed}
-                local_cluster.signal_node(cluster.node(one.killed), signal.SIGKILL)
+                nodes.kill(one.killed)
                 killed_at = time.monotonic()
             elif one.killed and not one.takeover_s and state.node != one.killed:
                 one.takeover_s = time.monotonic() - killed_at
@@ -181,11 +180,7 @@ async def _run_and_kill(
         one.violation = f"{state.state}: {state.error}"
     elif again:
         one.violation = f"done tasks ran again: {', '.join(sorted(again))}"
-    victim = cluster.node(one.killed)
-    await asyncio.to_thread(processes.wait_gone, victim.pid, victim.started, 10.0)
-    cluster, started = await asyncio.to_thread(local_cluster.start_nodes, cluster, [victim])
-    await wait_local_ready(cluster, [started[0].node], {victim.id: started[0].process}, PATIENT_S)
-    return cluster
+    await nodes.restored()
 
 
 async def _handed_over(
@@ -202,14 +197,6 @@ async def _handed_over(
                 await db.jobs.handover()
                 took.append(time.monotonic() - begun)
     return took, state.state
-
-
-def _differing(reference: Path, output: Path) -> str:
-    names = sorted(path.name for path in reference.glob("part-*"))
-    if not output.is_dir() or names != sorted(path.name for path in output.glob("part-*")):
-        return "its parts are others than those of one process"
-    wrong = [name for name in names if (reference / name).read_bytes() != (output / name).read_bytes()]
-    return f"{', '.join(wrong)} differ from those of one process" if wrong else ""
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from chaos.run_real import ChaosResult
 from ringmill.simulator.history import Operation
 
 __all__ = ["document", "lines"]
+
+
+_LOST: Final = ("C1", "C3")
+"""What says of an acknowledged write that somebody does not know it, or does not show it."""
 
 
 def document(result: ChaosResult) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def document(result: ChaosResult) -> dict[str, Any]:
         "outcomes": {name: outcomes[name] for name in ("ok", "failed", "unknown")},
         "keys": result.keys,
         "acknowledged_writes": sum(operation.is_write and operation.is_ok for operation in operations),
-        "lost": sum(violation.property == "C1" for violation in result.violations),
+        "lost": sum(violation.property in _LOST for violation in result.violations),
         "converged": result.converged_s is not None
         and not any(violation.property == "C2" for violation in result.violations),
         "converged_s": result.converged_s,

@@ -10,14 +10,16 @@ gone on with by `ringmill cluster moves --follow`.
 
 Objects, registers and counters are written and read all the time (client/chaos/chaos_load.py) and judged in
 the end.  Errors are expected only while two owners may be away at once: in the changes that lose a disk.
-Exit 0 when no promise was broken, no other error came, and after each change the fullest node had at most
-1.05 of its share.  The seed chooses nodes and moments; real processes keep their own timing.
+Exit 0 when no promise was broken, no other error came, after each change the fullest node had at most 1.05
+of its share, and all that was read to fill copies is at most 1.1 times what the plans said.  The seed
+chooses nodes and moments; real processes keep their own timing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -25,6 +27,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +49,9 @@ from ringmill.cluster.errors import RingmillError  # noqa: E402
 __all__ = ["main"]
 
 BALANCE_GOAL: Final = 1.05
+MOVED_GOAL: Final = 1.1
+LOOK_S: Final = 0.1
+FILLERS, FILLER_BYTES, BATCH = 2_048, 4_096, 256  # else the load alone would decide how much is moved
 COMMAND_S: Final = 180.0
 HEALTHY_S: Final = "120s"
 CALM_S: Final = 2.0
@@ -96,7 +102,7 @@ CHANGES: Final = (
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one change; `moved` is of what the plan said, in bytes."""
+    """What came of one change: the bytes of objects that its plan said, and those that were read for it."""
 
     change: str
     seconds: float = 0.0
@@ -106,6 +112,41 @@ class Outcome:
     killed: list[str] = field(default_factory=list)
     resumed: str = ""
     errors_before: int = 0
+
+
+class ReadMeter:
+    """What nodes have read to fill copies, in bytes, since they were first started.
+
+    A node that is killed counts from zero again: what it read between the last look and its end is missing.
+    """
+
+    def __init__(self) -> None:
+        self.read_bytes = 0
+        self._last: dict[str, int] = {}
+
+    def note(self, read_bytes: Mapping[str, int]) -> None:
+        for node, now in read_bytes.items():
+            last = self._last.get(node, 0)
+            self.read_bytes += now - last if now >= last else now
+            self._last[node] = now
+
+
+def moved_too_much(outcomes: Sequence[Outcome]) -> list[str]:
+    """The trouble with what all changes have moved, where there is one."""
+    planned, moved = sum(each.planned for each in outcomes), sum(each.moved for each in outcomes)
+    if moved <= MOVED_GOAL * planned:
+        return []
+    times = moved / max(planned, 1)
+    return [f"{moved:,} bytes were read for moves, {times:.2f} times the {planned:,} of the plans"]
+
+
+def batches() -> Iterator[list[str]]:
+    for first in range(0, FILLERS, BATCH):
+        yield [f"filler:{number}" for number in range(first, first + BATCH)]
+
+
+def filler(key: str) -> bytes:
+    return random.Random(key).randbytes(FILLER_BYTES)
 
 
 class ToldTally(LoadTally):
@@ -142,26 +183,32 @@ class Story:
         self._tally = ToldTally()
         self._seed = seed
         self._away: set[str] = set()  # nodes that are not to be killed or started
+        self._meter = ReadMeter()
         self.outcomes: list[Outcome] = []
         self.troubles: list[str] = []
 
     async def run(self, db: AsyncClient) -> None:
         """Make all changes; `outcomes` and `troubles` tell what came of it."""
         await db.keyspaces.create("counted", policy="counter")
+        await self._fill(db)
         spaces = Spaces(db.keyspace("default"), db.registers, db.keyspace("counted"))
         load, is_over = ChaosLoad(spaces, self._seed, self._tally), asyncio.Event()
         self._tally.begin(asyncio.get_running_loop().time())
         async with asyncio.TaskGroup() as group:
             working = group.create_task(load.work(is_over.is_set))
+            metering = group.create_task(self._read_meter(db))
             try:
                 for change in CHANGES:
                     await asyncio.sleep(CALM_S)
                     await self._make(change)
             finally:
                 is_over.set()
+                metering.cancel()
             await working
         self._tally.end()
+        self.troubles += moved_too_much(self.outcomes)
         self.troubles += [f"not read in the end: {text}" for text in await load.look()]
+        await self._look_at_fillers(db)
         for judged in load.judged():
             print(f"{judged.checker}: {judged.looked_at}: {'held' if judged.has_held else 'BROKEN'}")
             self.troubles += judged.breaches
@@ -173,6 +220,25 @@ class Story:
             f"worst gap {self._tally.worst_gap_s:.2f} s"
         )
 
+    async def _fill(self, db: AsyncClient) -> None:
+        for keys in batches():
+            answers = await db.mput({key: filler(key) for key in keys})
+            failed = [answer for answer in answers if isinstance(answer, RingmillError)]
+            if failed:
+                raise failed[0]
+
+    async def _look_at_fillers(self, db: AsyncClient) -> None:
+        for keys in batches():
+            for key, item in zip(keys, await db.mget(keys), strict=True):
+                if isinstance(item, RingmillError) or item is None or item.value != filler(key):
+                    self.troubles.append(f"{key} is not what was written first: {str(item)[:200]}")
+
+    async def _read_meter(self, db: AsyncClient) -> None:
+        while True:
+            with contextlib.suppress(RingmillError):  # no member that was asked is up
+                self._meter.note((await db.members.moves()).read_bytes)
+            await asyncio.sleep(LOOK_S)
+
     async def _make(self, change: Change) -> None:
         outcome = Outcome(f"{change.verb} {change.node}", errors_before=len(self._tally.stories))
         self.outcomes.append(outcome)
@@ -180,17 +246,16 @@ class Story:
             self._tally.begin_excess()
             self._away.add(change.node)
             await self._lose(change)
+        read_before = self._meter.read_bytes
         if not change.is_refill:
             outcome.planned = int((await self._json(*change.line, "--dry-run"))["bytes"])
         begun = time.monotonic()
         disturbing = asyncio.create_task(self._disturb(outcome))
-        code, out, err = await self._command(*change.line, "--yes", "-o", "json")
+        code, _, err = await self._command(*change.line, "--yes", "-o", "json")
         if code:
             outcome.resumed = err.strip().splitlines()[-1][:200] if err.strip() else f"exit code {code}"
             await disturbing
             await self._go_on(change)
-        elif not change.is_refill:
-            outcome.moved = int(json.loads(out)["moved_bytes"])
         outcome.seconds = time.monotonic() - begun
         await disturbing
         if change.is_refill:
@@ -198,6 +263,8 @@ class Story:
         await self._command("cluster", "status", "--wait", "healthy", "--timeout", HEALTHY_S)
         if change.loses:
             self._tally.end_excess(asyncio.get_running_loop().time())
+        if not change.is_refill:
+            outcome.moved = self._meter.read_bytes - read_before
         await self._judge(change, outcome)
         print(f"{outcome.change}: {json.dumps(asdict(outcome))}", flush=True)
         for story in self._tally.stories[outcome.errors_before :]:

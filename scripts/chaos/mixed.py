@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         path = Path(given.registers) if given.registers else home / "registers.jsonl"
         write_lines(result.history.registers, path)
         (home / "history.jsonl").write_text("\n".join(result.history.to_lines()), encoding="utf-8")
-        verdict = judge_porcupine(path) if result.history.registers else None
+        verdict = judge_porcupine(path, download=given.download) if result.history.registers else None
         result_document = _document(result, verdict)
         print("\n".join(_lines(result_document)))
         if given.json:
@@ -111,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loads", default=",".join(LOADS), help="of these, by commas  [all]")
     parser.add_argument("--crowd", type=int, default=1, help="times the usual number of clients  [1]")
     parser.add_argument("--registers", default="", help="where the history of registers goes  [nowhere]")
+    parser.add_argument(
+        "--download", action="store_true", help="get the Go module of Porcupine, if it is not here"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document in the end, too")
     parser.add_argument(
         "--unsynced", type=int, default=0,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import Popen
 
@@ -21,7 +22,7 @@ from ringmill.client.local.local_cluster import Plan
 from ringmill.client.local.local_forming import wait_local_ready
 from ringmill.client.local.local_state import LocalNode, read_token
 from ringmill.client.local.tcp_ports import free_base
-from ringmill.client.routing.links import IDENTIFY, INIT, STATUS
+from ringmill.client.routing.links import IDENTIFY, INIT, STATUS, Link
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
@@ -30,7 +31,7 @@ from ringmill.cluster.wire.stubs.membership_pb2 import StatusRequest
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse, InitRequest
 from ringmill.simulator.checkers.violation import Violation
 
-__all__ = ["QUORUM", "REPLICAS", "RealNodes", "traceback_violations"]
+__all__ = ["QUORUM", "REPLICAS", "RealNodes", "linked", "traceback_violations"]
 
 GONE_S = 20.0
 CALL_S = 20.0
@@ -38,6 +39,16 @@ POLL_S = 0.1
 REPLICAS = 3
 QUORUM = 2  # of which keyspaces write to, unless told otherwise
 PARTITIONS = 64
+
+
+@asynccontextmanager
+async def linked(address: str) -> AsyncIterator[Link]:
+    """A link of one's own to a node."""
+    link = open_link(address)
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 class RealNodes:
@@ -95,11 +106,8 @@ class RealNodes:
         topology = first_topology("chaos", members, partitions=PARTITIONS, n=REPLICAS, keyspaces=keyspaces)
         document = InitRequest(document=topology.encode())
         for node in self._cluster.nodes:
-            link = open_link(node.address)
-            try:
+            async with linked(node.address) as link:
                 await link.call(INIT, document, CALL_S)
-            finally:
-                await link.close()
         await self.wait_ready(timeout_s)
         return topology
 
@@ -142,11 +150,8 @@ class RealNodes:
         """How many hints each node keeps.  Raises RingmillError when one does not answer."""
         counts: dict[str, int] = {}
         for node in self._cluster.nodes:
-            link = open_link(node.address)
-            try:
+            async with linked(node.address) as link:
                 counts[node.id] = (await link.call(STATUS, StatusRequest(), CALL_S)).hints
-            finally:
-                await link.close()
         return counts
 
     def tracebacks(self) -> int:
@@ -159,8 +164,7 @@ class RealNodes:
         local_cluster.stop_nodes([self._cluster.node(name) for name in self._handles])
 
     async def _identity(self, node: LocalNode) -> IdentifyResponse:
-        link = open_link(node.address)
-        try:
+        async with linked(node.address) as link:
             while True:
                 try:
                     return await link.call(IDENTIFY, IdentifyRequest(), CALL_S)
@@ -168,8 +172,6 @@ class RealNodes:
                     if (code := self._handles[node.id].poll()) is not None:
                         raise RingmillError(f"{node.id} ended while starting, exit code {code}") from None
                     await asyncio.sleep(POLL_S)
-        finally:
-            await link.close()
 
 
 def traceback_violations(count: int) -> list[Violation]:

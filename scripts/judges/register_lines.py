@@ -1,13 +1,14 @@
 """Judges histories of registers: one call a line, as JSON, judged by C7 and by Porcupine.
 
-    python scripts/judges/register_lines.py HISTORY
+    python scripts/judges/register_lines.py [--download] HISTORY
 
 Exit 0: both find it linearizable; 1: one does not; 77: C7 does, and Porcupine could not be asked.  It needs
-Go, and once the Go module proxy.
+Go, and its module: --download gets that once from the Go module proxy.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -32,6 +33,7 @@ BINARY_FIELDS = ("key", "value", "expect", "shown")
 PORCUPINE = Path(__file__).resolve().parent / "porcupine"
 LIMIT_S = 600.0
 NOT_JUDGED = 77
+_NO_MODULE = "module lookup disabled by GOPROXY=off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def read_lines(path: Path) -> list[RegisterCall]:
     return calls
 
 
-def judge(path: Path) -> list[Verdict]:
-    return [judge_c7(path), judge_porcupine(path)]
+def judge(path: Path, *, download: bool = False) -> list[Verdict]:
+    return [judge_c7(path), judge_porcupine(path, download=download)]
 
 
 def judge_c7(path: Path) -> Verdict:
@@ -78,12 +80,15 @@ def judge_c7(path: Path) -> Verdict:
     return Verdict("C7", f"{told} ({time.monotonic() - began:.1f} s)", stories)
 
 
-def judge_porcupine(path: Path, *, offline: bool = False) -> Verdict:
-    """`offline`: judge only with what was downloaded before."""
+def judge_porcupine(path: Path, *, download: bool = False) -> Verdict:
+    """Ask Porcupine, if Go is here and the module was downloaded before or may be now.
+
+    RuntimeError when its program ends without a verdict: that is no missing tool.
+    """
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
         return Verdict("Porcupine", "not asked: Go is not installed", could_judge=False)
-    environment = {**os.environ, **({"GOPROXY": "off"} if offline else {})}
+    environment = {**os.environ, **({} if download else {"GOPROXY": "off", "GOTOOLCHAIN": "local"})}
     began = time.monotonic()
     ended = subprocess.run(
         [go, "run", ".", str(path.resolve())],
@@ -97,15 +102,24 @@ def judge_porcupine(path: Path, *, offline: bool = False) -> Verdict:
     took = f"({time.monotonic() - began:.1f} s)"
     out = ended.stdout.splitlines()
     if not out or out[-1] not in ("linearizable", "not linearizable"):
-        lines = (ended.stderr.strip() or ended.stdout.strip() or "it said nothing").splitlines()
-        return Verdict("Porcupine", f"not asked: {lines[0]}", could_judge=False)
+        if _NO_MODULE in ended.stderr:
+            told = "not asked: its module is not here, and --download was not given"
+            return Verdict("Porcupine", told, could_judge=False)
+        raise RuntimeError(
+            f"Porcupine ended without a verdict: {ended.stderr.strip() or ended.stdout.strip()}"
+        )
     stories = out[:-1] if out[-1] != "linearizable" else []
     return Verdict("Porcupine", f"{out[-1]} {took}", stories or ([out[-1]] if ended.returncode else []))
 
 
 def main() -> int:
-    path = Path(sys.argv[1])
-    verdicts = judge(path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("history", type=Path)
+    parser.add_argument("--download", action="store_true", help="get what Porcupine needs, if it is not here")
+    given = parser.parse_args()
+    verdicts = judge(given.history, download=given.download)
     for verdict in verdicts:
         print(f"{verdict.judge:13} {verdict.told}", *verdict.stories[:10], sep="\n    ")
     if any(verdict.stories for verdict in verdicts):

@@ -33,6 +33,7 @@ OPEN_ROOMS = (
     "simulator/__main__.py",
     "simulator/campaign/many.py",
     "simulator/world/stepped.py",  # one baton: the thread is a way to stop plain code
+    "cluster/mapreduce/kernel/collector_pace.py",  # one lock: the collector's rate is that of all threads
     "examples/deploy",
     "examples/kv",
     "scripts",

@@ -18,6 +18,7 @@ from multiprocessing import resource_tracker
 from typing import Any, Final
 
 from ringmill.simulator.campaign.report import fault_list, tried_fields, tried_text
+from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import SimulationResult, run_seed
 from ringmill.simulator.subjects.every import subjects_named
@@ -41,6 +42,7 @@ def has_to_meet_all(seeds: int, options: SimulationOptions) -> bool:
         nodes=of_command.nodes if options.nodes == of_command.nodes else usual.nodes,
         operations=max(usual.operations, options.operations),
         longest_s=max(usual.longest_s, options.longest_s),
+        callbacks=options.callbacks,
     )
     return seeds >= SEEDS_FOR_ALL_MARKS and options == widened
 
@@ -144,5 +146,20 @@ def _shared(work: Sequence[tuple[int, SimulationOptions]], processes: int) -> It
 
 
 def _run(work: tuple[int, SimulationOptions]) -> SimulationResult:
+    """A bug of the simulator itself is told with its seed, and others go on."""
     seed, options = work
-    return run_seed(seed, options).without_history()
+    try:
+        return run_seed(seed, options).without_history()
+    except Exception as error:  # noqa: BLE001 - the seed gives it again, with its place
+        found = Violation("run", b"", f"has no verdict: {type(error).__name__}: {error}")
+        return SimulationResult(
+            seed=seed,
+            options=options,
+            violations=(found,),
+            virtual_s=0.0,
+            steps=0,
+            faults={},
+            trace="",
+            figures={},
+            marks={},
+        )

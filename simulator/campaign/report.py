@@ -33,6 +33,7 @@ _FLAGS: Final = {
     "mix": "--mix",
     "faults": "--faults",
     "core": "--core",
+    "callbacks": "--callbacks",
     "safeguards_off": "--without",
     "only_faults": "--only-faults",
     "only_operations": "--only-ops",

@@ -19,10 +19,12 @@ MOST_RUNS = 150
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """The smallest failing run that was found, and how many runs that took."""
+    """The smallest failing run that was found, and how many runs that took.  It may not be the smallest that
+    there is when Ctrl-C has ended the search."""
 
     result: SimulationResult
     runs: int
+    is_interrupted: bool = False
 
 
 class _Search:
@@ -56,9 +58,19 @@ def shrink(
 ) -> Shrunk:
     """Search for the fewest faults and operations that break the property which `failing` broke.
 
-    The search takes at most `most_runs` runs; `on_progress` is called with their number so far.
+    The search takes at most `most_runs` runs; `on_progress` is called with their number so far.  Ctrl-C ends
+    it with what was found.
     """
     search = _Search(failing, most_runs, on_progress)
+    try:
+        _search_all(failing, search)
+    except KeyboardInterrupt:
+        return Shrunk(search.best, search.runs, is_interrupted=True)
+    return Shrunk(search.best, search.runs)
+
+
+def _search_all(failing: SimulationResult, search: _Search) -> None:
+    """Leave out faults, then pieces of the workloads."""
     faults = failing.options.only_faults
     if faults is None:
         faults = tuple(range(len(drawn_faults(failing.seed, failing.options))))
@@ -68,7 +80,6 @@ def shrink(
     shortest(
         pieces, lambda kept: search.still_fails(replace(search.best.options, only_operations=tuple(kept)))
     )
-    return Shrunk(search.best, search.runs)
 
 
 def shortest(items: Sequence[int], fails: Callable[[Sequence[int]], bool]) -> Sequence[int]:

@@ -19,7 +19,7 @@ _OF_A_LOSS: Final = frozenset(
 _TAKES_NOTHING: Final = frozenset(
     (
         "child_cut", "child_kill", "clock_drift", "commit_error", "disk_slow", "duplicate", "kill_tasks",
-        "late_work", "left_slow_disk", "part_lost", "reorder", "slow_node", "states_lost",
+        "late_work", "left_slow_disk", "memory_taken", "part_lost", "reorder", "slow_node", "states_lost",
         "task_kill",
     )
 )  # fmt: skip

@@ -3,6 +3,7 @@
 A call that no answer comes for ends by its client's own clock.  Some errors say that the product is wrong,
 and no fault excuses them; damaged data is told where something has damaged it.  Until the first fault fires,
 hardly any call fails, and those only for lack of time: disks are slow in some runs, and clients impatient.
+Who does not wait for a flush, in a run where a few writes fill a memtable, is late in any share.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def check_promptness(history: History) -> Iterator[Violation]:
     for call in calls:
         yield from _in_time(call, last)
         yield from _wrong_of(call, damaged_at)
-    yield from _untroubled(calls, _first(history, history.first_fired_at.keys() - _EFFECTS))
+    until = _first(history, history.first_fired_at.keys() - _EFFECTS)
+    yield from _untroubled(calls, until, history.stall_s)
 
 
 def late_calls(calls: Sequence[TimedT]) -> Iterator[tuple[TimedT, str]]:
@@ -102,13 +104,15 @@ def _is_wrong(error: str, at: float, damaged_at: float) -> bool:
     return is_product_fault(error, is_damaged=at >= damaged_at)
 
 
-def _untroubled(calls: Iterable[Operation], until: float) -> Iterator[Violation]:
-    """What has ended before anything went wrong."""
+def _untroubled(calls: Iterable[Operation], until: float, stall_s: float) -> Iterator[Violation]:
+    """What has ended before anything went wrong.  Any share of the calls that wait for `stall_s` at most may
+    be late: half of them were, and none of those that wait for longer."""
     calls = [call for call in calls if call.returned is not None and call.returned < until]
     failed = [call for call in calls if _code_of(call.error) not in _ANSWERS]
     for call in failed:
         if _code_of(call.error) not in _LATE:
             yield _violation(call, f"ended with {call.error}, and nothing had gone wrong")
+    calls, failed = _waiting_longer(calls, stall_s), _waiting_longer(failed, stall_s)
     hasty = [call for call in calls if _is_hasty(call)]
     patient = len(calls) - len(hasty)
     for few, among, late in (
@@ -119,6 +123,10 @@ def _untroubled(calls: Iterable[Operation], until: float) -> Iterator[Violation]
             yield _violation(
                 late[0], f"and {len(late) - 1} more of {among} failed, and nothing had gone wrong"
             )
+
+
+def _waiting_longer(calls: Iterable[Operation], stall_s: float) -> list[Operation]:
+    return [call for call in calls if call.timeout_s is not None and call.timeout_s > stall_s]
 
 
 def _is_hasty(call: Operation) -> bool:

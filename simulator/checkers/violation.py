@@ -9,7 +9,7 @@ __all__ = ["Violation"]
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    property: str  # C1 to C22
+    property: str  # C1 to C25, bug, run, or judge
     key: bytes
     story: str
     operations: tuple[int, ...] = ()  # indexes in the history

@@ -11,11 +11,11 @@ from ringmill.simulator.faults import (
     folders,
     links,
     processes,
-    replacing,
     silence,
     splits,
 )
 from ringmill.simulator.faults.fault import FaultKind
+from ringmill.simulator.faults.members import forged_claims, replacing
 
 __all__ = ["GENERAL_KINDS"]
 
@@ -29,4 +29,5 @@ GENERAL_KINDS: Final[tuple[FaultKind, ...]] = (
     *folders.KINDS,
     *replacing.KINDS,
     *crowds.KINDS,
+    *forged_claims.KINDS,
 )

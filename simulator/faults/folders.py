@@ -229,6 +229,7 @@ def _replace_store(disk: LossyDisk, older: LossyDisk | None) -> None:
         if not disk.is_dir(f"{store}/{name}"):
             disk.unlink(f"{store}/{name}")
     if older is not None:
+        older.mend()  # whoever copies a disk with bad sectors copies what can be read
         for name in older.list(store):
             if not older.is_dir(f"{store}/{name}"):
                 file = disk.create(f"{store}/{name}")

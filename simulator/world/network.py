@@ -34,6 +34,7 @@ class DirectedLink:
     is_cut: bool = False
     stuck_until: float = 0.0
     last_arrival: float = 0.0
+    line: str = ""  # its name
     held: list[tuple[TimerHandle, Callable[[], object]]] = field(default_factory=list)
     """What was sent while it was stuck, and would arrive afterwards."""
 
@@ -77,7 +78,7 @@ class Network:
         if found is None:
             base = self.base
             found = self._links[source, target] = DirectedLink(
-                base.latency_s, base.jitter_s, base.loss, base.duplicate, base.reorder
+                base.latency_s, base.jitter_s, base.loss, base.duplicate, base.reorder, line=f"from {source}"
             )
         return found
 
@@ -119,7 +120,7 @@ class Network:
         for timer, arrive in sorted(held, key=_when):
             if timer.when() > now:
                 timer.cancel()
-                self._loop.call_at(now, arrive)
+                self._loop.carry(now, link.line, arrive)
 
     def spring(self, name: str, method: str, timeout_s: float) -> None:
         """A write for this node to coordinate, or a change of a keyspace, is about to be sent."""
@@ -140,7 +141,7 @@ class Network:
                 self._carry(link, at, partial(self._loop.call_in, endpoint.process, endpoint.reset, name))
 
     def _carry(self, link: DirectedLink, at: float, arrive: Callable[[], object]) -> None:
-        timer = self._loop.call_at(at, arrive)
+        timer = self._loop.carry(at, link.line, arrive)
         if link.stuck_until > self._loop.time():
             link.held.append((timer, arrive))
 

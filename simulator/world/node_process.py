@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from ringmill.cluster.errors import CorruptData, DiskFull
 from ringmill.cluster.ids import NodeId
-from ringmill.cluster.ports import FileSystem
+from ringmill.cluster.ports import FileSystem, MemoryLeft
 from ringmill.node.assembly import Node, running_node
 from ringmill.node.config import NodeConfig
 from ringmill.node.core import Doors
@@ -102,6 +102,9 @@ class NodeProcess:
         self.crashes: list[float] = []  # when it forgot what was in memory
         self.power_cuts: list[float] = []  # when it forgot what was in the page cache, too
         self.failures: list[BaseException] = []  # what ended a start, or was raised by a handler: bugs
+        self.memory_left: tuple[
+            MemoryLeft, ...
+        ] = ()  # as its kernel tells it; nothing where no fault needs it
         self.has_twin = False  # a copy of its folder was started beside it
         self._environment = environment
         self._starts: list[NodeStart] = []
@@ -286,6 +289,7 @@ class NodeProcess:
         start.doors = doors = self._doors(start, number)
         async with running_node(config, doors, environment.tunables.node) as node:
             start.node = node
+            start.transport.load = lambda: node.core.gate.load
             self._watch(node)
             for listener in environment.on_up:
                 listener(self.host, node)
@@ -326,6 +330,7 @@ class NodeProcess:
             files=files,
             spawner=start.spawner,
             transport=start.transport,
+            memory_left=lambda: self.memory_left,
         )
 
     def _watch(self, node: Node) -> None:

@@ -19,12 +19,13 @@ from ringmill.cluster.callbacks import call_guarded
 from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
 from ringmill.cluster.errors import DeadlineExceeded, ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.overload.told_loads import ToldLoads
 from ringmill.cluster.ports import Arrival, BatchHandler, Clock, Ended, Handler, Incoming, Priority
 from ringmill.cluster.wire.error_bytes import decode_error, encode_error
 from ringmill.cluster.wire.frames import (
     Answer,
     Operation,
-    decode_answers,
+    decode_loaded,
     decode_operations,
     encode_answers,
     encode_operations,
@@ -120,6 +121,9 @@ class SimulatedTransport:
         self.bugs: list[BaseException] = []
         self._peer_clocks: dict[NodeId, tuple[Endpoint, PeerClock]] = {}
         self._on_break: list[Callable[[NodeId], None]] = []
+        self._told_loads = ToldLoads()
+        self.load: Callable[[], int] = int
+        """How much this process has under way, told with its answers."""
         network.attach(name, Endpoint(process, self._receive, self._reset, clock.boottime))
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
@@ -133,6 +137,9 @@ class SimulatedTransport:
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None:
         self._batch_handlers[method] = handler
+
+    def busy(self) -> Mapping[str, int]:
+        return self._told_loads.quarters(self._clock.monotonic())
 
     async def call(
         self, to: NodeId, method: str, body: bytes, *, timeout_s: float, priority: Priority
@@ -296,7 +303,9 @@ class SimulatedTransport:
         task.add_done_callback(self._answering.pop)
 
     def _take_answers(self, sender: str, frame: bytes) -> None:
-        answers, theirs_us = decode_answers(frame)
+        answers, theirs_us, load = decode_loaded(frame)
+        if load is not None:
+            self._told_loads.heard(sender, load, self._clock.monotonic())
         sent = [asked.sent_us for each in answers if (asked := self._pending.get(each[0])) is not None]
         if theirs_us is not None and sender in self._peers:
             received_us = microseconds(self._clock.boottime())
@@ -329,7 +338,7 @@ class SimulatedTransport:
         self._tell(sender, (number, b"", encode_error(error)))
 
     def _tell(self, to: str, answer: Answer) -> None:
-        frame = encode_answers([answer], microseconds(self._clock.boottime()))
+        frame = encode_answers([answer], microseconds(self._clock.boottime()), self.load())
         self._network.send(self._name, to, _TELL + frame, _nobody)
 
     async def _handle(self, incoming: Incoming) -> bytes:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
 from ringmill.node.node_options import CompareOptions, HintOptions, NodeOptions, RequestOptions
 from ringmill.node.storage.engine_options import EngineOptions
 
 __all__ = ["Tunables", "draw_tunables"]
+
+_A_FEW_WRITES_BYTES: Final = 600
+_VISITS_OF_A_FLUSH: Final = 12
+"""More than the longest that was seen took, in longest visits to the disk: 10.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,13 @@ class Tunables:
     disk_s: float  # the longest visit to a healthy disk
     gather_s: float  # how long a call waits for company in its frame
     drain_s: float  # how long a stopping node waits for requests in progress
+
+    @property
+    def stall_s(self) -> float:
+        """How long a call may wait for a flush, where a few writes fill a memtable; 0.0 where it takes many,
+        so that hardly any call waits for one."""
+        is_filled_soon = self.node.storage.memtable_bytes <= _A_FEW_WRITES_BYTES
+        return _VISITS_OF_A_FLUSH * self.disk_s if is_filled_soon else 0.0
 
 
 def draw_tunables(draws: Random) -> Tunables:
@@ -65,6 +77,7 @@ def draw_tunables(draws: Random) -> Tunables:
     storage = replace(storage, sync_turns=draws.choice((0, 6)))
     requests = replace(late_acks, together_least=draws.choice((2, 2, 1)))  # a client's frame has one request
     storage = replace(storage, sorted_at_once=draws.choice((EngineOptions().sorted_at_once, 1, 3)))
+    requests = replace(requests, hedges_saved=draws.choice((10.0, 10.0, 1.0)))
     node = replace(
         drawn.node,
         storage=storage,

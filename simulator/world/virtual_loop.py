@@ -5,6 +5,10 @@ A process keeps asyncio's promise of first in, first out; which process runs nex
 so that the interleaving of nodes is explored and every run can be replayed.  When nothing is ready, the
 clock jumps to the next timer; when there is no timer either, the run is stuck and says so.
 
+With a stream for callbacks also the order inside a process is drawn, as far as asyncio's documentation
+leaves it open: what came from different sources goes on in any order, each source keeps its own, and the
+clock may go on while callbacks wait.  What is promised and kept, docs/simulator.md says.
+
 Tasks and futures hash by a sequence number, because sets of them are iterated (asyncio.TaskGroup,
 asyncio.wait) and an order by address would differ between processes.
 
@@ -19,13 +23,24 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
+from itertools import islice
 from math import inf
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from ringmill.cluster.errors import RingmillError
 
 __all__ = ["Process", "Stuck", "VirtualLoop"]
 
 T = TypeVar("T")
+
+_SOON: Final = ""  # the source of what a process has registered by `call_soon` itself
+_TIMER: Final = "timer"
+_AS_ONE_S: Final = 0.001  # uvloop rounds timers to milliseconds: within one they come in any order
+_GOES_ON: Final = 1 / 8  # of the steps, before which the clock goes on though callbacks wait
+_BY_RANK: Final = 1 / 2  # of the runs, in which sources have ranks
+_NEW_RANK: Final = 1 / 32  # of the draws, after which the first in rank gets another one
+_LOOKS_AT: Final = 32  # at most this many ready callbacks are drawn from
 
 
 class Stuck(RuntimeError):
@@ -35,12 +50,14 @@ class Stuck(RuntimeError):
 class Process:
     """What owns callbacks: one run of a node, a client, or the driver of the run."""
 
-    __slots__ = ("alive", "kept", "name", "order", "paused", "ready", "slow_s")
+    __slots__ = ("alive", "kept", "name", "order", "paused", "ready", "slow_s", "sources", "turn")
 
     def __init__(self, name: str, order: int) -> None:
         self.name = name
         self.order = order
         self.ready: deque[asyncio.Handle] = deque()
+        self.sources: deque[str] = deque()  # of each that is ready, on a loop that draws callbacks
+        self.turn = 0  # what of its `call_soon` belongs to the present turn and has not run yet
         self.alive = True
         self.paused = False
         self.slow_s = 0.0
@@ -69,6 +86,16 @@ class _SequencedTask(asyncio.Task[T]):
         return self._sequence
 
 
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """Of a task that has ended.  Unlike `Task.exception` it hears nothing for those who have to."""
+    return task._exception
+
+
+def _is_unheard(task: asyncio.Task[Any]) -> bool:
+    """Whether nobody has asked how a task that failed has ended."""
+    return bool(task._log_traceback)
+
+
 class _PlainHandle(asyncio.Handle):
     """As asyncio's, but it never asks whether the loop is in debug mode: a run makes 25,000 of them."""
 
@@ -87,6 +114,14 @@ class _PlainHandle(asyncio.Handle):
         self._args = args
         self._cancelled = False
         self._repr = None
+        self._source_traceback = None  # asked for when the callback raises
+
+
+class _Carried(asyncio.TimerHandle):
+    """What arrives over a line: no callback of the process that sent it, and never before another of it."""
+
+    __slots__ = ("line",)
+    line: str
 
 
 # Sockets, signals and subprocesses of the abstract loop stay unimplemented: asking for one is an error.
@@ -94,10 +129,18 @@ _AbstractLoop: Any = asyncio.AbstractEventLoop
 
 
 class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
-    """The loop.  `spawn` starts a process, `kill` drops it, `pause` / `resume` freeze it."""
+    """The loop.  `spawn` starts a process, `kill` drops it, `pause` / `resume` freeze it.
 
-    def __init__(self, schedule: Random) -> None:
+    `schedule` draws the process that runs next; `callbacks`, if there is one, what of it runs.
+    """
+
+    def __init__(self, schedule: Random, callbacks: Random | None = None) -> None:
         self._draw = schedule
+        self._callbacks = callbacks
+        self._has_ranks = callbacks is not None and callbacks.random() < _BY_RANK
+        self._ranks: dict[tuple[int, str], float] = {}
+        self._at_work: Process | None = None  # whose callback runs
+        self._line = "outside"  # from where that comes which is made ready while none does
         self._now = 0.0
         self._sequence = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -107,6 +150,7 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         self._running = False
         self._closed = False
         self._failures: list[dict[str, Any]] = []
+        self._failed: list[tuple[asyncio.Task[Any], Process | None]] = []
         self._driver = Process("driver", 0)
         self.steps = 0
         self.longest_s = inf
@@ -136,6 +180,7 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         process.alive = False
         process.kept.append(list(process.ready))
         process.ready.clear()
+        process.sources.clear()
 
     def pause(self, process: Process) -> None:
         process.paused = True
@@ -172,7 +217,16 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         sequence = self._next()
         task: asyncio.Task[T] = _SequencedTask(sequence, coro, self, **kwargs)
         self._tasks[sequence] = task
-        task.add_done_callback(lambda _: self._tasks.pop(sequence, None))
+        context = kwargs.get("context")
+        process = _current.get() if context is None else context.get(_current)
+
+        def ended(_: object) -> None:
+            self._tasks.pop(sequence, None)
+            if not task.cancelled() and _error_of(task) is not None:
+                self._failed = [each for each in self._failed if _is_unheard(each[0])]
+                self._failed.append((task, process))
+
+        task.add_done_callback(ended)
         return task
 
     def call_soon(
@@ -207,6 +261,15 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         heapq.heappush(self._timers, (when, self._next(), handle))
         return handle
 
+    def carry(self, when: float, line: str, arrive: Callable[..., object]) -> asyncio.TimerHandle:
+        """As `call_at`, for what comes over a line: what arrives on one line keeps its order."""
+        if self._callbacks is None:
+            return self.call_at(when, arrive)
+        handle = _Carried(when, arrive, (), self)
+        handle.line = line
+        heapq.heappush(self._timers, (when, self._next(), handle))
+        return handle
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when they come up."""
 
@@ -230,7 +293,7 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         self._running = True
         asyncio._set_running_loop(self)  # what asyncio.run does through BaseEventLoop
         try:
-            done, step = waited.done, self._step
+            done, step = waited.done, self._step if self._callbacks is None else self._drawn_step
             while not done():
                 step()
         finally:
@@ -239,8 +302,19 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         return waited.result()
 
     def unhandled(self) -> list[dict[str, Any]]:
-        """What tasks raised and nobody awaited: a bug of the program under test."""
-        return self._failures
+        """What tasks raised and nobody awaited: a bug of the program under test.
+
+        Python tells of such a task when it is collected, which a run does not wait for.  What ends with a
+        RingmillError was refused and is no bug; of a killed process nothing was to be awaited any more.
+        """
+        unheard = [
+            {"message": f"{task.get_name()} ended and nobody awaited it", "exception": _error_of(task)}
+            for task, process in self._failed
+            if _is_unheard(task)
+            and not isinstance(_error_of(task), RingmillError)
+            and (process is None or process.alive)
+        ]
+        return [*self._failures, *unheard]
 
     def drop_everything(self) -> None:
         """Forget what is left at the end of a run, so that nothing of it runs later."""
@@ -251,12 +325,13 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
             if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
                 work.close()  # else Python warns that it was never awaited
         self._tasks.clear()
+        self._failed.clear()
 
     def _next(self) -> int:
         self._sequence += 1
         return self._sequence
 
-    def _enqueue(self, handle: asyncio.Handle) -> None:
+    def _enqueue(self, handle: asyncio.Handle, source: str | None = None) -> None:
         process = handle._context.get(_current) or self._driver  # type: ignore[attr-defined]
         if not process.alive:
             process.kept.append(handle)
@@ -264,6 +339,15 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
         if not process.ready and not process.paused:
             self._runnable.append(process)
         process.ready.append(handle)
+        if self._callbacks is not None:
+            process.sources.append(self._source_for(process) if source is None else source)
+
+    def _source_for(self, process: Process) -> str:
+        """Where that comes from which is made ready now: what another process wakes came from there."""
+        at_work = self._at_work
+        if at_work is None:
+            return self._line
+        return _SOON if at_work is process else at_work.name
 
     def _step(self) -> None:
         runnable = self._runnable
@@ -283,16 +367,89 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
             self.steps += 1
             handle._run()
 
+    def _drawn_step(self) -> None:
+        """As `_step`, but what the process runs is drawn, and the clock may go on before that."""
+        assert self._callbacks is not None, "callbacks are drawn"
+        runnable, callbacks = self._runnable, self._callbacks
+        if runnable and callbacks.random() < _GOES_ON:
+            self._drop_cancelled()
+            if self._timers and self._timers[0][0] <= self._now + _AS_ONE_S:
+                self._advance()
+        while not runnable:
+            self._advance()
+        index = int(self._draw.random() * len(runnable))
+        process = runnable[index]
+        ready = process.ready
+        if not ready or process.paused or not process.alive:
+            self._forget(index)
+            return
+        place = self._place_in(process)
+        handle = ready[place]
+        if process.sources[place] == _SOON:
+            process.turn = (process.turn or process.sources.count(_SOON)) - 1
+        del ready[place], process.sources[place]
+        if not ready:
+            self._forget(index)
+        if not handle._cancelled:
+            self.steps += 1
+            self._at_work = process
+            handle._run()
+            self._at_work = None
+
+    def _place_in(self, process: Process) -> int:
+        """Draw which of its ready callbacks runs: the first of any source.
+
+        Within a turn of a process nothing that became ready later overtakes what belongs to it.
+        """
+        is_within = process.turn > 0
+        if len(process.sources) == 1 or (is_within and process.sources[0] == _SOON):
+            return 0
+        firsts: dict[str, int] = {}
+        together, first_due = 0, inf
+        for place, source in enumerate(islice(process.sources, _LOOKS_AT)):
+            if source == _TIMER:
+                due = process.ready[place].when()  # type: ignore[attr-defined]
+                first_due = min(first_due, due)
+                if due > first_due + _AS_ONE_S:
+                    continue
+                together += 1
+                firsts[f"{_TIMER} {together}"] = place
+            else:
+                firsts.setdefault(source, place)
+            if is_within and source == _SOON:
+                break
+        sources = list(firsts)
+        return firsts[sources[0] if len(sources) == 1 else self._drawn_of(process, sources)]
+
+    def _drawn_of(self, process: Process, sources: list[str]) -> str:
+        """Any of them; in half of the runs the highest in rank, so that the others wait for long."""
+        callbacks = self._callbacks
+        assert callbacks is not None, "callbacks are drawn"
+        if not self._has_ranks:
+            return sources[int(callbacks.random() * len(sources))]
+        ranks, order = self._ranks, process.order
+        for source in sources:
+            if (order, source) not in ranks:
+                ranks[order, source] = callbacks.random()
+        found = max(sources, key=lambda source: ranks[order, source])
+        if callbacks.random() < _NEW_RANK:
+            ranks[order, found] = callbacks.random()
+        return found
+
     def _forget(self, index: int) -> None:
         last = self._runnable.pop()
         if index < len(self._runnable):
             self._runnable[index] = last
 
-    def _advance(self) -> None:
-        """Jump to the next timer and make everything that is due ready."""
+    def _drop_cancelled(self) -> None:
         timers = self._timers
         while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
+
+    def _advance(self) -> None:
+        """Jump to the next timer and make everything that is due ready."""
+        timers = self._timers
+        self._drop_cancelled()
         if not timers:
             raise Stuck(f"nothing is ready and no timer is set at {self._now:.6f} s of virtual time")
         now = self._now = max(self._now, timers[0][0])
@@ -300,5 +457,11 @@ class VirtualLoop(_AbstractLoop):  # type: ignore[misc]
             raise Stuck(f"it has not ended after {self._now:.0f} s of virtual time")
         while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]
-            if not handle._cancelled:
-                self._enqueue(handle)
+            if handle._cancelled:
+                continue
+            if isinstance(handle, _Carried):
+                self._line = handle.line
+                handle._run()
+                self._line = "outside"
+            else:
+                self._enqueue(handle, _TIMER)

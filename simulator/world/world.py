@@ -6,12 +6,13 @@ What is asked of it, and what that means, subjects say (simulator/subjects); a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Final
 
 from ringmill.cluster.errors import RingmillError
 from ringmill.cluster.ids import KeyspaceId, NodeId, PartitionId
+from ringmill.cluster.membership.claims import MemberState
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Row, Topology, first_topology
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.assembly import Node
@@ -49,7 +50,8 @@ class World:
         self.seed = seed
         self.options = options
         self.tunables = tunables
-        self.loop = VirtualLoop(stream(seed, "schedule"))
+        is_drawn = options.callbacks == "drawn"
+        self.loop = VirtualLoop(stream(seed, "schedule"), stream(seed, "callbacks") if is_drawn else None)
         self.trace = Trace(self.loop.time, story=story)
         self.network = Network(
             self.loop, stream(seed, "network"), self.trace, repeats_all=options.repeats_forwards
@@ -188,6 +190,23 @@ class World:
                 await asyncio.wait([served], timeout=_LOOK_EVERY_S)  # it may leave before
             if process.name not in self.guests:
                 await served
+
+    async def all_seen_up(self, within_s: float) -> list[str]:
+        """Wait until each member that is there is seen up by all others; returns who is not by then."""
+        until = self.loop.time() + within_s
+        while (unseen := list(self._seen_otherwise())) and self.loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return unseen
+
+    def _seen_otherwise(self) -> Iterator[str]:
+        away = {*self.ground.apart, *self.ground.cut_off}
+        there = [process for process in self.living() if process.serves and process.name not in away]
+        for one in there:
+            assert one.node is not None, "it serves"
+            for other in there:
+                state = one.node.membership.liveness.state(other.name)
+                if state is not MemberState.UP:
+                    yield f"{one.name} sees {other.name} {state}, which serves"
 
     async def all_take_writes(self, nodes: Iterable[NodeProcess]) -> None:
         """Wait until none of them refuses writes because its clock has jumped, or its disk was full."""

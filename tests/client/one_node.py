@@ -24,10 +24,12 @@ from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Call, Service, unary
 
-__all__ = ["SLOW", "OneNode", "one_node"]
+__all__ = ["HELD", "SLOW", "OneNode", "one_node"]
 
 SLOW = "slow"
 """A key that is answered after longer than any test waits."""
+HELD = "held"
+"""A key that is answered once the test says so."""
 
 
 class OneNode:
@@ -41,6 +43,7 @@ class OneNode:
         self.is_repair_silent = False
         self.repair_refusals: list[RingmillError] = []  # of the next calls, asked for first to last
         self.waiting = 0  # calls about SLOW that have arrived
+        self.may_answer = threading.Event()  # calls about HELD
 
     def put(self, request: kv_pb2.PutRequest) -> kv_pb2.WriteReceipt:
         self.topology.keyspace_named(request.keyspace or "default")
@@ -132,6 +135,9 @@ class OneNode:
         if key == SLOW.encode():
             self.waiting += 1
             await asyncio.sleep(60)
+        if key == HELD.encode():
+            while not self.may_answer.is_set():  # noqa: ASYNC110 - it is set in another thread
+                await asyncio.sleep(0.01)
 
 
 @contextmanager

@@ -85,6 +85,7 @@ WRONG: dict[str, list[object]] = {
     "reducers": [True, "4", 1.5, -1, HUGE],
     "weight": [None, True, "4", 1.5, 0, -1, 1001, HUGE],
     "split_mib": [True, "4", 1.5, -1, HUGE],
+    "task_memory_mib": [True, "256", 256.5, -1, 63, HUGE],
     "on_bad_record": [3, True, "", "skip", "quarantine", "quarantine:0", "quarantine:-1", NO_TEXT],
     "params": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],
     "side": [3, "a=b", [("a", "b")], {1: "b"}, {"a": 1}, {"a": None}, {"nope": "x"}],

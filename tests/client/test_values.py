@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
+import threading
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -12,6 +17,7 @@ from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ran
 from ringmill.client.jobs.job_values import job_state
 from ringmill.client.values import (
     EMPTY,
+    SMALL_BYTES,
     CausalContext,
     Item,
     Location,
@@ -19,12 +25,30 @@ from ringmill.client.values import (
     Receipt,
     ReplicaAck,
     item_of,
+    receipt_from,
 )
 from ringmill.cluster.errors import JobFailed, UnresolvedSiblings, to_wire
 from ringmill.cluster.wire.stubs import jobs_pb2, kv_pb2
 
 CONTEXT = CausalContext(b"\x01\x02")
 ONE = Item((b"Ada",), CONTEXT, ("n1#1:1",), expiries=(1_900_000_000.5,))
+RECEIPT = Receipt(
+    "n1#1:1", CONTEXT, 7, 2,
+    (ReplicaAck("n1", "owner", "synced"), ReplicaAck("n4", "fallback", "synced", stands_for="n2")),
+    weak=True, hybrid_time=1 << 60,
+)  # fmt: skip
+TOLD = kv_pb2.WriteReceipt(
+    dot="n1#1:1",
+    context=CONTEXT.token,
+    epoch=7,
+    w=2,
+    replicas=[
+        kv_pb2.ReplicaAck(node="n1", role="owner", durability="synced"),
+        kv_pb2.ReplicaAck(node="n4", role="fallback", durability="synced", stands_for="n2"),
+    ],
+    weak=True,
+    hybrid_time=1 << 60,
+)
 TWO = Item((b"newer", b"\xff older"), CONTEXT, ("n2#1:1", "n1#1:4"), ("n1", "n2"), expiries=(None, None))
 
 
@@ -68,11 +92,13 @@ def test_json_holds_one_value_or_says_that_there_are_several() -> None:
 
 
 def test_every_value_can_be_json() -> None:
-    receipt = Receipt("n1#1:1", CONTEXT, 1, 2, (ReplicaAck("n1", "owner", "synced"),))
     location = Location(5, 1, 1, (OwnerCopy("n1", "up", ("n1#1:1",), same=True, answered=True),), ("n4",))
-    for value in (ONE, TWO, receipt, location, CONTEXT, EMPTY):
+    for value in (ONE, TWO, RECEIPT, location, CONTEXT, EMPTY):
         assert json.loads(json.dumps(value.to_dict())) == value.to_dict()
-    assert receipt.to_dict()["replicas"] == [{"node": "n1", "role": "owner", "durability": "synced"}]
+    assert RECEIPT.to_dict()["replicas"] == [
+        {"node": "n1", "role": "owner", "durability": "synced"},
+        {"node": "n4", "role": "fallback", "durability": "synced", "stands_for": "n2"},
+    ]
 
 
 def test_states_of_jobs_and_clusters_can_be_json() -> None:
@@ -90,5 +116,104 @@ def test_states_of_jobs_and_clusters_can_be_json() -> None:
 
 
 def test_values_survive_pickle() -> None:
-    for value in (ONE, TWO, CONTEXT, EMPTY):
+    for value in (ONE, TWO, CONTEXT, EMPTY, RECEIPT, receipt_from(TOLD)):
         assert pickle.loads(pickle.dumps(value)) == value
+
+
+class Bytes:
+    """Of a message, all that there is."""
+
+    def SerializeToString(self) -> bytes:
+        return TOLD.SerializeToString()
+
+
+def test_a_receipt_is_not_read_before_somebody_looks_into_it() -> None:
+    assert receipt_from(cast("Any", Bytes())) == RECEIPT
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda value: value,
+        lambda value: value.to_dict(),
+        lambda value: (value.weak, value.context, value.epoch),
+        repr,
+        hash,
+        asdict,
+        copy.copy,
+        copy.deepcopy,
+        lambda value: pickle.loads(pickle.dumps(value)),
+        lambda value: replace(value, epoch=3),
+    ],
+)
+def test_a_value_that_has_come_is_used_like_one_that_was_made(use: Callable[[Receipt | Item], Any]) -> None:
+    assert use(receipt_from(TOLD)) == use(RECEIPT)
+    for length in (3, SMALL_BYTES):
+        content = b"v" * length
+        assert use(found(content)) == use(made(content))
+
+
+def found(content: bytes) -> Item:
+    """An item with this value and an older one, as it comes."""
+    item = item_of(
+        kv_pb2.GetResponse(
+            siblings=[
+                kv_pb2.Sibling(value=content, dot="n1#1:2", expires_at_ms=1500),
+                kv_pb2.Sibling(value=b"older", dot="n2#1:1"),
+            ],
+            context=CONTEXT.token,
+            answered=["n1", "n3"],
+            repaired=1,
+            weak=True,
+            epoch=7,
+            judged_at_ms=500,
+        )
+    )
+    assert item is not None
+    return item
+
+
+def made(content: bytes) -> Item:
+    return Item(
+        (content, b"older"), CONTEXT, ("n1#1:2", "n2#1:1"), ("n1", "n3"), 1,
+        weak=True, epoch=7, expiries=(1.5, None), ttls=(1.0, None),
+    )  # fmt: skip
+
+
+def test_an_item_that_has_come_shows_its_values_before_and_after_it_is_looked_into() -> None:
+    item = found(b"Ada")
+    assert (item.newest, item.conflict) == (b"Ada", True)
+    assert (item.ttl, item.answered) == (1.0, ("n1", "n3"))
+    assert item.one(b"|".join) == b"Ada|older"
+
+
+def test_a_receipt_without_a_context_has_none() -> None:
+    assert receipt_from(kv_pb2.WriteReceipt(dot="n1#1:1", epoch=1)).context is None
+
+
+def test_a_receipt_that_has_come_cannot_be_changed_and_has_no_other_names() -> None:
+    receipt = receipt_from(TOLD)
+    with pytest.raises(FrozenInstanceError):
+        receipt.w = 3  # type: ignore[misc]
+    for each in (receipt, RECEIPT, receipt_from(TOLD)):
+        with pytest.raises(AttributeError, match="'Receipt' object has no attribute 'owner'"):
+            _ = each.owner  # type: ignore[attr-defined]
+    assert receipt == RECEIPT
+
+
+def test_threads_that_look_into_one_receipt_at_a_time_find_the_same() -> None:
+    for _ in range(20):
+        receipt, found, begin = receipt_from(TOLD), list[Receipt](), threading.Barrier(4)
+
+        def look(
+            receipt: Receipt = receipt, found: list[Receipt] = found, begin: threading.Barrier = begin
+        ) -> None:
+            begin.wait()
+            found.append(replace(receipt))
+
+        threads = [threading.Thread(target=look) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [RECEIPT] * 4

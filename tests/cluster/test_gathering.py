@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.gathering import first_error, gather_all
+from ringmill.cluster.gathering import end_all, first_error, gather_all
 
 
 async def test_results_come_in_the_order_of_the_works() -> None:
@@ -98,3 +99,19 @@ def test_the_first_error_of_a_group_is_not_a_group() -> None:
     first, second = Unavailable("n1 is away"), Unavailable("n2 is away")
     assert first_error(ExceptionGroup("all", [first, second])) is first
     assert first_error(ExceptionGroup("all", [ExceptionGroup("some", [second]), first])) is second
+
+
+async def test_what_a_bug_had_ended_in_the_background_is_told_at_the_end() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def fail(error: Exception) -> None:
+        raise error
+
+    bug = KeyError("a bug")
+    works = [asyncio.create_task(fail(each)) for each in (bug, ValueError("expected"))]
+    works.append(asyncio.create_task(asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    await end_all(works, expected=ValueError)
+    assert [each["exception"] for each in told] == [bug]
+    assert all(work.done() for work in works)

@@ -115,6 +115,7 @@ class Node:
         member = world.topology.member(name)
         config = NodeConfig(name, member.address, "/data", token=world.token)
         self.core = Core.of(config, doors, world.options)
+        self.transport.load = lambda: self.core.gate.load
         self.hybrid = self.core.hybrid
         self.is_ready = asyncio.Event()
         self._is_stopping = asyncio.Event()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ringmill.client.cli.console.settings import NAMES, NODES_OWN
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.node.config import parse_arguments, show_settings
 from ringmill.node.configuration.node_settings import CONFIG, NODE_SETTINGS
+from ringmill.node.lifecycle import _clock, _options, _warnings
 
 
 def _line(**flags: str) -> list[str]:
@@ -140,6 +142,30 @@ def test_a_delete_is_kept_for_longer_than_any_request_takes() -> None:
     with pytest.raises(InvalidArgument, match="off, or from 120 seconds to a year"):
         parse_arguments(_line(purge_after="nan"))
     assert parse_arguments(_line(purge_after="1", purge_after_least="1")).purge_after_s == 1
+
+
+def test_a_clock_is_wrong_by_what_the_file_of_its_node_says_and_steps_with_it(tmp_path: Path) -> None:
+    config = parse_arguments(_line(clock_shifts=str(tmp_path)))
+    assert "WRONG CLOCK" in next(_warnings(config, _options(config).worker.containment))
+    clock = _clock(config)
+    shift = tmp_path / "n1"
+
+    def ahead_s() -> float:
+        return round((clock.wall() - time.time()) / 60) * 60.0
+
+    assert ahead_s() == 0
+    for text, is_now in [
+        ("7200", 7200.0),
+        ("", 7200.0),
+        ("nan", 7200.0),
+        ("-inf", 7200.0),
+        ("-60.0", -60.0),
+        ("0", 0.0),
+    ]:
+        shift.write_text(text)
+        assert ahead_s() == is_now
+    (tmp_path / "n2").write_text("7200")
+    assert ahead_s() == 0, "that of another node"
 
 
 @pytest.mark.parametrize("text", ["", "\n", "two words", "one\ntwo", "x" * 1025])
@@ -285,3 +311,17 @@ def test_what_a_command_takes_from_the_environment_changes_no_node(
 ) -> None:
     monkeypatch.setenv(f"RINGMILL_{name.upper()}", "/absent/or:7101")
     assert parse_arguments(_file(tmp_path)) == parse_arguments(_line())
+
+
+def test_what_nodes_of_a_machine_have_together_is_its_cores_unless_it_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def together(*lines: str) -> int:
+        return _options(parse_arguments(_file(tmp_path, *lines))).worker.machine.slots
+
+    assert together("slots = 1") == 2
+    assert together("slots = 6") == 6, "one node may use what it was given"
+    assert together("slots = 1", "host_slots = 32") == 32
+    assert together("slots = 6", "host-slots = 3") == 3

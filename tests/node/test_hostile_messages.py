@@ -25,10 +25,11 @@ from ringmill.simulator.world.world import World
 BODIES = 250
 OBJECT = encode_object(StoredObject(VersionVector((Dot(Actor("n2#1.0"), 1),))))
 NO_PARTITION, NO_ORDINAL = 1 << 40, 1 << 40
-TOO_LARGE = (  # well-formed, but for a number: attempts of a partition, and a hint of a keyspace
+TOO_LARGE = (  # well-formed, but for a number: attempts of a partition, a hint and a watch of a keyspace
     ["attempt", 1, [NO_PARTITION]], ["attempt", 2, [NO_PARTITION]], [[[NO_PARTITION, "attempt"]]],
     [1, "attempt", [[NO_PARTITION, "token"]]], [1, [[1, NO_ORDINAL, b"key", OBJECT]]],
     [1, [[1, NO_ORDINAL, b"{tag}", OBJECT]]], [1, [[0, 0, b"{tag}", OBJECT]]],
+    [1, NO_ORDINAL, b"prefix", b"", 0, 10, 10],
 )  # fmt: skip
 FIXED = (b"", b"\xc1", b"\xff" * 40, b"\x91" * 3000, b"\xdd\xff\xff\xff\xff", b"text")
 

@@ -4,6 +4,7 @@ s."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -21,20 +23,10 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from tests.node.services.raw_http2 import RawHttp2
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 60.0
-
-
-def free_port() -> int:
-    for port in range(25000 + os.getpid() % 1000 * 3, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 IMPATIENT = """
@@ -47,14 +39,61 @@ sys.exit(program.main())
 """A node that closes a connection as soon as an answer was not read for 0.3 s."""
 
 
+REFUSALS = """
+import json, os, signal, sys
+from ringmill.node import __main__ as program
+for line in sys.stdin:
+    user, said, arguments = json.loads(line)
+    if not (child := os.fork()):
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT, 0o600), 2)
+if user != os.geteuid():
+    os.setgid(user)
+    os.setuid(user)
+signal.alarm(60)
+sys.argv[1:] = arguments
+sys.exit(program.main())
+"""
+"""Runs one node after the other, each in a process of its own and as a user, who may not be able to read the
+files of the program: to import it takes most of the time of a node that cannot start."""
+
+
 def command(*place: str, program: tuple[str, str] = ("-m", "ringmill.node")) -> list[str]:
     return [sys.executable, *program, "--id", "n1", *place]
 
 
-def refusal(*place: str) -> tuple[int, list[str]]:
-    """Exit code, and what was said after "cannot run"."""
-    done = subprocess.run(command(*place), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, [line.partition("cannot run: ")[2] or line for line in done.stderr.splitlines()]
+@dataclass(frozen=True)
+class Refusals:
+    process: subprocess.Popen[str]
+    said: Path
+
+    def __call__(self, *place: str, user: int | None = None) -> tuple[int, list[str]]:
+        """Exit code of a node, and what was said after "cannot run"."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        user = os.geteuid() if user is None else user
+        self.said.unlink(missing_ok=True)
+        line = json.dumps([user, str(self.said), ["--id", "n1", *place]])
+        print(line, file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        return code, without_beginning(self.said.read_text())
+
+
+@pytest.fixture(scope="module")
+def refusal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusals]:
+    """Runs nodes that cannot start."""
+    line, said = [sys.executable, "-c", REFUSALS], tmp_path_factory.mktemp("refusals") / "said"
+    with subprocess.Popen(
+        line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Refusals(process, said)
+    assert process.returncode == 0
+
+
+def without_beginning(said: str) -> list[str]:
+    return [line.partition("cannot run: ")[2] or line for line in said.splitlines()]
 
 
 @contextmanager
@@ -98,7 +137,9 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_data_folder_that_cannot_be_made_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_made_is_one_line_and_no_traceback(
+    tmp_path: Path, refusal: Refusals
+) -> None:
     token, file = tmp_path / "token", tmp_path / "file"
     token.write_text("secret")
     token.chmod(0o600)
@@ -107,7 +148,26 @@ def test_a_data_folder_that_cannot_be_made_is_one_line_and_no_traceback(tmp_path
     assert refusal(*place) == (1, [f"[Errno 20] Not a directory: '{file}/data/store'"])
 
 
-def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away, and starts as another user")
+@pytest.mark.parametrize(("owner", "user"), [(65534, 0), (0, 65534), (65533, 65534)])
+def test_a_data_folder_of_another_user_is_refused_and_left_as_it_was(
+    tmp_path: Path, refusal: Refusals, owner: int, user: int
+) -> None:
+    """Also by root: its owner could lead elsewhere what root writes."""
+    data = tmp_path / "data"
+    data.mkdir(0o755)
+    os.chown(data, owner, owner)
+    for folder in (tmp_path, *tmp_path.parents[:-2]):  # pytest's are root's alone
+        folder.chmod(folder.stat().st_mode | 0o055)
+    code, said = refusal("--listen", f"127.0.0.1:{free_port()}", "--data", str(data), user=user)
+    assert (code, said) == (
+        1,
+        [f"[Errno 1] belongs to uid {owner}, and this process is uid {user}: '{data}'"],
+    )
+    assert os.listdir(data) == [] and data.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path, refusal: Refusals) -> None:
     port = free_port()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", port))
@@ -118,13 +178,17 @@ def test_a_taken_port_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--peer-transport", "--client-transport"])
-def test_an_unknown_transport_is_one_line_and_no_traceback(tmp_path: Path, option: str) -> None:
+def test_an_unknown_transport_is_one_line_and_no_traceback(
+    tmp_path: Path, refusal: Refusals, option: str
+) -> None:
     code, said = refusal("--listen", "127.0.0.1:7991", "--data", str(tmp_path / "data"), option, "udp")
     assert code == 2 and len(said) == 1
     assert f"{option} 'udp': grpc, tcp or unix" in said[0]
 
 
-def test_a_folder_too_deep_for_a_socket_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_a_folder_too_deep_for_a_socket_is_one_line_and_no_traceback(
+    tmp_path: Path, refusal: Refusals
+) -> None:
     data = tmp_path / ("deep" * 30)
     place = ("--listen", f"127.0.0.1:{free_port()}", "--data", str(data), "--peer-transport", "unix")
     code, said = refusal(*place)
@@ -133,11 +197,13 @@ def test_a_folder_too_deep_for_a_socket_is_one_line_and_no_traceback(tmp_path: P
 
 
 def test_an_invalid_address_is_one_line_and_no_traceback(tmp_path: Path) -> None:
-    code, said = refusal("--listen", "127.999.1.1:7991", "--data", str(tmp_path / "data"))
+    line = command("--listen", "127.999.1.1:7991", "--data", str(tmp_path / "data"))
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    code, said = done.returncode, without_beginning(done.stderr)
     assert code == 2 and len(said) == 1 and "'127.999.1.1:7991'" in said[0]
 
 
-def test_the_folder_of_another_node_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_the_folder_of_another_node_is_one_line_and_no_traceback(tmp_path: Path, refusal: Refusals) -> None:
     port = free_port()
     with running(tmp_path / "data", port) as process:
         process.terminate()
@@ -148,7 +214,7 @@ def test_the_folder_of_another_node_is_one_line_and_no_traceback(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.isdir("/dev/shm"), reason="needs a small disk")
-def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path, refusal: Refusals) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -164,14 +230,20 @@ def test_a_full_disk_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     assert code == 1 and len(said) == 1 and said[0].startswith("the disk is full")
 
 
-def test_what_a_node_keeps_is_its_users_alone_whatever_the_umask(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def lax(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+    """The folder and the process of a node that was started with a umask and limits too low."""
+    data = tmp_path_factory.mktemp("lax") / "data"
     data.mkdir(0o755)
-    with running(data, free_port(), "umask 0", "--peer-transport", "unix") as process:
-        modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
-        assert len(modes) > 5 and not any(modes.values()), modes
-        process.terminate()
-        process.wait(PATIENCE_S)
+    prepare = "umask 0; ulimit -S -n 256; ulimit -H -n 512"
+    with running(data, free_port(), prepare, "--peer-transport", "unix") as process:
+        yield data, process.pid
+
+
+def test_what_a_node_keeps_is_its_users_alone_whatever_the_umask(lax: tuple[Path, int]) -> None:
+    data, _ = lax
+    modes = {path: path.stat().st_mode & 0o077 for path in [data, *data.rglob("*")]}
+    assert len(modes) > 5 and not any(modes.values()), modes
 
 
 def test_connections_that_say_nothing_end_and_are_told_of_while_they_last(tmp_path: Path) -> None:
@@ -188,10 +260,9 @@ def test_connections_that_say_nothing_end_and_are_told_of_while_they_last(tmp_pa
         assert process.poll() is None
 
 
-def test_the_limit_of_descriptors_is_raised_at_the_start(tmp_path: Path) -> None:
-    lower = "ulimit -S -n 256; ulimit -H -n 512"
-    with running(tmp_path / "data", free_port(), lower) as process:
-        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (512, 512)
+def test_the_limit_of_descriptors_is_raised_at_the_start(lax: tuple[Path, int]) -> None:
+    _, pid = lax
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (512, 512)
 
 
 def test_sigterm_ends_a_node_though_a_stream_never_ends(tmp_path: Path) -> None:
@@ -228,7 +299,7 @@ def test_a_node_that_cannot_stop_in_order_ends_all_the_same_and_says_where_it_hu
     assert "Timeout (0:00:05" in said and "in close" in said
 
 
-def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag() -> None:
+def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag(refusal: Refusals) -> None:
     for line, told in (
         (["--listen"], "--listen"),
         (["--data", "x"], "--listen"),
@@ -238,7 +309,9 @@ def test_a_line_that_does_not_parse_is_one_line_that_names_the_flag() -> None:
         assert code == 2 and len(said) == 1 and told in said[0] and "--help" in said[0]
 
 
-def test_a_log_file_is_rotated_and_one_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_log_file_is_rotated_and_one_that_cannot_be_written_is_one_line(
+    tmp_path: Path, refusal: Refusals
+) -> None:
     log = tmp_path / "n1.log"
     log.write_text("former\n" * 1000)
     options = ("--log-file", str(log), "--log-bytes", "4096")

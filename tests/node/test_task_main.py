@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import socket
+import sys
 import tempfile
 import time
 from functools import partial
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.cluster.adapters.files.counted_files import CountedFiles
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.messages.task_messages import JobStep, RunAttempt, Said
 from ringmill.cluster.mapreduce.progress import AttemptProgress
 from ringmill.cluster.ports import FileSystem
@@ -86,3 +90,45 @@ def test_an_attempt_finds_its_trace_in_the_environment_and_leaves_none(
             run = RunAttempt("map", 0, 1, b"", "", str(tmp_path), str(tmp_path), trace=trace)
             found: object = task_main._run(run, here)
             assert (found, "TRACEPARENT" in os.environ) == (trace or None, False)
+
+
+def test_a_disk_without_room_for_the_mark_of_a_record_is_full_and_ends_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(task_main, "_lift_memory_limit", lambda: None)
+    monkeypatch.setattr(task_main, "run_attempt", lambda run, files, job, progress: progress.at_record(1))
+    monkeypatch.setattr(os, "pwrite", no_room)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(TaskFailed) as failed:
+        here = task_main._Process(
+            task_main._Teller(task_main._Pipe(theirs)), task_main._Fence(), task_main._Peak()
+        )
+        task_main._run(RunAttempt("map", 0, 1, b"", "/bundle", str(tmp_path), str(tmp_path)), here)
+    assert failed.value.cause is Cause.DISK_FULL
+    assert ".at-record" in failed.value.message
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_map_that_closes_its_stdout_ends_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(task_main, "run_attempt", lambda *_: sys.stdout.close())
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        here = task_main._Process(
+            task_main._Teller(task_main._Pipe(theirs)), task_main._Fence(), task_main._Peak()
+        )
+        found: object = task_main._run(RunAttempt("map", 0, 1, b"", "", str(tmp_path), str(tmp_path)), here)
+    assert found is None

@@ -1,6 +1,7 @@
 """32 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
 
-By count and never by time; and every seed that once failed, again.
+And six in which partitions move and jobs run beside that.  By count and never by time; and every seed that
+once failed, again.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +24,18 @@ def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
     summary = _must_hold(seeds, SimulationOptions())
     asked = summary.figures["objects"]
     assert asked["answered"] > asked["ops"] // 2  # else nothing much was tried
+    tell(summary)
+
+
+@pytest.mark.parametrize("seeds", [(1, 5), (8, 16), (17, 24)])
+def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(
+    seeds: Sequence[int], tell: Tell
+) -> None:
+    """Seeds whose plans come one after the other, with members that come and go."""
+    summary = _must_hold(seeds, usual_options(("moves", "objects", "jobs")))
+    moves, jobs = summary.figures["moves"], summary.figures["jobs"]
+    assert moves["moved"] > 10 and moves["come"] and jobs["SUCCEEDED"]
+    assert summary.figures["objects"]["answered"]
     tell(summary)
 
 

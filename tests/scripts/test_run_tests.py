@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import run_tests
+from tests.conftest import pytest_terminal_summary
 
 SPAWNS = """
 import subprocess, sys
@@ -123,3 +127,40 @@ def test_a_run_that_does_not_end_when_asked_is_killed_and_has_told_what_failed(
 def test_a_clean_run_keeps_the_exit_code_of_pytest(tmp_path: Path) -> None:
     assert _run(tmp_path, "def test_fails():\n    assert False\n") == 1
     assert _run(tmp_path, "def test_passes():\n    assert True\n") == 0
+
+
+def test_the_times_that_tests_note_are_told_with_their_goal_at_the_end() -> None:
+    lines: list[str] = []
+    noted = [("goal_s", 10.0), ("served_again_after_s", 3.25)]
+    report = SimpleNamespace(when="call", user_properties=noted, nodeid="test_sample.py::test_one")
+    teardown = SimpleNamespace(when="teardown", user_properties=noted, nodeid="test_sample.py::test_one")
+    stats = {"passed": [report], "failed": [teardown]}
+    pytest_terminal_summary(SimpleNamespace(stats=stats, write_line=lines.append))
+    assert lines == ["served_again_after_s 3.25 (goal 10): test_sample.py::test_one"]
+
+
+SPAWNS_AND_HANGS = """
+import pathlib, subprocess, sys, time
+def test_that_waits_beside_a_process():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    path = pathlib.Path({told!r})
+    path.with_suffix(".new").write_text(str(child.pid))
+    path.with_suffix(".new").rename(path)
+    time.sleep(600)
+"""
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    told, sample = tmp_path / "pid", tmp_path / "test_sample.py"
+    sample.write_text(SPAWNS_AND_HANGS.format(told=str(told)), encoding="utf-8")
+    program = [sys.executable, run_tests.__file__, "-q", "--rootdir", str(tmp_path), str(sample)]
+    runner = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not told.exists() and runner.poll() is None:
+            time.sleep(0.01)
+        runner.send_signal(signal.SIGTERM)
+        assert runner.wait(60) == run_tests.INTERRUPTED
+        assert not psutil.pid_exists(int(told.read_text()))
+    finally:
+        runner.kill()
+        runner.wait()

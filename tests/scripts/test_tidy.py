@@ -142,6 +142,51 @@ def test_a_usual_file_is_short(tmp_path: Path) -> None:
     assert "the median file has 122 lines, more than 120" in finding
 
 
+GUARANTEES = """# Guarantees
+
+## Deletes
+
+- What was deleted stays deleted.
+
+### Retries
+
+- A write is shown once.
+
+## Where each is shown
+
+| section | guarantee | condition | shown by |
+|---|---|---|---|
+| [Deletes](#deletes) | it stays deleted | | C6; `tests/test_a.py` |
+| [Retries](#retries) | it is shown once | | `tests/` |
+| [Retries](#retries) | and quickly | | [figures](testing.md#checkers) |
+
+## Not promised yet
+"""
+
+
+@pytest.mark.parametrize(
+    ("kept", "put", "expected"),
+    [
+        ("", "", ""),
+        ("| [Deletes](#deletes)", "| deletes", 'docs/guarantees.md:3: no row of the table shows "Deletes"'),
+        ("[Retries]", "retries", 'docs/guarantees.md:7: no row of the table shows "Retries"'),
+        ("test_a.py", "test_b.py", "docs/guarantees.md:15: names tests/test_b.py, which is not there"),
+        ("C6;", "C7;", "docs/guarantees.md:15: names C7, which docs/testing.md does not have"),
+        ("| `tests/`", "| all of us", "docs/guarantees.md:16: a promise that nothing shows"),
+        ("## Where each is shown", "## Tests", 'docs/guarantees.md:1: has no "## Where each is shown"'),
+    ],
+)
+def test_each_section_of_promises_has_a_row_of_the_table_of_tests(
+    tmp_path: Path, kept: str, put: str, expected: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "testing.md").write_text("# Checkers\n\n| C6 | it stays away |\n", encoding="utf-8")
+    assert _found(tmp_path, "tests/test_a.py", DOC) == []
+    found = _found(tmp_path, "docs/guarantees.md", GUARANTEES.replace(kept, put) if kept else GUARANTEES)
+    assert len(found) == bool(expected), found
+    assert not expected or found[0].startswith(expected), found
+
+
 RULE = "# Writes\n\n## W1: Nothing is taken back\n\nIt stays.\n\n"
 
 

@@ -8,8 +8,8 @@ import pytest
 from ringmill.node.node_options import NodeOptions
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
 from ringmill.simulator.subjects.jobs.tunables import draw_job_tunables
+from tests.simulator.red_runs import turns_red
 
 JOBS = usual_options(("jobs",))
 
@@ -18,19 +18,18 @@ JOBS = usual_options(("jobs",))
     ("name", "first"),
     [
         ("commit-repeated", 6),
-        ("forgotten-refused", 3),
+        ("forgotten-refused", 30),
         ("lost-attempts-noticed", 12),
         ("missing-is-not-moved", 4),
         ("one-output-shown-once", 28),
         ("read-maps-count", 25),
-        ("states-as-written", 20),
-        ("states-needed", 20),
+        ("states-as-written", 27),
+        ("states-needed", 27),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; for most any hundred seeds would do."""
-    options = replace(ablation_named(name).under or JOBS, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, JOBS)
 
 
 def test_a_part_that_somebody_deletes_fails_its_job_and_shows_nothing() -> None:

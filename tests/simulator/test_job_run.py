@@ -44,3 +44,13 @@ def test_without_faults_every_job_that_nobody_kills_succeeds() -> None:
     calm = run_seed(2, replace(JOBS, faults=()))
     assert calm.violations == ()
     assert set(calm.figures["jobs"]) == {"SUCCEEDED"}
+
+
+def test_jobs_whose_nodes_run_out_of_memory_end_and_are_whole() -> None:
+    short = replace(JOBS, faults=("memory_taken",), core=0.0)
+    results = [run_seed(seed, short) for seed in (1, 7, 19)]
+    assert [result.violations for result in results] == [(), (), ()]
+    assert all(result.figures["jobs"].get("SUCCEEDED") for result in results)
+    met = [mark for result in results for mark, count in result.marks.items() if count]
+    assert "an attempt is given back for want of memory" in met
+    assert "the newest attempt ends for want of memory" in met

@@ -28,6 +28,7 @@ from ringmill.simulator.options import SimulationOptions, usual_options
 from ringmill.simulator.run import drawn_faults, run_seed
 from ringmill.simulator.subjects.every import SUBJECTS, fault_kinds, subjects_named
 from ringmill.simulator.subjects.subject import Subject
+from tests.simulator.red_runs import turns_red
 
 SMALL = SimulationOptions(operations=6, keys=2, sessions=2, nodes=3)
 ROOT = Path(__file__).parent.parent.parent
@@ -39,12 +40,20 @@ SOON_RED = (  # without a safeguard, from a seed on that is near one known to tu
     ("tombstones", 1),
     ("honest-receipt", 1),
     ("hints-kept", 2),
+    ("all-siblings-shown", 1),
 )
 
 
 def test_one_seed_gives_one_trace_each_time_in_one_process() -> None:
     assert len({run_seed(7, SMALL).trace for _ in range(12)}) == 1
     assert run_seed(8, SMALL).trace != run_seed(7, SMALL).trace
+
+
+def test_drawn_callbacks_give_another_run_which_is_the_same_each_time() -> None:
+    drawn = replace(SMALL, callbacks="drawn")
+    first = run_seed(7, drawn)
+    assert first.is_ok
+    assert run_seed(7, drawn).trace == first.trace != run_seed(7, SMALL).trace
 
 
 def test_a_run_leaves_nothing_behind() -> None:
@@ -99,9 +108,7 @@ def test_in_a_ring_every_node_sees_a_majority_and_no_two_the_same() -> None:
 
 @pytest.mark.parametrize(("name", "first"), SOON_RED)
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
-    off = SimulationOptions(safeguards_off=(name,))
-    runs = (run_seed(seed, off) for seed in range(first, first + 200))
-    assert any(result.violations for result in runs)
+    assert turns_red(name, first, SimulationOptions(), most=200)
 
 
 def test_a_client_behind_a_balancer_asks_nodes_that_own_nothing_of_the_key(
@@ -152,7 +159,11 @@ def options_of(words: list[str]) -> SimulationOptions:
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
 def test_the_command_of_a_replay_means_the_same_run(subject: Subject, nodes: int) -> None:
     usual = replace(usual_options((subject.name,)), nodes=nodes)
-    for options in (usual, replace(usual, only_faults=(), sessions=2), replace(usual, faults=())):
+    for options in (
+        usual,
+        replace(usual, only_faults=(), sessions=2),
+        replace(usual, faults=(), callbacks="drawn"),
+    ):
         words = replay_command(7, options).split()
         assert options_of(words[2:]) == options, words
 

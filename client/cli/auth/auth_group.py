@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.client.cli.lazy import LazyGroup, Verb
+from ringmill.client.cli.lazy import NO_CLUSTER, LazyGroup, Verb
 
 __all__ = ["auth"]
 
@@ -16,6 +16,11 @@ auth = LazyGroup(
         ),
         "require": Verb(
             "ringmill.client.cli.auth.auth_verbs:require", "say whether clients need a token, or show it"
+        ),
+        "new-secret": Verb(
+            "ringmill.client.cli.auth.new_secret:make_secret",
+            "make a secret for a cluster that is to be formed",
+            NO_CLUSTER,
         ),
         "rotate-secret": Verb(
             "ringmill.client.cli.auth.rotate_secret:rotate_secret",

@@ -10,6 +10,7 @@ from ringmill.client.bench.load import DRAIN_S, Measured, is_behind
 from ringmill.client.bench.plan import BenchPlan, Cleaned
 from ringmill.client.cli.console import output
 from ringmill.client.cli.console.settings import Settings
+from ringmill.cluster.adapters.machine_name import own_cores
 from ringmill.cluster.meters.histogram import PERCENTILES, Histogram
 
 __all__ = ["BenchOutcome", "caveats", "report"]
@@ -54,7 +55,7 @@ def caveats(plan: BenchPlan, outcome: BenchOutcome, levels: Mapping[str, str | N
     """What limits the meaning of the figures."""
     measured, load = outcome.measured, plan.load
     if outcome.is_local:
-        yield f"client and nodes share this machine ({_cores()} cores): the rate is limited by both"
+        yield f"client and nodes share this machine ({own_cores()} cores): the rate is limited by both"
     if measured.client_s > BUSY_SHARE * measured.seconds:
         yield "the client used a whole core, so it may be the limit; run several clients"
     if load.rate_per_s and is_behind(measured.ended, load.rate_per_s, measured.seconds):
@@ -105,7 +106,7 @@ def _document(
         **levels,
         "nodes": outcome.nodes,
         "replicas": outcome.replicas,
-        "cores": _cores(),
+        "cores": own_cores(),
         "warm_up_s": load.warm_up_s,
         "seconds": round(measured.seconds, 3),
         "operations": measured.operations,
@@ -166,9 +167,3 @@ def _row(verb: str, histogram: Histogram) -> tuple[object, ...]:
 def _digits(value_ms: float) -> float:
     """Three significant digits."""
     return float(f"{value_ms:.3g}")
-
-
-def _cores() -> int:
-    from ringmill.client.jobs.estimate_job import own_cores  # here, as it loads much
-
-    return own_cores()

@@ -72,7 +72,7 @@ cluster = LazyGroup(
             HIDDEN,
         ),
         "logs": Verb(
-            "ringmill.client.cli.cluster.cluster_nodes:logs", "show the logs of nodes", AT_ONCE, HIDDEN
+            "ringmill.client.cli.cluster.cluster_logs:logs", "show the logs of nodes", AT_ONCE, HIDDEN
         ),
         "replace": Verb(
             "ringmill.client.cli.ring.ring_replace:replace",

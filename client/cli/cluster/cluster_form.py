@@ -62,10 +62,9 @@ def form(settings: Settings, members: str | None, replicas: int | None, partitio
         from ringmill.client.dialling.node_links import open_link
 
         effort.dial = partial(open_link, tls=tls, token=cluster_token(settings))
-    formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring)))
-    topology = formed.topology
-    _check_as_asked(topology, replicas, partitions)
-    _show(settings, topology, formed.joined)
+    check = partial(_check_as_asked, settings, replicas, partitions)
+    formed = asyncio.run(form_nodes(effort, Shape(settings.cluster, owners, ring, check=check)))
+    _show(settings, formed.topology, formed.joined)
 
 
 def _names(settings: Settings, members: str | None) -> dict[str, str]:
@@ -102,8 +101,16 @@ def _check_addresses(flag: str, addresses: Sequence[str]) -> None:
             raise InvalidArgument(f"{flag} names {address} twice")
 
 
-def _check_as_asked(topology: Topology, replicas: int | None, partitions: int | None) -> None:
-    """Raise InvalidArgument when the cluster was formed before with other settings."""
+def _check_as_asked(
+    settings: Settings, replicas: int | None, partitions: int | None, topology: Topology
+) -> None:
+    """Raise InvalidArgument when the nodes have the document of a cluster with another name or other
+    settings, formed before or by somebody else just now."""
+    if "cluster" in settings.given and settings.cluster != topology.name:
+        raise InvalidArgument(
+            f"these nodes are cluster {topology.name}, not {settings.cluster}",
+            hint="a cluster keeps the name that it was formed with; leave --cluster out",
+        )
     there = {"replicas": (topology.n, replicas), "partitions": (topology.partitions, partitions)}
     for name, (is_now, wanted) in there.items():
         if wanted is not None and wanted != is_now:

@@ -1,26 +1,27 @@
-"""`ringmill cluster stop`, `kill`, `pause`, `resume`, `restart`, `logs`: single nodes of a local cluster."""
+"""`ringmill cluster stop`, `kill`, `pause`, `resume`, `restart`: single nodes of a local cluster."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Final
 
 import click
 
 from ringmill.client.cli.cluster.local_verbs import pass_local
 from ringmill.client.cli.console import output
 from ringmill.client.cli.console.failure_text import shown_error
-from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.settings import Settings, bounded_span_s
 from ringmill.client.local import local_cluster, processes
 from ringmill.client.local.local_forming import RESTART_TIMEOUT_S, start_again
 from ringmill.client.local.local_state import LocalCluster, LocalNode
 from ringmill.cluster.errors import InvalidArgument, RingmillError
 
-__all__ = ["kill", "logs", "pause", "restart", "restart_nodes", "resume", "stop"]
+__all__ = ["kill", "pause", "restart", "restart_nodes", "resume", "stop"]
+
+_MOST_FOR_JOBS_S: Final = 86_400.0
 
 
 @click.command()
@@ -87,8 +88,15 @@ def resume(settings: Settings, nodes: tuple[str, ...]) -> None:
 @click.argument("nodes", nargs=-1)
 @click.option("--rolling", is_flag=True, help="one after the other, each once the one before has caught up")
 @click.option("--force", is_flag=True, help="with --rolling: whatever the state of the cluster is")
+@click.option(
+    "--jobs-within",
+    metavar="TIME",
+    help="with --rolling: wait before each node for running jobs to end, this long at most  [0s]",
+)
 @pass_local
-def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bool) -> None:
+def restart(
+    settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bool, jobs_within: str | None
+) -> None:
     """Stop nodes (SIGTERM, then SIGKILL) and start them again on their data.
 
     With --rolling all nodes, or the named ones, in turn, so that no request fails; it stops at the first that
@@ -97,12 +105,15 @@ def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bo
     begun = time.perf_counter()
     if not rolling and (force or not nodes):
         raise InvalidArgument("--force needs --rolling" if force else "name the nodes, or all by --rolling")
+    if not rolling and jobs_within is not None:
+        raise InvalidArgument("--jobs-within needs --rolling")
+    within_s = bounded_span_s("--jobs-within", jobs_within or "0s", 0.0, _MOST_FOR_JOBS_S)
     if rolling:
         from ringmill.client.cli.cluster.cluster_rolling import restart_rolling
 
         local_cluster.required_cluster(settings.cluster_folder)
         with local_cluster.exclusively(settings.cluster_folder):
-            cluster = asyncio.run(restart_rolling(settings, nodes, is_forced=force))
+            cluster = asyncio.run(restart_rolling(settings, nodes, is_forced=force, jobs_within_s=within_s))
     else:
         cluster = restart_nodes(settings.cluster_folder, nodes, settings.timeout)
     took_s = time.perf_counter() - begun
@@ -114,50 +125,6 @@ def restart(settings: Settings, nodes: tuple[str, ...], rolling: bool, force: bo
     }
     output.show(settings, document, ("NODE", "PID", "STATE"), rows)
     output.next_command(settings, "ringmill cluster status --wait healthy")
-
-
-@click.command()
-@click.argument("nodes", nargs=-1)
-@click.option("-f", "--follow", is_flag=True, help="keep printing new lines until Ctrl-C")
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0),
-    default=20,
-    help="number of last lines to show for each node  [20]",
-)
-@pass_local
-def logs(settings: Settings, nodes: tuple[str, ...], follow: bool, lines: int) -> None:
-    """Show the logs of the named nodes, or of all; each line begins with its node.
-
-    With -o json and --follow each line is a document of its own.
-    """
-    from ringmill.client.local import log_files
-
-    cluster = local_cluster.required_cluster(settings.cluster_folder)
-    paths = {node.id: cluster.log_path(node) for node in cluster.chosen(nodes)}
-    if follow:
-        # all are opened before the first line is printed, so that nothing is missed meanwhile
-        followed = {name: log_files.FollowedLog(path) for name, path in paths.items()}
-        for name, log in followed.items():
-            for line in log.last_lines(lines):
-                _print_line(settings, name, line)
-        log_files.follow_files(followed, partial(_print_line, settings))
-        return
-    found = [(name, line) for name, path in paths.items() for line in log_files.tail(path, lines)]
-    if settings.output == "json":
-        output.show(settings, [{"node": name, "line": line} for name, line in found], (), ())
-        return
-    for name, line in found:
-        _print_line(settings, name, line)
-
-
-def _print_line(settings: Settings, name: str, line: str) -> None:
-    """A line of a log; in JSON a document of its own."""
-    if settings.output == "json":
-        print(output.to_json({"node": name, "line": line}, sys.stdout), flush=True)
-    else:
-        print(f"{name}\t{line}", flush=True)
 
 
 def restart_nodes(folder: str, names: Sequence[str], timeout_s: float | None) -> LocalCluster:

@@ -42,15 +42,22 @@ def with_paused(seen: ClusterStatus, cluster: LocalCluster | None) -> ClusterSta
 
 
 def show_status(settings: Settings, seen: ClusterStatus, cluster: LocalCluster | None) -> None:
-    """Print the summary, the table and the reasons; in a pipe only the rows go to stdout."""
+    """Print the summary, the table and the reasons; in a pipe only the rows go to stdout.
+
+    Zones have a column where there are several: the last one, so that the others stay where they are.
+    """
     local = {node.id: node.pid for node in cluster.nodes} if cluster else {}
     pids = {node.id: node.pid or local.get(node.id) for node in seen.nodes}
     if settings.output != "json":
         (print if settings.is_terminal else output.note)(summary(settings, seen))
-    output.show(settings, _document(seen, pids), COLUMNS, [_row(node, pids[node.id]) for node in seen.nodes])
+    has_zones = len({node.zone for node in seen.nodes}) > 1
+    columns = (*COLUMNS, "ZONE") if has_zones else COLUMNS
+    rows = [_row(node, pids[node.id], has_zones=has_zones) for node in seen.nodes]
+    output.show(settings, _document(seen, pids), columns, rows)
     for reason in seen.reasons if settings.output != "json" else ():
         output.beside(settings, f"  {reason}")
-    for line in (_moves(seen), _deletes(seen), _containment(seen)) if settings.output != "json" else ():
+    more = (_moves(seen), _deletes(seen), _removing(seen), _containment(seen))
+    for line in more if settings.output != "json" else ():
         if line:
             output.beside(settings, f"  {line}")
 
@@ -88,6 +95,12 @@ def _deletes(seen: ClusterStatus) -> str:
     return f"{keys} not forgotten yet" + (f"; {why}" if why else "")
 
 
+def _removing(seen: ClusterStatus) -> str:
+    """Which nodes have yet to remove what dropped keyspaces have left; "" when none."""
+    told = [f"{node.id}: {node.removing}" for node in seen.nodes if node.removing]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more nodes" if len(told) > 3 else "")
+
+
 def _containment(seen: ClusterStatus) -> str:
     """How far nodes contain the tasks of jobs; nodes that do it alike are named once."""
     levels: dict[str, list[str]] = {}
@@ -103,7 +116,11 @@ def _containment(seen: ClusterStatus) -> str:
 
 
 def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, Any]:
-    ranges = seen.ranges
+    partitions = {
+        "ok": seen.ranges.ok,
+        "under_replicated": seen.ranges.under_replicated,
+        "no_quorum": seen.ranges.no_quorum,
+    }
     return {
         "cluster": seen.cluster,
         "epoch": seen.epoch,
@@ -112,11 +129,8 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
         "coordinator": seen.coordinator,
         "voters": list(seen.voters),
         "moving": seen.moving,
-        "ranges": {
-            "ok": ranges.ok,
-            "under_replicated": ranges.under_replicated,
-            "no_quorum": ranges.no_quorum,
-        },
+        "partitions": partitions,
+        "ranges": partitions,  # as programs of before read them
         "nodes": [
             {
                 "id": node.id,
@@ -137,6 +151,7 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
                 "unfilled": node.unfilled,
                 "tombstones": node.tombstones,
                 "purge_held_back": node.purge_held_back,
+                "removing": node.removing,
                 "denied": node.denied,
                 "counting": node.is_counting,
                 "containment": node.containment,
@@ -148,11 +163,12 @@ def _document(seen: ClusterStatus, pids: Mapping[str, int | None]) -> dict[str, 
     }
 
 
-def _row(node: NodeStatus, pid: int | None) -> tuple[object, ...]:
+def _row(node: NodeStatus, pid: int | None, *, has_zones: bool) -> tuple[object, ...]:
     up = None if node.uptime_s is None else output.span(node.uptime_s)
+    zone = (node.zone,) if has_zones else ()
     return (
         node.id, node.state, node.address, pid, node.owns,
-        _so_far(node, node.keys), _so_far(node, node.bytes), node.hints, up,
+        _so_far(node, node.keys), _so_far(node, node.bytes), node.hints, up, *zone,
     )  # fmt: skip
 
 

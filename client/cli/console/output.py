@@ -86,9 +86,12 @@ def paint(settings: Settings, text: str, color: str = "") -> str:
 
 
 def to_json(document: object, stream: TextIO, default: Callable[[Any], Any] | None = None) -> str:
-    """One document on one line, in characters that `stream` can carry."""
+    """One document on one line, in characters that `stream` can carry and that steer no terminal."""
     is_unicode = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
-    return json.dumps(document, ensure_ascii=not is_unicode, default=default)
+    text = json.dumps(document, ensure_ascii=not is_unicode, default=default)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def text_of(data: bytes) -> str:

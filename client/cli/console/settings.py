@@ -28,9 +28,9 @@ NAMES = (
     "tls_ca", "tls_cert", "tls_key", "token", "token_file",
 )  # fmt: skip
 NODES_OWN = (
-    "advertise", "bundle_age", "bundle_bytes", "client_transport", "compare_every", "config",
-    "containment", "data", "frames_port", "gate", "hint_age", "hint_bytes", "id", "join", "listen",
-    "log_bytes", "log_file", "log_files", "log_format", "metrics", "node_tls_ca", "node_tls_cert",
+    "advertise", "bundle_age", "bundle_bytes", "client_transport", "clock_shifts", "compare_every", "config",
+    "containment", "data", "frames_port", "gate", "hint_age", "hint_bytes", "host_slots", "id", "join",
+    "listen", "log_bytes", "log_file", "log_files", "log_format", "metrics", "node_tls_ca", "node_tls_cert",
     "node_tls_key", "node_token_file", "pass_vote_after", "peer_transport", "profile", "purge_after",
     "purge_after_least", "scrub_every", "seeds", "slots", "tls_clients", "tls_crl", "trace_one_in",
     "traces", "zone",

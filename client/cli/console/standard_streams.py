@@ -12,6 +12,8 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import IO, TYPE_CHECKING, Final, TextIO, cast
 
 from ringmill.client.cli.console.failure_text import FileFailed
@@ -19,7 +21,9 @@ from ringmill.client.cli.console.failure_text import FileFailed
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["ENDED_BY_THEIR_READER", "NobodyReads", "abandon", "flush_stdout", "mend", "runs"]
+__all__ = [
+    "ENDED_BY_THEIR_READER", "NobodyReads", "abandon", "flush_stdout", "mend", "prints_on_stderr", "runs",
+]  # fmt: skip
 
 ENDED_BY_THEIR_READER: Final = frozenset({
     "ringmill cluster logs", "ringmill engine dump", "ringmill get", "ringmill job logs",
@@ -120,6 +124,25 @@ def flush_stdout() -> None:
     except OSError as error:
         abandon(1)
         raise FileFailed(f"the answer cannot be written to stdout: {error.strerror}") from error
+
+
+@contextmanager
+def prints_on_stderr() -> Iterator[None]:
+    """Meanwhile what is printed on stdout goes to stderr, also by processes that begin within: what the code
+    of others prints is no part of an answer."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        # A terminal shows lines as they come, and a debugger edits its own only on the stream of stdout.
+        with nullcontext() if sys.stdout.isatty() else redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for stream in (sys.stdout, sys.__stdout__):
+            if stream is not None and not stream.closed:
+                stream.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def abandon(descriptor: int) -> None:

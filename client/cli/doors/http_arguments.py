@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Iterable
-from typing import Final
 
 from ringmill.client.cli.console.settings import bounded_span_s
 from ringmill.client.cli.doors.door_jobs import checked_jobs_folder, door_jobs
@@ -14,8 +12,9 @@ from ringmill.client.gateway.clients_by_token import ClientsByToken
 from ringmill.client.gateway.http.http_admission import HttpAdmission, room_of_requests
 from ringmill.client.gateway.http.http_door import HttpDoor, HttpOptions
 from ringmill.client.gateway.http.request_checks import checked_origin
+from ringmill.client.gateway.meters.door_meter import DoorMeter
 from ringmill.client.gateway.page.page_routes import LivePage
-from ringmill.client.gateway.protection.caller_limits import CallerLimits, WindowLimit
+from ringmill.client.gateway.protection.caller_limits import CallerLimits
 from ringmill.client.gateway.protection.read_cache import ReadCache
 from ringmill.cluster.adapters.os_entropy import OsEntropy
 from ringmill.cluster.adapters.system_clock import SystemClock
@@ -24,37 +23,11 @@ from ringmill.cluster.errors import InvalidArgument
 
 __all__ = ["http_admission", "http_door", "tls_of_door"]
 
-_MOST_IN_WINDOW: Final = 100_000
-_NUMBER: Final = re.compile(r"[0-9]{1,7}", re.ASCII)
 
-
-def http_admission(
-    rate_limit: str | None, window_limit: str | None, most_requests: int, cache_ttl: str | None
-) -> HttpAdmission:
-    """The limits of callers, and the cache.  Raises InvalidArgument."""
-
-    rate_s = None if rate_limit is None else _rate_s(rate_limit)
-    window = None
-    if window_limit is not None:
-        number, slash, span = window_limit.partition("/")
-        if not slash or not _NUMBER.fullmatch(number) or not 1 <= int(number) <= _MOST_IN_WINDOW:
-            raise InvalidArgument(
-                f"--window-limit {window_limit[:40]!r} is not N/TIME with N from 1 to {_MOST_IN_WINDOW:,}",
-                hint="--window-limit 1000/1h, for example",
-            )
-        window = WindowLimit(int(number), bounded_span_s("--window-limit", span, 0.1, 7 * 86400.0))
+def http_admission(callers: CallerLimits, most_requests: int, cache_ttl: str | None) -> HttpAdmission:
+    """The limits of the door, and its cache.  Raises InvalidArgument."""
     cache = None if cache_ttl is None else ReadCache(bounded_span_s("--cache-ttl", cache_ttl, 0.001, 3600.0))
-    return HttpAdmission(CallerLimits(rate_s, window), room_of_requests(most_requests), cache=cache)
-
-
-def _rate_s(text: str) -> float:
-    """Requests a second.  Raises InvalidArgument."""
-    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= 1_000_000:
-        raise InvalidArgument(
-            f"--rate-limit {text[:40]!r} is not a number from 1 to 1,000,000 a second",
-            hint="--rate-limit 100, for example",
-        )
-    return float(text)
+    return HttpAdmission(callers, room_of_requests(most_requests), cache=cache)
 
 
 def http_door(
@@ -75,7 +48,10 @@ def http_door(
     origins = [checked_origin(each) for each in cors_origins]
     page = LivePage(SystemClock().wall)
     jobs = door_jobs(checked_jobs_folder(jobs_folder), secrets)
-    options = HttpOptions(host, port, tls, origins, admission, tracing=ProgramsTracer(), jobs=jobs)
+    meter = DoorMeter(SystemClock().monotonic)
+    options = HttpOptions(
+        host, port, tls, origins, admission, tracing=ProgramsTracer(), jobs=jobs, meter=meter
+    )
     return HttpDoor(options, clients, OsEntropy(), [page])
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from ringmill.client.arguments import checked_name
 from ringmill.client.cli.doors.door_place import host_and_port
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.protection.caller_limits import CallerLimits
 from ringmill.client.gateway.redis.expiry.sweeper import SweepOptions
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.store.key_index import INDEX_SUFFIX
@@ -24,7 +25,12 @@ _DATABASE: Final = re.compile(r"(?P<number>[0-9]{1,5})=(?P<name>.+)")
 
 
 def redis_door(
-    place: str, databases: Sequence[str], clients: ClientsByToken, timeout_s: float, sweeps: SweepOptions
+    place: str,
+    databases: Sequence[str],
+    clients: ClientsByToken,
+    callers: CallerLimits,
+    timeout_s: float,
+    sweeps: SweepOptions,
 ) -> RedisDoor:
     """The door that the command line asks for.  Raises InvalidArgument, which names the flag."""
     host, port = host_and_port("--redis", place, 6379)
@@ -42,6 +48,7 @@ def redis_door(
         entropy=OsEntropy(),
         timeout_s=timeout_s,
         names=names,
+        callers=callers,
         give_back=give_back_memory,
         sweeps=sweeps,
     )

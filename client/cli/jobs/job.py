@@ -15,8 +15,17 @@ job = LazyGroup(
             "run a job on this machine, without a cluster",
             NO_CLUSTER,
         ),
+        "check": Verb(
+            "ringmill.client.cli.jobs.trying.job_check:check",
+            "try on a sample whether a job may be split, combined and retried",
+            NO_CLUSTER,
+        ),
         "estimate": Verb(
             "ringmill.client.cli.jobs.job_estimate:estimate", "tell how long a job will take, from a sample"
+        ),
+        "replay": Verb(
+            "ringmill.client.cli.jobs.trying.job_replay:replay",
+            "run one map task of a job again, on this machine",
         ),
         "follow": Verb("ringmill.client.cli.jobs.job_follow:follow", "wait for the end of a job"),
         "wait": Verb("ringmill.client.cli.jobs.job_follow:follow", "another name for follow"),
@@ -40,6 +49,9 @@ job = LazyGroup(
         "kill": Verb("ringmill.client.cli.jobs.job_control:kill", "stop a job"),
         "pause": Verb("ringmill.client.cli.jobs.job_control:pause", "let a job begin nothing more for now"),
         "resume": Verb("ringmill.client.cli.jobs.job_control:resume", "let a paused job go on"),
+        "purge": Verb(
+            "ringmill.client.cli.jobs.job_control:purge", "remove a job that is over from the history"
+        ),
     },
     "Run MapReduce jobs on the nodes of a cluster.",
 )

@@ -1,4 +1,4 @@
-"""`ringmill job kill`, `pause`, `resume`."""
+"""`ringmill job kill`, `pause`, `resume`, `purge`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.job_document import job_document
 from ringmill.client.jobs.job_values import JobState
 
-__all__ = ["kill", "pause", "resume"]
+__all__ = ["kill", "pause", "purge", "resume"]
 
 
 @click.command()
@@ -59,6 +59,25 @@ def resume(settings: Settings, job: str) -> None:
             return await db.jobs.resume(job)
 
     _show(settings, asyncio.run(ask()))
+
+
+@click.command()
+@click.argument("job")
+@click.pass_obj
+def purge(settings: Settings, job: str) -> None:
+    """Remove JOB, which is over, from the history: its row, figures, errors and events.
+
+    Its output stays.  Nothing can be told of the job afterwards, and nothing brings it back.
+    """
+
+    async def ask() -> tuple[str, ...]:
+        async with open_client(settings) as db:
+            return await db.jobs.purge(job)
+
+    silent = asyncio.run(ask())
+    output.fields(settings, {"job": job, "purged": True, "silent": list(silent)}, [("purged", job)])
+    if silent:
+        output.note(f"{', '.join(silent)} did not hear of it, and may tell of it until started again")
 
 
 def _show(settings: Settings, state: JobState) -> None:

@@ -11,8 +11,8 @@ from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 
 __all__ = [
-    "counted_fields", "failure_lines", "history_document", "job_document", "job_fields", "progress_line",
-    "stage_counts",
+    "counted_fields", "failure_lines", "history_document", "job_document", "job_fields", "journal_note",
+    "progress_line", "stage_counts",
 ]  # fmt: skip
 
 FAILURES_SHOWN = 5
@@ -32,6 +32,7 @@ def _named(state: JobState) -> dict[str, Any]:
 def job_document(state: JobState) -> dict[str, Any]:
     return {
         **_named(state),
+        "of_journal": state.is_of_journal,
         "weight": state.weight,
         "network": state.network,
         "seconds": round(state.seconds, 3),
@@ -44,7 +45,17 @@ def job_document(state: JobState) -> dict[str, Any]:
         "records": dict(state.records),
         "counters": dict(state.counters),
         "chain": None if state.chain is None else asdict(state.chain),
+        "heavy_keys": [each._asdict() for each in state.heavy_keys],
+        "lacks": [each._asdict() for each in state.lacks],
     }
+
+
+def journal_note(job: str) -> str:
+    """What is said beside a state that is of the journal."""
+    return (
+        f"the coordinator of {job} does not answer: this is what the journal of the job has; it goes on with "
+        "the next one"
+    )
 
 
 def history_document(state: JobState) -> dict[str, Any]:
@@ -75,6 +86,7 @@ def job_fields(state: JobState) -> list[tuple[str, object]]:
         ("took", f"{state.seconds:.1f} s" + (f", {state.left}" if state.left is not None else "")),
         *([("chain", str(state.chain))] if state.chain is not None else []),
         ("tasks", f"{stages or 'not planned yet'}, {state.retried} retried"),
+        *(("no slots", f"{each.node}: {each.why}") for each in state.lacks),
         *([("weight", state.weight)] if state.weight != 1 else []),
         *([("network", "its tasks may open connections")] if state.network else []),
         *counted_fields(state.records, state.counters),

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import tempfile
-from contextlib import closing
 from dataclasses import asdict
 
 import click
@@ -14,11 +11,12 @@ import click
 from ringmill.client.cli.console import output as forms
 from ringmill.client.cli.console.connecting import open_client
 from ringmill.client.cli.console.settings import Settings
-from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
-from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job, own_cores
-from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.client.cli.console.standard_streams import prints_on_stderr
+from ringmill.client.cli.jobs.job_arguments import job_arguments_of, named_texts
+from ringmill.client.cli.jobs.job_here import job_here
+from ringmill.client.jobs.estimate_job import MOST_SLOTS, estimate_job
 from ringmill.client.local.tcp_ports import is_loopback
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.machine_name import own_cores
 
 __all__ = ["estimate"]
 
@@ -26,7 +24,7 @@ _MB = 1_000_000
 
 
 @click.command()
-@job_arguments
+@job_arguments_of("target", "inputs", "reducers", "split_mib", "params", "side", "on_bad_record")
 @click.option(
     "--nodes", type=click.IntRange(1, MOST_SLOTS), metavar="N",
     help="for N nodes like this machine, which need not exist; else for those of the cluster that are up",
@@ -53,16 +51,16 @@ def estimate(
     Up to three maps and a part of one reduce are run on this machine; nothing is left of them.
     """
     given, paths = named_texts("--param", params), named_texts("--side", side)
-    with closing(OsFileSystem()) as files:
-        loaded = load_job_module(target, files, os.getcwd())
-    sys.path.insert(0, loaded.root)  # functions may import when they run, as on a node
+    with prints_on_stderr():
+        loaded = job_here(target)
     addresses = [] if nodes else asyncio.run(_up(settings))
-    found = estimate_job(
-        loaded.definition, inputs, nodes=nodes or len(addresses), slots=slots,
-        cores=own_cores() if addresses and all(map(_is_here, addresses)) else None,
-        reducers=reducers, params=given, split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
-        scratch=tempfile.gettempdir(),
-    )  # fmt: skip
+    with prints_on_stderr():
+        found = estimate_job(
+            loaded.definition, inputs, nodes=nodes or len(addresses), slots=slots,
+            cores=own_cores() if addresses and all(map(_is_here, addresses)) else None,
+            reducers=reducers, params=given, split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
+            scratch=tempfile.gettempdir(),
+        )  # fmt: skip
     rows: list[tuple[str, object]] = [
         ("takes", f"probably {_rounded(found.seconds)} s"),
         ("between", f"{_rounded(found.least_s)} and {_rounded(found.most_s)} s"),
@@ -75,10 +73,6 @@ def estimate(
         ("sample", f"{found.sampled} maps, {found.sampled_bytes / _MB:,.1f} MB, {found.spent_s:.1f} s"),
     ]
     forms.fields(settings, {name: _exact(value) for name, value in asdict(found).items()}, rows)
-
-
-_MEANT = ("target", "inputs", "reducers", "split_mib", "params", "side", "on_bad_record", "nodes", "slots")
-estimate.params = [each for each in estimate.params if each.name in _MEANT]  # nothing is written, for one
 
 
 async def _up(settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ import click
 from ringmill.client.cli.console import output
 from ringmill.client.cli.console.connecting import open_client
 from ringmill.client.cli.console.settings import Settings
-from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields
+from ringmill.client.cli.jobs.job_document import failure_lines, job_document, job_fields, journal_note
 from ringmill.client.cli.jobs.job_progress import shown_progress
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ def follow(settings: Settings, job: str) -> None:
 
 async def show_until_over(settings: Settings, db: AsyncClient, job: str) -> JobState:
     """Show the progress of a job until it is over.  Returns its last state."""
+    was_of_journal = False
     with shown_progress(settings) as show:
         async for state in db.jobs.watch(job):
+            if state.is_of_journal and not was_of_journal:
+                output.note(journal_note(job))
+            was_of_journal = state.is_of_journal
             show(state)
     return state
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from contextlib import closing
 
 import click
 
 from ringmill.client.cli.console import output as forms
 from ringmill.client.cli.console.settings import Settings
+from ringmill.client.cli.console.standard_streams import prints_on_stderr
 from ringmill.client.cli.jobs.job_arguments import job_arguments, named_texts
 from ringmill.client.cli.jobs.job_document import counted_fields
-from ringmill.client.jobs.job_modules import load_job_module
+from ringmill.client.cli.jobs.job_here import job_here
 from ringmill.client.jobs.run_local import run_local
-from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.adapters.processes.forked_tasks import MOST_PROCESSES
 
 __all__ = ["local"]
@@ -43,19 +40,18 @@ def local(
 ) -> None:
     """Run the job NAME of MODULE.py on this machine, without a cluster.
 
-    The output is the same, byte for byte, as on a cluster.
+    The output is the same, byte for byte, as on a cluster.  What the job's code prints goes to stderr.
     """
     given, paths = named_texts("--param", params), named_texts("--side", side)
-    with closing(OsFileSystem()) as files:
-        loaded = load_job_module(target, files, os.getcwd())
-    sys.path.insert(0, loaded.root)  # functions may import when they run, as on a node
-    began = time.monotonic()
-    result = run_local(
-        loaded.definition, inputs or None, output,
-        reducers=reducers, params=given, overwrite=overwrite, processes=processes,
-        split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
-    )  # fmt: skip
-    seconds = time.monotonic() - began
+    with prints_on_stderr():
+        loaded = job_here(target)
+        began = time.monotonic()
+        result = run_local(
+            loaded.definition, inputs or None, output,
+            reducers=reducers, params=given, overwrite=overwrite, processes=processes,
+            split_mib=split_mib, side=paths, on_bad_record=on_bad_record,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
     document = {
         "state": "SUCCEEDED",
         "output": result.output,

@@ -19,6 +19,7 @@ from ringmill.client.cli.jobs.job_document import (
     history_document,
     job_document,
     job_fields,
+    journal_note,
     stage_counts,
 )
 from ringmill.client.jobs.job_values import ENDED, JobList, JobState, TaskLog
@@ -118,8 +119,9 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
 
     async def ask() -> tuple[JobState, Sequence[AttemptSummary]]:
         async with open_client(settings) as db:
-            state = await db.jobs.status(job)
-            return state, await db.jobs.attempts(job) if wants_attempts else ()
+            if wants_attempts:
+                return await db.jobs.state_and_attempts(job)
+            return await db.jobs.status(job), ()
 
     state, attempts = asyncio.run(ask())
     document = job_document(state)
@@ -140,13 +142,16 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
     if state.error is not None:
         document["error"] = state.error.message
     if settings.output != "json":
-        output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", state.node)])
+        keeper = state.node or "its journal"  # nobody who answers
+        output.fields(settings, {}, [*job_fields(state), ("name", state.name), ("kept by", keeper)])
         for line in failure_lines(state.failures):
             print(printable(line, keep="\n\t"))
         for event in state.events:
             print(printable(f"  {event}", keep="\n\t"))
         if state.error is not None:
             print(printable(f"  {state.error.message}", keep="\n\t"))
+    if state.is_of_journal:
+        output.note(journal_note(job))
     if wants_attempts:
         columns = ("TASK", "STATE", "ATTEMPTS", "NODE", "TOOK", "IN", "OUT", "MEMORY", "LAST ERROR")
         output.show(settings, document, columns, task_rows(state, attempts))
@@ -155,9 +160,13 @@ def status(settings: Settings, job: str, tasks: bool) -> None:
 @click.command()
 @click.argument("job")
 @click.option("--task", default="", metavar="TASK", help='only this task, for example "map-3"')
+@click.option("--all", "shows_all", is_flag=True, help="each attempt by itself")
 @click.pass_obj
-def logs(settings: Settings, job: str, task: str) -> None:
-    """Show what the attempts of JOB printed; each begins with a line that names task, attempt and node."""
+def logs(settings: Settings, job: str, task: str, shows_all: bool) -> None:
+    """Show what the attempts of JOB printed; each begins with a line that names task, attempt and node.
+
+    Attempts that printed the same, and ended alike, are shown once, with how many they are.
+    """
 
     async def ask() -> Sequence[TaskLog]:
         async with open_client(settings) as db:
@@ -174,8 +183,18 @@ def logs(settings: Settings, job: str, task: str) -> None:
         ]  # fmt: skip
         output.show(settings, document, (), ())
         return
-    for one in found:
-        cause = f"  {one.cause}" if one.cause else ""
-        print(printable(f"{one.task} attempt {one.attempt} on {one.node}{cause}", keep="\n\t"))
-        for line in one.output.decode("utf-8", "replace").splitlines():
+    groups = [[one] for one in found] if task or shows_all else _alike(found)
+    for first, *others in groups:
+        cause = f"  {first.cause}" if first.cause else ""
+        count = f"{len(others) + 1} attempts, first: " if others else ""
+        print(printable(f"{count}{first.task} attempt {first.attempt} on {first.node}{cause}", keep="\n\t"))
+        for line in first.output.decode("utf-8", "replace").splitlines():
             print(printable(f"  {line}", keep="\t"))
+
+
+def _alike(found: Sequence[TaskLog]) -> list[list[TaskLog]]:
+    """Attempts that printed the same and ended by the same cause, in the order of the first of each."""
+    groups: dict[tuple[bytes, str], list[TaskLog]] = {}
+    for one in found:
+        groups.setdefault((one.output, one.cause), []).append(one)
+    return list(groups.values())

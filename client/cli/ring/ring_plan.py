@@ -12,7 +12,7 @@ from ringmill.client.cli.console import output
 from ringmill.client.cli.console.connecting import open_client
 from ringmill.client.cli.console.pairs import parts_of
 from ringmill.client.cli.console.settings import Settings
-from ringmill.client.cli.ring.heirs import heirs_of
+from ringmill.client.cli.ring.heirs import heirs_of, newcomers_of
 from ringmill.client.cli.ring.ring_show import load_document, ranges
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.ring.plans.moving_rate import LEAST_BYTES
@@ -28,7 +28,7 @@ _PAIRS_SHOWN: Final = 20
 
 
 @click.command("plan")
-@click.option("--add", multiple=True, metavar="ID=ADDRESS", help="a node that joins")
+@click.option("--add", multiple=True, metavar="ID[=ADDRESS]", help="a node that joins")
 @click.option("--remove", multiple=True, metavar="ID", help="a member that leaves")
 @click.option(
     "--replace", multiple=True, metavar="ID=NEW[=ADDRESS]", help="a node that takes a member's place"
@@ -50,10 +50,11 @@ def plan_ring(
 
     Each option can be given several times.  Without any, show what is out of balance.
     """
+    heirs = heirs_of(settings, replace)
     changes: dict[str, Any] = {
-        "add": dict(parts_of("--add", add)),
+        "add": newcomers_of(settings, add, heirs),
         "remove": list(remove),
-        "replace": heirs_of(settings, replace),
+        "replace": heirs,
         "weights": weights_of(weight),
         "zones": dict(parts_of("--zone", zone)),
     }

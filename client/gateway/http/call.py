@@ -36,7 +36,10 @@ class CallersCache:
     async def read(
         self, space: AsyncKeyspace, key: bytes, options: Mapping[str, Any], slot: Slot
     ) -> tuple[Item, bool]:
-        """The item, and whether it came from a read of another request.  Raises as `AsyncKeyspace.get`."""
+        """The item, and whether it came from a read of another request.  One of its own takes a place.
+
+        Raises as `AsyncKeyspace.get`, and HttpRefusal 503 when there is no place.
+        """
         level = {name: value for name, value in options.items() if name != "timeout"}
         place, reader = (space.name, key), (self.token, level.get("r"))
 
@@ -44,7 +47,7 @@ class CallersCache:
             return space.get(key, **level, timeout=left_s)
 
         within_s = time_of_read(space, options.get("timeout"))
-        return await self.cache.get(place, reader, load, slot.stays_for, within_s)
+        return await self.cache.get(place, reader, load, slot.stays_for, within_s, slot.take_place)
 
     def drop_all(self) -> None:
         """A keyspace has gone: nothing of it is to be told."""

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -43,7 +44,8 @@ _silent.propagate = False
 class Connections:
     """Makes the protocol of each connection, and counts them."""
 
-    def __init__(self, server: web.Server, most: int) -> None:
+    def __init__(self, server: web.Server, most: int, refused: Callable[[], None] | None = None) -> None:
+        """`refused` is called for each that is one too many."""
         self._server = server
         self._most = most
         self._asked = 0
@@ -51,6 +53,7 @@ class Connections:
         self._none_asked.set()
         self.open = 0
         self.leaving = 0  # of these, to make room
+        self.refused = refused or (lambda: None)
         self.is_ending = False
 
     def __call__(self) -> web.RequestHandler:
@@ -146,6 +149,7 @@ class _GuardedConnection(web.RequestHandler):
         self.heard_s = asyncio.get_running_loop().time()
         self.address = str((transport.get_extra_info("peername") or ("",))[0])
         if self._connections.is_full and not self._connections.make_room():
+            self._connections.refused()
             self._end_with(_TOO_MANY)
             return
         if self._connections.is_ending:

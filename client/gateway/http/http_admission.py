@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,10 @@ def room_of_requests(most: int) -> SharedRoom:
 
 @dataclass(frozen=True, slots=True)
 class HttpAdmission:
-    """The limits of one gateway, and its cache of reads, if it has one."""
+    """The limits of the HTTP door, and its cache of reads, if it has one.
+
+    `callers` are those of all doors of the gateway.
+    """
 
     callers: CallerLimits = field(default_factory=CallerLimits)
     requests: SharedRoom = field(default_factory=lambda: room_of_requests(MOST_REQUESTS))
@@ -43,12 +46,19 @@ class HttpAdmission:
     cache: ReadCache | None = None
     batches: SharedTurns = field(default_factory=lambda: SharedTurns(BATCHES_AT_ONCE, BATCHES_OF_ONE))
 
+    @property
+    def rooms(self) -> Mapping[str, SharedRoom]:
+        """What may be under way at a time, by name."""
+        return {
+            "requests": self.requests,
+            "streams": self.streams,
+            "bodies": self.bodies,
+            "batches": self.batches.room,
+        }
+
     def check_rate(self, caller: str) -> None:
         """Raises HttpRefusal 429 when this caller asks too often."""
-        if self.callers.are_none:
-            return
-        wait_s = self.callers.take(caller, asyncio.get_running_loop().time())
-        if wait_s:
+        if wait_s := self.callers.take(caller):
             raise HttpRefusal(
                 429, "RATE_LIMITED", f"too many requests; the next one may come in {wait_s:.1f} s",
                 headers={"Retry-After": str(math.ceil(wait_s))}, detail={"retry_after": round(wait_s, 3)},
@@ -58,23 +68,31 @@ class HttpAdmission:
 class Slot:
     """The place of one request among those that are under way, or of a stream among the streams."""
 
-    def __init__(self, admission: HttpAdmission, caller: str) -> None:
-        """`caller` is whose share of the requests, bodies, streams and batches it takes."""
+    def __init__(self, admission: HttpAdmission, caller: str, *, is_late: bool = False) -> None:
+        """`caller` is whose share of the requests, bodies, streams and batches it takes.  A late one has no
+        place before `take_place`."""
         self._rooms = admission
-        self._caller = caller
+        self.caller = caller
         self._is_in = False  # among the requests
         self._is_a_stream = False
+        self._is_late = is_late
         self._users = 0
         self._at_end: list[Callable[[], None]] = []
 
     def __enter__(self) -> Slot:
         """Raises HttpRefusal 503 when there is no room."""
-        self._enter()
+        if not self._is_late:
+            self._enter()
         self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         self._leave()
+
+    def take_place(self) -> None:
+        """Have a place among the requests: the cluster is asked now.  Raises HttpRefusal 503."""
+        if not self._is_in:
+            self._enter()
 
     @asynccontextmanager
     async def batch_turn(self, within_s: float) -> AsyncIterator[None]:
@@ -84,16 +102,16 @@ class Slot:
         Raises HttpRefusal 503 when there is no turn in time, or no room.
         """
         batches = self._rooms.batches
-        is_taken = batches.take_at_once(self._caller)
+        is_taken = batches.take_at_once(self.caller)
         try:
             with nullcontext() if is_taken else self.while_a_body_comes():
-                is_taken = is_taken or await batches.take(self._caller, within_s)
+                is_taken = is_taken or await batches.take(self.caller, within_s)
             if not is_taken:
                 raise _busy(f"does {BATCHES_AT_ONCE} batches at a time, {BATCHES_OF_ONE} of one caller")
             yield
         finally:
             if is_taken:
-                batches.leave(self._caller)
+                batches.leave(self.caller)
 
     def stays_for(self, work: asyncio.Task[Any]) -> None:
         """The place is taken until this has ended too: it goes on when the caller hangs up."""
@@ -112,13 +130,13 @@ class Slot:
         requests.
         """
         bodies, was_in = self._rooms.bodies, self._is_in
-        if not bodies.enter(self._caller):
+        if not bodies.enter(self.caller):
             raise _busy(f"has bodies of other requests on their way, {bodies.share} of one caller at most")
         self._leave_requests()
         try:
             yield
         finally:
-            bodies.leave(self._caller)
+            bodies.leave(self.caller)
         if was_in:
             self._enter()
 
@@ -128,7 +146,7 @@ class Slot:
         streams = self._rooms.streams
         if self._is_a_stream:
             return
-        if not streams.enter(self._caller):
+        if not streams.enter(self.caller):
             raise _busy(f"has its streams under way, {streams.share} of one caller at most")
         self._is_a_stream = True
         self._leave_requests()
@@ -139,19 +157,19 @@ class Slot:
             return
         self._leave_requests()
         if self._is_a_stream:
-            self._rooms.streams.leave(self._caller)
+            self._rooms.streams.leave(self.caller)
         for do in self._at_end:
             do()
 
     def _enter(self) -> None:
         requests = self._rooms.requests
-        if not requests.enter(self._caller):
+        if not requests.enter(self.caller):
             raise _busy(f"has {requests.taken} requests under way, {requests.share} of one caller at most")
         self._is_in = True
 
     def _leave_requests(self) -> None:
         if self._is_in:
-            self._rooms.requests.leave(self._caller)
+            self._rooms.requests.leave(self.caller)
         self._is_in = False
 
 

@@ -34,6 +34,7 @@ from ringmill.client.gateway.http.streams import HAS_BEGUN
 from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.parameters import IDEMPOTENCY_KEY, read_query
 from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
+from ringmill.client.gateway.meters.door_meter import NO_ROUTE, DoorMeter, Refused
 from ringmill.client.kv import name_of_write
 from ringmill.client.operations import OperationName
 from ringmill.client.routing.tracing import Tracing, no_tracer
@@ -45,6 +46,11 @@ _MOST_PARAMETERS: Final = 64
 _LEAST_GZIPPED: Final = 1024
 _READING: Final = ("GET", "HEAD")
 _GZIPPED: Final = ("application/json", "application/problem+json", "text/plain")
+
+_ROUTE: Final = web.RequestKey("route", HttpRoute)
+_GONE: Final = "gone"
+"""The status of a request whose caller has left before it was answered."""
+_REFUSED: Final[Mapping[str, Refused]] = {"RATE_LIMITED": "rate", "BUSY": "room"}
 
 _log = logging.getLogger("ringmill.gateway")
 
@@ -60,6 +66,7 @@ class HttpAnswering:
         admission: HttpAdmission,
         run_id: str,
         ending: asyncio.Event,
+        meter: DoorMeter,
         tracing: Tracing = no_tracer,
         jobs: GatewayJobs | None = None,
     ) -> None:
@@ -72,11 +79,28 @@ class HttpAnswering:
         self._tracing = tracing
         self._jobs = jobs
         self._ending = ending
+        self._meter = meter
         self._requests = 0
         self._memory = IdempotencyMemory()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer; it raises only what ends the connection."""
+        began_s = self._meter.now()
+        status: str | int = _GONE
+        try:
+            answer = await self._answered(request)
+            status = answer.status
+            return answer
+        finally:
+            route = request.get(_ROUTE)
+            is_whole = status != _GONE and HAS_BEGUN not in request
+            self._meter.answered(
+                NO_ROUTE if route is None else route.name,
+                status,
+                self._meter.now() - began_s if is_whole else None,
+            )
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
         self._requests += 1
         request_id = request_id_of(request, f"{self._run_id}-{self._requests}")
         common = {"X-Request-Id": request_id}
@@ -85,6 +109,8 @@ class HttpAnswering:
             common |= self._rules.headers(request)
             answer = await self._answer(request, common)
         except HttpRefusal as refusal:
+            if (why := _REFUSED.get(refusal.code)) is not None:
+                self._meter.refuse(why)
             answer = problem_answer(refusal, request_id)
         except RingmillError as error:
             answer = problem_answer(
@@ -113,6 +139,7 @@ class HttpAnswering:
                 status=204, headers=self._rules.preflight(request, self._table.methods(raw_path))
             )
         matched = self._table.match(request.method, raw_path)
+        request[_ROUTE] = matched.route
         query = read_query(matched.route.parameters, _pairs(raw_query))
         if not matched.route.needs_cluster:
             slot = Slot(self._admission, "")
@@ -120,12 +147,12 @@ class HttpAnswering:
                 HttpCall(request, matched.path, query, None, common, slot, self._ending)
             )
         token = _checked_bearer(request)
-        # A token that no node has confirmed yet may be made up: its requests count for the address.
-        is_known = bool(token) and self._clients.knows(token)
-        caller = f"token {token}" if is_known else f"address {request.remote}"
+        caller = self._clients.caller(token, str(request.remote))
         self._admission.check_rate(caller)
-        with Slot(self._admission, caller) as slot:
-            client, cache = await self._clients.take(token, caller), self._admission.cache
+        cache = self._admission.cache
+        is_late = cache is not None and matched.route.is_cached
+        with Slot(self._admission, caller, is_late=is_late) as slot:
+            client = await self._clients.take(token, caller)
             slot.at_end(partial(self._clients.give_back, token))
             call = HttpCall(request, matched.path, query, client, common, slot, self._ending, jobs=self._jobs)
             call.cache = None if cache is None else CallersCache(cache, token)

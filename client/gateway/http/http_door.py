@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from ringmill.client.gateway.http.table.http_route import HttpRoute, RouteTable
 from ringmill.client.gateway.http.table.http_routes import ROUTES
 from ringmill.client.gateway.http.tls_listener import BACKLOG, TlsListener
 from ringmill.client.gateway.jobs.gateway_jobs import GatewayJobs
+from ringmill.client.gateway.meters.door_meter import DoorMeter
 from ringmill.client.local.tcp_ports import is_loopback
 from ringmill.client.routing.tracing import Tracing, no_tracer
 from ringmill.cluster.errors import InvalidArgument
@@ -40,6 +42,7 @@ class HttpOptions:
     most_connections: int = 1000
     tracing: Tracing = no_tracer
     jobs: GatewayJobs | None = None
+    meter: DoorMeter = field(default_factory=DoorMeter)
 
 
 class Pages(Protocol):
@@ -76,20 +79,30 @@ class HttpDoor:
         rules = SiteRules(only_loopback=options.tls is None, cors_origins=options.cors_origins)
         run_id = entropy.random_bytes("gateway.run", 4).hex()
         self._options = options
+        self.admission = options.admission
+        self.meter = options.meter
         self._pages = pages
         table = RouteTable((*ROUTES, *(route for each in pages for route in each.routes())))
         self._ending = asyncio.Event()
         self._answering = HttpAnswering(
-            table, clients, rules, options.admission, run_id, self._ending, options.tracing, options.jobs
-        )
+            table, clients, rules, options.admission, run_id, self._ending, self.meter, options.tracing,
+            options.jobs,
+        )  # fmt: skip
         self._connections: Connections | None = None
         self._listening: asyncio.Server | TlsListener | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """How many callers are connected."""
+        return 0 if self._connections is None else self._connections.open
 
     async def open(self) -> str:
         """Listen; the address to ask.  Raises InvalidArgument when the port is taken."""
         options = self._options
         server = web.Server(self._answering, handler_cancellation=True, access_log=None)
-        connections = self._connections = Connections(server, options.most_connections)
+        connections = self._connections = Connections(
+            server, options.most_connections, partial(self.meter.refuse, "connections")
+        )
         loop = asyncio.get_running_loop()
         try:
             if options.tls is not None:

@@ -19,9 +19,9 @@ READ_S: Final = 20.0
 """For how long a module may take to import, in seconds."""
 AT_ONCE: Final = 2
 MOST_WAITING: Final = 16
-_MEMORY_BYTES: Final = 2 << 30  # as a task has it: pyarrow reserves a part of it
+_MEMORY_BYTES: Final = 2 << 30  # as a task has it, with the address space that libraries reserve
 _LIMITS: Final[Mapping[str, int]] = {
-    "as_bytes": _MEMORY_BYTES, "family_bytes": _MEMORY_BYTES, "cpu_s": 20, "open_files": 256,
+    "as_bytes": 8 * _MEMORY_BYTES, "family_bytes": _MEMORY_BYTES, "cpu_s": 20, "open_files": 256,
     "file_bytes": 16 << 20, "processes": 64,
 }  # fmt: skip
 _ENVIRONMENT: Final[Mapping[str, str]] = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeAlias
+from itertools import count
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgpack
 
@@ -22,6 +23,7 @@ PathsAsSent: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 _JOB: Final = "job"
 _ERROR: Final = "error"
 _MOST_TOLD: Final = 4000
+_LONGEST_TEXT_BYTES: Final = 4 * _MOST_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,23 @@ def answer_of_error(message: str, hint: str) -> bytes:
 
 
 def job_in_answer(data: bytes) -> tuple[bytes, str, bytes]:
-    """Bundle, module and description.  Raises InvalidArgument, as told or for an answer that is none."""
+    """Bundle, module and description.  Raises InvalidArgument, as told or for an answer that is none.
+
+    An answer is one array of bytes and short texts: whatever else the module says is refused before it takes
+    memory of the gateway.
+    """
+    arrays = count(1)
+
+    def the_one(fields: list[Any]) -> list[Any]:
+        if next(arrays) > 1:
+            raise ValueError("an array in an array")
+        return fields
+
     try:
-        kind, first, second, *rest = msgpack.unpackb(data)
+        kind, first, second, *rest = msgpack.unpackb(
+            data, max_array_len=4, max_map_len=0, max_ext_len=0, max_str_len=_LONGEST_TEXT_BYTES,
+            list_hook=the_one, object_pairs_hook=_refuse, ext_hook=_refuse,
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise InvalidArgument("the module has spoilt what was said of it") from error
     if kind == _ERROR and isinstance(first, str) and isinstance(second, str):
@@ -90,3 +106,7 @@ def job_in_answer(data: bytes) -> tuple[bytes, str, bytes]:
     if len(rest) != 1 or not isinstance(rest[0], bytes):
         raise InvalidArgument("the module has spoilt what was said of it")
     return first, second, rest[0]
+
+
+def _refuse(*given: object) -> NoReturn:
+    raise ValueError("a map or an extension")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import Any, Final, NamedTuple
 
+from ringmill.client.gateway.protection.caller_limits import SharedRoom
 from ringmill.client.jobs.job_values import JobState
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.mapreduce.api.job_keyspaces import KeyspacePath, is_keyspace_path
 from ringmill.cluster.mapreduce.failures import TaskFailed
 from ringmill.cluster.mapreduce.file_urls import is_url
@@ -28,6 +29,12 @@ _MANIFEST: Final = "_SUCCESS"
 _MOST_MANIFEST_BYTES: Final = 16 << 20
 _PART: Final = re.compile(r"part-[0-9]{5,10}(\.gz|\.zst)?")
 _PIECE_BYTES: Final = 1 << 20
+_MOST_WINDOW_BYTES: Final = 8 << 20
+"""Of a part that is unpacked here; more than zstd's levels up to 19 need."""
+MOST_UNPACKED: Final = 32
+"""Parts that are unpacked at a time, as each may hold its window for as long as its reader takes."""
+UNPACKED_OF_ONE: Final = 8
+"""Of one caller: an address, or a token that nodes have confirmed."""
 
 
 class ShownPart(NamedTuple):
@@ -43,6 +50,7 @@ class ShownParts:
 
     def __init__(self, files: FileSystem) -> None:
         self._files = files
+        self._unpacking = SharedRoom(MOST_UNPACKED, UNPACKED_OF_ONE)
 
     async def parts(self, state: JobState) -> list[ShownPart]:
         """The parts of an output in its order.
@@ -70,12 +78,31 @@ class ShownParts:
         return parts
 
     async def content(
-        self, state: JobState, part: ShownPart, *, unpacked: bool
+        self, state: JobState, part: ShownPart, caller: str, *, unpacked: bool
     ) -> AsyncGenerator[bytes, None]:
         """The bytes of a part, as they lie there or unpacked.
 
-        Raises NotFound when it is gone, CorruptData when it is damaged, OSError.
+        Raises NotFound when it is gone, CorruptData when it is damaged or cannot be unpacked here, OSError;
+        Overloaded while 32 others are unpacked, or 8 of this caller.
         """
+        is_unpacked = unpacked and is_packed(part.name)
+        if is_unpacked and not self._unpacking.enter(caller):
+            raise Overloaded(
+                f"the gateway unpacks {self._unpacking.taken} parts now, "
+                f"of one caller {UNPACKED_OF_ONE} at most",
+                hint="ask again later, or without unpacked=true", detail={"retry_after": 1.0},
+            )  # fmt: skip
+        try:
+            async with aclosing(self._content(state, part, is_unpacked=is_unpacked)) as blocks:
+                async for block in blocks:
+                    yield block
+        finally:
+            if is_unpacked:
+                self._unpacking.leave(caller)
+
+    async def _content(
+        self, state: JobState, part: ShownPart, *, is_unpacked: bool
+    ) -> AsyncGenerator[bytes, None]:
         folder = _folder_of(state)
         try:
             file = await self._files.off_loop(self._files.open_below, folder, f"{folder}/{part.name}")
@@ -84,7 +111,7 @@ class ShownParts:
         with closing(file):
             if file.size != part.size:
                 raise CorruptData(f"{part.name} has {file.size} bytes, and {part.size} were written")
-            blocks = _blocks(file, unpacked=unpacked)
+            blocks = _blocks(file, is_unpacked=is_unpacked)
             try:
                 while (block := await self._files.off_loop(next, blocks, None)) is not None:
                     yield block
@@ -106,9 +133,9 @@ def _part_of(row: Any) -> ShownPart:
     return ShownPart(str(row["name"]), int(row["size"]), int(row["records"]))
 
 
-def _blocks(file: ReadFile, *, unpacked: bool) -> Iterator[bytes]:
-    if unpacked and is_packed(file.path):
-        yield from unpacked_blocks(file)
+def _blocks(file: ReadFile, *, is_unpacked: bool) -> Iterator[bytes]:
+    if is_unpacked:
+        yield from unpacked_blocks(file, most_window_bytes=_MOST_WINDOW_BYTES)
         return
     for offset in range(0, file.size, _PIECE_BYTES):
         yield file.pread(_PIECE_BYTES, offset)

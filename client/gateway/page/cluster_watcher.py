@@ -22,7 +22,7 @@ from ringmill.cluster.errors import ClientClosed, PermissionDenied, RingmillErro
 
 __all__ = ["ClusterWatcher", "PageMessage"]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EVERY_S: Final = 1.0
@@ -145,8 +145,8 @@ class ClusterWatcher:
                 return
             except RingmillError as error:
                 self._tell_trouble(str(error))
-            except Exception:
-                log.exception("the live page could not be told what the cluster does")
+            except Exception:  # noqa: BLE001 - a bug is told as one, and the watcher goes on
+                _log.exception("the live page could not be told what the cluster does")
                 self._tell_trouble("an error in the gateway")
             looks, self._looked_at = looks + 1, loop.time()
             await asyncio.sleep(max(0.0, until - loop.time()))
@@ -171,8 +171,9 @@ class ClusterWatcher:
         if is_hot:
             self._hot = _kept(await _outcome(db.hot(status=seen, timeout=ASK_S)), self._hot)
         self._moves, self._jobs = _kept(moves, self._moves), _kept(jobs, self._jobs)
-        pace = self._pace(seen, {} if isinstance(metrics, RingmillError) else metrics)
-        if events := self._timeline.observe(at_s, seen, self._moves):
+        counted = {} if isinstance(metrics, RingmillError) else metrics
+        pace = self._pace(seen, counted)
+        if events := self._timeline.observe(at_s, seen, self._moves, counted):
             self._tell(PageMessage("events", [asdict(event) for event in events]))
         listed = None if self._jobs is None else self._jobs.jobs
         self._live = live_view(at_s, seen, self._hot, self._moves, listed, pace)

@@ -98,8 +98,8 @@ def _moves(moves: MovesView) -> dict[str, Any]:
 def _job(state: JobState) -> dict[str, Any]:
     document = state.to_dict()
     named = (
-        "job", "name", "state", "node", "output", "seconds", "submitted_at", "retried", "records", "left",
-        "error",
+        "job", "name", "state", "node", "of_journal", "output", "seconds", "submitted_at", "retried",
+        "records", "left", "error",
     )  # fmt: skip
     return {
         **{name: document[name] for name in named},

@@ -112,9 +112,7 @@ class LivePage:
 
     async def _job(self, call: HttpCall) -> web.StreamResponse:
         """A job with a row for each slot, and the attempts that ran there."""
-        name, jobs = call.named("job"), call.client.jobs
-        state = await jobs.status(name)
-        return json_answer(job_view(state, await jobs.attempts(name)))
+        return json_answer(job_view(*await call.client.jobs.state_and_attempts(call.named("job"))))
 
 
 def _read_files() -> Mapping[str, tuple[bytes, str, str]]:

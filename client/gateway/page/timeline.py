@@ -1,4 +1,4 @@
-"""What happened to a cluster: told by the difference of two looks at its status.
+"""What happened to a cluster: told by the difference of two looks at its status, and at what its nodes count.
 
 Pure.  Nodes keep no history of each other; so what came and went between two looks is not told.
 """
@@ -6,12 +6,14 @@ Pure.  Nodes keep no history of each other; so what came and went between two lo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus
+from ringmill.client.gateway.page.repair_counts import RepairCounts
 
 __all__ = ["Event", "Timeline"]
 
@@ -23,7 +25,7 @@ class Event:
     """One change.  `at_s` is wall clock; `node` is "" for the cluster; `value` is the new state, if any."""
 
     at_s: float
-    kind: str  # state, restart, hints, healing, health, coordinator, epoch, moves
+    kind: str  # state, restart, hints, healing, filling, repair, health, coordinator, epoch, moves
     node: str
     value: str
     text: str
@@ -38,6 +40,8 @@ class Timeline:
         self._seen: ClusterStatus | None = None
         self._states: dict[str, str] = {}  # of the nodes, when somebody looked last
         self._is_moving = False
+        self._filling: set[str] = set()  # nodes that had unfilled partitions when they answered last
+        self._repairs = RepairCounts()
 
     def events(self) -> list[Event]:
         """The newest changes, oldest first; before them the state that each node had then."""
@@ -48,10 +52,23 @@ class Timeline:
         then, and nobody knows when the rest has changed.
         """
         self._seen, self._is_moving = None, False
+        self._repairs.forget()
 
-    def observe(self, at_s: float, seen: ClusterStatus, moves: MovesView | None) -> list[Event]:
-        """What has changed since the last look; at the first one, the state of each node."""
+    def observe(
+        self,
+        at_s: float,
+        seen: ClusterStatus,
+        moves: MovesView | None,
+        metrics: Mapping[str, NodeMetrics] | None = None,
+    ) -> list[Event]:
+        """What has changed since the last look; at the first one, the state of each node.
+
+        `metrics` are of the nodes that have told theirs.
+        """
         found = [Event(at_s, *each) for each in self._changes(seen, moves)]
+        found += [
+            Event(at_s, "repair", node, "", text) for node, text in self._repairs.observe(at_s, metrics or {})
+        ]
         self._seen, self._states = seen, {node.id: node.state for node in seen.nodes}
         self._is_moving = moves is not None and not moves.is_over
         self._events.extend(found)
@@ -72,6 +89,7 @@ class Timeline:
             if self._states.get(node.id) != node.state:
                 yield "state", node.id, node.state, f"{node.id} is {node.state}"
             yield from _of_node(known.get(node.id), node)
+            yield from self._fillings(node, is_first=before is None)
         for gone in sorted(self._states.keys() - {node.id for node in seen.nodes}):
             yield "state", gone, "gone", f"{gone} is not a member any more"
         if before is None:
@@ -94,6 +112,20 @@ class Timeline:
         if self._is_moving and not is_moving:
             yield "moves", "", "ended", "nothing moves any more"
 
+    def _fillings(self, node: NodeStatus, *, is_first: bool) -> Iterator[tuple[str, str, str, str]]:
+        """Partitions that a node lacks and gets from others.  One that does not answer has not ended."""
+        if node.unfilled is None:
+            return
+        if node.unfilled and node.id not in self._filling:
+            self._filling.add(node.id)
+            if not is_first:
+                what = f"{node.unfilled} partition{'' if node.unfilled == 1 else 's'}"
+                yield "filling", node.id, "begun", f"{node.id} fills {what} from other owners"
+        if not node.unfilled and node.id in self._filling:
+            self._filling.remove(node.id)
+            if not is_first:
+                yield "filling", node.id, "ended", f"{node.id} has filled all its partitions"
+
 
 def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, str, str, str]]:
     if before is None:
@@ -106,7 +138,7 @@ def _of_node(before: NodeStatus | None, now: NodeStatus) -> Iterator[tuple[str, 
         yield "hints", now.id, "delivered", f"{now.id} has all its hints"
     if not before.healing and now.healing:
         yield "healing", now.id, "begun", f"{now.id} heals {now.healing}"
-    if before.healing and not now.healing:
+    if before.healing and not now.healing and now.pid is not None:  # it answers
         yield "healing", now.id, "ended", f"{now.id} has healed what was damaged"
 
 

@@ -1,10 +1,11 @@
 """Limits of each caller's rate, and of what one gateway has under way.
 
-Pure: the time is passed in, in seconds.
+Rates go by the time of the event loop, at all doors alike.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ class _ByCaller(Generic[Limit]):
 
 
 class CallerLimits:
-    """What one caller may ask: a rate with bursts of its size, or a number in a window, or both."""
+    """What one caller may ask: a rate with bursts of its size, or a number in a window, or both.
+
+    The doors of one gateway share it, so a caller that uses both has one allowance.
+    """
 
     def __init__(self, rate_s: float | None = None, window: WindowLimit | None = None) -> None:
         """None is without a limit.  Raises InvalidArgument."""
@@ -69,8 +73,11 @@ class CallerLimits:
         """Whether every caller may ask at any time."""
         return self._buckets is None and self._windows is None
 
-    def take(self, caller: str, now: float) -> float:
-        """0 when the caller may ask now; else the seconds until it may."""
+    def take(self, caller: str) -> float:
+        """0 when the caller may ask now, which is counted; else the seconds until it may."""
+        if self.are_none:
+            return 0.0
+        now = asyncio.get_running_loop().time()
         wait_s = self._buckets.take(caller, now) if self._buckets is not None else 0.0
         if wait_s or self._windows is None:
             return wait_s
@@ -107,7 +114,7 @@ class SharedRoom:
 
     @property
     def taken(self) -> int:
-        """How much is under way, of all callers."""
+        """How much is under way now, of all callers."""
         return self._room.taken
 
     def enter(self, caller: str) -> bool:

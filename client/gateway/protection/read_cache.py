@@ -42,6 +42,8 @@ class ReadCache:
         self._kept: OrderedDict[tuple[Hashable, Hashable], _Kept] = OrderedDict()
         self._readers: dict[Hashable, set[Hashable]] = {}
         self._under_way: dict[tuple[Hashable, Hashable], asyncio.Task[Item]] = {}
+        self.reads = {"memory": 0, "other_read": 0, "own_read": 0}
+        """How many were answered from memory, joined a read of another caller, and began one of their own."""
 
     async def get(
         self,
@@ -50,12 +52,14 @@ class ReadCache:
         load: Callable[[float], Awaitable[Item]],
         begun: Callable[[asyncio.Task[Item]], None],
         within_s: float = 5.0,
+        may_begin: Callable[[], None] = lambda: None,
     ) -> tuple[Item, bool]:
         """The item, and whether no read of this call's own was needed.
 
         `load` gets the seconds that are left of `within_s`.  That of another caller is waited for as long,
         and when its time ends before this call's, the item is loaded again.  A read goes on when its caller
-        leaves; `begun` gets its task.  Raises DeadlineExceeded, and what `load` raises; an error is told to
+        leaves; `begun` gets its task.  `may_begin` is asked before a read of this call's own; what it raises
+        is told to this call alone.  Raises DeadlineExceeded, and what `load` raises; an error is told to
         those who wait for it, and is not kept.
         """
         name, clock = (place, reader), asyncio.get_running_loop().time
@@ -64,10 +68,14 @@ class ReadCache:
             kept = self._kept.get(name)
             if kept is not None and clock() < kept.until:
                 self._kept.move_to_end(name)
+                self.reads["memory"] += 1
                 return kept.item, True
             reading = self._under_way.get(name)
             if reading is None:
+                may_begin()
+                self.reads["own_read"] += 1
                 return await asyncio.shield(self._begin(name, load, left_s, begun)), False
+            self.reads["other_read"] += 1
             try:
                 async with asyncio.timeout(left_s):
                     return await asyncio.shield(reading), True

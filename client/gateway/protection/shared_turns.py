@@ -13,7 +13,7 @@ class SharedTurns:
     """`most` at a time, of them `share` of one caller at most: what it asks beyond waits behind no other."""
 
     def __init__(self, most: int, share: int) -> None:
-        self._room = SharedRoom(most, share)
+        self.room = SharedRoom(most, share)
         self._waiting: dict[asyncio.Future[None], str] = {}  # with whose turn each waits for, in order
 
     @property
@@ -23,7 +23,7 @@ class SharedTurns:
 
     def take_at_once(self, caller: str) -> bool:
         """Whether there was a turn for this caller, to be given back by `leave`."""
-        return self._room.enter(caller)  # who waits for one cannot have it: each that is left is handed on
+        return self.room.enter(caller)  # who waits for one cannot have it: each that is left is handed on
 
     async def take(self, caller: str, within_s: float) -> bool:
         """Wait for a turn; False when there was none in time."""
@@ -43,8 +43,8 @@ class SharedTurns:
 
     def leave(self, caller: str) -> None:
         """Give a turn back, to the first of those who wait whose share it is within."""
-        self._room.leave(caller)
+        self.room.leave(caller)
         for turn, waiting in list(self._waiting.items()):
-            if self._room.enter(waiting):
+            if self.room.enter(waiting):
                 del self._waiting[turn]
                 turn.set_result(None)

@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.meters.door_meter import DoorMeter
+from ringmill.client.gateway.protection.caller_limits import CallerLimits
 from ringmill.client.gateway.redis.commands import command_table
 from ringmill.client.gateway.redis.expiry.sweeper import Sweeper, SweepOptions
+from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.client.gateway.redis.serving.redis_connection import RedisConnection
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.served_databases import ServedDatabases
@@ -41,11 +44,13 @@ class RedisDoor:
         timeout_s: float,
         names: Mapping[int, str] | None = None,
         limits: RedisLimits | None = None,
+        callers: CallerLimits | None = None,
         give_back: Callable[[], None] | None = None,
         sweeps: SweepOptions | None = None,
     ) -> None:
-        """`names` are the keyspaces of databases that do not have the usual name.  `give_back` is called when
-        much less memory is needed than before.  Without `sweeps` expired keys wait for who asks."""
+        """`names` are the keyspaces of databases that do not have the usual name.  `callers` are the limits
+        that the doors of a gateway share.  `give_back` is called when much less memory is needed than before.
+        Without `sweeps` expired keys wait for who asks."""
         command_table.load_commands()
         self.limits = limits or RedisLimits()
         self.expiry = ExpiryFigures()
@@ -66,6 +71,9 @@ class RedisDoor:
         self.began_s = clock.monotonic()
         self.connections_made = 0
         self.commands_done = 0
+        self._clients = clients
+        self._callers = callers or CallerLimits()
+        self.meter = DoorMeter(clock.monotonic)
         self._host = host
         self._port = port
         self._clock = clock
@@ -114,6 +122,11 @@ class RedisDoor:
         if self._sweeper is not None:
             await self._sweeper.wait_ended()
 
+    @property
+    def held_bytes(self) -> int:
+        """What all connections hold, as far as they have told."""
+        return self._told_bytes
+
     def connections(self) -> Sequence[RedisConnection]:
         return list(self._connections.values())
 
@@ -122,6 +135,7 @@ class RedisDoor:
             _log.warning(
                 "%s is refused: there are %d connections", connection.address, len(self._connections)
             )
+            self.meter.refuse("connections")
             return "ERR max number of clients reached"
         connection.id = self.connections_made = next(self._ids)
         self._connections[connection.id] = connection
@@ -192,6 +206,7 @@ class RedisDoor:
                 break
             size = held[largest]
             total -= size
+            self.meter.refuse("room")
             if largest.is_gone:
                 dropped, dropped_bytes = dropped + 1, dropped_bytes + size
                 self._drop(largest)
@@ -210,6 +225,14 @@ class RedisDoor:
     def _drop(self, gone: RedisConnection) -> None:
         gone.drop()
         self.note_ended(gone)
+
+    def check_rate(self, connection: RedisConnection) -> None:
+        if self._callers.are_none:
+            return
+        caller = self._clients.caller(connection.token, _host_of(connection))
+        if wait_s := self._callers.take(caller):
+            self.meter.refuse("rate")
+            raise RedisError(f"RATELIMITED too many requests; the next one may come in {wait_s:.1f} s")
 
     def monotonic(self) -> float:
         return self._clock.monotonic()

@@ -78,7 +78,11 @@ _REFUSED: Final = {  # name: its number on x86-64 and on AArch64; -1 where there
 _SOCKET, _SOCKETPAIR, _CLONE, _CLONE3 = (41, 198), (53, 199), (56, 220), (435, 435)
 _MEMFD_CREATE: Final = (319, 279)  # of memory that is no process's, and that no limit knows
 _PRLIMIT, _SETPRIORITY, _FCNTL = (302, 261), (141, 140), (72, 25)
-_SCHEDULING: Final = ((142, 118), (144, 119), (314, 274))  # sched_setparam, sched_setscheduler, sched_setattr
+_SCHEDULING: Final = (  # sched_setparam, sched_setscheduler, sched_setattr, sched_setaffinity
+    (142, 118), (144, 119), (314, 274), (203, 122),
+)  # fmt: skip
+_IOPRIO_SET: Final = (251, 30)
+_OF_PROCESS: Final = 1  # IOPRIO_WHO_PROCESS
 _SET_LEASE: Final = 1024  # F_SETLEASE
 _FAMILIES_OF_NETWORKS: Final = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK: the C library asks for routes
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* of clone(); clone3() has them where a filter cannot look
@@ -169,6 +173,9 @@ def _instructions(machine: str, *, network: bool) -> Iterator[_Instruction]:
     yield from _judged(_SETPRIORITY[column], [
         _argument(0), *_unless_equal(0, _EPERM),  # of a group, or of all of this user
         _argument(1), *_unless_equal(0, _EPERM),
+    ])  # fmt: skip
+    yield from _judged(_IOPRIO_SET[column], [
+        _argument(0), *_unless_equal(_OF_PROCESS, _EPERM), _argument(1), *_unless_equal(0, _EPERM),
     ])  # fmt: skip
     yield _Instruction(_RETURN, _ALLOW)
 

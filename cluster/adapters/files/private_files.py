@@ -43,12 +43,16 @@ def make_private_folder(path: str) -> None:
         make_private_folder(path)
 
 
-def claim_folder(path: str) -> None:
-    """Set an existing folder to mode 0700.  Raises PermissionError when another user owns it."""
+def claim_folder(path: str, *, is_roots_too: bool = True) -> None:
+    """Set an existing folder to mode 0700.  Raises PermissionError when another user owns it.
+
+    `is_roots_too`: root may use everybody's.  Else it may not: who owns a folder can lead what is written
+    below it elsewhere, and finds files there afterwards that are not its own.
+    """
     if not os.path.isdir(path):
         return
     owner, user = os.stat(path).st_uid, os.geteuid()
-    if user not in {owner, 0}:
+    if user != owner and (user != 0 or not is_roots_too):
         raise PermissionError(errno.EPERM, f"belongs to uid {owner}, and this process is uid {user}", path)
     tighten(path)
 

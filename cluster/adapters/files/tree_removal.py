@@ -3,7 +3,8 @@
 Such code can nest folders deeper than shutil.rmtree follows them, which calls itself, or keeps a descriptor
 open, for each level, and take from its own user the right to a folder.  So folders are unlocked, and those
 inside are moved up to the top: no level is deeper than two, and two descriptors are enough.  No link is
-followed, as names count relative to open folders.
+followed, as names count relative to open folders.  Code that still runs can make entries as fast as they are
+removed, so there is an end to what is removed that was made meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
+import time
 import uuid
 from contextlib import suppress
 from typing import Final
@@ -20,12 +23,14 @@ __all__ = ["remove_tree"]
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BY_PATH: Final = getattr(os, "O_PATH", 0) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALL_RIGHTS: Final = 0o700
+_MOST_MADE: Final = 1000
+"""Entries that were made while their folder was removed: what a process that is just ending may leave."""
 
 
 def remove_tree(path: str) -> None:
     """Delete a folder and all in it; what is missing or deleted meanwhile by somebody else is not an error.
 
-    Raises OSError.
+    Raises OSError; ENOTEMPTY when somebody goes on making entries in it.
     """
     try:
         os.rmdir(path)  # an empty one costs no more than this
@@ -37,50 +42,88 @@ def remove_tree(path: str) -> None:
     with suppress(FileNotFoundError):
         top = _opened(path, None)
         try:
-            former: list[tuple[str, bool]] = []
-            while entries := _entries(top):
-                if entries == former:  # a damaged folder lists what is not there
-                    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
-                former = entries
-                for name, is_folder in entries:
-                    with suppress(FileNotFoundError):
-                        _remove(name, top, is_folder=is_folder)
+            _Removal(path, top).run()
         finally:
             os.close(top)
         os.rmdir(path)
 
 
-def _remove(name: str, top: int, *, is_folder: bool) -> None:
-    """A file, or a folder whose inner ones are moved to the top."""
-    if not is_folder:
-        os.unlink(name, dir_fd=top)
-        return
-    folder = _opened(name, top)
-    try:
-        for inner, is_inner_folder in _entries(folder):
-            with suppress(FileNotFoundError):
-                if is_inner_folder:
-                    _raise_to(top, inner, folder)
-                else:
-                    os.unlink(inner, dir_fd=folder)
-    finally:
-        os.close(folder)
-    os.rmdir(name, dir_fd=top)
+class _Removal:
+    """Empties the folder `top`."""
+
+    def __init__(self, path: str, top: int) -> None:
+        self._path = path
+        self._top = top
+        self._began_ns = _now_ns(top)
+        self._raised: set[str] = set()  # folders that were moved to the top, and are there
+        self._made = 0  # entries that somebody has made since it began
+
+    def run(self) -> None:
+        former: list[tuple[str, bool]] = []
+        while entries := _entries(self._top):
+            if entries == former:  # a damaged folder lists what is not there
+                raise self._not_empty()
+            if former:
+                self._note_made(sum(name not in self._raised for name, _ in entries))
+            former = entries
+            for name, is_folder in entries:
+                with suppress(FileNotFoundError):
+                    self._remove(name, is_folder=is_folder)
+                self._raised.discard(name)
+
+    def _note_made(self, count: int) -> None:
+        self._made += count
+        if self._made > _MOST_MADE:
+            raise self._not_empty()
+
+    def _not_empty(self) -> OSError:
+        return OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), self._path)
+
+    def _remove(self, name: str, *, is_folder: bool) -> None:
+        """A file, or a folder whose inner ones are moved to the top."""
+        if not is_folder:
+            os.unlink(name, dir_fd=self._top)
+            return
+        folder = _opened(name, self._top)
+        try:
+            for inner, is_inner_folder in _entries(folder):
+                with suppress(FileNotFoundError):
+                    if is_inner_folder:
+                        self._raise(inner, folder)
+                    else:
+                        os.unlink(inner, dir_fd=folder)
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=self._top)
+
+    def _raise(self, inner: str, folder: int) -> None:
+        """Move a folder up, or delete it where it cannot be moved."""
+        with suppress(OSError):  # one that is empty may be another user's
+            os.rmdir(inner, dir_fd=folder)
+            return
+        # its code can set any time but this one
+        self._note_made(os.stat(inner, dir_fd=folder, follow_symlinks=False).st_ctime_ns > self._began_ns)
+        os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
+        raised = uuid.uuid4().hex
+        try:
+            os.rename(inner, raised, src_dir_fd=folder, dst_dir_fd=self._top)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # overlayfs moves no folder of a lower layer, which no code has nested since the image was made
+            shutil.rmtree(inner, dir_fd=folder)
+        else:
+            self._raised.add(raised)
 
 
-def _raise_to(top: int, inner: str, folder: int) -> None:
-    """Move a folder up, or delete it where it cannot be moved."""
-    with suppress(OSError):  # one that is empty may be another user's
-        os.rmdir(inner, dir_fd=folder)
-        return
-    os.close(_opened(inner, folder))  # who moves a folder needs the right to write in it
+def _now_ns(folder: int) -> int:
+    """By the clock that stamps what is made there: it may be another machine's, and this one's may have been
+    set back since the folder was filled."""
     try:
-        os.rename(inner, uuid.uuid4().hex, src_dir_fd=folder, dst_dir_fd=top)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # overlayfs moves no folder of a lower layer, which no code has nested since the image was made
-        shutil.rmtree(inner, dir_fd=folder)
+        os.fchmod(folder, stat.S_IMODE(os.fstat(folder).st_mode))
+    except PermissionError:  # another user's
+        return time.time_ns()
+    return os.fstat(folder).st_ctime_ns
 
 
 def _entries(folder: int) -> list[tuple[str, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,7 @@ class Dialler:
     gathers: bool = True
     max_frame_bytes: int = MAX_FRAME_BYTES
     takes_runs: bool = False  # it understands one answer that refuses many calls
+    takes_load: bool = False  # it reads how much this node has under way
     is_screened: bool = False  # a client's: the gate looks at it, and its answers are counted (rule O5)
     standing: Standing | None = None  # what its client may ask (rule F8)
     keys: frozenset[bytes] = frozenset()  # of the cluster's secrets that it has proved (rule F9)
@@ -57,13 +59,17 @@ class AnsweredStream:
     """One stream that is being answered."""
 
     __slots__ = (
-        "_clock", "_expected_bytes", "_long", "_meter", "allowed", "dialler", "has_answered", "is_ended",
-        "is_stamped", "outbox", "under_way", "used_at",
+        "_clock", "_expected_bytes", "_load", "_long", "_meter", "allowed", "dialler", "has_answered",
+        "is_ended", "is_stamped", "outbox", "under_way", "used_at",
     )  # fmt: skip
 
-    def __init__(self, dialler: Dialler, clock: Clock, meter: RequestMeter | None) -> None:
+    def __init__(
+        self, dialler: Dialler, clock: Clock, meter: RequestMeter | None, load: Callable[[], int]
+    ) -> None:
+        """`load` tells how much this node has under way, for diallers that take it."""
         self._clock = clock
         self._meter = meter
+        self._load = load
         self._long: dict[int, float] = {}  # long answers that wait, with their deadlines
         self.dialler = dialler
         self.used_at = clock.boottime()  # when a frame has last come, or begun to leave
@@ -81,7 +87,7 @@ class AnsweredStream:
         if self._long:
             answers = list(map(self._in_time, answers))
         clock_us = microseconds(self.used_at) if self.is_stamped else None
-        return encode_answers(answers, clock_us)
+        return encode_answers(answers, clock_us, self._load() if self.dialler.takes_load else None)
 
     def _in_time(self, answer: Answer) -> Answer:
         """An error in place of a long answer that nobody waits for: others wait behind it on a slow link."""

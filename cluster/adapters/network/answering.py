@@ -95,7 +95,8 @@ class Answering:
         """
         if (refusal := self.refusal()) is not None:
             raise refusal
-        served = AnsweredStream(dialler, self._clock, self.meter if dialler.is_screened else None)
+        meter = self.meter if dialler.is_screened else None
+        served = AnsweredStream(dialler, self._clock, meter, lambda: self.gate.load if self.gate else 0)
         serving = self._streams[served] = asyncio.create_task(self._serve_halves(served, stream))
         try:
             await serving

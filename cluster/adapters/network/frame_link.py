@@ -31,7 +31,7 @@ from ringmill.cluster.wire.frames import (
     NOTICE,
     OPERATION_OVERHEAD_BYTES,
     Operation,
-    decode_answers,
+    decode_loaded,
     encode_operations,
 )
 from ringmill.cluster.wire.sending_time import PeerClock, microseconds
@@ -107,7 +107,7 @@ class FrameLink:
     `dial` returns a stream that both sides have agreed on, or raises a RingmillError; nothing of a call is
     sent before it returns.  The link owns one task, made by `start_task`; `close` ends it.  `gathers` as in
     PacedWriter.  `broke` is called when a stream has ended that this side has not closed, `noticed` when the
-    other side has said that it is about to stop.
+    other side has said that it is about to stop, `loaded` with how much it says that it has under way.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class FrameLink:
         gathers: bool = True,
         broke: Callable[[], None] = lambda: None,
         noticed: Callable[[], None] = lambda: None,
+        loaded: Callable[[int], None] = lambda load: None,
     ) -> None:
         self._name = name
         self._dial = dial
@@ -131,6 +132,7 @@ class FrameLink:
         self._start_task = start_task
         self._broke = broke
         self._noticed = noticed
+        self._loaded = loaded
         self._max_frame_bytes = max_frame_bytes
         self._max_call_bytes = min(max_call_bytes, max_frame_bytes)
         self._most_traced_bytes = self._max_call_bytes - 2 * OPERATION_OVERHEAD_BYTES  # room for a trace
@@ -300,7 +302,9 @@ class FrameLink:
 
     async def _read(self, stream: FrameStream) -> None:
         while (frame := await stream.read()) is not None:
-            answers, theirs_us = decode_answers(frame, max_bytes=self._max_frame_bytes)
+            answers, theirs_us, load = decode_loaded(frame, max_bytes=self._max_frame_bytes)
+            if load is not None:
+                self._loaded(load)
             sent_us: int | None = None
             for answer in answers:
                 if answer[0] == NOTICE:

@@ -39,6 +39,7 @@ from ringmill.cluster.ids import ClusterId, NodeId
 from ringmill.cluster.limits import MAX_CLIENT_MESSAGE_BYTES
 from ringmill.cluster.meters.request_meter import RequestMeter
 from ringmill.cluster.overload.gate import Gate
+from ringmill.cluster.overload.told_loads import ToldLoads
 from ringmill.cluster.ports import BatchHandler, Clock, Ended, Entropy, Handler, Priority
 from ringmill.cluster.traces.spans import CallTracer
 from ringmill.cluster.wire.frames import MAX_FRAME_BYTES, decode_proof
@@ -121,6 +122,7 @@ class FrameTransport:
         self._links: dict[NodeId, tuple[FrameLink, ...]] = {}
         self._retiring: set[FrameLink] = set()
         self._on_break: list[Callable[[NodeId], None]] = []
+        self._told_loads = ToldLoads()
 
     async def __aenter__(self) -> Self:
         self._group = asyncio.TaskGroup()
@@ -243,6 +245,10 @@ class FrameTransport:
         links = self._links.get(to) or self._open(to)
         return await links[_CLASS_OF[priority]].call(method, body, timeout_s, priority)
 
+    def busy(self) -> Mapping[str, int]:
+        """Nodes that say that they have much under way; see BatchTransport (ringmill.cluster.ports)."""
+        return self._told_loads.quarters(self._clock.monotonic())
+
     def say_leaving(self) -> int:
         """Tell clients to ask another node, and answer on.  Returns how many there are (rule T10)."""
         return self._answering.say_leaving()
@@ -267,6 +273,7 @@ class FrameTransport:
             NodeId(introduction.node),
             BETWEEN_CLUSTERS if self._is_foreign(introduction) else "",
             gathers=introduction.traffic_class != _CONTROL,
+            takes_load=introduction.takes_load,
             cluster=introduction.cluster,
         )
         return self._admitted(dialler, introduction)
@@ -282,6 +289,7 @@ class FrameTransport:
             Priority.WRITE,
             max_frame_bytes=MAX_CLIENT_MESSAGE_BYTES,
             takes_runs=introduction.takes_runs,
+            takes_load=introduction.takes_load,
             is_screened=True,
             standing=self.door.standing(introduction),
         )
@@ -424,6 +432,7 @@ class FrameTransport:
         raise ProtocolMismatch(
             f"{introduction.node} is of cluster {introduction.cluster}, "
             f"{self._node_id} of cluster {self._cluster}",
+            detail={"clusters": {introduction.node: introduction.cluster, self._node_id: self._cluster}},
             hint="one of the two addresses belongs to another cluster; see `ringmill cluster status`",
         )
 
@@ -442,6 +451,7 @@ class FrameTransport:
                 max_frame_bytes=self._max_frame_bytes,
                 gathers=traffic_class != _CONTROL,
                 broke=partial(self._broke, to),
+                loaded=partial(self._heard_load, to),
             )
             for traffic_class in _CLASSES
         )
@@ -449,7 +459,9 @@ class FrameTransport:
         return links
 
     async def _dial(self, to: NodeId, address: str, traffic_class: str) -> FrameStream:
-        ours = Introduction(self._node_id, self._cluster or "", traffic_class, formers=self._formers)
+        ours = Introduction(
+            self._node_id, self._cluster or "", traffic_class, takes_load=True, formers=self._formers
+        )
         proof = DialledProof(self._secret, ours, BETWEEN_NODES)
 
         def check(introduction: Introduction) -> None:
@@ -471,6 +483,9 @@ class FrameTransport:
     def _broke(self, node: NodeId) -> None:
         for listener in self._on_break:
             listener(node)
+
+    def _heard_load(self, node: NodeId, load: int) -> None:
+        self._told_loads.heard(node, load, self._clock.monotonic())
 
     def _is_alive(self, node: NodeId) -> None:
         """A node that was just met is worth dialling now, whatever its links have decided before."""

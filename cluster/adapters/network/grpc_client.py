@@ -140,6 +140,8 @@ class ClientLink:
         self._is_closed = False
         self.leaving: Callable[[], None] = nothing
         """Called when the node says on the session that it is about to stop."""
+        self.loaded: Callable[[int], None] = lambda load: None
+        """Called with how much it says on a session opened from then on that it has under way, 0 to 255."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -250,9 +252,11 @@ class ClientLink:
 
         Calling what is returned says that nobody waits any more.
         """
+        session = self._session
         try:
-            self._check_open()
-            session = self._opened_session()
+            if session is None or self._is_closed or self._token() != self._held_token:
+                self._check_open()
+                session = self._opened_session()
         except RingmillError as error:  # also a token that has changed, and is damaged
             ended(error)
             return nothing
@@ -298,11 +302,12 @@ class ClientLink:
                 max_frame_bytes=self._max_frame_bytes,
                 max_call_bytes=MAX_CLIENT_MESSAGE_BYTES,
                 noticed=lambda: self.leaving(),  # noqa: PLW0108 - it may be set later
+                loaded=self.loaded,
             )
         return self._session
 
     async def _dial_session(self) -> FrameStream:
-        ours = Introduction(traffic_class=SESSION, takes_runs=True)
+        ours = Introduction(traffic_class=SESSION, takes_runs=True, takes_load=True)
         proof = DialledProof(self._secret, ours, WITH_CLIENT, self._address)
 
         def check(introduction: Introduction) -> None:

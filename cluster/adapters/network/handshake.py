@@ -47,6 +47,7 @@ _EARLIER_KEY: Final = "ringmill-earlier"
 _CLASS_KEY: Final = "ringmill-class"
 _RUNS_KEY: Final = "ringmill-runs"
 _TRACES_KEY: Final = "ringmill-traces"
+_LOAD_KEY: Final = "ringmill-load"
 PROOF_BYTES: Final = 32
 MOST_PROOFS: Final = 4
 """By one side: a node has up to two addresses, and the cluster two secrets while these are rotated."""
@@ -67,6 +68,7 @@ class Introduction:
     proof: bytes = b""  # of the answering side alone: that it knows the cluster's secret
     token_id: str = ""  # of a client alone: which token of its own it has (rule F8)
     takes_traces: bool = False  # of the answering side alone: it records the traces of what it is asked
+    takes_load: bool = False  # of the dialling side alone: reads how much the other one has under way
     formers: tuple[str, ...] = ()  # the clusters that its own was made of, newest first (rule T9)
 
     @classmethod
@@ -83,6 +85,7 @@ class Introduction:
             proof=proof_of(metadata),
             token_id=metadata.get(TOKEN_ID_KEY, ""),
             takes_traces=metadata.get(_TRACES_KEY) == "1",
+            takes_load=metadata.get(_LOAD_KEY) == "1",
         )
 
     def texts(self) -> dict[str, str]:
@@ -94,6 +97,8 @@ class Introduction:
             metadata[_CLASS_KEY] = self.traffic_class
         if self.takes_runs:
             metadata[_RUNS_KEY] = "1"
+        if self.takes_load:
+            metadata[_LOAD_KEY] = "1"
         if self.clock_us is not None:
             metadata[CLOCK_KEY] = str(self.clock_us)
         if self.offer:

@@ -54,7 +54,8 @@ class CapturedOutput(asyncio.Protocol):
         return write_end
 
     def tail(self) -> bytes:
-        *over, last = self._kept.split(self.mark) if self.mark else [self._kept]
+        # from the end, as a task may print marks without end
+        *over, last = self._kept.rsplit(self.mark, _MOST_MARKS + 1) if self.mark else [self._kept]
         pieces = [piece[-_OF_EACH_BYTES:] for piece in over[-_MOST_MARKS:]]
         return self.mark.join([*map(bytes, pieces), bytes(last[-KEPT_BYTES:])])
 

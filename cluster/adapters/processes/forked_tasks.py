@@ -54,7 +54,10 @@ class ForkedTasks:
             for result in pool.map(_call, count(), tasks):
                 yield result_of(result)
         except BrokenProcessPool as error:
-            text = "a process that ran a task was ended from outside; the kernel does so for want of memory"
+            text = (
+                "a process that ran a task is gone: its code crashed or called os._exit, or it was ended "
+                "from outside, as the kernel does for want of memory"
+            )
             ran = tuple(number for number, runs in enumerate(under_way) if runs)
             raise ProcessEnded(Cause.KILLED, text, tasks=ran) from error
         finally:

@@ -13,9 +13,9 @@ are killed.  When a task ends, its family is killed.  "tidy" kills what an attem
 process that is reused.  This process is the subreaper of all descendants, so they stay below it in the
 process tree even in another session.  A family that exceeds its number of processes or its memory is killed,
 and the breach is named.  family_end.py tells how a family is killed although it forks.  Where the kernel
-permits a pids cgroup for each family, no process can leave it or fork in it while it is being killed
-(pids_group.py).  When this process itself is stopped or killed, the node kills its family and starts another
-one (task_processes.py).
+permits a pids cgroup for each family, no process can leave it or fork in it while it is being killed, and
+where it permits a memory cgroup beside that, the kernel holds the family's memory (pids_group.py).  When this
+process itself is stopped or killed, the node kills its family and starts another one (task_processes.py).
 
 See: docs/architecture.md, "Task processes".
 """
@@ -29,7 +29,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -177,8 +176,8 @@ class Forkserver:
 
     def _fork(self, fields: list[Any], descriptors: list[int]) -> None:
         task_id, workdir, environment, limits = fields
-        most = int(limits.get("processes", 0))
-        group = self._groups.make(f"{self._pid}-{task_id}", most)
+        most, memory = int(limits.get("processes", 0)), int(limits.get(FAMILY_BYTES, 0))
+        group = self._groups.make(f"{self._pid}-{task_id}", most, memory)
         try:
             pid = os.fork()
         except OSError as error:
@@ -188,7 +187,7 @@ class Forkserver:
         if pid == 0:
             self._become_task(descriptors, workdir, environment, limits, group)
         self._suspects.add(pid)
-        self._tasks[pid] = _Task(task_id, most, int(limits.get(FAMILY_BYTES, 0)), group)
+        self._tasks[pid] = _Task(task_id, most, memory, group)
         self._answer("forked", task_id, pid)
 
     def _become_task(
@@ -201,7 +200,10 @@ class Forkserver:
     ) -> NoReturn:
         """In the child: confine, run the task, and never return into the forkserver's own stack."""
         code = 1
-        limits = {name: value for name, value in limits.items() if name != FAMILY_BYTES}
+        of_watch = [FAMILY_BYTES]
+        if group is not None and group.holds_memory:
+            of_watch.append("as_bytes")  # what it reserves and does not use is nobody's loss
+        limits = {name: value for name, value in limits.items() if name not in of_watch}
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -228,16 +230,18 @@ class Forkserver:
         """End all that a task has started, but not the task."""
         for pid, task in self._tasks.items():
             if task.id == task_id:
-                with _no_births(task.group):
+                with task.group.without_births() if task.group else contextlib.nullcontext():
                     end_family(partial(self._descendants, pid), ProcessTable(self._tasks))
         self._reap()
         self._answer("tidied", task_id)
 
     def _end_family(self, pid: int) -> None:
-        """A task with everybody below it, and every stray.  One that would not end is swept later."""
-        others = self._tasks.keys() - {pid}
-        with _hurry(), _no_births(self._tasks[pid].group):
-            end_family(lambda: [pid, *self._descendants(pid)], ProcessTable(others))
+        """A task with everybody below it; without a group of its own also every stray.  One that would not
+        end is swept later, as is a task that has not entered its group yet and has started nothing."""
+        others, group = self._tasks.keys() - {pid}, self._tasks[pid].group
+        with _hurry():
+            if group is None or not group.end_members():
+                end_family(lambda: [pid, *self._descendants(pid)], ProcessTable(others))
         _kill_group(pid)  # all there is where /proc is missing
 
     def _descendants(self, pid: int) -> list[int]:
@@ -287,9 +291,8 @@ class Forkserver:
             if task is not None:
                 self._left += [task.group] if task.group else []
                 code = os.waitstatus_to_exitcode(status)
-                if code and not task.breach and task.group and task.group.was_full:
-                    task.breach = "processes"
-                    task.note = f"the system refused it one process more, the limit is {task.process_limit}"
+                if code and not task.breach and task.group:
+                    task.breach, task.note = _told_by_group(task, task.group)
                 self._answer("ended", task.id, code, usage.ru_maxrss * 1024, task.breach, task.note)
 
     def _sweep(self) -> None:
@@ -300,19 +303,28 @@ class Forkserver:
         else:
             self._suspects = set(self._tasks)
         for group in self._left:
-            with group.without_births():
+            if not group.end_members():
                 end_family(group.members, ProcessTable(self._tasks))
         self._left = [group for group in self._left if not group.remove()]
 
     def _watch_families(self) -> None:
         """End a task whose family outgrew a limit."""
         for pid, task in list(self._tasks.items()):
-            if task.breach or not (below := self._surely_of(pid)):
-                continue  # a process alone is held by its rlimits
-            members = members_of([pid, *below], self._table, most=task.process_limit or _MANY)
-            task.breach, task.note = self._judge(task, members)
+            if task.breach:
+                continue
+            if task.group is not None and task.group.ran_out_of_memory:
+                task.breach, task.note = _told_by_group(task, task.group)
+            elif (below := self._surely_of(pid)) or self._counts_memory(task):
+                members = [pid]  # who is alone needs no second look
+                if below:
+                    members = members_of([pid, *below], self._table, most=task.process_limit or _MANY)
+                task.breach, task.note = self._judge(task, members)
             if task.breach:
                 self._end_family(pid)
+
+    def _counts_memory(self, task: _Task) -> bool:
+        """Whether the family has a limit of memory that no cgroup holds."""
+        return bool(task.memory_limit) and not (task.group and task.group.holds_memory)
 
     def _judge(self, task: _Task, members: list[int]) -> tuple[str, str]:
         """Which limit a family has outgrown, and how; empty when none."""
@@ -322,10 +334,10 @@ class Forkserver:
                 f"at least {len(members)} processes at once, the limit is {task.process_limit}",
             )
         limit = task.memory_limit
-        if limit and (used := memory_of(members, above=limit)) > limit:
+        if self._counts_memory(task) and (used := memory_of(members, above=limit)) > limit:
             used_mib, limit_mib = used // _MIB, limit // _MIB
-            text = f"its {len(members)} processes used {used_mib} MiB together, the limit is {limit_mib} MiB"
-            return FAMILY_BYTES, text
+            who = f"its {len(members)} processes used" if len(members) > 1 else "it used"
+            return FAMILY_BYTES, f"{who} {used_mib} MiB of memory, the limit is {limit_mib} MiB"
         return "", ""
 
     def _answer(self, *fields: object) -> None:
@@ -347,8 +359,14 @@ class Forkserver:
             select.poll().poll(_SWEEP_PAUSE_MS)
 
 
-def _no_births(group: PidsGroup | None) -> AbstractContextManager[None]:
-    return group.without_births() if group else contextlib.nullcontext()
+def _told_by_group(task: _Task, group: PidsGroup) -> tuple[str, str]:
+    """Which limit the kernel has held a family to, and how; empty when none."""
+    if group.ran_out_of_memory:
+        had_mib, limit_mib = group.most_memory_bytes // _MIB, task.memory_limit // _MIB
+        return FAMILY_BYTES, f"it used {had_mib} MiB of memory and needed more, the limit is {limit_mib} MiB"
+    if group.was_full:
+        return "processes", f"the system refused it one process more, the limit is {task.process_limit}"
+    return "", ""
 
 
 @contextlib.contextmanager

@@ -181,7 +181,8 @@ def _refuse_shadow(name: str, path: str) -> None:
     owner = "ringmill" if top == DISTRIBUTION else "Python" if top in sys.stdlib_module_names else ""
     if owner:
         raise InvalidArgument(
-            f"{path} would take the place of {owner}'s own {top!r}", hint="give it another name"
+            f"{path} would take the place of {owner}'s own {top!r}",
+            hint="give it another name, or put the job into a folder without it",
         )
 
 

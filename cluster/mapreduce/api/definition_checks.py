@@ -6,10 +6,10 @@ Pure.  Each check raises InvalidArgument, which names the part.
 from __future__ import annotations
 
 from types import NoneType
-from typing import Final, get_args
+from typing import get_args
 
 from ringmill.cluster.errors import InvalidArgument
-from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB
+from ringmill.cluster.limits import MAX_REDUCERS, MAX_SPLIT_MIB, TASK_MEMORY_MIB
 from ringmill.cluster.mapreduce.api.bad_records import bad_records_of
 from ringmill.cluster.mapreduce.api.commands import check_commands
 from ringmill.cluster.mapreduce.api.formats import one_of
@@ -21,8 +21,6 @@ from ringmill.cluster.mapreduce.failures import shown
 from ringmill.cluster.mapreduce.files.input_plan import ANY_SIZE
 
 __all__ = ["check_definition", "check_quarantine", "check_split_mib", "check_task_memory"]
-
-TASK_MEMORY_MIB: Final = (64, 1 << 20)
 
 
 def check_definition(definition: JobDefinition) -> JobDefinition:
@@ -78,6 +76,12 @@ def check_quarantine(bad_records: int, definition: JobDefinition) -> None:
         raise InvalidArgument(
             "on_bad_record='quarantine:N' with reducers=0: no task gathers the records that are set aside",
             hint="say order='input' and leave reducers=0 out",
+        )
+    if bad_records and definition.join_by(sets_aside=True) == "copartitioned":
+        raise InvalidArgument(
+            "on_bad_record='quarantine:N' with strategy='copartitioned': no task gathers the records that "
+            "are set aside",
+            hint="let the join have strategy='hash', or 'auto'",
         )
     if bad_records and definition.broadcast_bytes == ANY_SIZE:
         raise InvalidArgument(
@@ -148,10 +152,10 @@ def _check_output_kind(output: object) -> None:
 
 
 def _check_output(definition: JobDefinition) -> None:
-    last = definition.reduce_signature or definition.map_signature
+    last = definition.last_signature
     if isinstance(definition.output, KvOutput):
         check_kv_output(last)
-    _ = definition.types  # raises for records of a type that has no codec
+    _ = definition.record_form  # raises for records of a type that has no codec
     if definition.output.format == "bytes" and last.out_value not in (bytes, str):
         raise InvalidArgument(
             f"output format 'bytes' writes values as they are; {last.where} gives {name_of(last.out_value)}",

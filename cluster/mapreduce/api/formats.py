@@ -25,9 +25,10 @@ __all__ = [
 InputFormat: TypeAlias = Literal[
     "lines", "jsonl", "csv", "bytes", "raw", "file", "parquet", "arrow", "records"
 ]
-OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines", "records"]
+OutputFormat: TypeAlias = Literal["tsv", "jsonl", "bytes", "lines", "records", "csv", "parquet"]
 OutputCompression: TypeAlias = Literal["none", "gzip", "zstd"]
 
+TABLES: Final = ("csv", "parquet")
 MOST_COLLECTED_MIB: Final = 4096
 
 
@@ -66,14 +67,23 @@ class FileOutput:
     values alone, one after the other, nothing between them.  lines: the values alone, each with an LF; the
     keys where values are None.  records: binary, with their types, for FileInput("records").  With a
     compression the files are part-00000.gz, or .zst.
+
+    csv: a line each of the columns of key and value, under a header where `columns` names them.  parquet:
+    the same columns with types, by pyarrow, which compresses them in the file.  A tuple is a column for each
+    element, a dataclass one for each field.
     """
 
     format: OutputFormat = "tsv"
     compression: OutputCompression = "none"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("output compression", self.compression, get_args(OutputCompression))
         one_of("output format", self.format, get_args(OutputFormat))
+        if isinstance(self.columns, str) or not all(isinstance(each, str) and each for each in self.columns):
+            raise InvalidArgument(f"columns must be names, not {shown(self.columns, 100)}")
+        if self.columns and self.format not in TABLES:
+            raise InvalidArgument(f"columns are for {' and '.join(TABLES)}, not for {self.format}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ from ringmill.cluster.mapreduce.codecs.codecs import (
 from ringmill.cluster.mapreduce.codecs.signatures import Gives, Hint, Signature
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import shown
+from ringmill.cluster.mapreduce.files.tables.csv_records import CsvRecords
+from ringmill.cluster.mapreduce.files.tables.parquet_part import ParquetPart, check_parquet_types
+from ringmill.cluster.mapreduce.files.tables.part_forms import HeaderForm, PartForm
+from ringmill.cluster.mapreduce.files.tables.row_shapes import RowShape
 from ringmill.cluster.mapreduce.made_at import MadeAt, made_here
 
 __all__ = ["JobDefinition", "Order", "Pairs", "as_grouped"]
@@ -66,6 +70,7 @@ class JobDefinition:
     side: Mapping[str, str] = field(default_factory=dict)  # by name; "" where each submission gives the path
     joining: Joining | None = None  # of a job that join() declares
     broadcast_bytes: int = 0  # up to which a side of the join goes to every map task
+    side_of_rows: int | None = None  # of a map of a join by hash: the side whose rows it leaves, unsorted
     until: Until | None = None  # of an iteration, in a chain: whether a round was the last
     update: Callable[..., Any] | None = None  # in place of reduce, whose signature is then what it gives
     made_at: MadeAt = field(default_factory=made_here, repr=False, compare=False)
@@ -93,14 +98,43 @@ class JobDefinition:
         """Of the records of an output that keeps them."""
         if self.output.format != "records":
             return None
-        last = self.reduce_signature or self.map_signature
-        return TypedRecords(*self.gives, last.where)
+        return TypedRecords(*self.gives, self.last_signature.where)
+
+    @cached_property
+    def record_form(self) -> TypedRecords | CsvRecords | None:
+        """How records are rendered where that follows from their types; those of parquet are typed records
+        until a part is made of them.  Raises InvalidArgument for types that the format has no place for."""
+        if self.output.format == "csv":
+            return CsvRecords(self._row_shape)
+        if self.output.format == "parquet":
+            check_parquet_types(self._row_shape, self.last_signature.where)
+            return TypedRecords(*self.gives, self.last_signature.where)
+        return self.types
+
+    def part_form(self) -> PartForm | None:
+        """What makes a part of what is rendered, where that is more than the records one after the other."""
+        output, form = self.output, self.record_form
+        if isinstance(form, CsvRecords) and isinstance(output, FileOutput) and output.columns:
+            return HeaderForm(form.header)
+        if output.format != "parquet" or not isinstance(output, FileOutput):
+            return None
+        assert isinstance(form, TypedRecords)
+        return ParquetPart(form, self._row_shape, output.compression, self.last_signature.where)
+
+    @cached_property
+    def _row_shape(self) -> RowShape:
+        assert isinstance(self.output, FileOutput)
+        return RowShape(*self.gives, self.output.columns, self.last_signature.where)
+
+    @property
+    def last_signature(self) -> Signature:
+        """Of what gives the records of the output."""
+        return self.reduce_signature or self.map_signature
 
     @property
     def gives(self) -> tuple[Hint, Hint]:
         """The types of the keys and values of the output."""
-        last = self.reduce_signature or self.map_signature
-        return last.out_key, last.out_value
+        return self.last_signature.out_key, self.last_signature.out_value
 
     @cached_property
     def _of_sources(self) -> tuple[JobDefinition, ...]:
@@ -126,11 +160,35 @@ class JobDefinition:
         return tuple(each.name for each in self.branches)
 
     @property
+    def ends(self) -> dict[str, FileInput | KvInput]:
+        """What each source reads, by its name; "" is that of the one input of a job without names."""
+        return {each.name: each.input for each in self.branches} or {"": self.input}
+
+    @property
+    def reads_keyspace(self) -> bool:
+        """Whether one of its inputs is a keyspace."""
+        return any(isinstance(end, KvInput) for end in self.ends.values())
+
+    @property
     def broadcast_names(self) -> tuple[str, ...]:
-        """The sources that may go to every map task of the other one: a side whose rows need not be kept."""
-        if self.joining is None or not self.broadcast_bytes:
+        """The sources that may go to every map task of the other one: a side whose rows need not be kept, and
+        that lies in files."""
+        joining = self.joining
+        if joining is None or not self.broadcast_bytes:
             return ()
-        return tuple(name for side, name in enumerate(self.source_names) if not self.joining.keeps(side))
+        return tuple(
+            name for side, name in enumerate(self.source_names) if not joining.keeps(side)
+            and isinstance(joining.sides[side].input, FileInput)
+        )  # fmt: skip
+
+    def join_by(self, *, sets_aside: bool = False) -> str:
+        """How the rows of a join meet, as a description says it; "" for a merge, and where all rows of one
+        side go to every map task.  Nothing sets bad records aside where no reduce gathers them."""
+        if self.joining is None:
+            return ""
+        by_auto = "copartitioned" if self.joining.is_by_tag and not sets_aside else "hash"
+        chosen = {"auto": by_auto, "hash": "hash", "copartitioned": "copartitioned"}
+        return chosen.get(self.joining.strategy, "")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -139,8 +197,11 @@ class JobDefinition:
 
     @property
     def output_compression(self) -> OutputCompression:
-        """Of the part files."""
-        return self.output.compression if isinstance(self.output, FileOutput) else "none"
+        """Of the part files as a whole."""
+        output = self.output
+        if not isinstance(output, FileOutput) or output.format == "parquet":  # which packs its columns itself
+            return "none"
+        return output.compression
 
     @property
     def keys_alone(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.api.batches import pairs_of
@@ -39,11 +39,14 @@ def broken_laws(
     job: JobDefinition,
     sample: Iterable[Any] | Mapping[str, Iterable[Any]],
     params: Mapping[str, str] | None = None,
+    *,
+    side: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The broken laws, one line each, at most ten; empty when the sample shows none.
 
-    `sample` holds some values for map; for a job that reads a keyspace, pairs of key and value; for one with
-    update, pairs of key and state; of a job with sources, those of each by their names.  Raises what the
+    `sample` holds some values for map; for a job that reads a keyspace or records, pairs of key and value,
+    and for one with update, pairs of key and state; of a job with sources, those of each by their names.
+    `side` are absolute paths of side data, by name, in place of those that the job declares.  Raises what the
     job's functions raise, and InvalidArgument for a sample without sources, or with others, and for a
     pipeline.
     """
@@ -54,10 +57,19 @@ def broken_laws(
         )
     findings: list[str] = []
     try:
-        findings.extend(islice(_findings(job, sample, params or {}), MAX_FINDINGS))
+        findings.extend(
+            islice(_findings(job, sample, _Given(params or {}, {**job.side, **(side or {})})), MAX_FINDINGS)
+        )
     except _Changed as changed:
         findings.append(str(changed))
     return findings
+
+
+class _Given(NamedTuple):
+    """What a submission would give the functions."""
+
+    params: Mapping[str, str]
+    side: Mapping[str, str]
 
 
 class _Changed(Exception):
@@ -65,26 +77,26 @@ class _Changed(Exception):
 
 
 def _findings(
-    job: JobDefinition, sample: Iterable[Any] | Mapping[str, Iterable[Any]], params: Mapping[str, str]
+    job: JobDefinition, sample: Iterable[Any] | Mapping[str, Iterable[Any]], given: _Given
 ) -> Iterator[str]:
     groups: dict[Any, list[Any]] = {}
     if job.update is not None:
         pairs: Any = list(sample)  # it is looked at twice
         sample, job = pairs, _reducing(job, dict(pairs))
         groups = {key: [] for key, _ in pairs}  # update is called for a key without messages, too
-    for branch, values in _samples(job, sample):
-        records = _records(branch, values)
-        yield from _map_findings(branch, records, params)
+    for branch, some in _samples(job, sample):
+        records = _records(branch, some)
+        yield from _map_findings(branch, records, given)
         own: dict[Any, list[Any]] = {}
         for record in records:
-            for key, value in _mapped(branch, [record], params):
+            for key, value in _mapped(branch, [record], given):
                 own.setdefault(key, []).append(value)
         if branch.is_batch:
-            yield from _batch_findings(branch, records, own, params)
-        for key, given in own.items():
-            groups.setdefault(key, []).extend(given)
+            yield from _batch_findings(branch, records, own, given)
+        for key, values in own.items():
+            groups.setdefault(key, []).extend(values)
     for key, runs in islice(_grouped(job, groups).items(), MAX_KEYS):
-        yield from _group_findings(job, key, runs, params)
+        yield from _group_findings(job, key, runs, given)
 
 
 def _reducing(job: JobDefinition, states: Mapping[Any, Any]) -> JobDefinition:
@@ -148,7 +160,7 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
     """Keys as the input's format would give them: a file's name, or where the record would begin."""
     if job.input.format == "file":
         return [(f"sample-{number}", value) for number, value in enumerate(sample)]
-    if job.input.format == "kv" or job.update is not None:
+    if job.input.format in ("kv", "records"):
         return [(key, value) for key, value in sample]
     records, offset = [], 0
     for value in sample:
@@ -157,11 +169,9 @@ def _records(job: JobDefinition, sample: Iterable[Any]) -> list[tuple[Any, Any]]
     return records
 
 
-def _map_findings(
-    job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
-) -> Iterator[str]:
-    forwards = [_mapped(job, [record], params) for record in records]
-    backwards = [_mapped(job, [record], params) for record in reversed(records)]
+def _map_findings(job: JobDefinition, records: Sequence[tuple[Any, Any]], given: _Given) -> Iterator[str]:
+    forwards = [_mapped(job, [record], given) for record in records]
+    backwards = [_mapped(job, [record], given) for record in reversed(records)]
     for record, first, second in zip(records, forwards, reversed(backwards), strict=True):
         if not _is_same(first, second):
             yield (
@@ -174,15 +184,15 @@ def _batch_findings(
     job: JobDefinition,
     records: Sequence[tuple[Any, Any]],
     singly: Mapping[Any, list[Any]],
-    params: Mapping[str, str],
+    given: _Given,
 ) -> Iterator[str]:
     """What differs between all records in one batch and each in a batch of its own."""
     together: dict[Any, list[Any]] = {}
-    for key, value in _mapped(job, records, params):
+    for key, value in _mapped(job, records, given):
         together.setdefault(key, []).append(value)
     one_by_one, at_once = _grouped(job, singly), _grouped(job, together)
     for key in list({**one_by_one, **at_once})[:MAX_KEYS]:
-        alone, whole = (_outcome(job, key, groups.get(key, []), params) for groups in (one_by_one, at_once))
+        alone, whole = (_outcome(job, key, groups.get(key, []), given) for groups in (one_by_one, at_once))
         if not _is_same(alone, whole):
             yield (
                 f"key {key!r:.100}: {alone!r:.100} when each line is a batch, {whole!r:.100} when all are "
@@ -190,17 +200,15 @@ def _batch_findings(
             )
 
 
-def _outcome(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> list[Any]:
+def _outcome(job: JobDefinition, group: Any, runs: Runs, given: _Given) -> list[Any]:
     if job.combine_fold is not None and _values(runs):  # it keeps the laws; reduce gets what it leaves
         runs = [(key, _folded(job.combine_fold, values)) for key, values in runs]
-    return _reduced(job, group, _values(runs), params) if runs else []
+    return _reduced(job, group, _values(runs), given) if runs else []
 
 
-def _mapped(
-    job: JobDefinition, records: Sequence[tuple[Any, Any]], params: Mapping[str, str]
-) -> list[tuple[Any, Any]]:
+def _mapped(job: JobDefinition, records: Sequence[tuple[Any, Any]], given: _Given) -> list[tuple[Any, Any]]:
     """The pairs of some records: of one, or of a batch."""
-    function = _call(job, "map", params)
+    function = _call(job, "map", given)
     if not job.is_batch:
         return _as_given("map", (pair for record in records for pair in function(*record)))
     signature = job.map_signature
@@ -219,9 +227,9 @@ def _batch_of(values: list[Any], format: str, hint: Any) -> Any:
     return values
 
 
-def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[str, str]) -> Iterator[str]:
-    plain = _outcome(job, group, runs, params)
-    if not _is_same(_outcome(job, group, runs, params), plain):
+def _group_findings(job: JobDefinition, group: Any, runs: Runs, given: _Given) -> Iterator[str]:
+    plain = _outcome(job, group, runs, given)
+    if not _is_same(_outcome(job, group, runs, given), plain):
         role = _last_function(job)
         yield f"{role} gave two results for the same values of key {group!r:.100}"
         return
@@ -230,12 +238,12 @@ def _group_findings(job: JobDefinition, group: Any, runs: Runs, params: Mapping[
         return
     for cut in sorted({1, most // 2, most - 1, most}):
         shortened = [
-            (key, [*_combined(job, key, values[:cut], params), *_combined(job, key, values[cut:], params)])
+            (key, [*_combined(job, key, values[:cut], given), *_combined(job, key, values[cut:], given)])
             for key, values in runs
         ]
-        again = [(key, _combined(job, key, values, params)) for key, values in shortened]
+        again = [(key, _combined(job, key, values, given)) for key, values in shortened]
         for stretch in (shortened, again):
-            if not _is_same(combined := _reduced(job, group, _values(stretch), params), plain):
+            if not _is_same(combined := _reduced(job, group, _values(stretch), given), plain):
                 yield (
                     f"key {group!r:.100}: {plain!r:.100} without combine, {combined!r:.100} when called on "
                     f"the first {cut} of {most} values: its results depend on how often it runs"
@@ -256,25 +264,28 @@ def _folded(fold: BoundFold, values: list[Any]) -> list[Any]:
     return list(totals.values())
 
 
-def _combined(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+def _combined(job: JobDefinition, key: Any, values: list[Any], given: _Given) -> list[Any]:
     if len(values) < 2:
         return values
-    return [value for _, value in _as_given("combine", _call(job, "combine", params)(key, iter(values)))]
+    return [value for _, value in _as_given("combine", _call(job, "combine", given)(key, iter(values)))]
 
 
-def _reduced(job: JobDefinition, key: Any, values: list[Any], params: Mapping[str, str]) -> list[Any]:
+def _reduced(job: JobDefinition, key: Any, values: list[Any], given: _Given) -> list[Any]:
     if not values and job.update is None:  # a key without values is gone, and nothing reduces it
         return []
     if job.reduce_fold is not None:
         return [job.reduce_fold.finish(values)]
     if job.reduce is None:
         return values
-    return _as_given(_last_function(job), _call(job, "reduce", params)(key, iter(values)))
+    return _as_given(_last_function(job), _call(job, "reduce", given)(key, iter(values)))
 
 
-def _call(job: JobDefinition, role: str, params: Mapping[str, str]) -> Any:
+def _call(job: JobDefinition, role: str, given: _Given) -> Any:
     """The job's function of that role, with a fresh context if it wants one: random numbers repeat."""
     function, signature = getattr(job, role), getattr(job, f"{role}_signature")
     if not signature.wants_context:
         return function
-    return partial(function, ctx=Context(f"{role}-0", TaskRandom(f"0/{role}-0"), {**job.params, **params}))
+    context = Context(
+        f"{role}-0", TaskRandom(f"0/{role}-0"), {**job.params, **given.params}, side_paths=given.side
+    )
+    return partial(function, ctx=context)

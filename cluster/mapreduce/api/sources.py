@@ -70,12 +70,6 @@ def check_sources(sources: Sequence[Source]) -> None:
             f"sources are 1 to {MAX_SOURCES} Source objects, not {shown(sources, 100)}",
             hint='sources=[Source("orders", map=orders, input=FileInput("csv")), ...]',
         )
-    for each in sources:
-        if isinstance(each.input, KvInput):
-            raise InvalidArgument(
-                f"source {each.name} is a keyspace, which is read alone",
-                hint="a first job can write it to files",
-            )
     names = [each.name for each in sources]
     check_names("source", names)
     if len(set(names)) < len(names):
@@ -113,8 +107,12 @@ def _common(hints: Iterable[Hint]) -> Hint:
     return different[0] if len(different) == 1 else Union[tuple(different)]  # noqa: UP007 - as many as there are
 
 
-def named_paths(names: Sequence[str], input: object) -> dict[str, tuple[object, ...]] | None:
+def named_paths(
+    names: Sequence[str], input: object, declared: Mapping[str, str] | None = None
+) -> dict[str, tuple[object, ...]] | None:
     """The paths of each source, from a mapping or from texts of the form NAME=PATH; None without sources.
+
+    `declared` are those that the job itself names, which count where none is given.
 
     Raises InvalidArgument for a name that the job has not, and for a source without a path.
     """
@@ -127,6 +125,8 @@ def named_paths(names: Sequence[str], input: object) -> dict[str, tuple[object, 
         if name not in paths:
             raise InvalidArgument(f"the job has no source {shown(name, 80)}; it has {', '.join(names)}")
         paths[name].append(path)
+    for name, path in (declared or {}).items():
+        paths[name] = paths[name] or [path]
     if missing := [name for name, given in paths.items() if not given]:
         raise InvalidArgument(
             f"no input for {', '.join(missing)}; the job reads {', '.join(names)}",

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass, field, fields, replace
-from itertools import chain, islice
-from typing import Any, Final, NamedTuple, get_args
+from itertools import islice
+from typing import Final, get_args
 
 import msgpack
 
@@ -24,13 +24,19 @@ from ringmill.cluster.mapreduce.api.definition_checks import (
     check_split_mib,
     check_task_memory,
 )
+from ringmill.cluster.mapreduce.api.described.description_fields import (
+    SourceOf,
+    read_links,
+    read_noted,
+    read_sources,
+    typed_fields,
+)
+from ringmill.cluster.mapreduce.api.described.keyspace_ends import is_keyspace, levels_of
 from ringmill.cluster.mapreduce.api.formats import OutputCompression
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition, Order
 from ringmill.cluster.mapreduce.api.job_keyspaces import (
     Consistency,
     KeyspacePath,
-    KvInput,
-    is_keyspace_path,
 )
 from ringmill.cluster.mapreduce.file_urls import input_of, is_url
 from ringmill.cluster.mapreduce.files.input_plan import source_key
@@ -38,25 +44,20 @@ from ringmill.cluster.mapreduce.files.inputs import SourcePaths
 from ringmill.cluster.mapreduce.files.splits import InputFile
 from ringmill.cluster.mapreduce.outputs import part_name
 
-__all__ = ["JobSpec", "SourceOf"]
+__all__ = ["MAX_SPEC_BYTES", "JobSpec"]
 
 VERSION: Final = 7
 _WITH_STATES: Final = 8  # of a chain with states and each of its links: a node that knows none refuses all
+_WITH_JOINS: Final = 9  # of a join that former releases do not know, and of a chain with one
 MAX_SPEC_BYTES: Final = 1 << 20
+"""Of a job's description, encoded."""
 
 _JOB_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}|")
 _TWO_NUMBERS: Final = re.compile(r"[0-9]+\.[0-9]+|")
+_JOINS: Final = ("", "hash", "copartitioned")
 _COMPRESSIONS: Final = ("zstd", "lz4", "none")
 _MIB: Final = 1 << 20
-
-
-class SourceOf(NamedTuple):
-    """One of several inputs: its name, its format, and how many of the paths are its."""
-
-    name: str
-    format: str
-    inputs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ class JobSpec:
     has_states: bool = (
         False  # whether a link of its chain does; a node that knows none cannot import its module
     )
+    join_by: str = ""
+    """How rows of a join meet that are not given to every map task: hash, copartitioned; "" for a merge."""
+    levels: tuple[str, ...] = ()  # of several inputs, the consistency of each; () where none is a keyspace
 
     def __post_init__(self) -> None:
         problems = [
@@ -169,6 +173,7 @@ class JobSpec:
                 f"output_url {self.output_url!r} is no URL",
             ),
             (not self._has_sound_states, "keeps_states is for records by key, in a chain that has states"),
+            (self.join_by not in _JOINS or (self.join_by != "" and len(self.sources) != 2), "no such join"),
             (self.memory_bytes < 1, f"memory_bytes must be at least 1, not {self.memory_bytes}"),
         ]
         for is_wrong, message in problems:
@@ -178,10 +183,8 @@ class JobSpec:
 
     @property
     def _has_sound_sources(self) -> bool:
-        if not self.sources:
-            return True
         counts = [each.inputs for each in self.sources]
-        return min(counts) > 0 and sum(counts) == len(self.inputs)
+        return not counts or (min(counts) > 0 and sum(counts) == len(self.inputs))
 
     @property
     def readings(self) -> tuple[SourcePaths, ...]:
@@ -192,6 +195,32 @@ class JobSpec:
         return tuple(
             SourcePaths(each.name, each.format, tuple(islice(left, each.inputs))) for each in self.sources
         )
+
+    @property
+    def file_readings(self) -> tuple[SourcePaths, ...]:
+        """The same, with no paths where a source is a keyspace."""
+        return tuple(
+            each._replace(paths=()) if keyspace is not None else each
+            for each, keyspace in zip(self.readings, self.keyspaces, strict=True)
+        )
+
+    @property
+    def keyspaces(self) -> tuple[KeyspacePath | None, ...]:
+        """By source the keyspace that is read; None where files are."""
+        return tuple(KeyspacePath.of(each.paths[0]) if is_keyspace(each) else None for each in self.readings)
+
+    @property
+    def reads_keyspace(self) -> bool:
+        """Whether a source is a keyspace."""
+        return any(map(is_keyspace, self.readings))
+
+    def level_of(self, source: int) -> str:
+        """The consistency with which the keyspace of a source is read."""
+        return self.levels[source] if self.levels else self.consistency
+
+    def has_sure_numbers(self, source: int) -> bool:
+        """Whether each attempt finds the same record under a number, as in a file (rule J19)."""
+        return not is_keyspace(self.readings[source])
 
     @property
     def asked(self) -> JobSpec:
@@ -249,9 +278,9 @@ class JobSpec:
         return self.reducers == 0
 
     @property
-    def source(self) -> KeyspacePath | None:
-        """The keyspace that is read; None where files are."""
-        return KeyspacePath.of(self.inputs[0]) if len(self.inputs) == 1 and not self._input_paths else None
+    def reads_snapshot(self) -> bool:
+        """Whether a keyspace is read as it was when the job was planned (rule J27)."""
+        return "snapshot" in (self.consistency, *self.levels)
 
     @property
     def shown_output(self) -> str:
@@ -274,9 +303,8 @@ class JobSpec:
 
     @property
     def _input_paths(self) -> tuple[str, ...]:
-        """Of the inputs those that are files; a keyspace stands alone."""
-        is_kv = self.input_format == "kv" and len(self.inputs) == 1 and is_keyspace_path(self.inputs[0])
-        return () if is_kv else self.inputs
+        """Of the inputs those that are files; a keyspace stands alone, in its source."""
+        return tuple(path for each in self.readings if not is_keyspace(each) for path in each.paths)
 
     @property
     def _has_sound_states(self) -> bool:
@@ -286,8 +314,13 @@ class JobSpec:
 
     @property
     def _has_sound_keyspaces(self) -> bool:
-        levels = get_args(Consistency) if self.source is not None else ("",)
-        return self.consistency in levels and (not self.output_keyspace or self.output_format == "kv")
+        told = self.levels or ((self.consistency,) if not self.sources else ("",) * len(self.sources))
+        if len(told) != len(self.readings) or (self.sources and self.consistency):
+            return False
+        for level, reading in zip(told, self.readings, strict=True):
+            if level not in (get_args(Consistency) if is_keyspace(reading) else ("",)):
+                return False
+        return not self.output_keyspace or self.output_format == "kv"
 
     @property
     def title(self) -> str:
@@ -316,21 +349,22 @@ class JobSpec:
         collect_bytes: int = 0,
         output_url: str = "",
         network: bool = False,
+        task_memory_mib: int | None = None,
     ) -> JobSpec:
         """The spec of one run of a definition; of one with sources, `inputs` are by their names.  The paths
         of `side` are absolute.  Raises InvalidArgument, also for an unknown parameter."""
-        sources: list[SourceOf] = []
+        levels, sources = levels_of(definition, inputs), tuple[SourceOf, ...]()
         if isinstance(inputs, Mapping):
-            by_name, inputs = inputs, ()
-            for branch in definition.branches:
-                sources.append(SourceOf(branch.name, branch.input.format, len(by_name[branch.name])))
-                inputs += by_name[branch.name]
+            each_of = [(each, inputs[each.name]) for each in definition.branches]
+            sources = tuple(SourceOf(each.name, each.input.format, len(given)) for each, given in each_of)
+            inputs = tuple(path for _, given in each_of for path in given)
         split_mib = definition.split_mib if split_mib is None else split_mib
         check_split_mib(split_mib)
         bad_records = bad_records_of(definition.on_bad_record if on_bad_record is None else on_bad_record)
         check_quarantine(bad_records, definition)
-        source = definition.input
-        reads_keyspace = isinstance(source, KvInput) and any(map(is_keyspace_path, inputs))
+        join_by = definition.join_by(sets_aside=bad_records > 0)
+        if is_copartitioned := join_by == "copartitioned":
+            reducers = 0  # each map task has both sides, and writes a part
         return cls(
             job=job,
             module=module,
@@ -344,15 +378,15 @@ class JobSpec:
             reducers=definition.reducers if reducers is None else reducers,
             overwrite=overwrite,
             params=_chosen(definition, params or {}),
-            task_memory_mib=definition.task_memory_mib,
-            order=definition.order,
+            task_memory_mib=definition.task_memory_mib if task_memory_mib is None else task_memory_mib,
+            order="input" if is_copartitioned else definition.order,
             split_bytes=split_mib * _MIB,
-            sources=tuple(sources),
+            sources=sources,
             side=dict(side or {}),
             broadcast=() if bad_records else definition.broadcast_names,  # bad rows would count in each task
             broadcast_bytes=definition.broadcast_bytes,
             bad_records=bad_records,
-            consistency=source.consistency if isinstance(source, KvInput) and reads_keyspace else "",
+            consistency="" if sources else levels[0],
             output_keyspace=output_keyspace,
             weight=weight,
             collect_bytes=collect_bytes,
@@ -360,61 +394,84 @@ class JobSpec:
             network=network or definition.network,
             keeps_states=definition.update is not None,
             has_states=definition.update is not None,
+            join_by=join_by,
+            levels=levels if sources and any(levels) else (),
         )
+
+    @property
+    def _version(self) -> int:
+        """The least that tells all of it, so that former releases run whatever they know."""
+        if self.join_by or self.levels or any(_version_of(each.spec) == _WITH_JOINS for each in self.chain):
+            return _WITH_JOINS
+        return _WITH_STATES if self.has_states else VERSION
 
     def encode(self) -> bytes:
         """Version, then the fields by name, as msgpack.  Raises InvalidArgument above 1 MiB, and for half a
         surrogate pair."""
         values = asdict(self)
         values["noted"] = {name: list(map(astuple, files)) for name, files in self.noted.items()}
-        version = _WITH_STATES if values.pop("has_states") else VERSION
-        if version == VERSION:
-            del values["keeps_states"]
+        version = self._version
+        values = {name: values[name] for name in _FIELDS_OF[version]}
         try:
             data: bytes = msgpack.packb([version, values], unicode_errors="surrogateescape")
         except UnicodeEncodeError as error:
             raise InvalidArgument(
                 f"a text of the job's description has a lone surrogate: {error.object!r:.100}"
             ) from error
-        if len(data) > MAX_SPEC_BYTES:
-            raise InvalidArgument(
-                f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed"
-            )
+        _check_size(data)
         return data
 
     @classmethod
     def decode(cls, data: bytes, *, is_link: bool = False) -> JobSpec:
         """Decode a spec, or that of a link of a chain.
 
-        Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values.
+        Raises ProtocolMismatch for another version or malformed bytes, InvalidArgument for bad values and
+        above 1 MiB, before anything is made of it.
         """
+        _check_size(data)
         try:
             version, values = msgpack.unpackb(data, unicode_errors="surrogateescape")
         except (ValueError, TypeError) as error:
             raise ProtocolMismatch(f"{len(data)} bytes are no job description: {error}") from error
-        if version not in (VERSION, _WITH_STATES):
+        if version not in _FIELDS_OF:
+            known = f"{min(_FIELDS_OF)} to {max(_FIELDS_OF)}"
             raise ProtocolMismatch(
-                f"a job description of version {version}; this side knows versions {VERSION} and "
-                f"{_WITH_STATES}"
+                f"a job description of version {version}; this side knows versions {known}"
             )
-        known = _FIELDS if version == VERSION else {*_FIELDS, "keeps_states"}
-        if not isinstance(values, dict) or set(values) != known:
+        if not isinstance(values, dict) or set(values) != _FIELDS_OF[version]:
             raise ProtocolMismatch(f"a job description with other fields than version {version} has")
-        values["has_states"] = version == _WITH_STATES
-        values.setdefault("keeps_states", False)
+        values.setdefault("has_states", version == _WITH_STATES)
+        values = {"keeps_states": False, "join_by": "", "levels": [], **values}
+        values["levels"] = tuple(values["levels"]) if isinstance(values["levels"], list) else None
         values["inputs"] = tuple(values["inputs"]) if isinstance(values["inputs"], list) else None
-        values["sources"] = _sources(values["sources"])
-        values["chain"] = _links(values["chain"])
+        values["sources"] = read_sources(values["sources"])
+        values["chain"] = read_links(values["chain"])
         if is_link and values["chain"]:
             raise ProtocolMismatch("a link of a chain of jobs is a chain itself")
         for each in values["chain"] or ():
             cls.decode(each.spec, is_link=True)
         values["broadcast"] = tuple(values["broadcast"]) if isinstance(values["broadcast"], list) else None
-        values["noted"] = _noted(values["noted"])
-        return cls(**_typed(values))
+        values["noted"] = read_noted(values["noted"])
+        return cls(**typed_fields(values))
 
 
-_FIELDS: Final = {each.name for each in fields(JobSpec)} - {"keeps_states", "has_states"}
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_SPEC_BYTES:
+        raise InvalidArgument(f"the job's description has {len(data)} bytes; {MAX_SPEC_BYTES} are allowed")
+
+
+_FIELDS: Final = frozenset(each.name for each in fields(JobSpec))
+_FIELDS_OF: Final = {
+    VERSION: _FIELDS - {"keeps_states", "has_states", "join_by", "levels"},
+    _WITH_STATES: _FIELDS - {"has_states", "join_by", "levels"},
+    _WITH_JOINS: _FIELDS,
+}
+"""The fields of a description by its version."""
+
+
+def _version_of(data: bytes) -> object:
+    """Of an encoded description: the first of two elements of an array."""
+    return data[1] if len(data) > 1 else None
 
 
 def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, str]:
@@ -440,45 +497,3 @@ def _chosen(definition: JobDefinition, params: Mapping[str, str]) -> dict[str, s
 def _is_plain(path: str) -> bool:
     """Whether the hidden folder beside it lies where its parent says (outputs.staging_folder)."""
     return path.strip("/") != "" and not {"", ".", ".."} & set(path.strip("/").split("/"))
-
-
-def _sources(rows: Any) -> tuple[SourceOf, ...] | None:
-    try:
-        sources = tuple(SourceOf(*row) for row in rows)
-    except TypeError:
-        return None
-    return sources if all((str, str, int) == tuple(map(type, each)) for each in sources) else None
-
-
-def _links(rows: Any) -> tuple[LinkOf, ...] | None:
-    try:
-        links = tuple(LinkOf(*row) for row in rows)
-    except TypeError:
-        return None
-    return links if all((bytes, int, str, bool) == tuple(map(type, each)) for each in links) else None
-
-
-def _noted(rows: Any) -> dict[str, tuple[InputFile, ...]] | None:
-    try:
-        noted = {name: tuple(InputFile(*row) for row in files) for name, files in rows.items()}
-    except (TypeError, AttributeError):
-        return None
-    every = [each for files in noted.values() for each in files]
-    return noted if all((str, int, int) == tuple(map(type, astuple(each))) for each in every) else None
-
-
-def _typed(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse fields of a wrong type before they are used."""
-    wanted: dict[str, type] = {
-        "inputs": tuple, "reducers": int, "overwrite": bool, "seed": int, "params": dict, "memory_bytes": int,
-        "task_memory_mib": int, "split_bytes": int, "bad_records": int, "weight": int, "sources": tuple,
-        "chain": tuple, "side": dict, "broadcast": tuple, "broadcast_bytes": int, "noted": dict,
-        "collect_bytes": int, "network": bool, "keeps_states": bool, "has_states": bool,
-    }  # fmt: skip
-    for name, value in values.items():
-        if type(value) is not wanted.get(name, str):
-            raise ProtocolMismatch(f"field {name!r} of a job description is a {type(value).__name__}")
-    for each in (*values["inputs"], *values["broadcast"], *chain(*values["side"].items())):
-        if not isinstance(each, str):
-            raise ProtocolMismatch("an input of a job description is no text")
-    return values

@@ -32,8 +32,6 @@ def check_key_class(hint: type, where: str) -> None:
     if hint.__hash__ is None:
         raise InvalidArgument(f"{where}: dataclass {hint.__name__} is a key, so it must be frozen=True")
     owner = next(each for each in hint.__mro__ if "__eq__" in vars(each))
-    if owner is object:
-        return  # finer than the bytes, which is harmless
     code: Any = getattr(vars(owner)["__eq__"], "__code__", None)
     compared: set[str] = set()
     if code is not None and code.co_filename == _MADE_BY_DATACLASS:
@@ -43,7 +41,7 @@ def check_key_class(hint: type, where: str) -> None:
         raise InvalidArgument(
             f"{where}: dataclass {hint.__name__} is a key, and its __eq__ does not compare "
             f"{', '.join(others)} as dataclass() would: equal keys would be written as different ones",
-            hint="leave compare=False and an __eq__ of its own out, or give tuples as keys",
+            hint="leave eq=False, compare=False and an __eq__ of its own out, or give tuples as keys",
         )
 
 

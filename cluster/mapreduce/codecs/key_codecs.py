@@ -15,11 +15,11 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from types import GenericAlias, NoneType, UnionType
-from typing import Any, Final, NewType, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_key_class, maker_of, reader_of
-from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
+from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of, unwrapped
 from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["KeyCodec", "KeyPrefix", "key_codec", "key_prefix"]
@@ -379,7 +379,12 @@ _PARTS: Final[dict[Any, _Part]] = {
 
 
 def key_codec(hint: Any, where: str) -> KeyCodec:
-    """The codec of keys of the hinted type.  `where` names the function in what InvalidArgument says."""
+    """The codec of keys of the hinted type.  `where` names the function in what InvalidArgument says.
+
+    Keys of a NewType are encoded as what it wraps, so that they are equal, and go to one part, wherever a
+    job says the one or the other.
+    """
+    hint = unwrapped(hint)
     if hint is str:
         return _Text()
     if hint is bytes:
@@ -392,8 +397,7 @@ def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
 
     Raises InvalidArgument for keys that have not more parts than that.
     """
-    while isinstance(hint, NewType):
-        hint = hint.__supertype__
+    hint = unwrapped(hint)
     origin = get_origin(hint)
     parts: tuple[Any, ...] = ()
     if origin is tuple and Ellipsis not in get_args(hint):
@@ -413,8 +417,7 @@ def key_prefix(hint: Any, count: int, where: str) -> tuple[KeyPrefix, Any]:
 
 
 def _part_of(hint: Any, where: str) -> _Part:
-    while isinstance(hint, NewType):
-        hint = hint.__supertype__
+    hint = unwrapped(hint)
     if hint in _PARTS:
         return _PARTS[hint]
     origin, args = get_origin(hint), get_args(hint)

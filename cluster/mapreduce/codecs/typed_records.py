@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,9 @@ __all__ = ["TypedRecords", "record_type", "same_type"]
 MAGIC: Final = "RMREC1"
 OF_FIELDS: Final = "RMREC2"  # the types tell the fields of their dataclasses
 MOST_BYTES: Final = (1 << 31) - 1  # of one block
+BLOCK_RECORDS: Final = 1024
+BLOCK_BYTES: Final = 1 << 20  # of packed keys and values; the record that passes it ends its block
+_AROUND: Final = 1 << 20  # the types, and what msgpack writes around the two sides
 _NIL: Final = msgpack.packb(None)
 
 
@@ -39,21 +42,54 @@ class TypedRecords:
         self._codecs = value_codec(key, where), value_codec(value, where)
 
     def packed(self, batch: Sequence[tuple[Any, Any]]) -> bytes:
-        """A block of these records.  Raises TaskFailed for a value that its hint forbids."""
-        keys, values = zip(*batch, strict=True)
-        return self.packed_columns(list(keys), list(values))
+        """A block of all these records.  Raises TaskFailed for a value that its hint forbids."""
+        block = _Block()
+        block.add(len(batch), self._bodies(*zip(*batch, strict=True)))
+        return self._block(block)
 
-    def packed_columns(self, all_keys: list[Any], all_values: list[Any]) -> bytes:
-        """The same of keys and the value of each."""
-        sides = zip(self._codecs, (all_keys, all_values), strict=True)
+    def blocks(self, columns: Iterable[tuple[Sequence[Any], Sequence[Any]]]) -> Iterator[tuple[int, bytes]]:
+        """Blocks of these records, of which keys and values come by columns, with how many each has.
+
+        A block ends with its 1,024th record, or the one with which it has 1 MiB: where it ends follows from
+        the records alone, and what comes at a time is as well packed as it is in memory.  Raises as `packed`.
+        """
+        block = _Block()
+        for keys, values in columns:
+            at, step = 0, len(keys)
+            while at < len(keys):
+                step = min(step, len(keys) - at, BLOCK_RECORDS - block.records)
+                sides = self._bodies(keys[at : at + step], values[at : at + step])
+                if step > 1 and block.size + len(sides[0]) + len(sides[1]) >= BLOCK_BYTES:
+                    step //= 2  # the block may end within them
+                    continue
+                block.add(step, sides)
+                at += step
+                if block.is_full:
+                    yield block.records, self._block(block)
+                    block, step = _Block(), block.records  # those that follow may be as large
+        if block.records:
+            yield block.records, self._block(block)
+
+    def _bodies(self, all_keys: Sequence[Any], all_values: Sequence[Any]) -> tuple[bytes, bytes]:
+        """Keys and values as msgpack packs them, one after the other."""
+        to_keys, to_values = self._codecs
         try:
-            keys, values = (pack_block(codec.to_wire(side)) for codec, side in sides)
+            keys, values = to_keys.to_wire(list(all_keys)), to_values.to_wire(list(all_values))
+            at = len(_array_of(len(all_keys)))
+            return pack_block(keys)[at:], pack_block(values)[at:]
         except InvalidArgument as error:
             raise TaskFailed(Cause.USER_ERROR, f"{self._where} gave {error}") from error
+
+    def _block(self, block: _Block) -> bytes:
+        if block.size > MOST_BYTES - _AROUND:
+            message = f"{self._where} gave a record of {block.size} bytes, {MOST_BYTES - _AROUND} are allowed"
+            raise TaskFailed(Cause.USER_ERROR, f"{message} in the format records")
+        head = _array_of(block.records)
+        keys, values = b"".join((head, *block.keys)), b"".join((head, *block.values))
         crc = google_crc32c.extend(google_crc32c.value(keys), values)
         magic = OF_FIELDS if self._has_fields else MAGIC
-        block: bytes = msgpack.packb([magic, *self._types, crc, keys, values])
-        return block
+        packed: bytes = msgpack.packb([magic, *self._types, crc, keys, values])
+        return packed
 
     @cached_property
     def _types(self) -> tuple[str, str]:
@@ -105,6 +141,32 @@ class TypedRecords:
         if len(keys) != len(values):
             raise ValueError(f"a block has {len(keys)} keys and {len(values)} values")
         return keys, values
+
+
+class _Block:
+    """Records that are packed already."""
+
+    def __init__(self) -> None:
+        self.records = self.size = 0
+        self.keys: list[bytes] = []
+        self.values: list[bytes] = []
+
+    @property
+    def is_full(self) -> bool:
+        return self.records >= BLOCK_RECORDS or self.size >= BLOCK_BYTES
+
+    def add(self, records: int, sides: tuple[bytes, bytes]) -> None:
+        self.keys.append(sides[0])
+        self.values.append(sides[1])
+        self.records += records
+        self.size += len(sides[0]) + len(sides[1])
+
+
+@lru_cache
+def _array_of(count: int) -> bytes:
+    """How msgpack begins an array of this many."""
+    head: bytes = msgpack.Packer().pack_array_header(count)
+    return head
 
 
 def same_type(given: Hint, wanted: Hint) -> bool:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import itemgetter
 from types import NoneType, UnionType
-from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgpack
 
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.mapreduce.codecs.dataclass_hints import check_made_again, maker_of, reader_of
-from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of
+from ringmill.cluster.mapreduce.codecs.signatures import has_part, name_of, unwrapped
 from ringmill.cluster.mapreduce.failures import shown
 
 __all__ = ["ValueCodec", "pack_block", "unpack_block", "value_codec"]
@@ -119,15 +120,24 @@ def value_codec(hint: Any, where: str) -> ValueCodec:
 
 
 def pack_block(block: Any) -> bytes:
-    """A block of wire values as msgpack.
+    """A block of wire values as msgpack.  Raises InvalidArgument for values that have no such form.
 
     Told how to write lone surrogates, msgpack takes twice as long for every str; few blocks have any.
     """
     packed: bytes
     try:
-        packed = msgpack.packb(block, default=_pack_other)
-    except UnicodeEncodeError:
-        packed = msgpack.packb(block, default=_pack_other, unicode_errors="surrogatepass")
+        try:
+            packed = msgpack.packb(block, default=_pack_other)
+        except UnicodeEncodeError:
+            packed = msgpack.packb(block, default=_pack_other, unicode_errors="surrogatepass")
+    except InvalidArgument:
+        raise
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidArgument(
+            f"a value that cannot travel: {error}",
+            hint="a value is nested at most some 1,000 deep, holds nothing that holds it, and has less than "
+            "4 GiB",
+        ) from error
     return packed
 
 
@@ -170,14 +180,14 @@ def _unpack_other(code: int, data: bytes) -> Any:
     return int.from_bytes(data, "big", signed=True)
 
 
-def _shape_of(hint: Any, where: str) -> _Shape:
-    while isinstance(hint, NewType):
-        hint = hint.__supertype__
+def _shape_of(hint: Any, where: str, *, is_key: bool = False) -> _Shape:
+    """`is_key` in what is a key of a dict, or a part of one: nothing there comes back as a list."""
+    hint = unwrapped(hint)
     if hint in (Any, object):
-        return _Shape(None, has_list=True)
+        return _Shape(None, rebuild=_frozen if is_key else None, has_list=True)
     if hint in _SCALARS:
         return _Shape(frozenset(_SCALARS[hint]), has_list=hint in (list, dict))
-    shape = _composite_shape(hint, where)
+    shape = _composite_shape(hint, where, is_key=is_key)
     if shape is not None:
         return shape
     raise InvalidArgument(
@@ -192,26 +202,27 @@ def _is_open(hint: Any) -> bool:
     return hint in (Any, object, list, dict)
 
 
-def _composite_shape(hint: Any, where: str) -> _Shape | None:
+def _composite_shape(hint: Any, where: str, *, is_key: bool) -> _Shape | None:
     origin: Any = get_origin(hint)
     args = get_args(hint)
+    part = partial(_shape_of, where=where, is_key=is_key)
     shape: _Shape | None = None
     if origin in (Union, UnionType):
-        shape = _union_shape(hint, args, where)
+        shape = _union_shape(hint, args, where, part)
     elif origin is tuple:
-        shape = _tuple_shape(args, where)
+        shape = _tuple_shape(args, part)
     elif origin is list:
-        shape = _list_shape(_shape_of(args[0], where))
+        shape = _list_shape(part(args[0]))
     elif origin is dict:
-        shape = _dict_shape(args[0], _shape_of(args[0], where), _shape_of(args[1], where))
+        shape = _dict_shape(args[0], part(args[0], is_key=True), part(args[1]))
     elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        shape = _dataclass_shape(hint, where)
+        shape = _dataclass_shape(hint, where, part)
     return shape
 
 
-def _union_shape(hint: Any, args: tuple[Any, ...], where: str) -> _Shape:
+def _union_shape(hint: Any, args: tuple[Any, ...], where: str, part: Callable[..., _Shape]) -> _Shape:
     """Plain types in any mixture; a type that is converted only beside None."""
-    shapes = [_shape_of(arg, where) for arg in args if arg not in (None, NoneType)]
+    shapes = [part(arg) for arg in args if arg not in (None, NoneType)]
     converted = [shape for shape in shapes if shape.lower or shape.has_tuple]
     if converted and len(shapes) > 1:
         raise InvalidArgument(
@@ -225,17 +236,17 @@ def _union_shape(hint: Any, args: tuple[Any, ...], where: str) -> _Shape:
     return _Shape(
         None if None in allowed else frozenset(types),
         _unless_none(one.lower) if converted else None,
-        _unless_none(one.rebuild) if converted else None,
+        _unless_none(one.rebuild) if len(shapes) == 1 else None,
         has_tuple=one.has_tuple,
         has_list=any(shape.has_list for shape in shapes),
     )
 
 
-def _tuple_shape(args: tuple[Any, ...], where: str) -> _Shape:
+def _tuple_shape(args: tuple[Any, ...], part: Callable[..., _Shape]) -> _Shape:
     if len(args) == 2 and args[1] is Ellipsis:
-        inner = _shape_of(args[0], where)
+        inner = part(args[0])
         return dataclasses.replace(_list_shape(inner, tuple), has_tuple=True, has_list=inner.has_list)
-    shapes = [_shape_of(arg, where) for arg in args]
+    shapes = [part(arg) for arg in args]
     return _row_shape(frozenset((tuple,)), shapes, tuple, has_tuple=True)
 
 
@@ -289,21 +300,25 @@ def _list_shape(inner: _Shape, build: type[list[Any]] | type[tuple[Any, ...]] = 
 
 
 def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
-    """A dict with plain keys is a msgpack map; one with composite keys an array of pairs."""
-    plain_keys = key_hint in _SCALARS
+    """A dict with plain keys is a msgpack map; one with composite keys an array of pairs.
+
+    Former code wrote pairs also where the key is a NewType of a plain one: whoever declares that reads both.
+    """
+    plain_keys = unwrapped(key_hint) in _SCALARS
     lower_key, lower_value = key.lower or _same, value.lower or _same
     rebuild_key, rebuild_value = key.rebuild or _same, value.rebuild or _same
-    is_right = plain_keys and value.rebuild is None
+    may_be_pairs = key_hint not in _SCALARS
+    is_right = not may_be_pairs and value.rebuild is None
 
     def lower(values: dict[Any, Any]) -> Any:
         pairs = [(lower_key(name), lower_value(item)) for name, item in values.items()]
         return dict(pairs) if plain_keys else pairs
 
     def rebuild(values: Any) -> dict[Any, Any]:
-        pairs = values.items() if plain_keys else values
+        pairs = values.items() if isinstance(values, dict) else values
         return {rebuild_key(name): rebuild_value(item) for name, item in pairs}
 
-    needs_lower = not plain_keys or value.lower is not None
+    needs_lower = may_be_pairs or value.lower is not None  # what needs none is not rebuilt
     return _Shape(
         frozenset((dict,)),
         lower if needs_lower else None,
@@ -313,14 +328,14 @@ def _dict_shape(key_hint: Any, key: _Shape, value: _Shape) -> _Shape:
     )
 
 
-def _dataclass_shape(hint: type, where: str) -> _Shape:
+def _dataclass_shape(hint: type, where: str, part: Callable[..., _Shape]) -> _Shape:
     """An array of the fields, in their order."""
     check_made_again(hint, where)
     hints = get_type_hints(hint)
     names = [field.name for field in dataclasses.fields(hint)]
     row = _row_shape(
         frozenset((hint,)),
-        [_shape_of(hints[name], where) for name in names],
+        [part(hints[name]) for name in names],
         maker_of(hint),
         has_tuple=False,
     )

@@ -30,7 +30,7 @@ from ringmill.cluster.mapreduce.commit.output_commit import (
 from ringmill.cluster.mapreduce.commit.url_commit import commit_to_store, remove_copies
 from ringmill.cluster.mapreduce.file_errors import refusal_of
 from ringmill.cluster.mapreduce.file_urls import refuse_local_store
-from ringmill.cluster.mapreduce.files.input_plan import InputPlan, plan_input
+from ringmill.cluster.mapreduce.files.input_plan import InputPlan, copartitioned_plan, plan_input
 from ringmill.cluster.mapreduce.files.inputs import find_inputs
 from ringmill.cluster.mapreduce.files.splits import MAX_LATER_SLICES, SPLIT_SIZES, SplitSizes, check_slices
 from ringmill.cluster.mapreduce.outputs import staging_folder
@@ -106,8 +106,10 @@ def _refusal(error: OSError) -> RingmillError:
 
 def input_plan_of(spec: JobSpec, files: FileSystem, sizes: SplitSizes) -> InputPlan:
     """What the tasks of a job read; a keyspace is planned elsewhere.  Raises InvalidArgument, OSError."""
+    if spec.join_by == "copartitioned" and not spec.reads_keyspace:
+        return copartitioned_plan(spec.readings, files)
     return plan_input(
-        spec.readings if spec.source is None else (),
+        spec.file_readings,
         files,
         sizes.pinned(spec.split_bytes),
         sampled=spec.order == "total",

@@ -20,10 +20,17 @@ from ringmill.cluster.mapreduce.files.file_kinds import (
     why_unreadable,
 )
 from ringmill.cluster.mapreduce.files.inputs import SourcePaths, find_inputs
-from ringmill.cluster.mapreduce.files.splits import SPLIT_SIZES, InputFile, Split, SplitSizes, plan_splits
+from ringmill.cluster.mapreduce.files.splits import (
+    SPLIT_SIZES,
+    InputFile,
+    Piece,
+    Split,
+    SplitSizes,
+    plan_splits,
+)
 from ringmill.cluster.ports import FileSystem
 
-__all__ = ["ANY_SIZE", "InputPlan", "plan_input", "source_key"]
+__all__ = ["ANY_SIZE", "InputPlan", "copartitioned_plan", "plan_input", "source_key"]
 
 NAMES_TOLD: Final = 5
 ANY_SIZE: Final = 1 << 62
@@ -86,6 +93,12 @@ def plan_input(
     sources = [(() if name == small else by_name[name], format) for name, format, _ in readings]
     passed_over = sorted({path for each in found for path in each.passed_over})
     return InputPlan(tuple(plan_splits(sources, sizes, sampled=sampled)), _notes(passed_over), noted)
+
+
+def copartitioned_plan(readings: Sequence[SourcePaths], files: FileSystem) -> InputPlan:
+    """Of a local run, in which a file stands for each keyspace: one split of both."""
+    found = [find_inputs(each.paths, files).files[0] for each in readings]
+    return InputPlan((Split(0, tuple(Piece(file, 0, file.size) for file in found)),))
 
 
 def source_key(source: str, side: Collection[str]) -> str:

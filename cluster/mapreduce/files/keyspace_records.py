@@ -9,7 +9,7 @@ Layout: docs/formats/job.md, "Records of keyspaces".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgpack
 
@@ -22,6 +22,9 @@ Content: TypeAlias = Sequence[bytes] | int | Set[bytes] | Mapping[bytes, bytes]
 """What a key holds: its values, a count, the elements of a set, or the entries of a map."""
 
 MOST_BYTES: Final = 64 << 20  # of one record; siblings take 32 MiB at most (rule V5)
+
+_MOST_FIELDS: Final = 3
+_ARRAYS_OF_A_ROW: Final = 2  # [key, kind, [value]]
 
 _NIL: Final = b"\xc0"
 
@@ -54,23 +57,49 @@ def _row(key: bytes, content: Content) -> list[Any]:
 
 
 class Rows:
-    """Takes the bytes of a file of records, block by block, and gives its rows: [key, kind, content]."""
+    """Takes the bytes of a file of records, block by block, and gives its rows: [key, kind, content].
 
-    def __init__(self) -> None:
-        self._unpacker = msgpack.Unpacker(max_buffer_size=MOST_BYTES)
+    With `is_output` it takes what a KvOutput writes alone, one value a key, and refuses all else before it
+    takes memory: a job's code may have written the file, and a node reads it.
+    """
+
+    def __init__(self, *, is_output: bool = False) -> None:
+        self._arrays = 0  # that have ended since the last whole row
+        self._unpacker = (
+            msgpack.Unpacker(
+                max_buffer_size=MOST_BYTES, max_array_len=_MOST_FIELDS, max_map_len=0, max_ext_len=0,
+                list_hook=self._few, object_pairs_hook=_refuse, ext_hook=_refuse,
+            )
+            if is_output
+            else msgpack.Unpacker(max_buffer_size=MOST_BYTES)
+        )  # fmt: skip
         self._taken = 0
+        self._unended = 0  # bytes, at most, of the record that has no end yet
 
     def of(self, data: bytes) -> list[list[Any]]:
         """The rows that end in this block.  Raises TaskFailed for bytes that are no records."""
+        rows: list[list[Any]] = []
         try:
             self._unpacker.feed(data)
             self._taken += len(data)
-            return list(self._unpacker)
+            for row in self._unpacker:
+                rows.append(row)
+                self._arrays = 0
         except msgpack.BufferFull as error:
-            message = f"a record of a keyspace has more than {MOST_BYTES} bytes"
-            raise TaskFailed(Cause.CORRUPT_DATA, message) from error
+            raise _too_large() from error
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             raise TaskFailed(Cause.CORRUPT_DATA, f"no records of a keyspace: {error}") from error
+        # the unpacker gives its buffer back while it keeps what it has made of half a record
+        self._unended = len(data) if rows else self._unended + len(data)
+        if self._unended > MOST_BYTES + len(data):
+            raise _too_large()
+        return rows
+
+    def _few(self, fields: list[Any]) -> list[Any]:
+        self._arrays += 1
+        if self._arrays > _ARRAYS_OF_A_ROW:
+            raise ValueError("a record of more arrays than a key and its values have")
+        return fields
 
     def finish(self) -> None:
         """Raises TaskFailed when the last record has no end.
@@ -81,6 +110,14 @@ class Rows:
         if self.of(_NIL) != [None]:
             message = f"the last record of {self._taken - len(_NIL)} bytes has no end"
             raise TaskFailed(Cause.CORRUPT_DATA, message)
+
+
+def _refuse(*given: object) -> NoReturn:
+    raise ValueError("a map or an extension, which no record has")
+
+
+def _too_large() -> TaskFailed:
+    return TaskFailed(Cause.CORRUPT_DATA, f"a record of a keyspace has more than {MOST_BYTES} bytes")
 
 
 def read_rows(blocks: Iterable[bytes]) -> Iterator[list[list[Any]]]:

@@ -14,6 +14,8 @@ import google_crc32c
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files.part_packer import Packer
 from ringmill.cluster.mapreduce.files.rendering import Rendered
+from ringmill.cluster.mapreduce.files.tables.part_forms import PartForm
+from ringmill.cluster.mapreduce.outputs import PartitionSlice
 from ringmill.cluster.ports import AppendFile, FileSystem
 
 __all__ = ["PartFile", "PartTotals"]
@@ -27,26 +29,38 @@ class PartTotals:
     def __init__(self) -> None:
         self.size = self.crc32c = self.records = 0
 
+    @property
+    def as_slice(self) -> PartitionSlice:
+        """The part of a map, which is all that the map leaves."""
+        return PartitionSlice(0, self.size, self.size, self.records, self.crc32c)
+
 
 class PartFile:
     """One part file, new and ours alone."""
 
     def __init__(
-        self, files: FileSystem, path: str, compression: str = "none", *, most_bytes: int = 0, why: str = ""
-    ) -> None:
-        """A part of more than `most_bytes` fails its task, which says `why`; 0 is no bound."""
+        self, files: FileSystem, path: str, compression: str = "none", *,
+        most_bytes: int = 0, why: str = "", form: PartForm | None = None,
+    ) -> None:  # fmt: skip
+        """A part of more than `most_bytes` fails its task, which says `why`; 0 is no bound.  `form` makes the
+        content of the records; without one it is the records."""
         self.path = path
         self._most_bytes, self._why = most_bytes, why
         self.totals = PartTotals()
+        self._form = form
         self._packer = Packer(compression)
         self._file: AppendFile = files.create(path)
 
     def write_all(self, batches: Iterable[Rendered]) -> None:
         """Append batches of records.  Raises what the iteration raises, OSError."""
         for records, data in batches:
-            for packed in self._packer.pack(data):
-                self._append(packed)
+            for content in (data,) if self._form is None else self._form.pack(data):
+                self._write(content)
             self.totals.records += records
+
+    def _write(self, content: bytes) -> None:
+        for packed in self._packer.pack(content):
+            self._append(packed)
 
     def _append(self, data: bytes) -> None:
         self._file.append(data)
@@ -56,7 +70,9 @@ class PartFile:
         self.totals.crc32c = google_crc32c.extend(self.totals.crc32c, data)
 
     def finish(self) -> None:
-        """Write what compression still holds, make the content durable and close."""
+        """Write what form and compression still hold, make the content durable and close."""
+        if self._form is not None and (end := self._form.end()):
+            self._write(end)
         if rest := self._packer.end():
             self._append(rest)
         self._file.sync()

@@ -11,16 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
-from itertools import islice
 from types import NoneType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ringmill.cluster.limits import MAX_KEY_BYTES, MAX_VALUE_BYTES
-from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, not_pairs, shown
 from ringmill.cluster.mapreduce.files.keyspace_records import encode_records
+from ringmill.cluster.mapreduce.footprint import bounded_batches
 
-__all__ = ["BATCH_RECORDS", "Rendered", "rendered", "rendered_keys"]
+__all__ = ["BATCH_RECORDS", "RecordForm", "Rendered", "cell_text", "encoded", "rendered", "rendered_keys"]
 
 Pair: TypeAlias = tuple[Any, Any]
 Render: TypeAlias = Callable[[Sequence[Pair]], bytes]
@@ -28,49 +27,74 @@ Rendered: TypeAlias = tuple[int, bytes]
 """A number of records, and their bytes."""
 
 BATCH_RECORDS: Final = 1024
+
+
+class RecordForm(Protocol):
+    """A format that follows from the types of the records."""
+
+    def packed(self, batch: Sequence[Pair]) -> bytes:
+        """The bytes of all these.  Raises TaskFailed for a record that does not fit the types."""
+        ...
+
+    def blocks(self, columns: Iterable[tuple[Sequence[Any], Sequence[Any]]]) -> Iterator[Rendered]:
+        """The same of records that come by columns, keys and values."""
+        ...
+
+
 PLAIN: Final = (str, int)
 _LARGE: Final = 1 << 64  # json writes larger ones, or says that they are too large
 
 
 def rendered(
-    pairs: Iterable[Pair], format: str, role: str, maker: str, types: TypedRecords | None = None
+    pairs: Iterable[Pair], format: str, role: str, maker: str, types: RecordForm | None = None
 ) -> Iterator[Rendered]:
     """The bytes of all pairs, batch by batch; `maker` names the function that gives them, with `types`.
 
-    Raises TaskFailed for a record that is not a pair or does not fit the format, and what the iteration
-    raises.
+    A batch is in memory at a time, of about 1 MiB or one record.  Raises TaskFailed for a record that is not
+    a pair or does not fit the format, and what the iteration raises.
     """
-    pairs, render = iter(pairs), _render_of(format, types)
-    while batch := _next_batch(pairs, role, maker):
+    batches = _batches(pairs, role, maker)
+    if types is not None:
+        yield from types.blocks(map(_columns, batches))
+        return
+    render = _RENDERS[format]
+    for batch in batches:
         yield len(batch), render(batch)
 
 
-def rendered_keys(keys: Sequence[Any], format: str, types: TypedRecords | None = None) -> bytes:
+def rendered_keys(keys: Sequence[Any], format: str, types: RecordForm | None = None) -> bytes:
     """The bytes of records that are keys without values.  Raises TaskFailed like `rendered`."""
     if format == "lines" and {bytes}.issuperset(map(type, keys)):
         return _joined(keys)
-    return _render_of(format, types)([(key, None) for key in keys])
+    render = _RENDERS[format] if types is None else types.packed
+    return render([(key, None) for key in keys])
 
 
-def _render_of(format: str, types: TypedRecords | None) -> Render:
-    return _RENDERS[format] if types is None else types.packed
-
-
-def _next_batch(pairs: Iterator[Pair], role: str, maker: str) -> list[Pair]:
+def _batches(pairs: Iterable[Pair], role: str, maker: str) -> Iterator[list[Pair]]:
     try:
-        return [(key, value) for key, value in islice(pairs, BATCH_RECORDS)]
+        yield from bounded_batches(iter(pairs), BATCH_RECORDS, _taken)
     except (TypeError, ValueError) as error:
         raise not_pairs(error, role, maker) from error
+
+
+def _taken(pairs: Iterable[Pair]) -> list[Pair]:
+    """As they are now, also where one and the same list comes again and again."""
+    return [(key, value) for key, value in pairs]
+
+
+def _columns(batch: Sequence[Pair]) -> tuple[Sequence[Any], Sequence[Any]]:
+    keys, values = zip(*batch, strict=True)
+    return keys, values
 
 
 def _tsv(batch: Sequence[Pair]) -> bytes:
     if all(type(key) in PLAIN and type(value) in PLAIN for key, value in batch):
         text = _plain_lines(batch)
     else:
-        text = "".join([f"{_cell(key)}\t{_cell(value)}\n" for key, value in batch])
+        text = "".join([f"{cell_text(key)}\t{cell_text(value)}\n" for key, value in batch])
     if text.count("\n") != len(batch) or text.count("\t") != len(batch):
         _refuse_torn(batch)
-    return _encoded([text])[0]
+    return encoded(text)
 
 
 def _plain_lines(batch: Sequence[Pair]) -> str:
@@ -82,7 +106,7 @@ def _plain_lines(batch: Sequence[Pair]) -> str:
 
 def _refuse_torn(batch: Sequence[Pair]) -> None:
     for key, value in batch:
-        cells = _cell(key), _cell(value)
+        cells = cell_text(key), cell_text(value)
         if "\t" in cells[0] or "\n" in cells[0] or "\n" in cells[1]:
             raise TaskFailed(
                 Cause.USER_ERROR,
@@ -91,7 +115,8 @@ def _refuse_torn(batch: Sequence[Pair]) -> None:
             )
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value in a cell of tsv or csv.  Raises TaskFailed for one that has no such form."""
     if type(value) is str:
         return value
     if type(value) is bytes:
@@ -112,7 +137,7 @@ def _jsonl(batch: Sequence[Pair]) -> bytes:
 def _compact(value: Any, *, allow_nan: bool = True) -> str:
     try:
         return json.dumps(value, separators=(",", ":"), default=_as_json, allow_nan=allow_nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TaskFailed(
             Cause.USER_ERROR, f"{shown(value, 200)} cannot be written as JSON: {error}"
         ) from error
@@ -142,6 +167,11 @@ def _texts(cells: Sequence[Any], format: str) -> list[bytes]:
             Cause.USER_ERROR, f"output format {format!r} takes bytes or str, not {shown(wrong, 100)}"
         )
     return _encoded(cells)
+
+
+def encoded(text: str) -> bytes:
+    """Text as UTF-8, surrogate escapes as the bytes that they stand for.  Raises TaskFailed for others."""
+    return _encoded([text])[0]
 
 
 def _encoded(texts: Sequence[str | bytes]) -> list[bytes]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate, chain, islice, repeat
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import google_crc32c
 import lz4.block
@@ -31,6 +31,7 @@ from ringmill.cluster.ports import AppendFile, FileSystem
 
 __all__ = [
     "Group",
+    "RowBlock",
     "RunWriter",
     "gather_groups",
     "read_group_lists",
@@ -39,10 +40,20 @@ __all__ = [
     "read_keys",
     "read_mark",
     "read_pairs",
+    "read_rows_of",
 ]
 
 Group: TypeAlias = tuple[bytes, Sequence[Any]]
 """An encoded key and values of it; a key's values may come as several neighbouring groups."""
+
+
+class RowBlock(NamedTuple):
+    """Records of one chunk: keys as bytes, and as many values; `raw_bytes` are those of both, unpacked."""
+
+    keys: Sequence[bytes]
+    values: Sequence[Any]
+    raw_bytes: int
+
 
 MAGIC: Final = b"RMRUN\x00"
 VERSION: Final = 1
@@ -313,7 +324,7 @@ def read_groups(
 
     Calls `gone` with the bytes that have been taken, chunk by chunk.
     """
-    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
+    for keys, counts, flat, _ in _read_chunks(files, slice_, values, gone):
         if keys:  # else a mark
             yield from _groups_of(keys, counts, flat)
 
@@ -326,7 +337,7 @@ def _groups_of(keys: Sequence[bytes], counts: Sequence[int] | None, flat: Sequen
 
 def read_group_lists(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[list[Group]]:
     """The groups of a slice, a list for each chunk.  Raises CorruptData."""
-    for keys, counts, flat in _read_chunks(files, slice_, values):
+    for keys, counts, flat, _ in _read_chunks(files, slice_, values):
         if keys:
             yield list(_groups_of(keys, counts, flat))
 
@@ -342,7 +353,7 @@ def gather_groups(
 
     Calls `gone` as `read_groups` does.
     """
-    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
+    for keys, counts, flat, _ in _read_chunks(files, slice_, values, gone):
         if not keys:  # a mark
             continue
         if counts is None:
@@ -361,29 +372,44 @@ def read_pairs(
 
     Calls `gone` as `read_groups` does.
     """
-    for keys, counts, flat in _read_chunks(files, slice_, values, gone):
+    for keys, counts, flat, _ in _read_chunks(files, slice_, values, gone):
         if keys:
             yield zip(
                 keys if counts is None else chain.from_iterable(map(repeat, keys, counts)), flat, strict=True
             )
 
 
+def read_rows_of(
+    files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
+) -> Iterator[RowBlock]:
+    """The records of a slice of keys with one value each, in their order, one chunk at a time.
+
+    Raises CorruptData.  Calls `gone` as `read_groups` does.
+    """
+    for keys, counts, flat, raw in _read_chunks(files, slice_, values, gone):
+        if counts is not None:
+            raise CorruptData(f"run {slice_.path} has groups where rows one by one are expected")
+        if keys:
+            yield RowBlock(keys, flat, raw)
+
+
 def read_keys(files: FileSystem, slice_: Slice, values: ValueCodec) -> Iterator[Sequence[bytes]]:
     """The keys of a slice, one chunk at a time; each as often as it has values.  Raises CorruptData."""
-    for keys, counts, _ in _read_chunks(files, slice_, values):
+    for keys, counts, _, _ in _read_chunks(files, slice_, values):
         yield keys if counts is None else list(chain.from_iterable(map(repeat, keys, counts)))
 
 
 def read_mark(files: FileSystem, slice_: Slice, values: ValueCodec) -> bytes:
     """The mark at the start of a slice, b"" without one.  Raises CorruptData."""
     with closing(_read_chunks(files, slice_, values)) as chunks:
-        keys, _, flat = next(chunks, ([b""], None, []))
+        keys, _, flat, _ = next(chunks, ([b""], None, [], 0))
     return b"" if keys else bytes(flat[0])
 
 
 def _read_chunks(
     files: FileSystem, slice_: Slice, values: ValueCodec, gone: Callable[[int], None] = _untold
-) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any]]]:
+) -> Generator[tuple[Sequence[bytes], Sequence[int] | None, Sequence[Any], int]]:
+    """Keys, values a key or None where each has one, values, and the bytes that they took unpacked."""
     if not slice_.length and not slice_.records:  # there may be no file
         return
     file = files.open_read(slice_.path)
@@ -410,7 +436,7 @@ def _read_chunks(
             block = unpack_block(_unpacked(body, raw, method, unzstd), use_lists=values.uses_lists)
             keys, counts, flat = block
             gone(stored // 2)  # half of it now and half when it has been taken: right in the middle
-            yield keys, counts, values.from_wire(flat) if keys else flat
+            yield keys, counts, values.from_wire(flat) if keys else flat, raw
             gone(body_at + stored - at - stored // 2)
             records += count
             at = body_at + stored

@@ -8,13 +8,13 @@ The size follows from the input's size alone, unless the job sets it: with more 
 larger and more numerous.  It does not follow from the number of nodes, because a map that uses random
 numbers, and a combine that rounds, give other bytes for other splits.  Small files are packed together.
 
-See: docs/formats/job.md, "Splits".
+See: docs/formats/job.md, "Splits"; docs/decisions/splits-follow-from-the-input.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isqrt
 from typing import Any, Final, NamedTuple
@@ -116,34 +116,39 @@ class Split:
     sample: tuple[Piece, ...] = ()  # of the whole input, where the job is ordered in total
     source: int = 0  # the number of the input that it belongs to, where a job has several
     span: PartitionSpan | None = None  # what is read in place of pieces, where the input is a keyspace
+    beside: PartitionSpan | None = None
+    """The same partitions of the second keyspace of a co-partitioned join; then there is a piece of each."""
+    fatal: tuple[int, ...] = ()  # records that are set aside unseen, 1 for the first (rule J19)
 
     @property
     def size(self) -> int:
         """Bytes to be read."""
-        return sum(piece.end - piece.start for piece in self.pieces) + (self.span.size if self.span else 0)
+        spans = sum(span.size for span in (self.span, self.beside) if span is not None)
+        return sum(piece.end - piece.start for piece in self.pieces) + spans
 
     def part_of(self, parts: int) -> int:
         """The part that holds this split's records when the output keeps the order of the input."""
         return self.index * parts // max(self.splits, self.index + 1)
 
     def to_wire(self) -> list[Any]:
-        """The msgpack-able form: [index, pieces, splits, sample, source, span].
+        """The msgpack-able form: [index, pieces, splits, sample, source, span], then `beside` and `fatal` if
+        there are any.
 
         Of a piece: [path, size, mtime_ns, start, end].  Of a span: its fields, the last two with a snapshot.
         """
-        span = None if self.span is None else [*self.span[:3], list(self.span.keyspace)]
-        if span is not None and self.span is not None and self.span.snapshot:
-            span += [self.span.snapshot, self.span.at_ms]
-        return [self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, span]
+        fields = [
+            self.index, _rows(self.pieces), self.splits, _rows(self.sample), self.source, _span_row(self.span)
+        ]  # fmt: skip
+        if self.fatal:
+            return [*fields, _span_row(self.beside), list(self.fatal)]
+        return fields if self.beside is None else [*fields, _span_row(self.beside)]
 
     @classmethod
     def from_wire(cls, fields: Sequence[Any]) -> Split:
-        index, pieces, splits, sample, source, row = fields
-        span = None
-        if row is not None:
-            first, last, size, (epoch, ordinal), *held = row
-            span = PartitionSpan(first, last, size, (epoch, ordinal), *held)
-        return cls(index, _from_rows(pieces), splits, _from_rows(sample), source, span)
+        index, pieces, splits, sample, source, span, *more = fields
+        beside, fatal = more[0] if more else None, more[1] if len(more) > 1 else ()
+        first = cls(index, _from_rows(pieces), splits, _from_rows(sample), source, _span_of(span))
+        return replace(first, beside=_span_of(beside), fatal=tuple(fatal))
 
 
 def split_bytes(input_bytes: int, sizes: SplitSizes = SPLIT_SIZES) -> int:
@@ -230,6 +235,19 @@ def _places(input_files: Sequence[InputFile], splits: int) -> Iterator[Piece]:
             while is_packed(file.path) and wanted is not None and wanted < before + file.size:
                 wanted = next(starts, None)
         before += file.size
+
+
+def _span_row(span: PartitionSpan | None) -> list[Any] | None:
+    if span is None:
+        return None
+    return [*span[:3], list(span.keyspace), *((span.snapshot, span.at_ms) if span.snapshot else ())]
+
+
+def _span_of(row: Sequence[Any] | None) -> PartitionSpan | None:
+    if row is None:
+        return None
+    first, last, size, (epoch, ordinal), *held = row
+    return PartitionSpan(first, last, size, (epoch, ordinal), *held)
 
 
 def _rows(pieces: Sequence[Piece]) -> list[Any]:

@@ -35,9 +35,15 @@ _DAMAGED: Final = (
 _GZIP: Final = 31  # zlib's window bits for gzip framing
 
 
-def unpacked_blocks(file: ReadFile) -> Iterator[bytes]:
-    """The content of a compressed file.  Raises TaskFailed when it is damaged or cut off."""
+def unpacked_blocks(file: ReadFile, *, most_window_bytes: int = 0) -> Iterator[bytes]:
+    """The content of a compressed file.  Raises TaskFailed when it is damaged or cut off.
+
+    A zstd frame says how much of what was unpacked has to be kept for the rest; one that wants more than
+    `most_window_bytes` counts as damaged.  0 is for zstd's own bound, 128 MiB.
+    """
     unpack = _UNPACK[file.path.rpartition(".")[2]]
+    if unpack is _zstd_blocks:
+        unpack = partial(_zstd_blocks, most_window_bytes=most_window_bytes)
     try:
         yield from unpack(file)
     except _DAMAGED as error:
@@ -104,11 +110,11 @@ def _stream_blocks(begin: Callable[[], _Decompressor], padding: bytes, file: Rea
         raise EOFError("the last stream is cut off")
 
 
-def _zstd_blocks(file: ReadFile) -> Iterator[bytes]:
+def _zstd_blocks(file: ReadFile, *, most_window_bytes: int = 0) -> Iterator[bytes]:
     frame: zstandard.ZstdDecompressionObj | None = None
     for piece in zstd_pieces(_stored_blocks(file)):
         if frame is None or frame.eof:
-            frame = zstandard.ZstdDecompressor().decompressobj()
+            frame = zstandard.ZstdDecompressor(max_window_size=most_window_bytes).decompressobj()
         if plain := frame.decompress(piece):
             yield plain
     if frame is not None and not frame.eof:

@@ -27,6 +27,7 @@ from ringmill.cluster.mapreduce.failures import classify, not_pairs
 from ringmill.cluster.mapreduce.files.input_plan import source_key
 from ringmill.cluster.mapreduce.files.readers import SplitReader, open_unchanged
 from ringmill.cluster.mapreduce.files.splits import Piece, Split
+from ringmill.cluster.mapreduce.kernel.hashed.row_files import as_hashed
 from ringmill.cluster.ports import FileSystem
 
 __all__ = ["as_planned", "broadcast_form", "check_side_data"]
@@ -44,13 +45,14 @@ def check_side_data(spec: JobSpec, files: FileSystem) -> None:
 
 
 def as_planned(job: JobDefinition, spec: JobSpec, files: FileSystem, source: int) -> JobDefinition:
-    """The job as a map task of that source runs it: of a broadcast join with all rows of the other source.
+    """The job as a map task of that source runs it: of a broadcast join with all rows of the other source, of
+    a join by hash with rows that leave as they are.
 
     Raises TaskFailed for what the map of the other source raises, or a file that changed; OSError.
     """
     small, joining = spec.broadcast_source, job.joining
     if small is None or joining is None:
-        return job.of_source(source)
+        return as_hashed(job, source) if spec.join_by == "hash" else job.of_source(source)
     big = joining.sides[source]  # no task has a split of the small one
     keys = key_codec(big.signature.out_key, big.signature.where)
     partners = _partners(job, spec, files, keys, small)
@@ -89,7 +91,7 @@ def _read_partners(
     name, format, _ = spec.sources[source]
     noted = spec.noted[source_key(name, spec.side)]
     pieces = tuple(Piece(file, 0, file.size) for file in noted if file.size or format == "file")
-    context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), spec.params)
+    context = Context(_BROADCAST, TaskRandom(f"{spec.seed}/{_BROADCAST}"), dict(spec.params))
     signature = branch.signature
     reader = SplitReader(
         Split(0, pieces), format, signature.second,

@@ -27,7 +27,7 @@ class KeyFiles:
     def __init__(self, job: JobDefinition, files: FileSystem, compression: str) -> None:
         self._codec = job.value_codec
         self._keys = job.key_codec
-        self._format, self._types = job.output.format, job.types
+        self._format, self._types = job.output.format, job.record_form
         self._files = files
         self._compression = compression
 

@@ -30,7 +30,7 @@ def is_last_round(
         return records_in(types, stage.output, files)
 
     try:
-        answer = until(RoundResult(number, counters, stage.params, records))
+        answer = until(RoundResult(number, counters, dict(stage.params), records))
     except (Exception, SystemExit) as error:
         raise classify(error, step.user_files) from error
     if not isinstance(answer, bool):

@@ -37,6 +37,7 @@ from ringmill.cluster.mapreduce.files.part_file import PartFile
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered, rendered_keys
 from ringmill.cluster.mapreduce.files.run_file import Group, RunWriter, read_groups
 from ringmill.cluster.mapreduce.footprint import RecordSizes
+from ringmill.cluster.mapreduce.heavy_keys import KEY_CHARS, HeavyKey, KeyWeights
 from ringmill.cluster.mapreduce.kernel.buffers import (
     Buffer,
     FoldBuffer,
@@ -46,6 +47,7 @@ from ringmill.cluster.mapreduce.kernel.buffers import (
     PairBuffer,
     Shorten,
 )
+from ringmill.cluster.mapreduce.kernel.hashed.row_files import put_together, write_rows
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles, cut_at
 from ringmill.cluster.mapreduce.kernel.key_ranges import digest_of_ranges
 from ringmill.cluster.mapreduce.kernel.set_aside import LINES, SetAside
@@ -70,6 +72,7 @@ class MapTotals:
     partitions: tuple[PartitionSlice, ...]
     records_out: int
     spills: int
+    heavy: tuple[HeavyKey, ...] = ()
 
 
 class MapKernel:
@@ -112,6 +115,7 @@ class MapKernel:
         self._shorten = _shortening(job, context)
         self._buffer = _buffer_for(job, self._shorten)
         self._sizes = RecordSizes(memory_bytes)
+        self._weights = KeyWeights(partitions)
         self._spills: list[tuple[str, tuple[PartitionSlice, ...]]] = []
 
     def run(self, blocks: Iterable[Iterable[tuple[Any, Any]]]) -> MapTotals:
@@ -159,13 +163,13 @@ class MapKernel:
         else:
             path = f"{self._folder}/{RUN_NAME}"
             partitions = self._write(path, is_last=True)
-        return MapTotals(path, partitions, self._buffer.taken, len(self._spills))
+        return MapTotals(path, partitions, self._buffer.taken, len(self._spills), self._heavy())
 
     def _pass_on(self, pairs: Iterator[Pair]) -> MapTotals:
         """Leave the records of the output as they come, rendered, for the one part that holds this split."""
         self._phases.enter("map")
         where = self._job.map_signature.where
-        return self._leave_in_order(rendered(pairs, self._output_format, "map", where, self._job.types))
+        return self._leave_in_order(rendered(pairs, self._output_format, "map", where, self._job.record_form))
 
     def _leave_in_order(self, batches: Iterator[Rendered]) -> MapTotals:
         if self._final is not None:
@@ -187,14 +191,13 @@ class MapKernel:
         part.write_all(batches)
         self._phases.enter("sync")
         part.finish()
-        size, records, crc32c = part.totals.size, part.totals.records, part.totals.crc32c
-        return MapTotals(part.path, (PartitionSlice(0, size, size, records, crc32c),), records, 0)
+        return MapTotals(part.path, (part.totals.as_slice,), part.totals.records, 0)
 
     def _run_keys(self, batches: Iterator[Sequence[Any]]) -> MapTotals:
         """The same for keys without values that nothing combines or reduces."""
         self._phases.enter("map")
         if self._job.order == "input":
-            format, types = self._output_format, self._job.types
+            format, types = self._output_format, self._job.record_form
             return self._leave_in_order(
                 (len(keys), rendered_keys(keys, format, types)) for keys in batches if keys
             )
@@ -209,7 +212,8 @@ class MapKernel:
         self._phases.enter("write")
         path = f"{self._folder}/{RUN_NAME}"
         if not self._spills:
-            return MapTotals(path, kept.write(path, self._sorted_keys(buffer), self._mark), buffer.taken, 0)
+            partitions = kept.write(path, self._sorted_keys(buffer), self._mark)
+            return MapTotals(path, partitions, buffer.taken, 0, self._heavy())
         last = self._spill_name()
         self._spills.append((last, kept.write(last, self._sorted_keys(buffer), b"")))
         self._phases.enter("merge")
@@ -220,7 +224,7 @@ class MapKernel:
         partitions = kept.merge(path, spilled, self._mark, self._merge_name)
         for spill, _ in self._spills:
             self._files.unlink(spill)
-        return MapTotals(path, partitions, buffer.taken, len(self._spills))
+        return MapTotals(path, partitions, buffer.taken, len(self._spills), self._heavy())
 
     def _sorted_keys(self, buffer: KeyBuffer) -> Iterator[list[bytes]]:
         """The buffer's keys, encoded, a sorted list for each partition."""
@@ -229,12 +233,13 @@ class MapKernel:
             encoded = self._job.key_codec.encode_all(keys)
         except InvalidArgument as error:
             raise self._wrong_output(error) from error
+        self._weights.take_records(encoded)
         if self._ranges is not None:
             encoded.sort()
             yield from cut_at(self._ranges, encoded, self._partitions)
             return
         buckets: list[list[bytes]] = [[] for _ in range(self._partitions)]
-        for place, key in zip(self._places(keys, encoded), encoded, strict=True):
+        for place, key in zip(self._places(keys, encoded, self._heads(encoded)), encoded, strict=True):
             buckets[place].append(key)
         for bucket in buckets:
             bucket.sort()
@@ -287,8 +292,13 @@ class MapKernel:
     def _write_sorted(self, path: str, is_last: bool) -> tuple[PartitionSlice, ...]:
         keys, values = self._buffer.leave()
         encoded = self._job.key_codec.encode_all(keys)
-        places = self._places(keys, encoded)
+        heads = self._heads(encoded)
+        places = self._places(keys, encoded, heads)
+        self._weigh(heads, values)
         writer = self._writer(path)
+        if (side := self._job.side_of_rows) is not None:
+            write_rows(writer, side, self._partitions, zip(places, encoded, values, strict=True))
+            return self._finish(writer) if is_last else writer.finish()
         has_lists = self._buffer.has_lists
         if has_lists and set(map(len, values)) == {1}:  # what a combine leaves, as a rule
             has_lists, values = False, list(chain.from_iterable(values))
@@ -300,6 +310,36 @@ class MapKernel:
             groups = values if has_lists else zip(values, strict=True)
             self._write_groups(writer, zip(places, encoded, groups, strict=True))
         return self._finish(writer) if is_last else writer.finish()
+
+    def _weigh(self, heads: Sequence[bytes], values: Sequence[Any]) -> None:
+        """Note which groups have most of what is written now."""
+        if not self._buffer.has_lists:
+            if isinstance(self._buffer, PairBuffer):  # else each key has one value
+                self._weights.take_records(heads)
+            return
+        counts = list(map(len, values))
+        if self._job.group_prefix is None:
+            self._weights.take_lists(heads, counts)
+        elif max(counts, default=0) < 2:
+            self._weights.take_records(heads)
+        else:
+            groups = Counter[bytes]()
+            for head, count in zip(heads, counts, strict=True):
+                groups[head] += count
+            self._weights.take_lists(list(groups), list(groups.values()))
+
+    def _heavy(self) -> tuple[HeavyKey, ...]:
+        """The keys with most of what the task leaves, as people read them; of groups their prefix."""
+        if not (weighed := self._weights.heaviest()):
+            return ()
+        prefix, heads = self._job.group_prefix, [head for head, _ in weighed]
+        keys = self._job.key_codec.decode_all(heads) if prefix is None else list(map(prefix.decode, heads))
+        return tuple(
+            HeavyKey(xxh3_64_intdigest(head), shown(key, KEY_CHARS), place, records)
+            for (head, records), key, place in zip(
+                weighed, keys, self._places_of_groups(keys, heads), strict=True
+            )
+        )
 
     def _write_groups(self, writer: RunWriter, placed: Iterable[tuple[int, bytes, Sequence[Any]]]) -> None:
         buckets: list[list[Group]] = [[] for _ in range(self._partitions)]
@@ -324,26 +364,37 @@ class MapKernel:
             bucket.sort()
             write(((bucket, list(map(kept.__getitem__, bucket))),), self._mark)
 
-    def _places(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> Iterator[int]:
+    def _heads(self, encoded: Sequence[bytes]) -> Sequence[bytes]:
+        """What all keys of a group begin with, and no others; without groups the keys."""
+        prefix = self._job.group_prefix
+        return encoded if prefix is None else prefix.cut_all(encoded)
+
+    def _places(self, keys: Sequence[Any], encoded: Sequence[bytes], heads: Sequence[bytes]) -> Iterator[int]:
         """The partition of each key."""
+        if self._job.partition is not None:
+            if self._job.key_codec.has_floats:  # equal keys are one, in every split
+                keys = self._job.key_codec.decode_all(list(encoded))
+            if (prefix := self._job.group_prefix) is not None:  # a group has one part
+                keys = list(map(prefix.of, keys))
+        return self._places_of_groups(keys, heads)
+
+    def _places_of_groups(self, keys: Sequence[Any], heads: Sequence[bytes]) -> Iterator[int]:
         count, chosen = self._partitions, self._job.partition
-        if chosen is not None and self._job.key_codec.has_floats:  # equal keys are one, in every split
-            keys = self._job.key_codec.decode_all(list(encoded))
-        if (prefix := self._job.group_prefix) is not None:  # a group has one part
-            keys = keys if chosen is None else list(map(prefix.of, keys))
-            encoded = prefix.cut_all(encoded)
         if self._ranges is not None:
-            return map(partial(bisect_right, self._ranges), encoded)
+            return map(partial(bisect_right, self._ranges), heads)
         if chosen is not None:
             return (_checked_place(chosen(key, count), key, count) for key in keys)
         # By the hash of the encoding, so that every node and every attempt sends a key to the same reducer.
-        return map(mod, map(xxh3_64_intdigest, encoded), repeat(count))
+        return map(mod, map(xxh3_64_intdigest, heads), repeat(count))
 
     def _merge_spills(self) -> tuple[str, tuple[PartitionSlice, ...]]:
         path = f"{self._folder}/{RUN_NAME}"
         writer = self._writer(path)
         for partition in range(self._partitions):
             slices = [_slice_of(spill, index[partition]) for spill, index in self._spills]
+            if (side := self._job.side_of_rows) is not None:
+                put_together(writer, side, slices, self._files, self._job.value_codec)
+                continue
             narrowed = narrow(
                 slices,
                 self._job.value_codec,

@@ -1,9 +1,10 @@
 """Runs one reduce task: merges slices of the map tasks' runs by key, calls reduce for each group, writes a
 part.
 
-There are two ways with the same result.  Slices that fit into memory are gathered in a dict and sorted once.
-Larger ones are merged as streams, so that a group larger than memory passes through as it is read.  The
-values of a group are in the order of (split, position).
+Rows of a join by hash meet in hashed/hash_join.py.  Else there are two ways with the same result.  Slices
+that fit into memory are gathered in a dict and sorted once.  Larger ones are merged as streams, so that a
+group larger than memory passes through as it is read.  The values of a group are in the order of (split,
+position).
 
 Slices without records change nothing: a node does not fetch them, and a local run passes them on.  So a
 program in place of reduce runs for a partition without records, too.
@@ -30,6 +31,8 @@ from ringmill.cluster.mapreduce.files.external_sort import merge_groups, merge_p
 from ringmill.cluster.mapreduce.files.part_file import PartFile, PartTotals
 from ringmill.cluster.mapreduce.files.rendering import Rendered, rendered
 from ringmill.cluster.mapreduce.files.run_file import gather_groups, read_groups, read_mark, read_pairs
+from ringmill.cluster.mapreduce.footprint import BLOWUP
+from ringmill.cluster.mapreduce.kernel.hashed.hash_join import HashJoin
 from ringmill.cluster.mapreduce.kernel.key_kernel import KeyFiles
 from ringmill.cluster.mapreduce.kernel.set_aside import LINES
 from ringmill.cluster.mapreduce.kernel.states_part import StatesPart
@@ -42,7 +45,6 @@ __all__ = ["ReduceKernel"]
 _KEY: Final = itemgetter(0)
 _VALUE: Final = itemgetter(1)
 _GATHERING: Final = 0.2  # of the work of a reduce that fits into memory
-_BLOWUP: Final = 8  # bytes of Python objects a byte of msgpack becomes, about
 
 
 class ReduceKernel:
@@ -60,9 +62,11 @@ class ReduceKernel:
         context: Context,
         phases: PhaseTimes,
         states: StatesPart | None = None,
+        hash_join: HashJoin | None = None,
     ) -> None:
-        """`states` are those that a job with update has of this partition."""
+        """`states` are those that a job with update has of this partition; `hash_join` of a join by hash."""
         self._job = job
+        self._hash_join = hash_join
         self._states = states
         self._phases = phases
         self._files = files
@@ -85,6 +89,8 @@ class ReduceKernel:
         """How many went in."""
         if self._updating is not None:
             return self._updating.keys
+        if self._hash_join is not None:
+            return self._hash_join.keys_held
         begun = self._keys_in_memory - length_hint(self._left) if self._left and self._keys_in_memory else 0
         return self._counted_groups + begun
 
@@ -132,8 +138,8 @@ class ReduceKernel:
             return self._keys_alone(slices)
         if self._job.update is not None:
             return self._updated(slices)
-        last = self._job.reduce_signature or self._job.map_signature
-        return rendered(self._pairs(slices), self._output_format, "reduce", last.where, self._job.types)
+        last = self._job.last_signature
+        return rendered(self._pairs(slices), self._output_format, "reduce", last.where, self._job.record_form)
 
     def _keys_alone(self, slices: Sequence[Slice]) -> Iterator[Rendered]:
         self._reading, self._groups_due = 0.0, _records_of(slices)  # a group is a record here
@@ -199,6 +205,9 @@ class ReduceKernel:
                 yield from batches
 
     def _pairs(self, slices: Sequence[Slice]) -> Iterator[tuple[Any, Any]]:
+        if self._hash_join is not None:
+            self._bytes_due = _bytes_of(slices)
+            return self._hash_join.pairs(slices, self._gone)
         if self._job.reduce is None and self._job.reduce_fold is None:
             return self._merged(slices)
         fits = _fits(slices, self._memory)
@@ -300,7 +309,7 @@ class ReduceKernel:
 
 def _fits(slices: Sequence[Slice], memory_bytes: int) -> bool:
     """Whether all records may be in memory at once."""
-    return sum(each.raw_bytes for each in slices) * _BLOWUP <= memory_bytes
+    return sum(each.raw_bytes for each in slices) * BLOWUP <= memory_bytes
 
 
 def _bytes_of(slices: Sequence[Slice]) -> int:

@@ -26,6 +26,8 @@ from ringmill.cluster.mapreduce.files.readers import SplitReader
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.kernel.broadcasting import as_planned, broadcast_form, check_side_data
 from ringmill.cluster.mapreduce.kernel.collector_pace import rare_collections
+from ringmill.cluster.mapreduce.kernel.hashed.copartitioned import CopartitionedTask
+from ringmill.cluster.mapreduce.kernel.hashed.hash_join import HashJoin
 from ringmill.cluster.mapreduce.kernel.key_ranges import key_ranges
 from ringmill.cluster.mapreduce.kernel.map_kernel import MapKernel
 from ringmill.cluster.mapreduce.kernel.reduce_kernel import ReduceKernel
@@ -47,14 +49,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MapAttempt:
-    """One attempt of a map task; `task` is the split's index."""
+    """One attempt of a map task; `task` is the split's index.
+
+    Its buffer has the same bound in every attempt, as a combine that rounds gives other bytes where the
+    buffer is full elsewhere.  So has that of a reduce; what functions of a join or a group may keep in
+    memory (Context.memory_bytes) changes no bytes, and is more in a reduce that has failed for want of it.
+    """
 
     spec: JobSpec
     split: Split
     task: int
     attempt: int
     deadline: float | None = None
-    memory_factor: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +93,22 @@ def run_map(
     if spec.collect_bytes:
         job = as_collected(job)
     context = _context(spec, f"map-{task.task}", task)
+    if spec.join_by == "copartitioned":
+        return _run_copartitioned(job, task, files, folder, progress, context)
     reader = SplitReader(
         split, spec.format_of(split.source), job.map_signature.second,
         files=files, context=context, key_hint=job.map_signature.first, columns=job.columns,
         where=job.map_signature.where,
     )  # fmt: skip
-    aside = SetAside(spec.bad_records, job.user_files, reader, context) if spec.bad_records else None
-
+    aside = None
+    if spec.bad_records:  # rule J19
+        at_record = progress.at_record if spec.has_sure_numbers(split.source) else None
+        aside = SetAside(spec.bad_records, job.user_files, reader, context, split.fatal, at_record)
     progress.follow(
         lambda: AttemptProgress(reader.bytes_done, split.size, context.status_text, reader.position)
     )
     try:
-        final = None
-        if spec.is_map_only:
-            name = part_name(task.task, spec.output_compression)
-            final = _part_file(files, f"{folder}/{name}", spec, spec.output_compression)
+        final = _part_of_map(job, files, folder, task) if spec.is_map_only else None
         kernel = MapKernel(
             job,
             files=files,
@@ -109,7 +116,7 @@ def run_map(
             partitions=spec.reducers,
             part=split.part_of(spec.reducers),
             ranges=key_ranges(job, spec, split, files) if spec.order == "total" else None,
-            memory_bytes=spec.memory_bytes * task.memory_factor,
+            memory_bytes=spec.memory_bytes,
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
@@ -135,6 +142,40 @@ def run_map(
         totals.records_out,
         totals.spills,
         tuple(context.log_lines),
+        totals.heavy,
+    )
+
+
+def _run_copartitioned(
+    job: JobDefinition,
+    task: MapAttempt,
+    files: FileSystem,
+    folder: str,
+    progress: Progress,
+    context: Context,
+) -> MapOutput:
+    spec, split = task.spec, task.split
+    both = CopartitionedTask(
+        job, spec, split, files=files, folder=folder, context=context, phases=progress.phases
+    )
+    progress.follow(
+        lambda: AttemptProgress(both.bytes_done, split.size, context.status_text, both.reader.position)
+    )
+    try:
+        part = _part_of_map(job, files, folder, task)
+        with rare_collections():
+            both.run(part)
+        files.fsync_dir(folder)
+    except (Exception, SystemExit) as error:
+        raise classify(error, job.user_files, both.reader.position, both.reader.record) from error
+    return MapOutput(
+        part.path,
+        (part.totals.as_slice,),
+        dict(context.counters),
+        split.size,
+        both.records_read,
+        part.totals.records,
+        log=tuple(context.log_lines),
     )
 
 
@@ -172,17 +213,20 @@ def run_reduce(
             job,
             files=files,
             folder=folder,
-            memory_bytes=spec.memory_bytes * task.memory_factor,
+            memory_bytes=spec.memory_bytes,
             compression=spec.compression,
             output_format=spec.output_format,
             context=context,
             phases=progress.phases,
             states=states,
+            hash_join=_hash_join(job, spec, files, folder, context),
         )
         progress.follow(look)
         with rare_collections():
-            run = kernel.run if task.partition < spec.reducers else kernel.run_aside
-            totals = run(task.inputs, _part_file(files, path, spec, compression))
+            if task.partition < spec.reducers:
+                totals = kernel.run(task.inputs, _part_file(job, files, path, spec, compression))
+            else:  # bad records have a form of their own
+                totals = kernel.run_aside(task.inputs, _part_file(None, files, path, spec, compression))
         files.fsync_dir(folder)
     except (Exception, SystemExit) as error:
         raise classify(error, job.user_files) from error
@@ -200,9 +244,31 @@ def run_reduce(
     )
 
 
-def _part_file(files: FileSystem, path: str, spec: JobSpec, compression: str) -> PartFile:
-    most = spec.collect_bytes
-    return PartFile(files, path, compression, most_bytes=most, why=too_much(most))
+def _hash_join(
+    job: JobDefinition, spec: JobSpec, files: FileSystem, folder: str, context: Context
+) -> HashJoin | None:
+    """Where the rows of a join meet that are not sorted; None for other jobs.
+
+    Its memory is what the job says, not what this attempt has (rule J31).
+    """
+    if job.joining is None or spec.join_by != "hash" or spec.broadcast_source is not None:
+        return None
+    return HashJoin(
+        job.joining, files=files, folder=folder, memory_bytes=spec.memory_bytes,
+        compression=spec.compression, context=context,
+    )  # fmt: skip
+
+
+def _part_of_map(job: JobDefinition, files: FileSystem, folder: str, task: MapAttempt) -> PartFile:
+    compression = task.spec.output_compression
+    return _part_file(job, files, f"{folder}/{part_name(task.task, compression)}", task.spec, compression)
+
+
+def _part_file(
+    job: JobDefinition | None, files: FileSystem, path: str, spec: JobSpec, compression: str
+) -> PartFile:
+    most, form = spec.collect_bytes, None if job is None else job.part_form()
+    return PartFile(files, path, compression, most_bytes=most, why=too_much(most), form=form)
 
 
 @contextmanager
@@ -230,7 +296,7 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
         raise TaskFailed(Cause.BAD_BUNDLE, f"module {module} does not import: {error}{advice}") from error
     except RingmillError as error:
         raise TaskFailed(Cause.USER_ERROR, f"module {module} does not import: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         base = f"{bundle_path}/{module.replace('.', '/')}"
         failure = classify(error, {f"{base}.py", f"{base}/__init__.py"})
         message = f"module {module} does not import: {failure.message}"
@@ -248,6 +314,9 @@ def job_from_bundle(bundle_path: str, module: str, name: str) -> JobDefinition:
 
 
 def _context(spec: JobSpec, name: str, task: MapAttempt | ReduceAttempt) -> Context:
-    memory_bytes = spec.memory_bytes * task.memory_factor
+    factor = task.memory_factor if isinstance(task, ReduceAttempt) else 1
     chance = TaskRandom(f"{spec.seed}/{name}")
-    return Context(name, chance, spec.params, task.deadline, memory_bytes, spec.side)
+    # Copies, as the description is kept for the next tasks of this process, and code may change what it gets.
+    return Context(
+        name, chance, dict(spec.params), task.deadline, spec.memory_bytes * factor, dict(spec.side)
+    )

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeAlias
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.files.rendering import BATCH_RECORDS, Rendered
+from ringmill.cluster.mapreduce.footprint import bounded_batches
 
 __all__ = ["Updating"]
 
@@ -84,7 +85,7 @@ class Updating:
                 rows = heapq.merge(zip(encoded, keys, states, strict=True), self._new(without), key=_KEY)
                 yield from self._in_batches(rows, messages)
             else:
-                yield self._updated(encoded, keys, states, messages)
+                yield from self._updated(encoded, keys, states, messages)
             at = upto
         yield from self._in_batches(self._new(islice(in_order, at, None)), messages)
 
@@ -94,7 +95,7 @@ class Updating:
     def _in_batches(self, rows: Iterator[_Row], messages: dict[bytes, Sequence[Any]]) -> Iterator[Columns]:
         while batch := list(islice(rows, BATCH_RECORDS)):
             encoded, keys, states = zip(*batch, strict=True)
-            yield self._updated(encoded, keys, states, messages)
+            yield from self._updated(encoded, keys, states, messages)
 
     def _updated(
         self,
@@ -102,21 +103,24 @@ class Updating:
         keys: Sequence[Any],
         states: Sequence[Any],
         messages: dict[bytes, Sequence[Any]],
-    ) -> Columns:
+    ) -> Iterator[Columns]:
         update, take, left = self._update, messages.pop, iter(keys)
         self._handed = (self.keys + len(keys), left)  # at once: another thread reads it
-        return keys, [
+        new = (
             update(key, state, iter(take(code, _NOTHING)))
             for code, key, state in zip(encoded, left, states, strict=True)
-        ]
+        )
+        at = 0
+        for batch in bounded_batches(new, BATCH_RECORDS):
+            yield keys[at : at + len(batch)], batch
+            at += len(batch)
 
     def _one_by_one(
         self, blocks: Iterable[Block], messages: Iterator[tuple[bytes, Iterator[Any]]]
     ) -> Iterator[Columns]:
         rows = self._counted(_matched(blocks, messages, self._decode))
-        while batch := [
-            (key, self._update(key, state, values)) for key, state, values in islice(rows, BATCH_RECORDS)
-        ]:
+        updated = ((key, self._update(key, state, values)) for key, state, values in rows)
+        for batch in bounded_batches(updated, BATCH_RECORDS):
             keys, states = zip(*batch, strict=True)
             yield keys, states
 
@@ -126,24 +130,17 @@ class Updating:
             yield row
 
     def _rendered(self, columns: Iterable[Columns]) -> Iterator[Rendered]:
-        """Blocks as they are written, of as many records each; a state of None is none."""
+        """Blocks as they are written; a state of None is none."""
         assert self._types is not None
-        all_keys: list[Any] = []
-        all_states: list[Any] = []
-        for keys, states in columns:
-            if any(state is None for state in states):
-                kept = [(key, state) for key, state in zip(keys, states, strict=True) if state is not None]
-                keys, states = [key for key, _ in kept], [state for _, state in kept]  # noqa: PLW2901
-            all_keys += keys
-            all_states += states
-            while len(all_keys) >= BATCH_RECORDS:
-                yield (
-                    BATCH_RECORDS,
-                    self._types.packed_columns(all_keys[:BATCH_RECORDS], all_states[:BATCH_RECORDS]),
-                )
-                del all_keys[:BATCH_RECORDS], all_states[:BATCH_RECORDS]
-        if all_keys:
-            yield len(all_keys), self._types.packed_columns(all_keys, all_states)
+        return self._types.blocks(map(_kept, columns))
+
+
+def _kept(columns: Columns) -> Columns:
+    keys, states = columns
+    if not any(state is None for state in states):
+        return columns
+    kept = [(key, state) for key, state in zip(keys, states, strict=True) if state is not None]
+    return [key for key, _ in kept], [state for _, state in kept]
 
 
 def _matched(

@@ -56,6 +56,10 @@ def _splits(rows: Sequence[Any]) -> tuple[Split, ...]:
     return tuple(map(Split.from_wire, rows))
 
 
+def _perhaps(value: Any) -> bool | None:
+    return None if value is None else bool(value)
+
+
 def _perhaps_attempt(row: Sequence[Any] | None) -> AttemptId | None:
     return None if row is None else AttemptId(*row)
 
@@ -67,7 +71,7 @@ def _perhaps_figures(row: Sequence[Any] | None) -> AttemptFigures | None:
 _EVENTS: Final[Mapping[str, tuple[type[Event], tuple[Reader, ...]]]] = {
     "up": (NodeUp, (NodeId, str)),
     "down": (NodeDown, (NodeId,)),
-    "started": (AttemptStarted, (_attempt, NodeId)),
+    "started": (AttemptStarted, (_attempt, NodeId, _perhaps)),
     "progressed": (AttemptProgressed, (_attempt, int, str)),
     "mapped": (MapDone, (_attempt, MapOutput.from_wire, _perhaps_figures)),
     "reduced": (ReduceDone, (_attempt, ReduceOutput.from_wire, _perhaps_figures)),
@@ -89,14 +93,17 @@ _NAMES: Final = {event: name for name, (event, _) in _EVENTS.items()}
 
 
 def event_row(event: Event) -> list[Any]:
-    """The row of an event."""
-    return [_NAMES[type(event)], *(_plain(getattr(event, each.name)) for each in fields(event))]
+    """The row of an event; of a start without a word on where its input lies as earlier releases have it."""
+    row = [_NAMES[type(event)], *(_plain(getattr(event, each.name)) for each in fields(event))]
+    return row[:-1] if isinstance(event, AttemptStarted) and event.is_near is None else row
 
 
 def read_event(row: Sequence[Any]) -> Event:
     """The event of a row.  Raises ValueError, TypeError or LookupError for what is none."""
     name, *values = row
     event, readers = _EVENTS[name]
+    if event is AttemptStarted and len(values) < len(readers):
+        values.append(None)
     return event(*(read(value) for read, value in zip(readers, values, strict=True)))
 
 

@@ -83,10 +83,14 @@ class NodeDown:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """An attempt is given to a node; what a reduce reads follows from the maps that have won."""
+    """An attempt is given to a node; what a reduce reads follows from the maps that have won.
+
+    `is_near` says of a map whether its input lies on the node, and is None where it lies on none (rule J23).
+    """
 
     attempt: AttemptId
     node: NodeId
+    is_near: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,8 @@ class JobMachine:
                 said = self._end("KILLED", now)
             case _ if self.state in ("COMMITTING", "PLANNING"):
                 pass  # once the winners are named, nothing changes any more
-            case AttemptStarted(attempt_id, node):
-                said = self._started(attempt_id, node, now)
+            case AttemptStarted():
+                said = self._started(event, now)
             case AttemptProgressed(attempt_id, bytes_done, status):
                 if (attempt := self._attempt(attempt_id)) is not None:
                     attempt.moved(bytes_done, status)
@@ -191,13 +191,14 @@ class JobMachine:
         """A slot is free on a node: the attempt to start there, or None to leave it to others."""
         if not self._may_begin(now) or node not in (usable := self.workers.usable()):
             return None
-        ready = (task for task in self._startable(now) if suits(task, node, usable))
+        ready = (task for task in self._startable(now) if suits(task, node, usable, now))
         task = self.locality.pick(ready, node, self.plan.splits, self._stage(), usable, now)
         task = task or self._slow_task(node, now)
         if task is None:
             return None
         attempt = task.next_attempt(self.chain.attempts_from(self.takeovers))
-        [started] = self.handle(AttemptStarted(attempt, node), now)
+        is_near = self.locality.is_near(task, node, self.plan.splits)
+        [started] = self.handle(AttemptStarted(attempt, node, is_near), now)
         assert isinstance(started, StartMap | StartReduce)
         return started
 
@@ -252,8 +253,8 @@ class JobMachine:
             return None
         return slow_task(self._open(), (*self.maps, *self.reduces), node, now)
 
-    def _started(self, attempt_id: AttemptId, node: NodeId, now: float) -> list[Instruction]:
-        self.state = "RUNNING"
+    def _started(self, event: AttemptStarted, now: float) -> list[Instruction]:
+        self.state, attempt_id, node = "RUNNING", event.attempt, event.node
         task, start = self._task(attempt_id), self.workers.start_of(node)
         self._open().begins(task)
         if task.is_running:
@@ -262,8 +263,8 @@ class JobMachine:
         else:
             self.retried += bool(task.attempts)
         if task.stage == "map":
-            task.begin(attempt_id, node, start, now)
-            return [StartMap(attempt_id, node, self.plan.splits[task.index], task.memory_factor)]
+            task.begin(attempt_id, node, start, now, is_near=event.is_near)
+            return [StartMap(attempt_id, node, task.reads(self.plan.splits[task.index]), task.memory_factor)]
         sources = tuple(source_of(each, task.index) for each in self.maps)
         task.begin(attempt_id, node, start, now, tuple(each.attempt for each in sources))
         return [StartReduce(attempt_id, node, task.index, sources, task.memory_factor)]
@@ -305,8 +306,7 @@ class JobMachine:
         instructions += self._make_stale(task, attempt, output, now)
         self.chain.inputs.note(self.maps, task)
         if self.maps_done:
-            for found in self.chain.inputs_of(self.reduces, self.maps, self.plan.splits):
-                self.locality.note_input(*found)
+            self.chain.maps_end(self.maps, self.reduces, self.plan, self.locality, self.story)
         return instructions + self._maybe_commit(now)
 
     def _reduce_done(self, attempt_id: AttemptId, output: ReduceOutput, now: float) -> list[Instruction]:

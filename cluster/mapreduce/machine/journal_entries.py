@@ -89,6 +89,13 @@ class StoredJob:
     machine: JobMachine
     trace: bytes = b""
 
+    def catch_up(self, wall: float) -> None:
+        """Of a job that is not over, whose journal has no event of late: its time goes on all the same (J12).
+
+        `wall` is the present."""
+        if not self.machine.is_over:
+            self.at = max(self.at, wall - self.submitted_at)
+
     @property
     def stage(self) -> JobSpec:
         """What its tasks run now: the job itself, or of a chain its present stage."""

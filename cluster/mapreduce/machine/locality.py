@@ -97,6 +97,12 @@ class Locality:
                 return other  # of the reduces that follow none is near
         return other
 
+    def is_near(self, task: Task, node: NodeId, splits: Sequence[Split]) -> bool | None:
+        """Whether the input of a map lies on a node; None when it lies nowhere, as files do, and of a reduce,
+        whose bytes are counted."""
+        near = self._near(task, splits) if task.stage == "map" else ()
+        return node in near if near else None
+
     def wakeups(self, stage: Sequence[Task]) -> Iterable[float]:
         """When tasks that were passed over may begin anywhere."""
         if not self._passed_over:

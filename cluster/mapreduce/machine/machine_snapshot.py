@@ -93,10 +93,11 @@ def _attempt_row(attempt: Attempt) -> list[Any]:
     sources = [[source.task, source.number] for source in attempt.sources]
     figures = None if attempt.figures is None else attempt.figures.to_wire()
     times = [attempt.began_at, attempt.ended_at]
-    return [
+    row = [
         attempt.id.number, attempt.node, attempt.start, sources, attempt.state.value, failure, output, times,
         attempt.is_backup, figures,
     ]  # fmt: skip
+    return row if attempt.is_near is None else [*row, attempt.is_near]
 
 
 def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
@@ -111,11 +112,12 @@ def _task(stage: Stage, index: int, row: Sequence[Any]) -> Task:
 
 
 def _attempt(stage: Stage, index: int, row: Sequence[Any]) -> Attempt:
-    number, node, start, sources, state, failure, output, (began_at, ended_at), is_backup, figures = row
+    number, node, start, sources, state, failure, output, times, is_backup, figures, *near = row
+    began_at, ended_at = times
     read = tuple(AttemptId("map", task, source) for task, source in sources)
     attempt = Attempt(
         AttemptId(stage, index, number), NodeId(node), start, read, began_at, ended_at,
-        is_backup, AttemptState(state),
+        is_backup, AttemptState(state), is_near=near[0] if near else None,
     )  # fmt: skip
     attempt.failure = None if failure is None else TaskFailed.from_wire(failure)
     attempt.figures = None if figures is None else AttemptFigures.from_wire(figures)

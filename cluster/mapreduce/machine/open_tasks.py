@@ -100,8 +100,9 @@ class OpenTasks:
             yield self.tasks[place]
 
     def pauses(self, now: float) -> list[float]:
-        """When the tasks may start that wait after a failure."""
-        return [task.not_before for task in self._waiting() if task.not_before > now]
+        """When the tasks may start that wait after a failure: anywhere else, and then where they failed."""
+        times = [at for task in self._waiting() for at in (task.not_before, task.open_to_all_at)]
+        return [at for at in times if at > now]
 
     def _waiting(self) -> list[Task]:
         """Those that have begun and wait again."""

@@ -1,5 +1,5 @@
-"""What went through a stage of a job: records and counters of committed attempts, and, of a chain, what is
-left to tell of the stages that are over.
+"""What went through a stage of a job: records, counters and heavy keys of committed attempts, and, of a
+chain, what is left to tell of the stages that are over.
 
 Pure.  Layout: docs/formats/job.md, "Journal".
 """
@@ -18,7 +18,11 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import START, LinkRounds, StagePlace, place_after
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
 from ringmill.cluster.mapreduce.files.splits import InputFile, Split
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare, KeyTotals
+from ringmill.cluster.mapreduce.job_story import JobStory
 from ringmill.cluster.mapreduce.machine.job_events import SliceSource, Winner
+from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
+from ringmill.cluster.mapreduce.machine.locality import Locality
 from ringmill.cluster.mapreduce.machine.task_state import Attempt, Task
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, part_name
 
@@ -85,9 +89,10 @@ class RunningCounts:
 
 @dataclass(slots=True)
 class ReduceInputs:
-    """How many bytes of each reduce's input lie on which node, summed as maps win: the slices of all together
-    may be two million, and no turn of a coordinator has time for these."""
+    """How many bytes of each reduce's input lie on which node, and its heavy keys, summed as maps win: the
+    slices of all together may be two million, and no turn of a coordinator has time for these."""
 
+    keys: KeyTotals = field(default_factory=KeyTotals)
     _maps: Sequence[Task] = ()
     _counted: list[Attempt | None] = field(default_factory=list)  # a map each
     _held: dict[NodeId, list[int]] = field(default_factory=dict)  # a reduce each
@@ -96,15 +101,23 @@ class ReduceInputs:
         """Count what the winner of a map has left, and no more what its former one had."""
         if maps is not self._maps:  # of another stage
             self._maps, self._counted, self._held = maps, [None] * len(maps), {}
+            self.keys = KeyTotals()
         had, now = self._counted[task.index], task.winner
         if had is now:
             return
         if had is not None:
             self._held[had.node] = list(map(sub, self._held[had.node], _lengths(had)))
+            self._add_keys(had, -1)
         if now is not None:
+            self._add_keys(now, 1)
             held = self._held.get(now.node)
             self._held[now.node] = _lengths(now) if held is None else list(map(add, held, _lengths(now)))
         self._counted[task.index] = now
+
+    def _add_keys(self, attempt: Attempt, times: int) -> None:
+        assert isinstance(attempt.output, MapOutput)
+        records = sum(each.records for each in attempt.output.partitions)
+        self.keys.add(records, attempt.output.heavy, times=times)
 
     def of_each(
         self, reduces: Sequence[Task], maps: Sequence[Task], with_states: Sequence[Split]
@@ -168,6 +181,32 @@ class StageChain:
     ) -> Iterator[tuple[Task, list[tuple[NodeId, int]], InputFile | None]]:
         """As ReduceInputs has it, of the present stage."""
         return self.inputs.of_each(reduces, maps, splits if self.keeps_states else ())
+
+    def maps_end(
+        self,
+        maps: Sequence[Task],
+        reduces: Sequence[Task],
+        plan: JobPlan,
+        locality: Locality,
+        story: JobStory,
+    ) -> None:
+        """All maps of the present stage are done: tell where the reduces' inputs lie, and the keys by which
+        one has more to do than others."""
+        for found in self.inputs_of(reduces, maps, plan.splits):
+            locality.note_input(*found)
+        for key in self.heavy_keys(maps, plan):
+            story.tell_new(
+                f"key {key.key} has {key.share:.0%} of the records that reduces read, {key.records:,}: "
+                f"{key.task} has all of them to do"
+            )
+
+    def heavy_keys(self, maps: Sequence[Task], plan: JobPlan) -> tuple[KeyShare, ...]:
+        """Of the present stage; none before its maps are done."""
+        if not (plan.reducers and maps and self.are_done(maps)):  # of no maps: the sums are of a stage before
+            return ()
+        for task in maps:
+            self.inputs.note(maps, task)
+        return self.inputs.keys.named(plan.reducers - bool(plan.bad_records))
 
     def attempts_from(self, takeovers: int) -> int:
         """The number of the first attempt of a task that begins now."""

@@ -1,15 +1,20 @@
 """One task of a job: its attempts, the fault of each failure, and when it may be tried again.
 
 Pure.  A task has 4 attempts for faults of the job's code, 8 for faults of the infrastructure, and 2 for
-memory, the second with twice as much.  The pause after failure n of one fault is min(2^(n-1) x 0.25 s, 15 s),
-with jitter from the attempt's name.  A UserError that repeats at the same record would come every time, so it
-fails the task at once.  The attempt after a first UserError starts without a pause, because it shows whether
-the error repeats.  Nor is there a pause after a lost node.  Rule: docs/formats/job.md, "Attempts".
+memory, the second with twice as much.  Those that nodes end or do not begin for want of their own memory
+count against none of these: 32 of one task show that it takes that memory itself.  The pause after failure n
+of one fault is min(2^(n-1) x 0.25 s, 15 s), with jitter from the attempt's name.  A UserError that repeats at
+the same record would come every time, so it fails the task at once.  Two ends of a process at one record, in
+a job that may set records aside, are not charged: the task goes on without that record, for 16 records at
+most.  The attempt after a first UserError starts without a pause, because it shows whether the error repeats.
+Nor is there a pause after a lost node.
+Rules: docs/formats/job.md, "Attempts"; J34, docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -18,6 +23,7 @@ from xxhash import xxh3_64_intdigest
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, Stage
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 
@@ -25,6 +31,9 @@ __all__ = ["Attempt", "AttemptState", "Blame", "Task", "blame_for", "failure_pau
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 15.0
+MOST_FATAL: Final = 16  # records of one task that are left out: a job whose code ends everywhere has to end
+OTHERS_TURN_S: Final = 10.0  # chosen: long beside a poll of workers and short beside a slow node
+_TWICE: Final = 2
 
 
 class AttemptState(Enum):
@@ -41,11 +50,12 @@ class Blame(Enum):
     USER = "user"
     INFRASTRUCTURE = "infrastructure"
     MEMORY = "memory"
+    NODE_MEMORY = "node memory"
     JOB = "job"  # trying again cannot help
     NOBODY = "nobody"
 
 
-BUDGETS: Final = {Blame.USER: 4, Blame.INFRASTRUCTURE: 8, Blame.MEMORY: 2}
+BUDGETS: Final = {Blame.USER: 4, Blame.INFRASTRUCTURE: 8, Blame.MEMORY: 2, Blame.NODE_MEMORY: 32}
 
 _BLAME: Final = {
     Cause.USER_ERROR: Blame.USER,
@@ -53,6 +63,7 @@ _BLAME: Final = {
     Cause.TIMEOUT: Blame.USER,
     Cause.NO_PROGRESS: Blame.USER,
     Cause.OUT_OF_MEMORY: Blame.MEMORY,
+    Cause.NODE_MEMORY: Blame.NODE_MEMORY,
     Cause.LOST_NODE: Blame.INFRASTRUCTURE,
     Cause.FETCH_FAILED: Blame.INFRASTRUCTURE,
     Cause.CORRUPT_DATA: Blame.INFRASTRUCTURE,
@@ -62,6 +73,8 @@ _BLAME: Final = {
     Cause.INPUT_CHANGED: Blame.JOB,
     Cause.CANCELLED: Blame.NOBODY,
 }
+
+_OF_A_MOMENT: Final = (Cause.LOST_NODE, Cause.NODE_MEMORY)
 
 
 def blame_for(cause: Cause) -> Blame:
@@ -93,6 +106,7 @@ class Attempt:
     failure: TaskFailed | None = None
     output: MapOutput | ReduceOutput | None = None
     figures: AttemptFigures | None = None  # once it has ended and told
+    is_near: bool | None = None  # of a map: whether its input lies on its node; None when it lies nowhere
 
     @property
     def is_open(self) -> bool:
@@ -141,12 +155,35 @@ class Task:
         return self.winner is None and not self.is_running
 
     @property
+    def fatal_records(self) -> tuple[int, ...]:
+        """The records of the split, 1 for the first, at which two attempts have ended: it is read without
+        them from then on."""
+        deaths = Counter(a.failure.fatal_record for a in self.attempts if a.failure is not None)
+        return tuple(sorted(record for record, count in deaths.items() if record and count > 1))
+
+    def reads(self, split: Split) -> Split:
+        """The split as the next attempt reads it."""
+        return replace(split, fatal=fatal) if (fatal := self.fatal_records) else split
+
+    @property
     def memory_factor(self) -> int:
         """Doubled after each failure for lack of memory."""
         return 1 << self.charged.get(Blame.MEMORY, 0)
 
+    @property
+    def open_to_all_at(self) -> float:
+        """From when on it may begin where it was lost, too: other nodes have left it waiting for so long."""
+        ended_at = self.attempts[-1].ended_at if self.attempts else 0.0
+        return max(self.not_before, ended_at) + OTHERS_TURN_S
+
     def has_failed_on(self, node: NodeId) -> bool:
         return any(a.node == node and a.state is AttemptState.FAILED for a in self.attempts)
+
+    def was_only_lost_on(self, node: NodeId) -> bool:
+        """Whether each failure there says nothing against the node as it is now: it had lost the attempt, or
+        had no memory for it."""
+        failures = [a.failure for a in self.attempts if a.node == node and a.state is AttemptState.FAILED]
+        return all(failure is not None and failure.cause in _OF_A_MOMENT for failure in failures)
 
     def next_attempt(self, least: int) -> AttemptId:
         """The name of the next attempt: above those of all others, and at least `least`."""
@@ -160,9 +197,11 @@ class Task:
         start: str,
         now: float,
         sources: tuple[AttemptId, ...] = (),
+        *,
+        is_near: bool | None = None,
     ) -> Attempt:
         """A new attempt; a backup when another one of the task runs."""
-        attempt = Attempt(attempt_id, node, start, sources, now, is_backup=self.is_running)
+        attempt = Attempt(attempt_id, node, start, sources, now, is_backup=self.is_running, is_near=is_near)
         self.attempts.append(attempt)
         return attempt
 
@@ -177,6 +216,9 @@ class Task:
         blame = blame_for(failure.cause)
         if blame is Blame.NOBODY:
             return True
+        if self._is_narrowed_by(failure):
+            self._take_back(failure.fatal_record)  # the next attempt reads other records
+            return True
         count = self.charged[blame] = self.charged.get(blame, 0) + 1
         if failure.cause is Cause.USER_ERROR and self._has_failed_like(failure):
             return False
@@ -184,6 +226,24 @@ class Task:
         if failure.cause is not Cause.LOST_NODE and not is_first_of_user:
             self.not_before = now + failure_pause_s(f"{self.name}.{len(self.attempts)}", count)
         return count < BUDGETS.get(blame, 0)
+
+    def _is_narrowed_by(self, failure: TaskFailed) -> bool:
+        """Whether this failure is the second one at a record that may be left out (rule J19)."""
+        record = failure.fatal_record
+        if not record or len(self.fatal_records) > MOST_FATAL:
+            return False
+        return (
+            sum(a.failure is not None and a.failure.fatal_record == record for a in self.attempts) == _TWICE
+        )
+
+    def _take_back(self, record: int) -> None:
+        """Forget what the ends at a record were charged to.
+
+        Each may have a cause of its own, and a budget may have been forgotten for another record.
+        """
+        for each in self.attempts:
+            if each.failure is not None and each.failure.fatal_record == record:
+                self.charged.pop(blame_for(each.failure.cause), None)
 
     def _has_failed_like(self, failure: TaskFailed) -> bool:
         """Whether an earlier attempt ended with the same error at the same record."""

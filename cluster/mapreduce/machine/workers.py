@@ -28,9 +28,10 @@ def is_of_the_node(cause: Cause) -> bool:
     return blame_for(cause) is Blame.INFRASTRUCTURE and not is_of_another
 
 
-def suits(task: Task, node: NodeId, usable: Collection[NodeId]) -> bool:
-    """Whether a node may run the task: one where it failed gets it again only if there is no other."""
-    if not task.has_failed_on(node):
+def suits(task: Task, node: NodeId, usable: Collection[NodeId], now: float) -> bool:
+    """Whether a node may run the task.  One where it failed gets it again only if there is no other; one that
+    has just lost it, as by a restart, also if the others have left it waiting for ten seconds."""
+    if not task.has_failed_on(node) or (now >= task.open_to_all_at and task.was_only_lost_on(node)):
         return True
     return all(task.has_failed_on(other) for other in usable if other != node)
 

@@ -127,9 +127,9 @@ def run_attempt(
     """
     spec = _spec_of(run.spec)
     job = load(run.bundle, spec.module, spec.name)
-    factor = run.memory_factor
     if run.stage == "map":
-        task = MapAttempt(spec, Split.from_wire(run.split), run.task, run.attempt, memory_factor=factor)
+        task = MapAttempt(spec, Split.from_wire(run.split), run.task, run.attempt)
         return run_map(job, task, files, run.folder, progress), progress.figures()
+    factor = run.memory_factor
     reduce_task = ReduceAttempt(spec, run.task, run.slices, run.attempt, memory_factor=factor)
     return run_reduce(job, reduce_task, files, run.folder, progress), progress.figures()

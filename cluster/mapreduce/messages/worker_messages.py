@@ -22,8 +22,10 @@ import msgpack
 
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.ids import NodeId
+from ringmill.cluster.mapreduce.failures import as_lost
 from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId, SliceSource, StartMap, StartReduce
+from ringmill.cluster.mapreduce.outputs import without_heavy_keys
 from ringmill.cluster.mapreduce.well_formed import text, well_formed, whole_number
 
 __all__ = [
@@ -54,6 +56,8 @@ TASK_REPORT: Final = "task.report"
 _VERSION: Final = 5
 _MAX_FACTOR: Final = 1024
 _MAX_SLOTS: Final = 1024
+_MAX_SLOTS_OF_MACHINE: Final = 1 << 20
+_MAX_WHY_CHARS: Final = 300
 _KINDS: Final = ("progress", "done", "failed")
 
 
@@ -189,35 +193,68 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
+    """Workers of earlier releases refuse what they do not know behind the term."""
+
     job: str
     term: int
+    asks_machine: bool = False  # earlier releases do not, and cannot read an answer that tells it
+    reads_heavy_keys: bool = False  # in reports; who does also asks for the machine
+    asks_why: bool = (
+        False  # there are no slots, and knows the cause NodeMemory; who does also reads heavy keys
+    )
 
     def encode(self) -> bytes:
-        return _packed(self.job, self.term)
+        level = 3 if self.asks_why else 2 if self.reads_heavy_keys else int(self.asks_machine)
+        return _packed(self.job, self.term, *[True] * level)
 
     @classmethod
     def decode(cls, body: bytes) -> Poll:
         with well_formed("a poll"):
-            job, term = _unpacked(body)
-            return cls(text(job), whole_number(term))
+            job, term, *asked = _unpacked(body)
+            if len(asked) > 3 or not all(each is True for each in asked):
+                raise ValueError(f"{asked!r:.40} behind the term")
+            return cls(text(job), whole_number(term), bool(asked), len(asked) > 1, len(asked) > 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a worker runs on: nodes that tell one name share its processors."""
+
+    name: str = ""  # "" for a machine that is no other node's
+    slots: int = 0  # that its nodes may use together; 0 for any number
 
 
 @dataclass(frozen=True, slots=True)
 class PollAnswer:
-    """`start` changes when the worker has forgotten everything of the job."""
+    """`start` changes when the worker has forgotten everything of the job.
+
+    The machine, and why it has no slots, are for who has asked for it: coordinators of earlier releases read
+    no such answer.
+    """
 
     start: str
     slots: int = 1
     running: tuple[AttemptId, ...] = ()  # of the job; accepted, and not yet reported as ended
+    machine: Machine | None = None  # None where it is not told
+    why: str | None = None  # it offers no slots, a part of a sentence; told with the machine, if at all
 
     def encode(self) -> bytes:
-        return _packed(self.start, self.slots, self.running)
+        of_machine = () if self.machine is None else (self.machine.name, self.machine.slots)
+        why = () if self.machine is None or self.why is None else (self.why,)
+        return _packed(self.start, self.slots, self.running, *of_machine, *why)
 
     @classmethod
     def decode(cls, body: bytes) -> PollAnswer:
         with well_formed("a worker's answer"):
-            start, slots, running = _unpacked(body)
-            return cls(text(start), whole_number(slots, most=_MAX_SLOTS), tuple(map(_attempt, running)))
+            start, slots, running, *of_machine = _unpacked(body)
+            machine: Machine | None = None
+            why: list[Any] = []
+            if of_machine:
+                name, together, *why = of_machine
+                machine = Machine(text(name), whole_number(together, most=_MAX_SLOTS_OF_MACHINE))
+            attempts = tuple(map(_attempt, running))
+            told = text(*why)[:_MAX_WHY_CHARS] if why else None
+            return cls(text(start), whole_number(slots, most=_MAX_SLOTS), attempts, machine, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +284,21 @@ class AttemptReport:
         return self.kind != "progress"
 
 
-def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
+def encode_reports(
+    reports: Sequence[AttemptReport], *, with_heavy_keys: bool = True, with_node_memory: bool = True
+) -> bytes:
     """Reports on attempts of one job by one worker in one start; at least one.
 
-    Raises InvalidArgument for one that no message can carry.
+    Coordinators of earlier releases refuse those with heavy keys, and do not know the cause NodeMemory.
+    Raises InvalidArgument for a report that no message can carry.
     """
     first = reports[0]
     rows = [
         (
             each.attempt,
             each.kind,
-            each.body,
-            each.failure,
+            each.body if with_heavy_keys or not _is_of_a_map(each) else without_heavy_keys(each.body),
+            each.failure if with_node_memory else as_lost(each.failure),
             each.lost,
             each.figures,
             each.output,
@@ -272,6 +312,11 @@ def encode_reports(reports: Sequence[AttemptReport]) -> bytes:
         raise InvalidArgument(
             f"a report that cannot be sent: {type(error).__name__}: {error!s:.200}"
         ) from error
+
+
+def _is_of_a_map(report: AttemptReport) -> bool:
+    """Whether it tells of a map that is done."""
+    return report.kind == "done" and report.attempt.stage == "map"
 
 
 def decode_reports(body: bytes) -> list[AttemptReport]:

@@ -47,6 +47,7 @@ class AttemptSummary:
     bytes_travelled: int = 0  # of what a reduce reads, as it lies on other nodes
     bytes_unpacked: int = 0  # all of what it reads, decompressed
     is_backup: bool = False  # another attempt of the task ran when it began
+    is_near: bool | None = None  # of a map: whether its input lay on its node; None where it lay on none
 
     @property
     def name(self) -> str:
@@ -118,4 +119,5 @@ def _summary(task: Task, attempt: Attempt, travelled: int, unpacked: int) -> Att
         cause="" if failure is None else str(failure.cause),
         error="" if failure is None else failure.message,
         is_backup=attempt.is_backup,
+        is_near=attempt.is_near,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from ringmill.cluster.mapreduce.context import MOST_COUNTERS
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.stage_totals import FinishedStage, first_names, records_of
 from ringmill.cluster.mapreduce.machine.task_state import AttemptState, Task
@@ -47,6 +48,7 @@ class JobSummary:
     retried: int
     story: tuple[str, ...]
     failures: tuple[FailureGroup, ...] = ()
+    heavy_keys: tuple[KeyShare, ...] = ()  # of the present stage, once its maps are done
 
 
 def summarize(machine: JobMachine, passes_on: PassesOn = _nowhere) -> JobSummary:
@@ -63,6 +65,7 @@ def summarize(machine: JobMachine, passes_on: PassesOn = _nowhere) -> JobSummary
         machine.retried,
         _story(machine, counters),
         failure_groups(machine),
+        machine.chain.heavy_keys(machine.maps, machine.plan),
     )
 
 

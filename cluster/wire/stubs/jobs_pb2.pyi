@@ -136,19 +136,45 @@ class JobRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    NOTED_FIELD_NUMBER: _builtins.int
     job: _builtins.str
+    noted: _builtins.bool
+    """Status and Attempts: of a job that another node coordinates tell what its journal has"""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
+        noted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "noted", b"noted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JobRequest: _TypeAlias = JobRequest  # noqa: Y015
+
+@_typing.final
+class PurgeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SILENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def silent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members that did not hear of it, and may tell of the job until they stop"""
+
+    def __init__(
+        self,
+        *,
+        silent: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["silent", b"silent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeResponse: _TypeAlias = PurgeResponse  # noqa: Y015
 
 @_typing.final
 class ListRequest(_message.Message):
@@ -324,6 +350,8 @@ class JobStatus(_message.Message):
     FLOW_FIELD_NUMBER: _builtins.int
     CHAIN_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    HEAVY_KEYS_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     name: _builtins.str
     """module:object"""
@@ -371,6 +399,14 @@ class JobStatus(_message.Message):
     def chain(self) -> Global___ChainStatus:
         """of a pipeline, where it is; not in a list"""
 
+    @_builtins.property
+    def heavy_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeavyKey]:
+        """by which one reduce has more to do than others; heaviest first, 8 at most"""
+
+    @_builtins.property
+    def lacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeLack]:
+        """of nodes that offer no slots, while the job is not over"""
+
     def __init__(
         self,
         *,
@@ -395,10 +431,12 @@ class JobStatus(_message.Message):
         flow: Global___JobFlow | None = ...,
         chain: Global___ChainStatus | None = ...,
         network: _builtins.bool = ...,
+        heavy_keys: _abc.Iterable[Global___HeavyKey] | None = ...,
+        lacks: _abc.Iterable[Global___NodeLack] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "flow", b"flow", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "job", b"job", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "network", b"network", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s", "_left_most_s", b"_left_most_s", "chain", b"chain", "counters", b"counters", "error", b"error", "events", b"events", "failures", b"failures", "flow", b"flow", "heavy_keys", b"heavy_keys", "job", b"job", "lacks", b"lacks", "left_least_s", b"left_least_s", "left_most_s", b"left_most_s", "name", b"name", "network", b"network", "node", b"node", "output", b"output", "records", b"records", "retried", b"retried", "seconds", b"seconds", "stages", b"stages", "state", b"state", "submitted_at", b"submitted_at", "tasks", b"tasks", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__left_least_s: _TypeAlias = _typing.Literal["left_least_s"]  # noqa: Y015
     _WhichOneofArgType__left_least_s: _TypeAlias = _typing.Literal["_left_least_s", b"_left_least_s"]  # noqa: Y015
@@ -410,6 +448,60 @@ class JobStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__left_most_s) -> _WhichOneofReturnType__left_most_s | None: ...
 
 Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
+
+@_typing.final
+class NodeLack(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    why: _builtins.str
+    """a part of a sentence"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeLack: _TypeAlias = NodeLack  # noqa: Y015
+
+@_typing.final
+class HeavyKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """as Python writes it, 60 characters at most"""
+    task: _builtins.str
+    """the reduce that has all of it, "reduce-3" """
+    records: _builtins.int
+    share: _builtins.float
+    """of what all reduces of the stage read, 0 to 1"""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        task: _builtins.str = ...,
+        records: _builtins.int = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "records", b"records", "share", b"share", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeavyKey: _TypeAlias = HeavyKey  # noqa: Y015
 
 @_typing.final
 class ChainStatus(_message.Message):
@@ -577,6 +669,7 @@ class AttemptStatus(_message.Message):
     BYTES_TRAVELLED_FIELD_NUMBER: _builtins.int
     BYTES_UNPACKED_FIELD_NUMBER: _builtins.int
     CONTAINMENT_FIELD_NUMBER: _builtins.int
+    NEAR_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     attempt: _builtins.int
     node: _builtins.str
@@ -607,6 +700,8 @@ class AttemptStatus(_message.Message):
     """all that it reads, decompressed"""
     containment: _builtins.str
     """how far its task was contained, in words"""
+    near: _builtins.bool
+    """of a map: its input lay on its node; missing where it lay on none"""
     @_builtins.property
     def phases_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """wait, fetch, start, map, spill, merge, write, reduce, sync"""
@@ -636,16 +731,69 @@ class AttemptStatus(_message.Message):
         bytes_travelled: _builtins.int = ...,
         bytes_unpacked: _builtins.int = ...,
         containment: _builtins.str = ...,
+        near: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "ended_s", b"ended_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "_near", b"_near", "ended_s", b"ended_s", "near", b"near"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "containment", b"containment", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s", "_near", b"_near", "attempt", b"attempt", "backup", b"backup", "began_s", b"began_s", "bytes_done", b"bytes_done", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "bytes_travelled", b"bytes_travelled", "bytes_unpacked", b"bytes_unpacked", "cause", b"cause", "containment", b"containment", "counts", b"counts", "cpu_s", b"cpu_s", "ended_s", b"ended_s", "error", b"error", "near", b"near", "node", b"node", "peak_bytes", b"peak_bytes", "phases_s", b"phases_s", "records_in", b"records_in", "records_out", b"records_out", "spills", b"spills", "state", b"state", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_s: _TypeAlias = _typing.Literal["ended_s"]  # noqa: Y015
     _WhichOneofArgType__ended_s: _TypeAlias = _typing.Literal["_ended_s", b"_ended_s"]  # noqa: Y015
+    _WhichOneofReturnType__near: _TypeAlias = _typing.Literal["near"]  # noqa: Y015
+    _WhichOneofArgType__near: _TypeAlias = _typing.Literal["_near", b"_near"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_s) -> _WhichOneofReturnType__ended_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__near) -> _WhichOneofReturnType__near | None: ...
 
 Global___AttemptStatus: _TypeAlias = AttemptStatus  # noqa: Y015
+
+@_typing.final
+class TaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    task: _builtins.str
+    """"map-3" """
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        task: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskRequest: _TypeAlias = TaskRequest  # noqa: Y015
+
+@_typing.final
+class JobTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    spec: _builtins.bytes
+    """docs/formats/job.md; of a pipeline that of its present or last stage"""
+    split: _builtins.bytes
+    """its row, msgpack"""
+    def __init__(
+        self,
+        *,
+        spec: _builtins.bytes = ...,
+        split: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "split", b"split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobTask: _TypeAlias = JobTask  # noqa: Y015
 
 @_typing.final
 class JobAttempts(_message.Message):

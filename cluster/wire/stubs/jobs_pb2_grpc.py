@@ -69,6 +69,11 @@ class JobsStub:
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobAttempts.FromString,
                 _registered_method=True)
+        self.Task = channel.unary_unary(
+                '/ringmill.v1.Jobs/Task',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.TaskRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobTask.FromString,
+                _registered_method=True)
         self.Kill = channel.unary_unary(
                 '/ringmill.v1.Jobs/Kill',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
@@ -83,6 +88,11 @@ class JobsStub:
                 '/ringmill.v1.Jobs/Resume',
                 request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
                 response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+                _registered_method=True)
+        self.Purge = channel.unary_unary(
+                '/ringmill.v1.Jobs/Purge',
+                request_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+                response_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.PurgeResponse.FromString,
                 _registered_method=True)
         self.Coordinator = channel.unary_unary(
                 '/ringmill.v1.Jobs/Coordinator',
@@ -147,6 +157,13 @@ class JobsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Task(self, request, context):
+        """What a map task runs, as the journal has it; any node tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Kill(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -162,6 +179,13 @@ class JobsServicer:
 
     def Resume(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Purge(self, request, context):
+        """Remove a job that is over from the history, with its journal.  Its output stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -218,6 +242,11 @@ def add_JobsServicer_to_server(servicer, server):
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobAttempts.SerializeToString,
             ),
+            'Task': grpc.unary_unary_rpc_method_handler(
+                    servicer.Task,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.TaskRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobTask.SerializeToString,
+            ),
             'Kill': grpc.unary_unary_rpc_method_handler(
                     servicer.Kill,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
@@ -232,6 +261,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
                     response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.SerializeToString,
+            ),
+            'Purge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Purge,
+                    request_deserializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.FromString,
+                    response_serializer=ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.PurgeResponse.SerializeToString,
             ),
             'Coordinator': grpc.unary_unary_rpc_method_handler(
                     servicer.Coordinator,
@@ -444,6 +478,33 @@ class Jobs:
             _registered_method=True)
 
     @staticmethod
+    def Task(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Task',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.TaskRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobTask.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Kill(request,
             target,
             options=(),
@@ -514,6 +575,33 @@ class Jobs:
             '/ringmill.v1.Jobs/Resume',
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
             ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Purge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ringmill.v1.Jobs/Purge',
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.JobRequest.SerializeToString,
+            ringmill_dot_cluster_dot_wire_dot_stubs_dot_jobs__pb2.PurgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,10 +46,14 @@ class JobsStub:
     """Captured output of a job's attempts."""
     Attempts: _grpc.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]
     """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
+    Task: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.TaskRequest, _jobs_pb2.JobTask]
+    """What a map task runs, as the journal has it; any node tells."""
     Kill: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
     Pause: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
     """Begin nothing more of a job, until Resume."""
     Resume: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]
+    Purge: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.PurgeResponse]
+    """Remove a job that is over from the history, with its journal.  Its output stays."""
     Coordinator: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
     """Which node coordinates the jobs."""
     HandOver: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]
@@ -71,10 +75,14 @@ class JobsAsyncStub(JobsStub):
     """Captured output of a job's attempts."""
     Attempts: _aio.UnaryStreamMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobAttempts]  # type: ignore[assignment]
     """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
+    Task: _aio.UnaryUnaryMultiCallable[_jobs_pb2.TaskRequest, _jobs_pb2.JobTask]  # type: ignore[assignment]
+    """What a map task runs, as the journal has it; any node tells."""
     Kill: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
     Pause: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
     """Begin nothing more of a job, until Resume."""
     Resume: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.JobStatus]  # type: ignore[assignment]
+    Purge: _aio.UnaryUnaryMultiCallable[_jobs_pb2.JobRequest, _jobs_pb2.PurgeResponse]  # type: ignore[assignment]
+    """Remove a job that is over from the history, with its journal.  Its output stays."""
     Coordinator: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
     """Which node coordinates the jobs."""
     HandOver: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CoordinatorRequest, _jobs_pb2.CoordinatorStatus]  # type: ignore[assignment]
@@ -137,6 +145,14 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         """Every attempt of a job, in messages of up to 1,000; of a job that is over, any node tells."""
 
     @_abc_1.abstractmethod
+    def Task(
+        self,
+        request: _jobs_pb2.TaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.JobTask, _abc.Awaitable[_jobs_pb2.JobTask]]:
+        """What a map task runs, as the journal has it; any node tells."""
+
+    @_abc_1.abstractmethod
     def Kill(
         self,
         request: _jobs_pb2.JobRequest,
@@ -157,6 +173,14 @@ class JobsServicer(metaclass=_abc_1.ABCMeta):
         request: _jobs_pb2.JobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.JobStatus, _abc.Awaitable[_jobs_pb2.JobStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def Purge(
+        self,
+        request: _jobs_pb2.JobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.PurgeResponse, _abc.Awaitable[_jobs_pb2.PurgeResponse]]:
+        """Remove a job that is over from the history, with its journal.  Its output stays."""
 
     @_abc_1.abstractmethod
     def Coordinator(

@@ -134,6 +134,7 @@ class StatusResponse(_message.Message):
     ENGINE_FAILURE_FIELD_NUMBER: _builtins.int
     TOMBSTONES_FIELD_NUMBER: _builtins.int
     PURGE_HELD_BACK_FIELD_NUMBER: _builtins.int
+    REMOVING_FIELD_NUMBER: _builtins.int
     DENIED_FIELD_NUMBER: _builtins.int
     CONTAINMENT_FIELD_NUMBER: _builtins.int
     UNFILLED_FIELD_NUMBER: _builtins.int
@@ -166,6 +167,8 @@ class StatusResponse(_message.Message):
     """deleted keys that this node has not forgotten yet"""
     purge_held_back: _builtins.str
     """why deletes are not forgotten now, in words; "" when nothing holds them back"""
+    removing: _builtins.str
+    """where dropped keyspaces may have left something, in words; "" when nowhere"""
     denied: _builtins.int
     """requests refused since the start, as their client may not make them"""
     containment: _builtins.str
@@ -212,13 +215,14 @@ class StatusResponse(_message.Message):
         engine_failure: _builtins.str = ...,
         tombstones: _builtins.int = ...,
         purge_held_back: _builtins.str = ...,
+        removing: _builtins.str = ...,
         denied: _builtins.int = ...,
         containment: _builtins.str = ...,
         unfilled: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "containment", b"containment", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "denied", b"denied", "engine", b"engine", "engine_failure", b"engine_failure", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "purge_held_back", b"purge_held_back", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "tombstones", b"tombstones", "unfilled", b"unfilled", "uptime_s", b"uptime_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cluster", b"cluster", "containment", b"containment", "coordinator", b"coordinator", "counting", b"counting", "damaged_ranges", b"damaged_ranges", "denied", b"denied", "engine", b"engine", "engine_failure", b"engine_failure", "epoch", b"epoch", "healing", b"healing", "hints", b"hints", "hints_by_node", b"hints_by_node", "keys", b"keys", "members", b"members", "n", b"n", "node", b"node", "pid", b"pid", "purge_held_back", b"purge_held_back", "ranges_no_quorum", b"ranges_no_quorum", "ranges_ok", b"ranges_ok", "ranges_under_replicated", b"ranges_under_replicated", "reasons", b"reasons", "removing", b"removing", "tombstones", b"tombstones", "unfilled", b"unfilled", "uptime_s", b"uptime_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,7 +48,8 @@ class Waiting:
 
 class SlotQueue:
     """`together` says how many attempts may be in one stint with an attempt, itself counted, as far as they
-    are alike.  A stint is put off while `is_busy`.  `begin` runs a coroutine in a task of the worker."""
+    are alike.  Those whose turn comes while memory is short end without having begun.  A stint is put off
+    while `is_busy`.  `begin` runs a coroutine in a task of the worker."""
 
     def __init__(
         self,
@@ -98,6 +99,9 @@ class SlotQueue:
         while self._free and self._waiting:
             if self._waiting[0].turn.done():  # it is stopped, and is about to leave
                 self._waiting.popleft()
+                continue
+            if (refused := self._at_work.refusal) is not None:  # rule J34
+                self._waiting.popleft().end(refused)
                 continue
             first, *others = self._next()
             self._free -= 1

@@ -28,7 +28,7 @@ from ringmill.cluster.sometimes import sometimes
 from ringmill.node.compute.attempt_runner import AttemptRunner, StintLeftOff
 from ringmill.node.compute.stints.at_work import AtWork
 from ringmill.node.compute.task_pool import PooledProcess
-from ringmill.node.compute.workplace import Workplace, take_out
+from ringmill.node.compute.workplace import Workplace, put_away, take_out
 
 __all__ = ["MOST_TOGETHER", "Ended", "Stint", "are_alike", "told_apart"]
 
@@ -38,6 +38,8 @@ _LONGEST_S: Final = 0.1
 _LATE_S: Final = 0.25
 """How often there is a look whether an attempt takes long: then those that are done are told, and those that
 have not begun are given up."""
+_SETTLED_S: Final = 5.0
+"""For a process that is at nothing any more, until what it has left is taken out."""
 _LOST: Final = b"[ringmill] what this attempt printed could not be told from the rest, and is lost\n"
 
 Ended: TypeAlias = MapOutput | TaskFailed
@@ -93,6 +95,7 @@ class Stint:
     _stopped: set[str] = field(default_factory=set)  # folders of attempts
     _was_asked: bool = False  # to leave off
     _is_broken: bool = False  # the process was killed for one that is stopped
+    _is_given_back: bool = False  # others may have the process
 
     async def run(self) -> None:
         """Returns when the process has ended, or is free for others.  Cancelling kills it."""
@@ -117,6 +120,11 @@ class Stint:
             return
         if self._at is runner:
             self._break()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLED_S):
+                await self.over.wait()
+        if not self.over.is_set() and self._process is not None and not self._is_given_back:
+            self._break()  # what it has left is not to be had
         await self.over.wait()
 
     def _break(self) -> None:
@@ -145,7 +153,7 @@ class Stint:
             else:
                 self._at = first
                 await pooled.process.send(RunStint(self._runs, pooled.process.mark, _LONGEST_S).encode())
-                is_kept = await self._hear_all()
+                is_kept = await self._hear_all() and not self._is_broken
         except BrokenPipeError:
             pass  # nothing has begun
         finally:
@@ -153,12 +161,14 @@ class Stint:
             if not is_kept:
                 await self._bury(pooled)
         if is_kept:
+            self._is_given_back = True
             await first.pool.give_back(pooled)
 
     async def _hear_all(self) -> bool:
         """Hear how each ended; returns whether the process may be kept."""
         assert self._process is not None
         process, runner = self._process.process, self.runners[0]
+        ended_for: TaskFailed | None = None
         self._look_later()
         try:
             for number, run in enumerate(self._runs):
@@ -166,7 +176,9 @@ class Stint:
                     return False
                 self._at = runner = self.runners[number]
                 self.at_work.begins(runner)
-                output = await runner.run_in_stint(process, run.folder)
+                runner.ended_for = ended_for  # as far as the one before it knows
+                output = await runner.run_in_stint(process, run)
+                ended_for = runner.ended_for
                 assert isinstance(output, MapOutput)
                 self.at_work.rests(runner)
                 self._done.append(_Done(runner, run, output))
@@ -190,11 +202,11 @@ class Stint:
             self._at = None
             if self._late is not None:
                 self._late.cancel()
-        if self._is_broken:  # after its last answer
+        if self._is_broken or ended_for is not None:  # after its last answer
             return False
         is_well = await self._settle(await process.finish_work())
-        if unbegun := [run.folder for run in self._runs[self._told : len(self.runners)]]:
-            await runner.files.off_loop(self._remove, unbegun)
+        if unbegun := self.runners[self._told :]:
+            await runner.files.off_loop(self._put_away, self._told, unbegun)
         return is_well
 
     async def _fail(self, runner: AttemptRunner, failure: TaskFailed) -> None:
@@ -217,6 +229,11 @@ class Stint:
         left = [runner.folder for runner in self.runners[self._told :]]
         left += self._place.folders if self._place is not None else ()
         await first.files.off_loop(self._remove, left)
+
+    def _put_away(self, first: int, runners: Sequence[AttemptRunner]) -> None:
+        """The folders of attempts from number `first` on, while their process may still write in them."""
+        for runner, run in zip(runners, self._runs[first:], strict=False):
+            put_away(runner.files, run.folder, runner.aside)
 
     def _remove(self, folders: Sequence[str]) -> None:
         for folder in folders:
@@ -276,10 +293,10 @@ class Stint:
             left = self.runners.index(at) + 2
             if self._at is not at or left >= len(self.runners):
                 return
-            given, folders = self.runners[left:], [run.folder for run in self._runs[left:]]
+            given = self.runners[left:]
             self.runners = self.runners[:left]
             with suppress(OSError):
-                await at.files.off_loop(self._remove, folders)
+                await at.files.off_loop(self._put_away, left, given)
             self.undone(given)
 
     async def _settle(self, printed: bytes) -> bool:
@@ -315,7 +332,7 @@ def _moved(done: _Done) -> Ended:
     runner, files = done.runner, done.runner.files
     try:
         if not any(each.length for each in done.output.partitions):  # there is no file that anybody reads
-            files.remove_tree(done.run.folder)
+            put_away(files, done.run.folder, runner.aside)
             return runner.taken_out(done.output)
         files.mkdir(runner.folder)
         if files.is_link(runner.folder):

@@ -22,7 +22,7 @@ from ringmill.cluster.mapreduce.machine.journal_entries import (
 from ringmill.cluster.sometimes import sometimes
 from ringmill.node.jobs.journal.cells import Cells, Fenced, ForgottenJournal, entry_key
 
-__all__ = ["JournalRead", "read_journal", "sealed", "slots_used"]
+__all__ = ["JournalRead", "read_journal", "sealed", "slots_used", "stored_job"]
 
 _AT_ONCE: Final = 16
 _STEPS: Final = tuple(1 << bit for bit in range(SLOTS.bit_length()))  # most journals are short
@@ -65,6 +65,12 @@ async def read_journal(cells: Cells, journal: str) -> JournalRead:
         if [each.number for each in entries] == list(range(last.base, last.number + 1)):
             return JournalRead(entries)
         before = last.number  # if its writer has gone on, slots were used again
+
+
+async def stored_job(cells: Cells, journal: str) -> StoredJob | None:
+    """The job that the journal tells of now, None when it has no whole snapshot.  Raises as `read_journal`
+    and `replay` do."""
+    return replay((await read_journal(cells, journal)).entries)
 
 
 async def sealed(cells: Cells, journal: str, term: int, node: NodeId) -> tuple[StoredJob, JournalRead] | None:

@@ -18,7 +18,7 @@ _KEEP_EVERY_S: Final = 20.0
 
 def snapshot_name(spec: JobSpec) -> str:
     """Of a job that reads a snapshot, once it is planned; empty for others."""
-    return f"{spec.job}.{spec.planned}" if spec.consistency == "snapshot" else ""
+    return f"{spec.job}.{spec.planned}" if spec.reads_snapshot else ""
 
 
 async def keep_snapshot(spec: JobSpec, keyspaces: KeyspaceAccess) -> None:

@@ -173,7 +173,7 @@ class Loader:
             if ordinal + part.records <= after:
                 ordinal += part.records
                 continue
-            rows, end = Rows(), ordinal + part.records
+            rows, end = Rows(is_output=True), ordinal + part.records
             for at in range(0, part.size, READ_BYTES):
                 page = await self._read(part, at)
                 with _read_of(part):

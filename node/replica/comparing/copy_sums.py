@@ -109,11 +109,18 @@ class CopySums:
 
     def add_all(self, others: CopySums) -> None:
         """The objects that `others` has the sums of stand in the place of none."""
+        self._join(others, 1)
+
+    def drop_all(self, others: CopySums) -> None:
+        """The objects that `others` has the sums of are gone."""
+        self._join(others, -1)
+
+    def _join(self, others: CopySums, sign: int) -> None:
         for prefix, more in others._sums.items():
             sums = self._sums.get(prefix)
             if sums is None:
                 sums = array("Q", _BLANK)
-            items = (sums[_ITEMS] + more[_ITEMS]) & _WORD
+            items = (sums[_ITEMS] + sign * more[_ITEMS]) & _WORD
             self._sums[prefix] = array("Q", map(xor, sums, more))
             self._sums[prefix][_ITEMS] = items
 
@@ -123,6 +130,10 @@ class CopySums:
         if self._is_unknown(prefix):
             return None
         return LeafSums(self._sums.get(prefix))
+
+    def of_what_was_added(self, copy: Copy) -> LeafSums:
+        """The sums of the objects of a copy that were told here, whatever else it may hold."""
+        return LeafSums(self._sums.get(copy_prefix(copy)))
 
     def drop_copy(self, copy: Copy) -> None:
         """All of it is gone."""

@@ -116,7 +116,10 @@ class ExchangeServing:
 
 
 def known_sums(engine: Engine, objects: ObjectStore, copy: Copy) -> LeafSums | None:
-    """What a copy holds now, synced or not; None when it is damaged or not counted."""
+    """What a copy holds now, synced or not; None when it is damaged or not counted, or may hold what is to be
+    removed with its keyspace, which other owners have not or no more (rule P6)."""
+    if copy in objects.gone.unswept:
+        return None
     prefix = copy_prefix(copy)
     if engine.may_lack(prefix, prefix_end(prefix)):
         sometimes("a damaged copy is not compared")

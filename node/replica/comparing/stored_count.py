@@ -17,6 +17,7 @@ from ringmill.cluster.versions.hybrid_time import millis
 from ringmill.cluster.versions.object_codec import outline
 from ringmill.node.node_options import ReplicaOptions
 from ringmill.node.replica.comparing.copy_sums import CopySums
+from ringmill.node.replica.comparing.held_figures import HeldFigures
 from ringmill.node.replica.comparing.readable_objects import Unread, readable_objects
 from ringmill.node.replica.purging.dead_counts import DeadCounts
 from ringmill.node.replica.stored_key import (
@@ -43,9 +44,17 @@ class StoredCount:
         self._gone: dict[bytes, None] = {}
         self._count_wanted = asyncio.Event()
         self._count_wanted.set()
-        self.is_counted = False
+        self.counts = 0
+        """Counts that were begun, since the start."""
+        self.counted = asyncio.Event()
+        """Set while `is_counted`."""
         self.sums = CopySums()
         self.dead = DeadCounts()
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the figures are those of all that is stored and can be read."""
+        return self.counted.is_set()
 
     @property
     def keys(self) -> int:
@@ -103,6 +112,18 @@ class StoredCount:
             self.dead.change(key, -1)
         self.sums.drop(key, old)
 
+    def note_gone(self, held: HeldFigures) -> None:
+        """Take these objects out of the figures: they are gone.  Nothing is being counted."""
+        if not held.objects:
+            return
+        self._grow(held.some_key, -held.values, -held.size_bytes)
+        if not held.are_exact:  # a count has left those out that it could not decode
+            self.sums.forget(held.some_key)
+            self.count_again()
+            return
+        self.dead.change(held.some_key, -held.tombstones)
+        self.sums.drop_all(held.sums)
+
     async def keep_counted(self) -> None:
         """Count what is stored, again whenever `count_again` asks for it, until cancelled."""
         while await self._count_wanted.wait():
@@ -125,7 +146,8 @@ class StoredCount:
         self._keys.clear()
         self._sizes.clear()
         self._gone.clear()
-        self.is_counted = False
+        self.counted.clear()
+        self.counts += 1
         self.dead.clear()
         self.sums.begin()
         unread: list[Unread] = []
@@ -135,7 +157,7 @@ class StoredCount:
         self.sums.end([(part.start, part.end) for part in unread])
         if unread:
             _log.warning("keys and bytes are counted without what cannot be read: %s", unread[0].error)
-        self.is_counted = True
+        self.counted.set()
 
     async def _count(self, found: AsyncIterator[tuple[bytes, bytes]], unread: list[Unread]) -> None:
         """The scan itself never waits while its blocks are cached, so the pause is made here."""

@@ -14,9 +14,9 @@ from ringmill.cluster.ids import NodeId, PartitionId
 from ringmill.cluster.ring.topology import Topology
 from ringmill.node.replica.stored_key import HintKey
 
-__all__ = ["HintIndex"]
+__all__ = ["LOOKED_AT", "HintIndex"]
 
-_LOOKED_AT: Final = 4096  # in one step: takes about a millisecond
+LOOKED_AT: Final = 4096  # in one step: takes about a millisecond
 
 
 class HintIndex:
@@ -58,7 +58,7 @@ class HintIndex:
         former = {partition for partition in counts if target not in topology.row(partition).nodes}
         if not former:
             return []
-        looked = self.first(target, _LOOKED_AT)
+        looked = self.first(target, LOOKED_AT)
         found = [key for key in looked if key.partition in former][:limit]
         if not found:
             self.stand_behind(target, looked)

@@ -43,6 +43,7 @@ BEHIND: Final = 0.8
 """A watermark has to be behind an owner's own clock by this share of the age of what is forgotten, so that no
 clock, however far ahead, has fresh writes of another node taken for old ones."""
 OWED: Final = "a former copy there may hold what the owners lack"
+DROPPED_THERE: Final = "what a dropped keyspace has left is removed there first"
 
 
 def clock_complaint(hybrid: HybridClock, after_s: float) -> str:
@@ -161,9 +162,14 @@ class PurgeServing:
             return "hints wait there for another owner"
         if self._may_owe(partition):
             return OWED
-        if known_sums(self._engine, self._objects, self._routes.copy_of(partition, row)) is None:
-            return "damaged, or not counted yet"
-        return ""
+        return self._untold(partition, row, "damaged, or not counted yet")
+
+    def _untold(self, partition: PartitionId, row: Row, usual: str) -> str:
+        """Why this node cannot tell what its copy holds; "" when it can."""
+        copy = self._routes.copy_of(partition, row)
+        if known_sums(self._engine, self._objects, copy) is not None:
+            return ""
+        return DROPPED_THERE if copy in self._objects.gone.unswept else usual
 
     def _written_down(self, partition: PartitionId, row: Row, asked: AskNote) -> str:
         self._notes += 1
@@ -210,8 +216,7 @@ class PurgeServing:
                 why = row
             else:
                 why = watermark.may_keep(asked.attempt, token, row.row_epoch)
-                sums = known_sums(self._engine, self._objects, self._routes.copy_of(partition, row))
-                why = why or ("" if sums is not None else "damaged meanwhile")
+                why = why or self._untold(partition, row, "damaged meanwhile")
             if why:
                 watermark.give_up(asked.attempt)
             else:

@@ -18,6 +18,7 @@ import msgpack
 
 from ringmill.cluster.errors import CorruptData, Stale, Unavailable
 from ringmill.cluster.ids import Epoch, PartitionId
+from ringmill.cluster.ports import Clock
 from ringmill.cluster.quorum.watermark import Kept, OwnerWatermark
 from ringmill.cluster.sometimes import sometimes
 from ringmill.cluster.versions.dead import all_dead, is_dead, news, stale
@@ -44,15 +45,18 @@ async def _nobody_asks(partition: PartitionId) -> None:
 
 
 class Watermarks:
-    """`refused` counts versions that were refused as stale since the start."""
+    """`refused` counts versions that were refused as stale since the start; the last one was at `refused_at`,
+    by the wall clock in seconds since 1970."""
 
-    def __init__(self, control: ControlStore | None = None) -> None:
+    def __init__(self, control: ControlStore | None = None, clock: Clock | None = None) -> None:
         self._control = control
+        self._clock = clock
         self._by_partition: dict[PartitionId, OwnerWatermark] = {}
         self._storing = asyncio.Lock()
         self._alarmed: dict[PartitionId, None] = {}
         self._filling: set[PartitionId] = set()  # of copies that join here
         self.refused = 0
+        self.refused_at: float | None = None
         self.find_out: Callable[[PartitionId], Awaitable[None]] = _nobody_asks
         """Asks the other owners at once what came of the attempt that is kept here; returns when they have
         answered, or will not soon.  Repair sets it (node/repair/kept_attempts.py)."""
@@ -141,6 +145,7 @@ class Watermarks:
             return
         if (one := stale(present, incoming, watermark.proven)) is not None:
             self.refused += 1
+            self.refused_at = None if self._clock is None else self._clock.wall()
             self._alarm(place.copy.partition, one.dot)
             raise Stale(f"version {one.dot} is older than the watermark, and was deleted and forgotten here")
         if present.is_absent and all_dead(incoming, watermark.proven):

@@ -16,7 +16,7 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.node.replica.packing import check_fields, pack, unpack
 
 __all__ = [
-    "ACCEPT", "PREPARE", "READ_REGISTER", "REGISTER_PAGE", "AskRegisters", "RegisterAnswer",
+    "ACCEPT", "PREPARE", "READ_REGISTER", "REGISTER_PAGE", "TELL_PROMISE", "AskRegisters", "RegisterAnswer",
     "RegisterRequest", "RegistersPage", "remains_from",
 ]  # fmt: skip
 
@@ -24,11 +24,15 @@ PREPARE: Final = "register.prepare"
 ACCEPT: Final = "register.accept"
 READ_REGISTER: Final = "register.read"
 REGISTER_PAGE: Final = "register.page"
+TELL_PROMISE: Final = b"\x01"
+"""The `value` of a read that wants to know what the owner has promised, too.  An owner of an earlier release
+does not look at it, and tells no promise."""
 MAX_U64: Final = (1 << 64) - 1
 
 
 class RegisterRequest(NamedTuple):
-    """A prepare or an accept of `ballot`, or a read; `value` is what is to be accepted."""
+    """A prepare or an accept of `ballot`, or a read; `value` is what is to be accepted.  In a read it is
+    TELL_PROMISE or nothing."""
 
     epoch: Epoch
     keyspace: KeyspaceId
@@ -49,7 +53,8 @@ class RegisterAnswer(NamedTuple):
     """What the owner has accepted, as it stands on its disk.
 
     `refused_counter` is 0 when the owner did what it was asked; else what it has promised counts this far.
-    `remains` are those of its partition, when it holds no value (rule R5).
+    `remains` are those of its partition, when it holds no value (rule R5).  `promised` is told to a read that
+    asks for it.
     """
 
     row_epoch: Epoch
@@ -57,16 +62,26 @@ class RegisterAnswer(NamedTuple):
     accepted: Ballot
     value: bytes
     remains: Remains | None = None
+    promised: Ballot | None = None
 
     def encode(self) -> bytes:
         fields = [self.row_epoch, self.refused_counter, list(self.accepted), self.value]
+        if self.promised is not None:
+            remains = [] if self.remains is None else [*self.remains]
+            return pack([*fields, remains, list(self.promised)])
         return pack([*fields, *_with_remains(self.remains)])
 
     @classmethod
     def decode(cls, body: bytes) -> RegisterAnswer:
         types = (int, int, list, bytes)
-        row_epoch, refused_counter, accepted, value, *remains = _unpack_either(body, types)
-        return cls(Epoch(row_epoch), refused_counter, ballot_of(accepted), value, _remains_of(remains))
+        try:
+            row_epoch, refused_counter, accepted, value, *remains = _unpack_either(body, types)
+            promised = None
+        except ProtocolMismatch:
+            row_epoch, refused_counter, accepted, value, *remains, told = unpack(body, (*types, list, list))
+            promised = ballot_of(told)
+        told_of = _remains_of(remains)
+        return cls(Epoch(row_epoch), refused_counter, ballot_of(accepted), value, told_of, promised)
 
 
 class AskRegisters(NamedTuple):

@@ -106,10 +106,10 @@ class RegisterServing:
             self._forgotten.check(route.key)
 
     async def read(self, incoming: Incoming) -> bytes:
-        _, route = await self._asked(incoming)
+        request, route = await self._asked(incoming)
         state = await self._registers.read(route.place.register_key)
         self._check_same(route)  # a former owner drops its copy meanwhile, an owner what is forgotten
-        return self._answer(route, state, is_done=True)
+        return self._answer(route, state, is_done=True, tells_promise=bool(request.value))
 
     async def page(self, incoming: Incoming) -> bytes:
         """Raise the floor first: what is told here must not change by a lower ballot afterwards (rule R2)."""
@@ -141,7 +141,9 @@ class RegisterServing:
         # Behind the scan: what was removed before it may be missing above, and is then in the remains.
         return RegistersPage(row_epoch, ceiling, tuple(items), b"", self._remains.of(copy.partition))
 
-    def _answer(self, route: Route, state: AcceptorState, is_done: bool) -> bytes:
+    def _answer(
+        self, route: Route, state: AcceptorState, is_done: bool, *, tells_promise: bool = False
+    ) -> bytes:
         """What a refusal tells is only how high the next ballot has to be."""
         row_epoch = route.row.row_epoch
         if not is_done:
@@ -150,7 +152,8 @@ class RegisterServing:
         remains: Remains | None = NO_REMAINS if of_cluster else self._remains.of(route.partition)
         if remains != NO_REMAINS and empty_register(state) is None:
             remains = None
-        return RegisterAnswer(row_epoch, 0, state.accepted, state.value, remains).encode()
+        promised = state.promised if tells_promise else None
+        return RegisterAnswer(row_epoch, 0, state.accepted, state.value, remains, promised).encode()
 
     def _refused_counter(self, state: AcceptorState) -> int:
         return max(1, self._registers.floor, state.promised.counter)

@@ -88,14 +88,17 @@ class RegisterStore:
         if self._last is not None and not self._last.is_synced:
             await self._last.synced()
 
-    async def put_healed(self, key: bytes, healed: AcceptorState) -> None:
+    async def put_healed(self, key: bytes, healed: AcceptorState, *, unless: Callable[[], bool]) -> None:
         """Put what other owners told of a register in place of what was lost here (rule R2).
 
         The ceiling has to be as high as its ballot before.  What is readable is written again, too: the
-        damage may be marked once more.
+        damage may be marked once more.  Nothing is put when `unless` says so in the step itself, which may
+        have waited for the disk (rule P6).
         """
 
         def step(encoded: bytes | None) -> None:
+            if unless():
+                return
             present = decode_acceptor(encoded)
             is_newer = healed.accepted.proposed > present.accepted.proposed
             newest = healed if is_newer else present
@@ -107,7 +110,8 @@ class RegisterStore:
             raise
         except CorruptData:  # nobody has healed it before, and nobody else writes it
             await self._engine.wait_writable()
-            self._put(key, healed)
+            if not unless():
+                self._put(key, healed)
 
     async def drop_survivor(self, key: bytes, floor: int) -> bool:
         """Delete what survived damage of a register that no other owner knows (rules R2, R5).

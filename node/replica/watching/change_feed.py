@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Final, NamedTuple
 
 from ringmill.cluster.errors import Unavailable
 from ringmill.cluster.ports import Clock
 from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES
+from ringmill.node.replica.watching.changed_keys import ChangedKeys
 from ringmill.node.replica.watching.feed_waiters import FeedWaiter, FeedWaiters
 
 __all__ = ["ChangeFeed", "FeedNews", "FeedPlace"]
@@ -25,8 +27,12 @@ MOST_BYTES: Final = 8 << 20
 _KEPT_S: Final = 120.0
 """Without a question for this long the feed ends: longer than a client pauses that goes on elsewhere."""
 
-_TURN: Final = 1024
-"""Keys judged in one turn of the loop: about a millisecond."""
+_FEW: Final = 64
+"""Who has no more changes to look through takes no turn: who was woken has one."""
+
+_REST_S: Final = 0.001
+_TURNS: Final = 8
+"""From one rest to the next; each judges a page of keys, which takes about half a millisecond."""
 
 
 class FeedPlace(NamedTuple):
@@ -37,7 +43,7 @@ class FeedPlace(NamedTuple):
 
 
 class FeedNews(NamedTuple):
-    """Stored keys, each once; `place` is behind all of them."""
+    """Stored keys, each once; `place` is behind all of them, and before all that was not looked at."""
 
     keys: tuple[bytes, ...]
     place: FeedPlace
@@ -55,8 +61,9 @@ class ChangeFeed:
         self._begun = 0
         self._number = 0
         self._forgotten = 0  # the highest number that is gone
-        self._last: dict[bytes, int] = {}  # the key changed last is at the end
-        self._size_bytes = 0
+        self._changed = ChangedKeys()
+        self._turn = asyncio.Lock()  # one reads a page at a time, and those that wait are next
+        self._turns = 0
         self._asked_at = 0.0
         self._waiting = FeedWaiters()
         self._is_over = False
@@ -95,39 +102,40 @@ class ChangeFeed:
         woken: dict[FeedWaiter, int] = {}
         for key in keys:
             self._number += 1
-            if self._last.pop(key, None) is None:
-                self._size_bytes += len(key)
-            self._last[key] = self._number
+            self._changed.note(key, self._number)
             for waiter in self._waiting.of(key[COPY_PREFIX_BYTES:]):
                 woken.setdefault(waiter, self._number)
-        while len(self._last) > self._most_keys or self._size_bytes > MOST_BYTES:
-            oldest = next(iter(self._last))
-            self._forgotten = self._last.pop(oldest)
-            self._size_bytes -= len(oldest)
+        while len(self._changed) > self._most_keys or self._changed.size_bytes > MOST_BYTES:
+            self._forgotten = self._changed.forget_oldest()
         for waiter in sorted(woken, key=lambda each: each.number):
             waiter.wake(woken[waiter])
 
-    async def after(self, place: FeedPlace, beginning: bytes, most: int, within_s: float) -> FeedNews:
+    async def after(
+        self, place: FeedPlace, beginning: bytes, most: int, within_s: float, left_s: float = inf
+    ) -> FeedNews:
         """What has changed since, as soon as there is any of it; nothing when time is up.
 
         It tells of keys that begin so behind the prefix of their copy.  Who waits is woken for these alone,
         and its place goes on past all others without a look at them.  A place that is lost is told at once,
-        with the present one.  Raises Unavailable when the node stops.
+        with the present one.  Where there is much to look through it ends after `left_s`, with what it has
+        found and the place that it has come to.  Raises Unavailable when the node stops.
         """
-        until = self._clock.monotonic() + within_s
+        began = self._clock.monotonic()
+        over = began + left_s
+        until = min(began + within_s, over)  # its place would pass what was not looked through
         self._begin()
         waiter = self._waiting.add(beginning)
         try:
             while True:
                 waiter.look()
-                news = await self._since(place, beginning, most)
-                left_s = until - self._clock.monotonic()
-                if news.keys or news.is_lost or left_s <= 0:
+                news = await self._since(place, beginning, most, over)
+                waits_s = until - self._clock.monotonic()
+                if news.keys or news.is_lost or waits_s <= 0:
                     return news
                 if self._is_over:
                     raise Unavailable("the node is stopping", hint="ask again after its start")
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(left_s):
+                    async with asyncio.timeout(waits_s):
                         await waiter.woken.wait()
                 place = self._passed(news.place, waiter)
         finally:
@@ -165,31 +173,60 @@ class ChangeFeed:
 
     def _forget_all(self) -> None:
         self._forgotten = self._number
-        self._last.clear()
-        self._size_bytes = 0
+        self._changed.clear()
 
-    async def _since(self, place: FeedPlace, beginning: bytes, most: int) -> FeedNews:
-        """In turns of the loop, as there may be many.  A key that changes meanwhile is told again."""
-        name = self._name
-        if place.feed != name or not self._forgotten <= place.number <= self._number:
-            return FeedNews((), FeedPlace(name, self._number), is_lost=True)
+    async def _since(self, place: FeedPlace, beginning: bytes, most: int, over: float) -> FeedNews:
+        """In turns of the loop, as there may be many.  A key that changes meanwhile is told the next time."""
         newest = self._number
-        changed: list[tuple[bytes, int]] = []
-        for key in reversed(self._last):
-            number = self._last[key]
-            if number <= place.number:
-                break
-            changed.append((key, number))
+        if place.number > newest:
+            return self._lost()
         found: list[bytes] = []
-        for judged, (key, number) in enumerate(reversed(changed), 1):
+        while True:
+            if self._has_lost(place):
+                return self._lost()
+            left = newest - place.number
+            if not left or len(found) == most or self._clock.monotonic() > over:
+                return FeedNews(tuple(found), place)
+            if left <= _FEW:
+                place = self._judge(place, newest, beginning, most, found)
+                continue
+            if await self._has_turn(over):
+                try:
+                    if not self._has_lost(place):
+                        place = self._judge(place, newest, beginning, most, found)
+                        self._turns += 1
+                        await asyncio.sleep(0 if self._turns % _TURNS else _REST_S)
+                finally:
+                    self._turn.release()
+
+    async def _has_turn(self, over: float) -> bool:
+        """Wait for the turn, which the caller has to release, and no longer than until `over`."""
+        left_s = over - self._clock.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if left_s == inf else left_s):
+                await self._turn.acquire()
+                return True
+        return False
+
+    def _judge(
+        self, place: FeedPlace, newest: int, beginning: bytes, most: int, found: list[bytes]
+    ) -> FeedPlace:
+        """Look through a page behind `place`; returns how far that is, `newest` when nothing is left."""
+        page = self._changed.behind(place.number)
+        for number, key in page:
+            if number > newest:
+                break
             if _begins(key, beginning):
                 found.append(key)
                 if len(found) == most:
-                    newest = number
-                    break
-            if judged % _TURN == 0:
-                await asyncio.sleep(0)
-        return FeedNews(tuple(found), FeedPlace(name, newest))
+                    return place._replace(number=number)
+        return place._replace(number=min(page[-1][0], newest) if page else newest)
+
+    def _has_lost(self, place: FeedPlace) -> bool:
+        return place.feed != self._name or place.number < self._forgotten
+
+    def _lost(self) -> FeedNews:
+        return FeedNews((), FeedPlace(self._name, self._number), is_lost=True)
 
 
 def _begins(stored: bytes, beginning: bytes) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ringmill.cluster.errors import Overloaded
+from ringmill.cluster.errors import Overloaded, ProtocolMismatch
 from ringmill.cluster.ids import Epoch, KeyspaceId
 from ringmill.cluster.ports import Clock, Handler, Incoming
 from ringmill.node.replica.packing import pack, unpack
@@ -20,7 +20,10 @@ __all__ = ["FEED", "FeedAnswer", "FeedRequest", "FeedServing"]
 
 FEED: Final = "watch.feed"
 _MOST_WAITING: Final = 8192
-_ANSWER_S: Final = 0.05
+_ANSWER_S: Final = 0.3
+_SHORTEST_ANSWER_S: Final = 0.05
+"""Room for the answer on its way: a quarter of the time within these, as its place is lost with it."""
+_MOST_ORDINAL: Final = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,12 @@ class FeedRequest:
 
     @classmethod
     def decode(cls, body: bytes) -> FeedRequest:
+        """Raises ProtocolMismatch."""
         epoch, ordinal, prefix, feed, number, wait_ms, most = unpack(
             body, (int, int, bytes, bytes, int, int, int)
         )
+        if ordinal > _MOST_ORDINAL:  # it becomes the beginning of stored keys
+            raise ProtocolMismatch(f"{ordinal} is no ordinal of a keyspace")
         return cls(KeyspaceId(Epoch(epoch), ordinal), prefix, FeedPlace(feed, number), wait_ms, most)
 
 
@@ -73,12 +79,13 @@ class FeedServing:
         request = FeedRequest.decode(incoming.body)
         if self._waiting >= _MOST_WAITING:
             raise Overloaded(f"{self._waiting} wait for changes of this node, the limit is {_MOST_WAITING}")
-        left_s = incoming.deadline - self._clock.boottime() - _ANSWER_S
+        left_s = incoming.deadline - self._clock.boottime()
+        left_s -= max(_SHORTEST_ANSWER_S, min(_ANSWER_S, left_s / 4))
         beginning = keyspace_prefix(request.keyspace) + request.prefix
         self._waiting += 1
         try:
             news = await self._feed.after(
-                request.place, beginning, max(1, request.most), min(request.wait_ms / 1000, left_s)
+                request.place, beginning, max(1, request.most), min(request.wait_ms / 1000, left_s), left_s
             )
         finally:
             self._waiting -= 1

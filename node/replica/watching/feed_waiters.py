@@ -11,15 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
-from ringmill.cluster.ids import KeyspaceId
-from ringmill.node.replica.stored_key import keyspace_prefix
+from ringmill.node.replica.stored_key import KEYSPACE_PREFIX_BYTES
 
 __all__ = ["FeedWaiter", "FeedWaiters"]
-
-_KEYSPACE_BYTES: Final = len(keyspace_prefix(KeyspaceId(0, 0)))
-"""With these the beginnings of keys begin, behind the prefix of their copy."""
 
 
 class FeedWaiter:
@@ -113,4 +108,5 @@ class _OfKeyspace:
 
 
 def _keyspace(beginning: bytes) -> bytes:
-    return beginning[:_KEYSPACE_BYTES] if len(beginning) >= _KEYSPACE_BYTES else b""
+    """With what names its keyspace each beginning begins, behind the prefix of a copy."""
+    return beginning[:KEYSPACE_PREFIX_BYTES] if len(beginning) >= KEYSPACE_PREFIX_BYTES else b""

@@ -7,6 +7,7 @@ first.  What may follow is decided in node/requests/forward.py.  Rule W4: docs/p
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -24,12 +25,13 @@ __all__ = ["HandedOver", "OneOwner"]
 class OneOwner:
     """The attempt at one owner.  `begun_at` is on the loop's clock."""
 
-    __slots__ = ("_write", "answer", "begun_at", "is_silent", "node")
+    __slots__ = ("_write", "answer", "begun_at", "is_silent", "node", "slow_at")
 
     def __init__(self, write: HandedOver, node: NodeId, begun_at: float) -> None:
         self._write = write
         self.node = node
         self.begun_at = begun_at
+        self.slow_at = math.inf
         self.is_silent = False
         self.answer: bytes | RingmillError = Unavailable("this node has stopped", outcome="unknown")
 
@@ -46,6 +48,9 @@ class OneOwner:
         """Its owner is silent; it stays under way."""
         self.is_silent = True
         self._write._report(error)
+
+    def slow(self) -> None:
+        """Never told: a write stays with an owner that is slow."""
 
 
 class HandedOver:

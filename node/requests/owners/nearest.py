@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from ringmill.cluster.ids import NodeId
 from ringmill.node.contracts import LivenessView
 from ringmill.node.requests.owners.slow_owners import SlowOwners
 
 __all__ = ["nearest_first"]
+
+_NOBODY: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def nearest_first(
@@ -17,16 +21,20 @@ def nearest_first(
     owners: Sequence[NodeId],
     slow: SlowOwners | None = None,
     turn: int = 0,
+    busy: Mapping[str, int] = _NOBODY,
 ) -> Sequence[NodeId]:
     """This node first, then the others by health (rule T7), the slow ones last (rule G4).
 
-    Which of those that are equally near comes first changes with `turn` (rule G7).
+    Of those that are equally near the less `busy` come first (rule G4).  Which of them is the first changes
+    with `turn` (rule G7).
     """
     if turn:
         others = [node for node in owners if node != own]
         start = turn % max(1, len(others))
         own_copy = [own] if own in owners else []
         owners = own_copy + others[start:] + others[:start]
+    if busy:
+        owners = sorted(owners, key=lambda node: busy.get(node, 0))
     ordered = liveness.nearest_first(owners)
     if slow is not None and (avoided := slow.avoided()):
         # behind the others that are up, in whatever zone, but before those that are down

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from math import inf
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 from ringmill.cluster.callbacks import call_guarded, report_failed, resolve
-from ringmill.cluster.deadline_wheel import Bucket, DeadlineWheel
+from ringmill.cluster.deadline_wheel import TICK_S, Bucket, DeadlineWheel
 from ringmill.cluster.errors import ProtocolMismatch, RingmillError, Unavailable
 from ringmill.cluster.hot.key_heat import KeyHeat
 from ringmill.cluster.ids import NodeId
@@ -41,6 +42,7 @@ from ringmill.node.requests.background import Background
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.fallbacks.fallbacks import Fallbacks
 from ringmill.node.requests.owner_calls import OwnerCalls
+from ringmill.node.requests.owners.hedging import Hedging
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.owners.read_in_flight import (
     OnAnswers,
@@ -49,15 +51,13 @@ from ringmill.node.requests.owners.read_in_flight import (
     Question,
     QuestionBatcher,
     ReadInFlight,
+    ReadTurn,
 )
 from ringmill.node.requests.owners.read_trace import ReadTrace, TracedRead, TracingHandler
 from ringmill.node.requests.owners.slow_owners import SlowOwners
 from ringmill.node.storage.storage_errors import NotCached
 
 __all__ = ["ReadDispatcher"]
-
-UNHEDGED: Final = 8.0
-"""How many times as long as usual an owner may be silent, while this node has more to do than it can."""
 
 
 class ReadDispatcher:
@@ -88,8 +88,10 @@ class ReadDispatcher:
         self._liveness = liveness
         self._background = background
         self._options = options
-        self._wheel = DeadlineWheel()
+        self._wheel = DeadlineWheel(grace_s=options.stall_s, held_up_s=TICK_S / 2)
+        """Its grace is for answers that have come while this process was held up: they are not late."""
         self._slow = SlowOwners(clock)
+        self.hedging = Hedging(clock, options)
         self._digests = RecentDigests()
         self._without_digests: dict[NodeId, None] = {}
         self._one_by_one: dict[NodeId, None] = {}
@@ -113,7 +115,7 @@ class ReadDispatcher:
         """
         waiting: asyncio.Future[OwnerAnswers] = asyncio.get_running_loop().create_future()
         read = self.start_read(
-            route, r, deadline, partial(resolve, waiting), needed, trace, is_strict=is_strict
+            route, r, deadline, partial(resolve, waiting), self.turn(), needed, trace, is_strict=is_strict
         )
         try:
             return await waiting
@@ -126,6 +128,7 @@ class ReadDispatcher:
         r: int,
         deadline: Deadline,
         on_done: OnAnswers,
+        turn: ReadTurn,
         needed: Needed | None = None,
         trace: ReadTrace | None = None,
         batcher: QuestionBatcher | None = None,
@@ -138,23 +141,19 @@ class ReadDispatcher:
         The first questions wait in the `batcher` until it is flushed.  `trace` and `is_strict` are those of
         `ask_owners`.
         """
-        row = route.row
-        turn = self._heat.next_turn(route.keyspace.id, route.key) if self._heat.turns else 0
-        nearest = nearest_first(self._liveness, self._owners.node, row.readers, self._slow, turn)
+        row, patience, nearest = route.row, turn.patience, self._nearest(route, turn)
         if row.leaver is not None:  # a value that the others hold needs no write-back to the new owners
             leaver = row.leaver.node
             nearest = sorted(nearest, key=lambda node: node == leaver)
         if not is_strict:
             nearest = [*nearest, *self._fallbacks.of(route)]
-        stall_s = self._options.stall_s
-        if self._gate.waiting and self._gate.step >= Rung.HEDGING:  # it is late as all are (rule O7)
-            stall_s *= UNHEDGED
+        self.hedging.begun()
         read: ReadInFlight
         if trace is None:
-            read = ReadInFlight(self, route, r, nearest, deadline, stall_s, on_done, needed)
+            read = ReadInFlight(self, route, r, nearest, deadline, patience, on_done, needed)
         else:
             handler = TracingHandler(self, trace)
-            traced = TracedRead(handler, route, r, nearest, deadline, stall_s, on_done, needed)
+            traced = TracedRead(handler, route, r, nearest, deadline, patience, on_done, needed)
             traced.trace, read = trace, traced
         read.batcher = batcher
         read.ask_more()
@@ -164,6 +163,24 @@ class ReadDispatcher:
     def new_batcher(self) -> QuestionBatcher:
         """For reads that begin in one turn of the loop."""
         return MessageBatcher(MOST_TOGETHER, self._ask_many)
+
+    def turn(self) -> ReadTurn:
+        """For reads that begin before the next await."""
+        patience = self.hedging.patience
+        if self._gate.waiting and self._gate.step >= Rung.HEDGING:  # a read is late as all are (rule O7)
+            patience = self.hedging.crowded
+        return ReadTurn(self._owners.busy(), patience, {})
+
+    def _nearest(self, route: Route, turn: ReadTurn) -> Sequence[NodeId]:
+        readers = route.row.readers
+        shift = self._heat.next_turn(route.keyspace.id, route.key) if self._heat.turns else 0
+        nearest = turn.nearest.get(readers)
+        if shift or nearest is None:
+            node, busy = self._owners.node, turn.busy
+            nearest = nearest_first(self._liveness, node, readers, self._slow, shift, busy)
+            if not shift:
+                turn.nearest[readers] = nearest
+        return nearest
 
     def ask(self, read: ReadInFlight, node: NodeId) -> None:
         if node not in read.route.owners:
@@ -270,6 +287,12 @@ class ReadDispatcher:
     def call_after(self, read: ReadInFlight, patience_s: float) -> Bucket:
         return self._wheel.add(read, patience_s)
 
+    def late_s(self, node: NodeId) -> float:
+        return self.hedging.late_s(node) if self._liveness.is_up(node) else inf
+
+    def may_hedge(self) -> bool:
+        return self.hedging.may_hedge()
+
     def note_silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
         self._slow.silent([node for node in nodes if node != self._owners.node], for_s)
 
@@ -278,6 +301,7 @@ class ReadDispatcher:
             self._slow.failed(node, took_s)
         else:
             self._slow.answered(node, took_s)
+            self.hedging.answered(node, took_s)
 
     def _on_object(
         self, read: ReadInFlight, node: NodeId, left_s: float, outcome: bytes | RingmillError
@@ -308,7 +332,7 @@ class ReadDispatcher:
             except RingmillError as error:
                 outcome = error
             else:
-                self._slow.answered(node, left_s - read.deadline.left_s)
+                self._note_took(node, left_s - read.deadline.left_s, outcome)
                 read.record_digest(node, answer.digest, answer.row_epoch, answer.watermark)
                 return
         if isinstance(outcome, ProtocolMismatch):

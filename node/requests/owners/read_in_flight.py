@@ -1,8 +1,9 @@
 """One read in flight: owners are asked for a key until enough have answered under one row epoch.
 
 The nearest live owners are asked first.  One that fails is replaced at once, one that stays silent for long
-is replaced too, so that a stopped process costs a read a moment and not its deadline (rule G1).  It counts
-answers and never waits.  Its handler asks the owners (node/requests/owners/read_dispatcher.py).
+is replaced too, so that a stopped process costs a read a moment and not its deadline.  Beside one whose
+answer is late one more is asked before, while the budget lasts (node/requests/owners/hedging.py).  Rule G1.
+It counts answers and never waits.  Its handler asks the owners (node/requests/owners/read_dispatcher.py).
 
 One owner is asked for the object, the others for its digest if it is large (rule G6).  A digest is an answer
 when it is that of an object that another owner has sent; else its owner is asked again, for the object.
@@ -14,7 +15,7 @@ The error of a read that ran out of time says so, as its client then asks again 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ringmill.cluster.deadline_wheel import Bucket
 from ringmill.cluster.errors import QuorumNotReached, RingmillError, WrongEpoch, reason_of
@@ -31,6 +32,7 @@ from ringmill.cluster.versions.objects import StoredObject, merge_all
 from ringmill.cluster.versions.seen import Needed
 from ringmill.node.replica.routes import Route
 from ringmill.node.requests.deadline import Deadline
+from ringmill.node.requests.owners.hedging import Patience
 
 __all__ = [
     "OnAnswers",
@@ -40,6 +42,7 @@ __all__ = [
     "QuestionBatcher",
     "ReadHandler",
     "ReadInFlight",
+    "ReadTurn",
 ]
 
 
@@ -126,6 +129,14 @@ class ReadHandler(Protocol):
         """Note that these owners have not answered for so long."""
         ...
 
+    def late_s(self, node: NodeId) -> float:
+        """How long others may take before this owner is asked besides; infinity when it is seen down."""
+        ...
+
+    def may_hedge(self) -> bool:
+        """Whether a read with a late answer may ask one more owner; if so, that is paid for."""
+        ...
+
     def call_after(self, read: ReadInFlight, patience_s: float) -> Bucket:
         """Have `expire` called after so long, unless the read is taken out of the bucket before."""
         ...
@@ -138,8 +149,9 @@ epoch."""
 
 class ReadInFlight:
     __slots__ = (
-        "_answers", "_bucket", "_decoded", "_digests", "_handler", "_is_asking", "_needed", "_on_done",
-        "_stall_s", "_tally", "_watermark", "batcher", "deadline", "message", "object_source", "route",
+        "_answers", "_bucket", "_decoded", "_digests", "_handler", "_hedge_s", "_is_asking", "_needed",
+        "_on_done", "_pause_s", "_stall_s", "_tally", "_waited_s", "_was_late", "_watermark", "batcher",
+        "deadline", "message", "object_source", "route",
     )  # fmt: skip
 
     def __init__(
@@ -149,7 +161,7 @@ class ReadInFlight:
         r: int,
         nearest_first: Sequence[NodeId],
         deadline: Deadline,
-        stall_s: float,
+        patience: Patience,
         on_done: OnAnswers,
         needed: Needed | None = None,
     ) -> None:
@@ -161,7 +173,13 @@ class ReadInFlight:
         self._digests: dict[NodeId, tuple[bytes, Epoch, HybridTime]] | None = None  # came before any object
         self._handler = handler
         self._tally = ReadTally(r, nearest_first, route.row.row_epoch)
-        self._stall_s = stall_s
+        hedge_s, stall_s = patience
+        self._hedge_s = hedge_s
+        quarter_s = deadline.allowed_s / 4
+        self._stall_s = stall_s = stall_s if stall_s < quarter_s else quarter_s
+        self._was_late = hedge_s >= stall_s  # so that nothing is left to be hedged
+        self._pause_s = 0.0  # the last one, after which `expire` is called
+        self._waited_s = 0.0  # of the time after which owners are replaced, when no hedge was left
         self._on_done: OnAnswers | None = on_done
         self._needed = needed
         self._answers: dict[NodeId, OwnerObject] = {}
@@ -224,14 +242,33 @@ class ReadInFlight:
         self._bucket = None
         if self._tally.is_lost or self.deadline.left_s <= 0:
             self._fail()
+            return
+        silent = [node for node in self._tally.outstanding if node not in (self._digests or ())]
+        waited_s = self._waited_s + self._pause_s
+        self._handler.note_silent(silent, waited_s)
+        if silent and self._pause_s < self._stall_s and self._may_be_hedged(self._tally.next_unasked):
+            self._was_late = True
+            self._hedge(silent, waited_s)
         else:
             sometimes("a read replaces a silent owner")
-            silent = [node for node in self._tally.outstanding if node not in (self._digests or ())]
-            self._handler.note_silent(silent, self._patience_s())
+            self._waited_s = 0.0
             self._tally.record_stall()
             if self.object_source in silent:
                 self._replace_object_source()
-            self._step()
+        self._step()
+
+    def _hedge(self, silent: Sequence[NodeId], waited_s: float) -> None:
+        """Ask one more owner, as these are late after `waited_s`, or wait on when the budget is used up."""
+        if not self._handler.may_hedge():
+            sometimes("a late read has no hedge left")
+            self._waited_s = waited_s
+            return
+        sometimes("a read asks one more owner as an answer is late")
+        late = self.object_source if self.object_source in silent else silent[0]
+        assert late is not None
+        self._tally.record_late(late)
+        if late == self.object_source:
+            self._replace_object_source()
 
     def forget(self) -> None:
         """Drop what is kept for the caller: nobody waits any more."""
@@ -315,20 +352,33 @@ class ReadInFlight:
         self._is_asking = False
         if self._on_done is None:
             return
-        if tally.is_lost and not tally.outstanding:
+        is_lost = tally.is_lost
+        if is_lost and not tally.outstanding:
             self._fail()
             return
         if self._bucket is not None:
             self._bucket.pop(self, None)
-        self._bucket = self._handler.call_after(self, self._patience_s())
+        self._pause_s = self._patience_s(is_lost=is_lost)
+        self._bucket = self._handler.call_after(self, self._pause_s)
 
-    def _patience_s(self) -> float:
-        """How long to wait before somebody else is asked, or a lost level is given up; to the end when
-        nobody else is left to ask."""
-        left_s = self.deadline.left_s
-        if self._tally.has_unasked or self._tally.is_lost:
-            return min(self._stall_s, self.deadline.allowed_s / 4, left_s)
-        return left_s
+    def _patience_s(self, *, is_lost: bool) -> float:
+        """How long to wait before somebody else is asked, or a level that `is_lost` is given up; to the end
+        when nobody else is left to ask."""
+        left_s, patience_s = self.deadline.left_s, self._stall_s - self._waited_s
+        if not is_lost:
+            unasked = self._tally.next_unasked
+            if unasked is None:
+                return left_s
+            if self._may_be_hedged(unasked):
+                late_s, hedge_s = self._handler.late_s(unasked), self._hedge_s
+                late_s = late_s if late_s > hedge_s else hedge_s
+                patience_s = late_s if late_s < patience_s else patience_s
+        return patience_s if patience_s < left_s else left_s
+
+    def _may_be_hedged(self, unasked: NodeId | None) -> bool:
+        """Whether this next owner may be asked once an answer is late.  A fallback is none: with its answer
+        the read would be weak (rule G5)."""
+        return not self._was_late and unasked in self.route.owners
 
     def _fail(self) -> None:
         sometimes("a read does not meet its quorum")
@@ -359,6 +409,16 @@ class ReadInFlight:
 
 
 QuestionBatcher: TypeAlias = MessageBatcher[Question, ReadInFlight]
+
+
+class ReadTurn(NamedTuple):
+    """What reads have in common that begin in one turn of the loop: nothing is heard meanwhile."""
+
+    busy: Mapping[str, int]
+    """The other nodes that have much under way (rule G4)."""
+    patience: Patience
+    nearest: dict[tuple[NodeId, ...], Sequence[NodeId]]
+    """The order in which those are asked whom reads of a partition ask."""
 
 
 def _short_of_session(

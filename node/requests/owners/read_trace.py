@@ -72,6 +72,12 @@ class TracingHandler:
     def decode(self, read: ReadInFlight, encoded: bytes) -> OwnerObject:
         return self._handler.decode(read, encoded)
 
+    def late_s(self, node: NodeId) -> float:
+        return self._handler.late_s(node)
+
+    def may_hedge(self) -> bool:
+        return self._handler.may_hedge()
+
     def note_silent(self, nodes: Sequence[NodeId], for_s: float) -> None:
         self._handler.note_silent(nodes, for_s)
 

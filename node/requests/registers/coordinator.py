@@ -2,8 +2,8 @@
 
 Any node may, an owner or not: what is agreed is kept by the owners alone.  Requests of one key take turns
 here, so that those of one node do not preempt each other.  Rules R1, R3 and R4: docs/protocol/registers.md;
-B4: docs/protocol/backups.md; J29, by which some registers of the cluster itself are refused:
-docs/protocol/jobs.md.
+V6: docs/protocol/versions.md; B4: docs/protocol/backups.md; J29, by which some registers of the cluster
+itself are refused: docs/protocol/jobs.md.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.objects import OperationId
 from ringmill.node.contracts import TimeKeeper
 from ringmill.node.replica.registers.forgotten_store import ForgottenStore
-from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER
+from ringmill.node.replica.registers.register_messages import ACCEPT, PREPARE, READ_REGISTER, TELL_PROMISE
 from ringmill.node.replica.routes import REGISTERS, Route, Routes
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.operations.own_operations import OwnOperations
 from ringmill.node.requests.registers.register_values import ChangeRequest, RegisterRead, RegisterResult
+from ringmill.node.requests.registers.round_trace import RegisterTrace
 from ringmill.node.requests.registers.rounds import Rounds
 from ringmill.node.requests.request_limits import check_birth, check_key, check_value, time_allowed
 
@@ -77,21 +78,22 @@ class RegisterCoordinator:
         self._tools = _RegisterTools(self._ballots, routes, rounds, hybrid, clock, entropy, kept_operations)
         self._turns: dict[tuple[str, bytes], tuple[asyncio.Lock, list[None]]] = {}
 
-    async def read(self, request: RegisterRead) -> RegisterResult:
-        """What the register holds at some moment of this call (rule R3).
+    async def read(self, request: RegisterRead, trace: RegisterTrace | None = None) -> RegisterResult:
+        """What the register holds at some moment of this call (rule R3).  `trace` notes how it goes.
 
         Raises QuorumNotReached, DeadlineExceeded, InvalidArgument, WrongEpoch, Unavailable; NotFound for a
         register of a journal that is forgotten.
         """
         route, deadline = await self._admitted(request)
-        tally = await self._rounds.ask(READ_REGISTER, route, deadline, is_read=True)
+        more = b"" if trace is None else TELL_PROMISE
+        tally = await self._rounds.ask(READ_REGISTER, route, deadline, value=more, is_read=True, trace=trace)
         if tally.is_met:
             present, stands = _register_in(tally)
             if stands:
                 return self._result(route, present)
         sometimes("a read of a register has to finish a change")
         self._ballots.note(tally)
-        attempt = _Attempt(self._tools, route, deadline, None)
+        attempt = _Attempt(self._tools, route, deadline, None, trace=trace)
         async with self._turn(request, deadline):
             register, _ = await attempt.go_on()
         return self._result(attempt.route, register)
@@ -131,6 +133,8 @@ class RegisterCoordinator:
         asked = _NamedChange(change, request.operation or self._operations.next(), request.attempt)
         attempt = _Attempt(self._tools, route, deadline, asked)
         await self._timekeeper.wait_judged(deadline.left_s)
+        if not request.attempt:  # what came of an earlier one only a round tells (rule R4)
+            self._hybrid.refuse_after_jump()
         try:
             async with self._turn(request.where, deadline):
                 register, applied = await attempt.go_on()
@@ -227,6 +231,7 @@ class _Attempt:
         *,
         is_for_all: bool = False,
         brought: Register | None = None,
+        trace: RegisterTrace | None = None,
     ) -> None:
         self._tools = tools
         self.route = route
@@ -234,6 +239,7 @@ class _Attempt:
         self._request = request
         self._is_for_all = is_for_all
         self._brought = brought
+        self._trace = trace
         self._question_s = 0.0  # that the last question took
         self._made_version = 0  # the lowest version that this operation may have made
         self.has_proposed = False
@@ -271,7 +277,9 @@ class _Attempt:
 
     async def _ask(self, method: str, ballot: Ballot, value: bytes = b"") -> RoundTally:
         tools, began_s = self._tools, self._tools.clock.boottime()
-        tally = await tools.rounds.ask(method, self.route, self._deadline, ballot=ballot, value=value)
+        tally = await tools.rounds.ask(
+            method, self.route, self._deadline, ballot=ballot, value=value, trace=self._trace
+        )
         self._question_s = tools.clock.boottime() - began_s
         tools.ballots.note(tally)
         return tally

@@ -30,7 +30,13 @@ from ringmill.node.contracts import LivenessView
 from ringmill.node.replica.object_store import ObjectStore
 from ringmill.node.replica.pages import Page, ReadPage, ask_page
 from ringmill.node.replica.snapshots.snapshot_serving import ReadSnapshotPage, ask_snapshot_page
-from ringmill.node.replica.stored_key import Copy, Place, keyspace_prefix, prefix_end
+from ringmill.node.replica.stored_key import (
+    KEYSPACE_PREFIX_BYTES,
+    Copy,
+    Place,
+    keyspace_prefix,
+    prefix_end,
+)
 from ringmill.node.requests.deadline import Deadline
 from ringmill.node.requests.owners.nearest import nearest_first
 from ringmill.node.requests.scans.merging import OwnerRange
@@ -107,18 +113,17 @@ class OwnerRanges:
         """Raises what the owner raised, and ProtocolMismatch for what it cannot hold."""
         page = await self._page(node, wanted, request, row, deadline)
         copy = Copy(wanted.partition, row.copy_epoch_of(self._node))
-        skipped = len(keyspace_prefix(wanted.keyspace))
         objects: dict[bytes, bytes] = {}
         for number, (key, encoded) in enumerate(page.items, 1):
             if not request.start <= key < request.end:
                 raise ProtocolMismatch(f"{node} told of a key that it was not asked for")
-            place, lone = Place(copy, wanted.keyspace, key[skipped:]), lone_of(encoded)
+            place, lone = Place(copy, wanted.keyspace, key[KEYSPACE_PREFIX_BYTES:]), lone_of(encoded)
             if lone is None or not self._objects.has_made(place, lone):
                 self._objects.check_made(place, decode_object(encoded))
             objects[place.key] = encoded
             if number % TURN == 0:
                 await asyncio.sleep(0)
-        return OwnerRange(objects, page.covered_to[skipped:])
+        return OwnerRange(objects, page.covered_to[KEYSPACE_PREFIX_BYTES:])
 
     async def _page(
         self, node: NodeId, wanted: KeyRange, request: ReadPage, row: Row, deadline: Deadline
@@ -140,7 +145,7 @@ async def _hear(
 ) -> bool:
     """Wait for the next answers or failures; False when there was none for too long."""
     left_s = deadline.left_s
-    patience_s = min(STALL_S, deadline.allowed_s / 4, left_s) if tally.has_unasked else left_s
+    patience_s = min(STALL_S, deadline.allowed_s / 4, left_s) if tally.next_unasked is not None else left_s
     done, _ = await asyncio.wait(asking, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
     for task in [task for task in asking if task in done]:
         node = asking.pop(task)

@@ -20,8 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benchmarks share
 
+from inputs.job_inputs import sort_files
 from inputs.zipf import zipf_files
-from jobs import sort_files
 from local_cluster import ROOT, BenchCluster
 from report import Report, arguments, percentile
 from ringmill.client.jobs import estimate_job as estimating
@@ -89,13 +89,11 @@ def estimated_cpu_s(job: Job) -> float:
 def figures(cluster: BenchCluster, job: Job) -> tuple[float, float, float, float]:
     """Seconds and CPU seconds, each as estimated and as taken."""
     name, inputs, params = job
-    line = [f"{ROOT}/examples/{name}"]
+    target, line = f"{ROOT}/examples/{name}", list[str]()
     line += [text for key, path in inputs.items() for text in ("--input", f"{key}={path}" if key else path)]
     line += [text for key, value in params.items() for text in ("--param", f"{key}={value}")]
-    estimate: dict[str, Any] = cluster.json("job", "estimate", *line)
-    done: dict[str, Any] = cluster.json(
-        "job", "run", *line, "--output", str(FOLDER / "estimate-out"), "--overwrite"
-    )
+    estimate: dict[str, Any] = cluster.json("job", "estimate", target, *line)
+    done = cluster.run_job(target, FOLDER / "estimate-out", *line)
     state: dict[str, Any] = cluster.json("job", "status", str(done["job"]))
     attempts = state["attempts"]
     taken_cpu_s = sum(each["cpu_s"] for each in attempts if each["state"] == "done")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-__all__ = ["KEY", "NODES", "VALUE", "Layer"]
+__all__ = ["FRAME", "GET_CALLS", "KEY", "NODES", "PUT_CALLS", "VALUE", "Layer", "Work"]
 
 KEY = b"key:000000000042"
 VALUE = b"v" * 100
 NODES = ("n1", "n2", "n3")
+FRAME = 8  # operations in a frame, about what three nodes carry at 64 in flight
+PUT_CALLS, GET_CALLS = 1 + 2 / FRAME, 1 + 1 / FRAME
+"""The client's call, and those to other owners, each of which the requests of a frame share."""
 
 Work = Callable[[], object]
 AsyncWork = Callable[[], Awaitable[object]]

@@ -1,21 +1,31 @@
-"""Layers that wait: tasks, timers, events, and a message of gRPC on loopback, both ends in this process."""
+"""Layers that wait: futures, deadlines, and a message of gRPC on loopback, both ends in this process.
+
+Tasks, timers and events are there to compare with: no put and no get makes one of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
-from layer_parts.layer import Layer
+from layer_parts.layer import GET_CALLS, PUT_CALLS, Layer
+from ringmill.cluster.deadline_wheel import DeadlineWheel
 
 __all__ = ["grpc_layers", "loop_layers"]
 
 METHOD = "/bench/Echo"
 FRAME_BYTES = 1_000
 GROUP = 64
+
+
+class _Entry:
+    def expire(self) -> None:
+        """It may, while another layer is measured."""
 
 
 async def _nothing() -> None:
@@ -30,13 +40,27 @@ def loop_layers() -> list[Layer]:
         async with asyncio.timeout(5):
             await _nothing()
 
+    async def future() -> None:
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_future()
+        loop.call_soon(waiting.set_result, None)
+        await waiting
+
     async def future_and_timer() -> None:
         loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        timer = loop.call_later(5, future.cancel)
-        loop.call_soon(future.set_result, None)
-        await future
+        waiting = loop.create_future()
+        timer = loop.call_later(5, waiting.cancel)
+        loop.call_soon(waiting.set_result, None)
+        await waiting
         timer.cancel()
+
+    wheel = DeadlineWheel()
+    under_way = deque([(entry, wheel.add(entry, 5)) for entry in (_Entry() for _ in range(64))])
+
+    def deadline() -> None:
+        entry, bucket = under_way.popleft()
+        bucket.take_out(entry)
+        under_way.append((entry, wheel.add(entry, 5)))
 
     async def event() -> None:
         happened = asyncio.Event()
@@ -44,10 +68,12 @@ def loop_layers() -> list[Layer]:
         await happened.wait()
 
     return [
-        Layer("loop: a task, awaited", 6, 4, async_work=task),
-        Layer("loop: asyncio.timeout", 2, 2, async_work=timeout),
-        Layer("loop: a future with a timer", 3, 2, async_work=future_and_timer),
-        Layer("loop: an event", 2, 1, async_work=event),
+        Layer("loop: a future, awaited", 1, 1, async_work=future),
+        Layer("loop: a deadline on the wheel", 1 + PUT_CALLS, 1 + GET_CALLS, deadline),
+        Layer("loop: a task, awaited", 0, 0, async_work=task),
+        Layer("loop: asyncio.timeout", 0, 0, async_work=timeout),
+        Layer("loop: a future with a timer", 0, 0, async_work=future_and_timer),
+        Layer("loop: an event", 0, 0, async_work=event),
     ]
 
 

@@ -74,20 +74,15 @@ def _no_link(address: str) -> Link:
 def _routing() -> list[Layer]:
     view = _View()
     routes, topology, epoch = Routes(NodeId("n1"), view), view.current, Epoch(1)
+    find = routes.of_message(KEYSPACE, epoch)
+    assert find is not None
     directory = Directory(["127.0.0.1:7101"], _no_link)
     directory.topology = topology
     return [
         Layer("routing: partition of a key", 4, 3, lambda: topology.partition_of(KEYSPACE, KEY)),
         Layer("routing: addresses for a key", 1, 1, lambda: directory.addresses_for("default", KEY)),
-        Layer(
-            "routing: route of a client", 1, 1, async_work=lambda: routes.by_name("default", KEY, epoch, 5)
-        ),
-        Layer(
-            "routing: route of a peer",
-            2,
-            1,
-            async_work=lambda: routes.by_id(KEYSPACE, KEY, epoch, sender=OWNERS[1]),
-        ),
+        Layer("routing: route of a client", 1, 1, lambda: routes.by_name_now("default", KEY, epoch)),
+        Layer("routing: route of a peer", 2, 1, lambda: find(KEY)),
     ]
 
 

@@ -74,6 +74,9 @@ class LoneTransport:
 
     def serve_batch(self, method: str, handler: BatchHandler) -> None: ...
 
+    def busy(self) -> Mapping[str, int]:
+        return {}
+
     def send(self, to: NodeId, method: str, body: bytes, *, ended: Any, **_: Any) -> None:
         ended(Unavailable(f"{to} is not there"))
 

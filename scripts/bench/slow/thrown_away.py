@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the benc
 
 from local_cluster import BenchCluster
 from report import percentile
-from slow.waiting import run, set_up
+from slow.waiting import Setup, on_cluster, run
 
 LOOK_EVERY_S = 0.3
 
@@ -55,18 +55,14 @@ def _finished(cluster: BenchCluster, job: str) -> list[str]:
     return [row["node"] for row in rows if row["state"] == "done" and row["task"].startswith("map-")]
 
 
-def main() -> None:
-    nodes, tasks, rounds, path, report = set_up(
-        "thrown-away", "A job whose finished work is thrown away by kills.", tasks=120, rounds=2
-    )
+def measure(cluster: BenchCluster, given: Setup) -> None:
     rows = []
-    with BenchCluster(nodes=nodes) as cluster:
-        run(cluster, path)  # the first one starts the task processes
-        for _ in range(rounds):
-            clean_s = run(cluster, path)[0]
-            seconds, lost = disturbed(cluster, path, tasks)
-            rows.append((clean_s, seconds, lost, clean_s * (1 + lost / tasks)))
-    report.row(
+    run(cluster, given.path)  # the first one starts the task processes
+    for _ in range(given.rounds):
+        clean_s = run(cluster, given.path)[0]
+        seconds, lost = disturbed(cluster, given.path, given.tasks)
+        rows.append((clean_s, seconds, lost, clean_s * (1 + lost / given.tasks)))
+    given.report.row(
         "nodes killed and started again, one after the other",
         clean_s=percentile([each[0] for each in rows], 0.5),
         killed_s=percentile([each[1] for each in rows], 0.5),
@@ -74,7 +70,12 @@ def main() -> None:
         ideal_s=percentile([each[3] for each in rows], 0.5),
         times_ideal=percentile([each[1] / each[3] for each in rows], 0.5),
     )
-    report.finish()
+
+
+def main() -> None:
+    on_cluster(
+        "thrown-away", "A job whose finished work is thrown away by kills.", measure, tasks=120, rounds=2
+    )
 
 
 if __name__ == "__main__":

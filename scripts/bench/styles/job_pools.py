@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from styles.job_styles import NEEDLE
 
-__all__ = ["POOLS"]
+__all__ = ["POOLS", "chunks_of", "run_pool", "work_of", "write"]
 
 CHUNK_BYTES = 4 * 2**20
 Chunk = tuple[str, int, int]
@@ -101,15 +102,23 @@ _WORK = {
 POOLS = tuple(_WORK)
 
 
+def work_of(name: str) -> tuple[Callable[[Chunk], Any], Callable[[Iterable[Any], Path], None]]:
+    """What is done with each chunk, and what writes the results, in the order of the chunks."""
+    return _WORK[name]  # type: ignore[return-value]
+
+
+def chunks_of(files: Iterable[str]) -> list[Chunk]:
+    return [
+        (path, start, start + CHUNK_BYTES)
+        for path in files
+        for start in range(0, os.stat(path).st_size, CHUNK_BYTES)
+    ]
+
+
 def run_pool(name: str, files: list[Path], output: Path, workers: int) -> None:
     """Do the work of the job `name`, from the start of the pool to the synced file."""
-    work, put_together = _WORK[name]
-    chunks = [
-        (str(path), start, start + CHUNK_BYTES)
-        for path in files
-        for start in range(0, path.stat().st_size, CHUNK_BYTES)
-    ]
+    work, put_together = work_of(name)
     with multiprocessing.Pool(workers) as pool:
-        put_together(pool.imap(work, chunks), output)  # type: ignore[operator]
+        put_together(pool.imap(work, chunks_of(map(str, files))), output)
         pool.close()
         pool.join()

@@ -79,6 +79,10 @@ join_broadcast = join(
     Source("orders", input=CSV), Source("customers", input=CSV), on="customer", result=named,
     strategy="broadcast",
 )  # fmt: skip
+join_hash = join(
+    Source("orders", input=CSV), Source("customers", input=CSV), on="customer", result=named,
+    strategy="hash",
+)  # fmt: skip
 join_merge = join(
     Source("orders", input=CSV), Source("customers", input=CSV), on="customer", result=named,
     strategy="merge",

@@ -15,7 +15,7 @@ from pathlib import Path
 from styles.job_pools import write
 from styles.shaped_jobs import ROUNDS, WHOLE, share_of
 
-__all__ = ["SHAPED_POOLS"]
+__all__ = ["SHAPED_POOLS", "customers_of", "joined_to", "words_of", "write_index"]
 
 _shared: dict[str, list[str]] = {}
 """What each process of a pool has: the targets of each page, or the name of each customer in a list."""
@@ -26,27 +26,40 @@ def words_of(path: str) -> tuple[str, set[str]]:
 
 
 def run_index(files: list[Path], output: Path, workers: int) -> None:
-    index: defaultdict[str, list[str]] = defaultdict(list)
     with multiprocessing.Pool(workers) as pool:
-        for name, words in pool.imap(words_of, sorted(map(str, files))):
-            for word in words:
-                index[word].append(name)
+        write_index(pool.imap(words_of, sorted(map(str, files))), output)
         pool.close()
         pool.join()
+
+
+def write_index(files: Iterable[tuple[str, set[str]]], output: Path) -> None:
+    """`files` are names with their words, in the order of the names."""
+    index: defaultdict[str, list[str]] = defaultdict(list)
+    for name, words in files:
+        for word in words:
+            index[word].append(name)
     rows = sorted(index.items())
     write((f"{word}\t{json.dumps(names, separators=(',', ':'))}\n".encode() for word, names in rows), output)
 
 
-def load_customers(path: str) -> None:
+def customers_of(path: str) -> dict[str, list[str]]:
     with open(path, newline="") as file:
-        _shared.update((row["customer"], [row["name"]]) for row in csv.DictReader(file))
+        return {row["customer"]: [row["name"]] for row in csv.DictReader(file)}
+
+
+def load_customers(path: str) -> None:
+    _shared.update(customers_of(path))
 
 
 def joined(path: str) -> bytes:
+    return joined_to(path, _shared)
+
+
+def joined_to(path: str, known: dict[str, list[str]]) -> bytes:
     with open(path, newline="") as file:
-        found = ((row, _shared.get(row["customer"])) for row in csv.DictReader(file))
+        found = ((row, known.get(row["customer"])) for row in csv.DictReader(file))
         lines = [
-            f"{row['order']}\t{row['customer']} {known[0]} {row['cents']}\n" for row, known in found if known
+            f"{row['order']}\t{row['customer']} {named[0]} {row['cents']}\n" for row, named in found if named
         ]
     return "".join(lines).encode()
 
@@ -113,6 +126,7 @@ def _next_round(ranks: Iterable[str], given: Iterable[Counter[str]]) -> dict[str
 SHAPED_POOLS: dict[str, Callable[[list[Path], Path, int], None]] = {
     "index_record": run_index,
     "join_broadcast": run_join,
+    "join_hash": run_join,
     "join_merge": run_join,
     "pagerank": run_pagerank,
     "pagerank_in_place": run_pagerank,

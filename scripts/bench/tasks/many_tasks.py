@@ -57,16 +57,11 @@ def input_files(count: int) -> Path:
 
 def run(cluster: BenchCluster, pattern: str, output: Path) -> Cost:
     before = _used(cluster)
-    ended = cluster.json(
-        "job", "run", f"{JOB}:noop", "--input", pattern, "--output", str(output), "--overwrite",
-        "--split-mib", "1",
-    )  # fmt: skip
-    if ended["state"] != "SUCCEEDED":
-        raise SystemExit(f"the job ended {ended['state']}: {ended}")
+    ended = cluster.run_job(f"{JOB}:noop", output, "--input", pattern, "--split-mib", "1")
     time.sleep(0.2)  # what cleans up after a job
     after = _used(cluster)
     nodes = sorted(after[0][pid] - before[0][pid] for pid in cluster.pids)
-    return Cost(float(str(ended["seconds"])), nodes[-1], sum(nodes[:-1]), after[1] - before[1])
+    return Cost(ended["seconds"], nodes[-1], sum(nodes[:-1]), after[1] - before[1])
 
 
 def _used(cluster: BenchCluster) -> tuple[dict[int, float], float]:

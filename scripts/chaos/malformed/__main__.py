@@ -2,14 +2,15 @@
 
     python scripts/chaos/malformed --messages 1000000 [--seed 7] [--carrier grpc|tcp] [--json PATH]
 
-Three nodes get them by five ways (scripts/chaos/malformed/ways.py), while a client puts and gets keys of its
+Three nodes get them by six ways (scripts/chaos/malformed/ways.py), while a client puts and gets keys of its
 own and checks every answer.  It held when no node has ended, answers came and none was wrong, no log has a
 traceback or grows with the messages, and no node's memory does.  Requests that a busy node refuses are no
 wrong answers.
 
 Some messages are only changed and not broken, and whoever may change keyspaces does.  So the client has a
-keyspace whose name no message has.  The peer that knows the secret comes last.  It may tell owners what was
-replaced and forgotten: what the client is answered beside it is told, and not judged.
+keyspace whose name no message has.  Those that know the secret come last: a peer, and an admin's plain calls.
+They may tell owners what was replaced and forgotten: what the client is answered beside it is told, and not
+judged.
 
 Exit 0: it held; 1: not, and data and logs are kept.  It ends by itself, after 10 minutes at the latest.
 """
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "scripts" / "bench")]
 
 from chaos.homes.own_cluster import judge_on_cluster  # noqa: E402
+from chaos.malformed.plain_bodies import plain_methods  # noqa: E402
 from chaos.malformed.samples import Bodies, recorded  # noqa: E402
 from chaos.malformed.ways import (  # noqa: E402
     Tally,
@@ -42,6 +44,7 @@ from chaos.malformed.ways import (  # noqa: E402
     by_calls,
     by_sessions,
     by_sockets,
+    by_token_calls,
 )
 from chaos.opinions.whole_logs import tracebacks_in, whole_log  # noqa: E402
 from report import machine, percentile  # noqa: E402
@@ -69,11 +72,14 @@ KEYSPACE: Final = "of-the-client-beside"
 PAUSE_S: Final = 0.02
 TELL_EVERY_S: Final = 10.0
 CALM_S: Final = 3.0  # from the last message to the last look at memory
-SHARES: Final = {"session": 0.30, "call": 0.25, "socket": 0.04, "stranger": 0.01, "peer": 0.40}
+SHARES: Final = {
+    "session": 0.30, "call": 0.15, "socket": 0.04, "stranger": 0.01, "peer": 0.35, "token": 0.15,
+}  # fmt: skip
 WAYS: Final = {
     "peer": as_peer, "session": by_sessions, "call": by_calls, "socket": by_sockets, "stranger": as_stranger,
+    "token": by_token_calls,
 }  # fmt: skip
-OF_MEMBERS: Final = ("peer",)
+OF_MEMBERS: Final = ("peer", "token")
 
 
 @dataclass(slots=True)
@@ -159,6 +165,7 @@ async def _attack(
         "machine": machine(),
         "settings": {"messages": messages, "seed": seed, "carrier": carrier, "nodes": NODES},
         "methods": len(known),
+        "plain_methods": len(plain_methods()),
         "seconds": round(seconds, 1),
         "ways": {way: {"sent": tally.sent, **dict(tally.answers)} for way, tally in tallies.items()},
         "grown_mib": grown_mib,
@@ -232,7 +239,8 @@ async def _watch_senders(
             warm_mib = _memory_mib(cluster)
         if time.monotonic() - told_at > TELL_EVERY_S:
             told_at = time.monotonic()
-            print(f"{sent:,} of {goal:,} messages sent", flush=True)
+            have = ", ".join(f"{mib:.0f}" for mib in _memory_mib(cluster))
+            print(f"{sent:,} of {goal:,} messages sent, the nodes have {have} MiB", flush=True)
     for sender in senders:
         sender.cancel()
     await asyncio.wait(senders)
@@ -261,7 +269,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     ]
     return [
         f"machine       {', '.join(result['machine'].values())}",
-        f"sent          in {result['seconds']} s, to {result['methods']} methods in frames",
+        f"sent          in {result['seconds']} s, to {result['methods']} methods in frames and "
+        f"{result['plain_methods']} by plain calls",
         *ways,
         f"beside        {checked['puts']:,} puts and {checked['gets']:,} gets, p99 of a pair "
         f"{checked['p99_ms']} ms, errors {checked['errors'] or 'none'}",

@@ -7,18 +7,19 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from random import Random
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from chaos.malformed.plain_bodies import PlainBodies, plain_methods
 from chaos.malformed.samples import Bodies
 from ringmill.client.dialling.node_links import open_link
 from ringmill.client.routing.links import Method, SendingLink
 from ringmill.cluster.adapters.network.frame_transport import CLIENT_PREFIX, FrameTransport
+from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.network.grpc_streams import LINK
 from ringmill.cluster.adapters.network.sockets.offered_carrier import carrier_named
 from ringmill.cluster.adapters.os_entropy import OsEntropy
@@ -31,15 +32,13 @@ from ringmill.cluster.traces.trace_context import TRACE_BYTES, TRACEPARENT
 from ringmill.cluster.wire.frames import encode_operations
 from ringmill.cluster.wire.offers import CarrierName
 
-__all__ = ["Tally", "Target", "as_peer", "as_stranger", "by_calls", "by_sessions", "by_sockets"]
+__all__ = [
+    "Tally", "Target", "as_peer", "as_stranger", "by_calls", "by_sessions", "by_sockets", "by_token_calls",
+]  # fmt: skip
 
 AT_ONCE: Final = 64  # of one way
 PATIENCE_S: Final = 1.0
 _BEGINNINGS: Final = (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"ringmill")
-_STUBS: Final = (
-    "explain", "jobs", "keyspaces", "kv", "members", "membership", "peer", "registers", "repair", "scans",
-    "topology",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +126,28 @@ async def by_sessions(target: Target, bodies: Bodies, tally: Tally) -> None:
 
 
 async def by_calls(target: Target, bodies: Bodies, tally: Tally) -> None:
-    """Plain calls of all services."""
-    draws, paths = Random(tally.share), plain_paths()
+    """Plain calls of all services, by who has no token."""
+    draws, plain = Random(tally.share), PlainBodies(tally.share)
     async with grpc.aio.insecure_channel(target.address) as channel:
-        calls = [channel.unary_unary(path) for path in paths]
+        calls = {path: channel.unary_unary(path) for path in plain_methods()}
 
         async def send() -> None:
-            body = draws.choice((bodies.one()[1], draws.randbytes(draws.randrange(200))))
+            path, body = plain.one()
+            body = draws.choice((bodies.one()[1], body, body))
             told = (TRACEPARENT, draws.choice(("", "00-", f"00-{draws.randbytes(24).hex()}", "z" * 5000)))
-            await draws.choice(calls)(body, timeout=PATIENCE_S, metadata=(told,))
+            await calls[path](body, timeout=PATIENCE_S, metadata=(told,))
+
+        await tally.each(send)
+
+
+async def by_token_calls(target: Target, bodies: Bodies, tally: Tally) -> None:
+    """Plain calls of all services, by who has the cluster's token, so that each is an admin's."""
+    plain = PlainBodies(tally.share)
+    async with ClientLink(target.address, token=target.token) as link:
+
+        async def send() -> None:
+            path, body = plain.one()
+            await link.unary(path, _raw(body), cast("type[Message]", _Raw), PATIENCE_S)
 
         await tally.each(send)
 
@@ -161,16 +173,6 @@ async def by_sockets(target: Target, bodies: Bodies, tally: Tally) -> None:
             writer.close()
 
     await tally.each(send)
-
-
-def plain_paths() -> list[str]:
-    """The gRPC paths of all services of a node."""
-    found = []
-    for name in _STUBS:
-        stubs: Any = import_module(f"ringmill.cluster.wire.stubs.{name}_pb2")
-        for service in stubs.DESCRIPTOR.services_by_name.values():
-            found += [f"/{service.full_name}/{method.name}" for method in service.methods]
-    return sorted(found)
 
 
 def _transport(name: str, target: Target, secret: str) -> FrameTransport:

@@ -1,7 +1,8 @@
-"""Which process dialled: from the kernel's table of connections and the open files of the nodes (Linux).
+"""Which process dialled: from the kernel's tables of connections and the open files of the nodes (Linux).
 
-The table costs some ten milliseconds a look, so one look serves everybody who came meanwhile, and it is done
-in a thread: a proxy that stands still would be a fault that nobody counted.
+gRPC dials 127.0.0.1 by a socket of IPv6 where there is IPv6, so its connections are in the second table.  A
+look costs some ten milliseconds, so one serves everybody who came meanwhile, and it is done in a thread: a
+proxy that stands still would be a fault that nobody counted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["Diallers"]
 
-TABLE = Path("/proc/net/tcp")
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 Ends = tuple[int, int]
 """Source port, port dialled."""
 
@@ -43,9 +44,11 @@ class Diallers:
 def _look(pids: Mapping[str, int]) -> tuple[dict[Ends, str], dict[str, str]]:
     """Inodes by ends of their connection, and nodes by the inodes of their sockets."""
     inodes: dict[Ends, str] = {}
-    for line in TABLE.read_text(encoding="ascii").splitlines()[1:]:
-        fields = line.split()
-        inodes[_port(fields[1]), _port(fields[2])] = fields[9]
+    for table in TABLES:
+        with contextlib.suppress(FileNotFoundError):  # there is no IPv6
+            for line in table.read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                inodes[_port(fields[1]), _port(fields[2])] = fields[9]
     owners = {inode: node for node, pid in pids.items() for inode in _sockets(pid)}
     return inodes, owners
 

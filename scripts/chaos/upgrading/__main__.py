@@ -1,6 +1,6 @@
 """Upgrade the nodes of a cluster one after the other, from an earlier revision to this one, under load.
 
-    python scripts/chaos/upgrading [--from REVISION] [--nodes 3] [--json FILE]
+    python scripts/chaos/upgrading [--from REVISION] [--nodes 3] [--warm 4] [--json FILE]
 
 The earlier code is taken from the repository (git archive) and run with the same Python and packages; without
 --from it is that of the last tag.  A cluster of it is formed, and a client of the earlier code and one of
@@ -34,7 +34,6 @@ __all__ = ["main"]
 PROGRAM: Final = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 LOAD: Final = Path(__file__).with_name("upgrade_load.py")
 LOWEST_PORT: Final = 25_600
-WARM_S: Final = 4.0  # of load before and after the upgrade
 COMMAND_S: Final = 240.0
 WORDS: Final = """
 from collections.abc import Iterator
@@ -93,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--from", dest="revision", default="", help="earlier revision  [the last tag]")
     parser.add_argument("--nodes", type=int, default=3, help="3 to 9  [3]")
+    parser.add_argument("--warm", type=float, default=4.0, help="seconds of load before and after  [4]")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures there, too")
     given = parser.parse_args()
     if not 3 <= given.nodes <= 9:
@@ -107,7 +107,7 @@ def main() -> int:
     old, new = Code(home / "old", home), Code(ROOT, home)
     try:
         _unpack(revision, old.folder)
-        _try(upgrade, old, new)
+        _try(upgrade, old, new, given.warm)
     finally:
         new.ringmill("cluster", "down")
     print("\n".join(_lines(upgrade)))
@@ -134,7 +134,7 @@ def _unpack(revision: str, folder: Path) -> None:
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
 
 
-def _try(upgrade: Upgrade, old: Code, new: Code) -> None:
+def _try(upgrade: Upgrade, old: Code, new: Code, warm_s: float) -> None:
     base = free_base(upgrade.nodes, LOWEST_PORT)
     up = old.ringmill("cluster", "up", "--nodes", str(upgrade.nodes), "--base-port", str(base))
     if up.returncode:
@@ -146,12 +146,12 @@ def _try(upgrade: Upgrade, old: Code, new: Code) -> None:
     began = time.monotonic()
     loads = {name: code.load(name, endpoints, token_file) for name, code in (("old", old), ("new", new))}
     try:
-        time.sleep(WARM_S)
+        time.sleep(warm_s)
         restart = new.ringmill("cluster", "restart", "--rolling")
         upgrade.turns = restart.stderr.strip().splitlines()
         if restart.returncode:
             upgrade.faults.append(f"cluster restart --rolling: {restart.stderr[-1000:]}")
-        time.sleep(WARM_S)
+        time.sleep(warm_s)
         _run_job(upgrade, new)
     finally:
         for name, load in loads.items():

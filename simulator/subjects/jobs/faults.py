@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.ports import MemoryLeft
 from ringmill.simulator.faults.fault import (
     LOOK_EVERY_S,
     Draw,
@@ -52,6 +53,7 @@ _OFTEN: Final = 0.4
 _SLOW_S: Final = 1.0
 _VERY_SLOW_S: Final = 10.0
 _SWAPPED: Final = 0.75
+_MEMORY: Final = 1 << 30
 
 
 def _waiting_at_one(*effects_s: float) -> Draw:
@@ -60,6 +62,16 @@ def _waiting_at_one(*effects_s: float) -> Draw:
 
     def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
         return replace(draw_any(draws, name, nodes, horizon_s), nodes=(draws.choice(nodes),))
+
+    return draw
+
+
+def _waiting_at_one_or_all(*effects_s: float) -> Draw:
+    """The same, and now and then at all nodes."""
+    draw_any, draw_one = waiting(*effects_s), _waiting_at_one(*effects_s)
+
+    def draw(draws: Random, name: str, nodes: Sequence[str], horizon_s: float) -> Fault:
+        return draws.choice((draw_one, draw_one, draw_any))(draws, name, nodes, horizon_s)
 
     return draw
 
@@ -187,6 +199,22 @@ async def _kill_tasks(fault: Fault, ground: Ground) -> None:
             strikes()
 
 
+async def _take_memory(fault: Fault, ground: Ground) -> None:
+    """Once tasks run on some nodes, little of the memory of their machines is left for a while, or nearly
+    none."""
+    nodes = [ground.nodes[name] for name in fault.nodes]
+    for node in nodes:
+        node.memory_left = (MemoryLeft(_MEMORY, _MEMORY),)
+    left = _MEMORY // ground.draws.choice((20, 100))
+    if await as_soon_as(lambda: any(map(attempts_at_work, nodes)), fault):
+        for node in nodes:
+            ground.trace.fault(fault.kind, node.name)
+            node.memory_left = (MemoryLeft(left, _MEMORY),)
+        await asyncio.sleep(fault.amount)
+        for node in nodes:
+            node.memory_left = (MemoryLeft(_MEMORY, _MEMORY),)
+
+
 def _keeper_at_a_moment(ground: Ground) -> Callable[[], list[str]]:
     """Which node keeps a job that is open at all, that others work for, or whose output is made visible."""
 
@@ -290,5 +318,6 @@ KINDS: Final = (
     FaultKind("silent_worker", _silence_worker, draw=waiting(16.0, 45.0), chance=_RARE),
     FaultKind("commit_error", _fail_commit, draw=waiting(2.0, 8.0), chance=_LESS_RARE),
     FaultKind("pause_commit", _pause_commit, draw=waiting(2.0, 6.0), chance=_LESS_RARE),
+    FaultKind("memory_taken", _take_memory, draw=_waiting_at_one_or_all(0.5, 5.0, 20.0), chance=_LESS_RARE),
     FaultKind("states_lost", _lose_states, draw=waiting(0.0), chance=_RARE),
 )

@@ -47,6 +47,8 @@ JOB_MARKS: Final = (
     "an order travels with the answer to a report",
     # Workers
     "an assignment comes twice",
+    "an attempt is given back for want of memory",
+    "the newest attempt ends for want of memory",
     "short maps run in a stint",
     "a process leaves the rest of a stint",
     "a stint is broken off",

@@ -10,7 +10,7 @@ from ringmill.client.administration.keyspaces import AsyncKeyspaces
 from ringmill.cluster.consensus.acceptor import AcceptorState, accept, prepare
 from ringmill.cluster.consensus.ballots import Ballot
 from ringmill.cluster.consensus.round_tally import RoundTally
-from ringmill.cluster.ids import Epoch, NodeId
+from ringmill.cluster.ids import Epoch, KeyspaceId, NodeId
 from ringmill.cluster.ring.access.used_token_changes import used_up
 from ringmill.cluster.ring.access.used_tokens import UsedToken
 from ringmill.cluster.ring.keyspaces.last_changes import LastChanges
@@ -23,6 +23,10 @@ from ringmill.node.membership.forming import Forming
 from ringmill.node.membership.newest_document import NewestDocument
 from ringmill.node.membership.topology_agent import TopologyAgent
 from ringmill.node.membership.voter_seats import VoterSeats
+from ringmill.node.repair.dropped.keyspace_removal import KeyspaceRemoval
+from ringmill.node.replica.purging.gone_keyspaces import GoneKeyspaces
+from ringmill.node.replica.routes import Routes
+from ringmill.node.replica.stored_key import Place
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.patching import Ablation, Patches, function, method
 
@@ -143,6 +147,41 @@ def _used_tokens_noted() -> Patches:
     return (function(ringmill.node.membership.letting_join, used_up, note_nothing),)
 
 
+def _dropped_is_removed() -> Patches:
+    """What dropped keyspaces hold stays on the disks, and nobody waits for it to go."""
+
+    async def nothing(removal: KeyspaceRemoval) -> bool:
+        return True
+
+    return (
+        method(KeyspaceRemoval.round, nothing),
+        method(KeyspaceRemoval.is_done, property(lambda removal: True)),
+    )
+
+
+def _dropped_stays_gone() -> Patches:
+    """An owner takes what is brought of a dropped keyspace, and what was under way when it was dropped."""
+    place_of = Routes.place_of
+
+    async def place_of_any(
+        routes: Routes, keyspace: KeyspaceId, key: bytes, epoch: Epoch, *, sender: NodeId
+    ) -> Place | None:
+        known = await place_of(routes, keyspace, key, epoch, sender=sender)
+        if known is not None:
+            return known
+        partition = routes._view.serving_topology().partition_of(keyspace, key)
+        row = await routes.row_of(partition, epoch, sender=sender)
+        return Place(routes.copy_of(partition, row), keyspace, key)
+
+    def never(gone: GoneKeyspaces, keyspace: KeyspaceId) -> bool:
+        return False
+
+    return (
+        method(Routes.place_of, place_of_any),
+        method(GoneKeyspaces.refuses, never),
+    )
+
+
 EPOCH_ABLATIONS: Final = (
     Ablation(
         "documents-synced",
@@ -227,5 +266,19 @@ EPOCH_ABLATIONS: Final = (
         (method(HybridClock.shared_expiry_ms, HybridClock.wall_ms),),
         SimulationOptions(_KEYSPACES, nodes=3, faults=()),
         rules=("T11",),
+    ),
+    Ablation(
+        "dropped-is-removed",
+        "each owner removes what a dropped keyspace has left",
+        _dropped_is_removed(),
+        _of(),
+        rules=("P6",),
+    ),
+    Ablation(
+        "dropped-stays-gone",
+        "what is brought or under way of a dropped keyspace is stored no more",
+        _dropped_stays_gone(),
+        _of("pause", "split_one", "crash"),
+        rules=("P6",),
     ),
 )

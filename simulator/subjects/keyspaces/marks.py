@@ -16,4 +16,6 @@ KEYSPACE_MARKS: Final = (
     "a node that has missed an epoch refuses a change of a keyspace",
     "a join token is shown again after its node was removed",
     "a change of a keyspace leaves alone the one that has its name now",
+    "what a dropped keyspace has left is removed",
+    "what is brought of a dropped keyspace is left",
 )

@@ -26,6 +26,7 @@ from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
 from ringmill.simulator.subjects.keyspaces.rivals import form_at_once
 from ringmill.simulator.subjects.keyspaces.sessions import KeyspaceSession, PlannedChange, draw_changes
 from ringmill.simulator.subjects.keyspaces.stolen_tokens import StolenToken
+from ringmill.simulator.subjects.keyspaces.tenants import Tenants
 from ringmill.simulator.subjects.objects.sessions import Within
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.working_off import client_in, insist_on, work_off
@@ -41,7 +42,7 @@ _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its nod
 _LOOK_EVERY_S: Final = 0.25
 _VOTER_DOWN_S: Final = 10.0  # votes that pass on after minutes are not waited for
 _CORE, _LAST = "k-core", "k-last"
-_OF_DOCUMENTS: Final = ("epochs", "votes passed on", "rivals", "tokens shown again")
+_OF_DOCUMENTS: Final = ("epochs", "votes passed on", "rivals", "tokens shown again", "tenants")
 _RIVALS_SHARE: Final = 0.25  # of the runs, in which two operators form a cluster of new nodes in the end
 _STOLEN_SHARE: Final = 0.25  # of the runs, in which a host joins new nodes in the end and its token is stolen
 
@@ -61,6 +62,7 @@ class KeyspaceWorkload:
         self._held: dict[str, int] = {}
         self._rivals: dict[str, str] | None = None
         self._stolen: StolenToken | None = None
+        self._tenants = Tenants(seed, sorted({plan.name for plan in self.plans}))
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -71,14 +73,14 @@ class KeyspaceWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, _CORE, _LAST]
+        world.ground.clients += [*self._names, *self._tenants.names, _CORE, _LAST]
         world.on_topology.append(self._note)
 
     def _note(self, name: str, topology: Topology) -> None:
         self.adopted.append(Adopted(name, self._world.loop.time(), topology))
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self._work(name) for name in self._names]
+        return [*map(self._work, self._names), *self._tenants.act(self._world)]
 
     def rests_on(self) -> Sequence[Collection[str]]:
         return [self._world.topology.voter_nodes]
@@ -95,6 +97,8 @@ class KeyspaceWorkload:
     async def wait_idle(self) -> None:
         await asyncio.sleep(_FLIGHT_S)
         while len(set(self._epochs().values())) > 1 or self._dead_votes():  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(_LOOK_EVERY_S)
+        while self._tenants.story(self._world):  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _dead_votes(self) -> Sequence[str]:
@@ -120,6 +124,7 @@ class KeyspaceWorkload:
         )
         await self.wait_idle()
         self._held = self._epochs()
+        await self._tenants.look(self._world)
         if stream(self._seed, "keyspaces/rivals").random() < _RIVALS_SHARE:
             self._rivals = await form_at_once(self._world)
         if stream(self._seed, "keyspaces/stolen").random() < _STOLEN_SHARE:
@@ -129,6 +134,8 @@ class KeyspaceWorkload:
     def unrest(self) -> list[Violation]:
         if dead := self._dead_votes():
             return [Violation("C18", b"", f"{', '.join(dead)} is gone, and votes long after healing")]
+        if len(set(self._epochs().values())) == 1 and (left := self._tenants.story(self._world)):
+            return [Violation("C24", b"", f"dropped keyspaces are not removed long after healing: {left}")]
         held = ", ".join(f"{name}: {epoch}" for name, epoch in sorted(self._epochs().items()))
         return [Violation("C18", b"", f"not all nodes hold one document long after healing ({held})")]
 
@@ -137,6 +144,7 @@ class KeyspaceWorkload:
 
     def check(self, history: History) -> list[Violation]:
         found = [*check_documents(self.adopted, self.calls), *check_newest(self._held, self.adopted)]
+        found += self._tenants.check()
         for call, story in late_calls(self.calls):
             found.append(Violation("C22", call.name.encode(), f"{call.kind} of a keyspace {story}"))
         if self._rivals is not None:
@@ -151,6 +159,7 @@ class KeyspaceWorkload:
         return {
             **calls,
             "epochs": newest,
+            "tenants": self._tenants.answered,
             "votes passed on": passed_on,
             "rivals": self._rivals is not None,
             "tokens shown again": 0 if self._stolen is None else self._stolen.tries,
@@ -184,8 +193,9 @@ class KeyspaceWorkload:
 def _describe(figures: Figures) -> str:
     asked = {name: count for name, count in sorted(figures.items()) if name not in _OF_DOCUMENTS}
     ends = ", ".join(f"{count:,} {name}" for name, count in asked.items())
-    epochs, passed_on, rivals, shown = (figures.get(name, 0) for name in _OF_DOCUMENTS)
+    epochs, passed_on, rivals, shown, puts = (figures.get(name, 0) for name in _OF_DOCUMENTS)
     summary = f"{sum(asked.values()):,} calls about keyspaces ({ends or 'none'}), {epochs:,} epochs"
+    summary += f", {puts:,} puts to keyspaces that come and go"
     summary += f", {passed_on:,} votes passed on" if passed_on else ""
     summary += f", {rivals:,} clusters formed twice at once" if rivals else ""
     return f"{summary}, join tokens shown again {shown:,} times" if shown else summary

@@ -1,4 +1,4 @@
-"""Safeguards that counters, sets and maps rely on (rule V10)."""
+"""Safeguards that counters, sets and maps rely on (rule V10), and keyspaces of policy lww (rule V3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from ringmill.cluster.ids import Actor
 from ringmill.cluster.versions.mergeable import Add, PutElement, PutEntry, Remove
-from ringmill.cluster.versions.objects import Sibling
+from ringmill.cluster.versions.objects import Sibling, StoredObject
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.patching import Ablation, Patches, method
 
@@ -54,6 +54,24 @@ def _entry_observes() -> Patches:
     return (method(PutEntry.observes, property(lambda update: False)),)
 
 
+def _one_is_shown() -> Patches:
+    """A reader is shown what is left of all writers."""
+
+    def all_of_them(stored: StoredObject, wall_ms: int) -> tuple[Sibling, ...]:
+        return stored.live(wall_ms)
+
+    return (method(StoredObject.last, all_of_them),)
+
+
+def _newest_decides() -> Patches:
+    """A delete is passed over before anybody looks at times."""
+
+    def newest_value(stored: StoredObject, wall_ms: int) -> tuple[Sibling, ...]:
+        return stored.live(wall_ms)[:1]
+
+    return (method(StoredObject.last, newest_value),)
+
+
 MERGING_ABLATIONS: Final = (
     Ablation(
         "own-count",
@@ -89,5 +107,19 @@ MERGING_ABLATIONS: Final = (
         _entry_observes(),
         _CLOCKS,
         rules=("V10",),
+    ),
+    Ablation(
+        "last-alone",
+        "of concurrent writes a keyspace of policy lww shows one",
+        _one_is_shown(),
+        _MISSED,
+        rules=("V3",),
+    ),
+    Ablation(
+        "newest-decides",
+        "the newest write decides, also when it is a delete",
+        _newest_decides(),
+        _MISSED,
+        rules=("V3",),
     ),
 )

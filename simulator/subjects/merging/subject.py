@@ -1,4 +1,7 @@
-"""Counters, sets and maps: clients that change them under faults, and what is read in the end."""
+"""Counters, sets and maps: clients that change them under faults, and what is read in the end.
+
+Beside them some write and read one key of a keyspace in which the last writer wins.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,17 @@ from ringmill.simulator.history import History
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.subjects.merging.ablations import MERGING_ABLATIONS
 from ringmill.simulator.subjects.merging.checkers import check_merging
+from ringmill.simulator.subjects.merging.last_sessions import LastSession
+from ringmill.simulator.subjects.merging.last_writers import (
+    LAST_KEY,
+    LAST_SPACE,
+    LAST_WRITERS,
+    LastCall,
+    LastKind,
+    PlannedLast,
+    check_last,
+    draw_last,
+)
 from ringmill.simulator.subjects.merging.marks import MERGING_MARKS
 from ringmill.simulator.subjects.merging.sessions import MergingSession
 from ringmill.simulator.subjects.merging.workload import keyspaces_for
@@ -32,6 +46,7 @@ _SESSIONS: Final = 5
 _OF_ONE_NODE: Final = 0.5
 _FLIGHT_S: Final = 6.0  # the longest a change may still be under way at its coordinator
 _CORE, _LAST = "m-core", "m-last"
+_LAST_CORE, _LAST_OF_ALL = "v-core", "v-last"
 _PROGRESS: Final[dict[str, tuple[MergingKind, ...]]] = {
     "counter": ("count", "get"),
     "set": ("put", "remove", "get"),
@@ -49,6 +64,8 @@ class MergingWorkload:
             draws, changes=_CHANGES, sessions=_SESSIONS, pause_s=draws.choice((0.02, 0.2))
         )
         self._names = [f"m{number}" for number in range(_SESSIONS)]
+        self._last_plans = draw_last(stream(seed, "merging/last"))
+        self._last: list[LastCall] = []
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -62,17 +79,16 @@ class MergingWorkload:
 
     def join(self, world: World) -> None:
         self._world = world
-        world.ground.clients += [*self._names, _CORE, _LAST]
+        world.ground.clients += [*self._names, *LAST_WRITERS, _CORE, _LAST, _LAST_CORE, _LAST_OF_ALL]
 
     def act(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [self._work(name) for name in self._names]
+        return [*map(self._work, self._names), *map(self._write_last, LAST_WRITERS)]
 
     def rests_on(self) -> Sequence[Collection[str]]:
         topology = self._world.topology
-        ids = {space.policy: space.id for space in self._world.keyspaces if space.name == f"{space.policy}s"}
-        return [
-            topology.owners(topology.partition_of(ids[policy], key)) for policy, key in MERGING_KEYS.items()
-        ]
+        ids = {space.name: space.id for space in self._world.keyspaces}
+        keys = {f"{policy}s": key for policy, key in MERGING_KEYS.items()} | {LAST_SPACE: LAST_KEY}
+        return [topology.owners(topology.partition_of(ids[name], key)) for name, key in keys.items()]
 
     async def progress(self) -> None:
         rest = self._world.history.core.rest
@@ -83,6 +99,9 @@ class MergingWorkload:
             for kind in kinds
         ]
         await self._ask(_CORE, plans, 5.0, core, Within, is_of_core=True)
+        kinds: tuple[LastKind, ...] = ("put", "delete", "put", "get")
+        last = [PlannedLast(10_000 + at, _LAST_CORE, kind, 0.0) for at, kind in enumerate(kinds)]
+        await self._ask_last(_LAST_CORE, last, 5.0, core, Within, is_of_core=True)
 
     async def wait_idle(self) -> None:
         await asyncio.sleep(_FLIGHT_S)
@@ -94,6 +113,9 @@ class MergingWorkload:
         process, session = self._session(_LAST, 5.0, list(self._world.addresses), Directory)
         calls = self._world.history.merging
         await insist_on(self._world, process, session, plans, calls, lambda call: call.outcome == "ok")
+        process, reader = self._last_session(_LAST_OF_ALL, 5.0, list(self._world.addresses), Directory)
+        last = [PlannedLast(20_000, _LAST_OF_ALL, "get", 0.0)]
+        await insist_on(self._world, process, reader, last, self._last, lambda call: call.outcome == "ok")
 
     def unrest(self) -> list[Violation]:
         last_error = f": {last}" if (last := ended_with(self._world.history.merging, _LAST)) else ""
@@ -105,10 +127,11 @@ class MergingWorkload:
         """Nothing is left to be noted."""
 
     def check(self, history: History) -> list[Violation]:
-        return list(check_merging(history.merging))
+        return [*check_merging(history.merging), *check_last(self._last, history)]
 
     def figures(self, history: History) -> Figures:
-        return Counter(f"{call.policy} {call.kind} {call.outcome}" for call in history.merging)
+        calls = Counter(f"{call.policy} {call.kind} {call.outcome}" for call in history.merging)
+        return calls + Counter(f"lww {call.kind} {call.outcome}" for call in self._last)
 
     async def _work(self, name: str) -> None:
         """Half of the clients know one node only, so that several nodes coordinate the changes of a key."""
@@ -119,6 +142,30 @@ class MergingWorkload:
         if draws.random() < _OF_ONE_NODE:
             addresses, directory = [draws.choice(addresses)], Within
         await self._ask(name, plans, timeout_s, addresses, directory)
+
+    async def _write_last(self, name: str) -> None:
+        draws = stream(self._seed, f"client/{name}")
+        timeout_s, addresses = draws.choice((0.3, 1.0, 5.0)), list(self._world.addresses)
+        plans = [plan for plan in self._last_plans if plan.session == name]
+        await self._ask_last(name, plans, timeout_s, [draws.choice(addresses)], Within)
+
+    async def _ask_last(
+        self,
+        name: str,
+        plans: Sequence[PlannedLast],
+        timeout_s: float,
+        addresses: Sequence[str],
+        directory: type[Directory],
+        *,
+        is_of_core: bool = False,
+    ) -> None:
+        process, session = self._last_session(name, timeout_s, addresses, directory)
+        await work_off(self._world, process, session, plans, self._last, is_of_core=is_of_core)
+
+    def _last_session(
+        self, name: str, timeout_s: float, addresses: Sequence[str], directory: type[Directory]
+    ) -> tuple[Process, LastSession]:
+        return client_in(self._world, LastSession, name, self._seed, timeout_s, addresses, directory)
 
     async def _ask(
         self,

@@ -326,7 +326,7 @@ def _old_values_brought() -> Patches:
             with suppress(Stale):
                 await merge(filling, copy, (item,))
 
-    async def cannot_tell(exchange: Exchange, partition: PartitionId, row: Row, peer: NodeId) -> int:
+    async def cannot_tell(exchange: Exchange, *which: Any) -> int:
         raise Unavailable("each source is read whole, so that all that is refused is left out")
 
     merge = Filling._merge

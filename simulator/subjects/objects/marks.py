@@ -17,6 +17,8 @@ OBJECT_MARKS: Final = (
     # Requests
     "a node refuses a request as it has too much to do",
     "a read replaces a silent owner",
+    "a read asks one more owner as an answer is late",
+    "a late read has no hedge left",
     "a slow owner is asked last",
     "a read does not meet its quorum",
     "a receipt has no context beside siblings",
@@ -85,6 +87,8 @@ OBJECT_MARKS: Final = (
     # Probes
     "a suspect is declared down",
     "a suspect refutes",
+    "a claim of a start that nobody has noted is not believed",
+    "a member denies what was said of it",
     "a node says that it leaves service",
     "a member is probed at once as its connection broke",
     # Storage

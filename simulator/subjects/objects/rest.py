@@ -7,11 +7,12 @@ each owner's copy is looked at, every key is read from all its owners, and the c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final as Constant
 
 from ringmill.cluster.errors import CorruptData
 from ringmill.cluster.ids import NodeId, PartitionId
+from ringmill.node.assembly import Node
 from ringmill.node.replica.stored_key import Copy, Place
 from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.simulator.disk.moment import CrashModel
@@ -38,30 +39,58 @@ class Rest:
         self._history = world.history
         self._keys = keys
         self._client = client
+        self._awaited = ""
+        self._uncompared: Collection[tuple[str, PartitionId, NodeId]] = ()
 
     async def wait_idle(self) -> None:
+        self._awaited = "requests under way"
         await asyncio.sleep(_FLIGHT_S)
+        self._awaited = "writes beside damage"
         await self._write_beside_damage()
+        self._awaited = "what lost nodes still show"
         await self._set_lost_aside()
         await self._heal_damage()
+        self._awaited = "hints, and owners that may lack something"
         await self._wait_hints_delivered()
+        self._awaited = "each pair of owners to be found equal"
         await self._wait_compared()
 
     async def read_final_state(self) -> None:
+        self._awaited = "what owners hold"
         self._history.handed_over += await self._finals()
+        self._awaited = "a read of every key"
         await self._read_all()
+        self._awaited = "what owners hold after a read of every key"
         self._history.finals += await self._finals()
 
     def unrest(self) -> str:
-        """What is still going on, in words."""
-        nodes, living = self._world.nodes, self._world.living()
-        ended = [node.name for node in living if node.node is None or not node.is_running]
-        hints = {name: node.node.replica.hints.counts() for name, node in nodes.items() if node.node}
-        waiting = {name: counts for name, counts in hints.items() if counts}
-        damaged = [node.name for node in living if node.node and node.node.replica.engine.corrupt_ranges()]
-        return (
-            f"not up: {ended or 'none'}; hints that wait: {waiting or 'none'}; damaged: {damaged or 'none'};"
-        )
+        """What was waited for, and what is still going on, in words."""
+        living = self._world.living()
+        ended = [each.name for each in living if each.node is None or not each.is_running]
+        up = {each.name: each.node for each in self._world.nodes.values() if each.node}
+        hints = {name: counts for name, node in up.items() if (counts := node.replica.hints.counts())}
+        stories = {
+            "not up": ended,
+            "hints that wait": hints,
+            "damaged": [name for name, node in up.items() if node.replica.engine.corrupt_ranges()],
+            "owners that may lack a write": self._owed(),
+            "pairs not found equal": [
+                f"{asker} with {other} ({at})" for asker, at, other in self._uncompared
+            ],
+            "memtables to flush": [name for name, node in up.items() if _is_flushing(node)],
+            "stepped clocks": [name for name, node in up.items() if node.core.hybrid.jumped_ms],
+        }
+        told = "; ".join(f"{what}: {which or 'none'}" for what, which in stories.items())
+        return f"waits for {self._awaited}; {told};"
+
+    def _owed(self) -> list[str]:
+        """Which pairs of owners nodes still want to compare, and why those could not be compared."""
+        repairs = [each.node.repair.anti_entropy for each in self._world.living() if each.node]
+        return [
+            f"{other} ({partition}: {repair.held_back.get((partition, other), 'not asked yet')})"
+            for repair in repairs
+            for partition, other in repair.waiting
+        ]
 
     async def _write_beside_damage(self) -> None:
         """One write of every key while bits have turned on one node's disk and all others are sound."""
@@ -90,6 +119,7 @@ class Rest:
         """Have nodes on whose disks bits have turned find all damage, and fill it from the others."""
         for name in self._history.damaged:
             process = self._world.nodes[name]
+            self._awaited = f"damage of {name} to be found and healed"
             self._history.shown_by_lost += await self._shown(process)
             await self._world.heal_damage(process)
 
@@ -103,7 +133,7 @@ class Rest:
         """Wait until each pair of living owners, which compare now and then, has done so since this began."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        before = {pair: self._equal_s_ago(*pair) for pair in self._pairs()}
+        self._uncompared = before = {pair: self._equal_s_ago(*pair) for pair in self._pairs()}
         while before:
             await asyncio.sleep(_AT_REST_S)
             since_s = loop.time() - began
@@ -214,3 +244,7 @@ class Rest:
         """Where a key lies on one of its owners."""
         copy = Copy(self._world.partition(key), self._world.row(key).copy_epoch_of(node))
         return Place(copy, DEFAULT_KEYSPACE, key)
+
+
+def _is_flushing(node: Node) -> bool:
+    return node.replica.engine.stats().sealed_memtables > 0

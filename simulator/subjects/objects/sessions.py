@@ -34,7 +34,7 @@ from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.world.services import frame_name
 from ringmill.simulator.world.world import DEFAULT_KEYSPACE
 
-__all__ = ["AnyNode", "Dial", "Session", "SimulatedLink", "Within", "insist", "wandering"]
+__all__ = ["AnyNode", "Dial", "RecordingRouter", "Session", "SimulatedLink", "Within", "insist", "wandering"]
 
 Answer = TypeVar("Answer", bound=Message)
 Dial = Callable[[str], Link]

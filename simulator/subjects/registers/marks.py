@@ -9,6 +9,7 @@ __all__ = ["REGISTER_MARKS"]
 REGISTER_MARKS: Final = (
     "a read of a register has to finish a change",
     "a round of a register is preempted",
+    "a round of a register goes on without a majority while owners are not seen down",
     "a change of a register is found to be done",
     "nobody can tell whether a change of a register was done",
     "damaged registers are healed from other owners",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import ringmill.node.requests.scans.scanner
 from ringmill.cluster.errors import CorruptData
@@ -17,6 +17,8 @@ from ringmill.node.replica.pages import Page, PageServing, ReadPage
 from ringmill.node.replica.stored_key import Copy, copy_prefix
 from ringmill.node.requests.scans.merging import OwnerRange, end_of, merged_of
 from ringmill.node.requests.scans.owner_ranges import OwnerRanges
+from ringmill.node.requests.scans.scan_values import ScannedKey
+from ringmill.node.requests.scans.scanner import Scanner
 from ringmill.node.requests.scans.walk import Step, Walk
 from ringmill.node.storage.memtable import Memtable
 from ringmill.simulator.options import SimulationOptions
@@ -59,6 +61,17 @@ def _all_merged() -> Patches:
         return ABSENT if encoded is None else decode_object(encoded)
 
     return (function(ringmill.node.requests.scans.scanner, merged_of, first_of),)
+
+
+def _values_shown() -> Patches:
+    """A key is shown with its context, and without what it holds."""
+    shown = Scanner._shown
+
+    async def bare(scanner: Scanner, *of_key: Any) -> ScannedKey | None:
+        found = await shown(scanner, *of_key)
+        return None if found is None else found._replace(siblings=())
+
+    return (method(Scanner._shown, bare),)
 
 
 def _nearest_end() -> Patches:
@@ -124,6 +137,9 @@ _ONE_ANSWER: Final = SimulationOptions(_SCANS, nodes=3, r=1, w=3, faults=("pause
 SCAN_ABLATIONS: Final = (
     Ablation("scan-asks-r", "a scan asks r owners of each partition", _r_answers(), _of(), rules=("L1",)),
     Ablation("scan-merges", "a scan merges what all of them hold", _all_merged(), _of(), rules=("L1",)),
+    Ablation(
+        "scan-shows-values", "a scan shows of each key what it holds", _values_shown(), _of(), rules=("L1",)
+    ),
     Ablation(
         "scan-sees-tombstones",
         "a tombstone counts in the merge of a scan",

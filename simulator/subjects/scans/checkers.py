@@ -3,13 +3,17 @@
 Of each key one client alone writes, one thing after the other.  A key has stayed when a put of it was
 acknowledged before the scan began, and no delete may have taken effect since: none was begun behind that put,
 and none of those before it has an unknown outcome.  Scans that were given up are judged by what they showed.
+
+The values of a key are compared with the context that came with them (simulator/checkers/shown_values.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any
 
+from ringmill.simulator.checkers.shown_values import Shown, dots_of_puts, hidden_by_knowledge, hidden_puts
 from ringmill.simulator.checkers.violation import Violation
 from ringmill.simulator.history import History, Operation, covers
 from ringmill.simulator.scan_history import ScannedItem, ScanRecord
@@ -36,6 +40,7 @@ def check_scans(history: History, place: Place) -> Iterator[Violation]:
         elif scan.is_last:
             story = f"{_name(scan)} did not end, long after healing: {scan.errors[-1:]}"
             yield Violation("C12", scan.prefix, story)
+    yield from _hidden(history, writes)
 
 
 def _in_order(scan: ScanRecord, place: Place) -> Iterator[Violation]:
@@ -55,6 +60,11 @@ def _shown(
     for value in item.values.values():
         if value not in begun:
             yield Violation("C12", item.key, f"{_name(scan)} shows {value!r}, which nobody had written")
+    names = {write.dot: write for write in writes if write.kind == "put" and write.dot}
+    for dot, value in item.values.items():
+        if dot in names and names[dot].value != value:
+            story = f"{_name(scan)} shows {value!r} as {dot}, which was written as {names[dot].value!r}"
+            yield Violation("C12", item.key, story, (names[dot].index,))
     for write in _before(history, scan, writes):
         if not covers(item.seen, write.dot):
             story = f"{_name(scan)} misses {write.kind} {write.dot}, acknowledged before it began"
@@ -63,6 +73,24 @@ def _shown(
         if gone:
             story = f"{_name(scan)} shows {gone[0]}, which {write.kind} {write.dot} had replaced"
             yield Violation("C12", item.key, story, (write.index,))
+
+
+def _hidden(history: History, writes: Mapping[bytes, Sequence[Operation]]) -> Iterator[Violation]:
+    """No scan leaves out a value of a key that it shows, or shows it without any."""
+    by_key: dict[bytes, list[Shown]] = {}
+    for scan in history.scans:
+        for item in scan.items:
+            until = inf if scan.returned is None else scan.returned
+            shown = Shown(_name(scan), item.seen, item.values, until=until)
+            by_key.setdefault(item.key, []).append(shown)
+    for key, those in sorted(by_key.items()):
+        of_key = writes.get(key, [])
+        dots = dots_of_puts(history, key, of_key, those)
+        for one, put in hidden_puts(history, those, of_key, dots):
+            story = f"{one.who} hides {put.value!r}, which it knows of and no write could have replaced"
+            yield Violation("C12", key, story, (put.index,))
+        for less, more, dot in hidden_by_knowledge(those, those):
+            yield Violation("C12", key, f"{less.who} hides {dot}, which {more.who} shows, knowing no less")
 
 
 def _left_out(

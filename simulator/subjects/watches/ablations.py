@@ -45,6 +45,17 @@ def _cursor_covered() -> Patches:
     return (method(Watches._read, read_anything),)
 
 
+def _all_told() -> Patches:
+    """A watcher is told the newest sibling alone, with the context of all."""
+    read = Watches._read
+
+    async def newest(watches: Watches, request: WatchRequest, deadline: Deadline) -> ReadResult:
+        found = await read(watches, request, deadline)
+        return found._replace(siblings=found.siblings[:1])
+
+    return (method(Watches._read, newest),)
+
+
 def _lost_place() -> Patches:
     """A node goes on from any place, also from one of a start before this one."""
     since = ChangeFeed._since
@@ -82,6 +93,12 @@ WATCH_ABLATIONS: Final = (
         "a watch is told nothing that lacks what its caller has seen",
         _cursor_covered(),
         _CUT,
+        rules=("N2",),
+    ),
+    Ablation(
+        "watch-tells-siblings",
+        "a watch tells all that it has read, not the newest sibling alone",
+        _all_told(),
         rules=("N2",),
     ),
     Ablation(

@@ -67,5 +67,6 @@ class WatchSession(PlannedClient):
     def _note(self, change: KeyChange) -> None:
         context = told_by(change.context.token, DEFAULT_KEYSPACE, change.key)
         seen = {str(actor): count for actor, count in context.vector.entries}
-        dots = () if change.item is None else change.item.dots
-        self._shown.append(ShownChange(self.name, change.key, seen, dots))
+        item = change.item
+        values = {} if item is None else dict(zip(item.dots, item.siblings, strict=True))
+        self._shown.append(ShownChange(self.name, change.key, seen, values))

@@ -21,7 +21,12 @@ from ringmill.simulator.subjects.objects.subject import ObjectWorkload
 from ringmill.simulator.subjects.objects.workload import PlannedOperation
 from ringmill.simulator.subjects.subject import Figures, Subject
 from ringmill.simulator.subjects.watches.ablations import WATCH_ABLATIONS
-from ringmill.simulator.subjects.watches.checkers import ShownChange, check_ends, check_watches
+from ringmill.simulator.subjects.watches.checkers import (
+    ShownChange,
+    are_caught_up,
+    check_ends,
+    check_watches,
+)
 from ringmill.simulator.subjects.watches.marks import WATCH_MARKS
 from ringmill.simulator.subjects.watches.sessions import OF_KEYS, OF_PREFIX, WATCHERS, WatchSession
 from ringmill.simulator.subjects.watches.workload import TAG, draw_watched
@@ -61,7 +66,7 @@ class WatchWorkload(ObjectWorkload):
         await super().read_final_state()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CAUGHT_UP_S):
-                while [*check_watches(self._shown, self._world.history, WATCHERS)]:  # noqa: ASYNC110 - virtual time costs nothing
+                while not are_caught_up(self._shown, self._world.history, WATCHERS):  # noqa: ASYNC110 - virtual time costs nothing
                     await asyncio.sleep(_LOOK_S)
         for watching in self._watching.values():
             watching.cancel()

@@ -124,6 +124,23 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, name: str) -> None:
     assert target.read_text() == "kept"
 
 
+@pytest.mark.usefixtures("_umask")
+def test_a_secret_for_a_cluster_to_come_is_its_makers_alone_and_replaces_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "token"
+    assert main(["auth", "new-secret", str(path)]) == 0
+    made = path.read_text()
+    assert mode(path) == 0o600 and len(made) == 44 and made.endswith("\n")
+    assert made.strip() not in "".join(capsys.readouterr()), "it is in the file alone"
+    assert main(["auth", "new-secret", str(path)]) == 4
+    assert path.read_text() == made
+    assert "is there already, and may be the secret of a cluster" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(tmp_path / "planted")
+    assert main(["auth", "new-secret", str(tmp_path / "link")]) == 4
+    assert not (tmp_path / "planted").exists()
+
+
 @pytest.mark.parametrize("name", ["token", "cluster.json"])
 def test_a_file_that_others_can_write_is_refused_by_name(tmp_path: Path, name: str) -> None:
     cluster = cluster_in(tmp_path)

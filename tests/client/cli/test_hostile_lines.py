@@ -35,7 +35,8 @@ LINES = (
     "cluster status --wait", "cluster kill", "cluster pause", "cluster resume", "cluster restart",
     "cluster chaos", "cluster chaos --for", "cluster chaos --faults", "cluster autoscale",
     "gateway", "gateway --http", "gateway --rate-limit", "gateway --window-limit", "gateway --cache-ttl",
-    "gateway --cors-origin", "cluster logs", "cluster logs -n", "cluster list", "cluster down", "completion",
+    "gateway --cors-origin", "cluster logs", "cluster logs -n", "cluster logs --since",
+    "cluster logs --level", "cluster list", "cluster down", "completion",
     "help",
     "bench", "bench --workload", "bench --seconds", "bench --rate", "bench --local", "bench -w",
     "help cluster", "version", "-o", "",
@@ -96,6 +97,13 @@ def test_no_argument_ends_in_a_trace_or_another_exit_code(
         ("put k --file .", "cannot be read: Is a directory"),
         ("put k v --context !!", "not base64url"),
         ("job list --token-file absent --endpoints 127.0.0.1:1", "absent cannot be read"),
+        ("gateway --redis 0 --cors-origin * --cache-ttl 1s", "--cors-origin and --cache-ttl do nothing"),
+        ("gateway --redis 0 --http-cert c", "--http-cert does nothing without --http or --metrics"),
+        ("gateway --metrics 0", "no door is to be opened"),
+        ("gateway --redis 0 --jobs-folder .", "--jobs-folder does nothing without --http"),
+        ("gateway --redis 0 --most-requests 256", "--most-requests does nothing without --http"),
+        ("gateway --http 0 --redis-sweep 200", "--redis-sweep does nothing without --redis"),
+        ("gateway --http 0 --trace-one-in 5", "--trace-one-in does nothing without --traces"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_and_ends_with_two(

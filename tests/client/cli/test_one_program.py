@@ -98,7 +98,9 @@ def test_a_flag_that_means_nothing_is_refused_and_not_dropped(
         ("status", "cluster status"), ("gte", "get"), ("job submit", "job run"),
          ("chaos", "cluster chaos"), ("scale", "cluster autoscale"),
         ("cluster shutdown", "cluster down"), ("cluster drain", "cluster stop"),
-        ("cluster statsu", "cluster status"),
+        ("cluster statsu", "cluster status"), ("cluster init", "cluster form"),
+        ("cluster join", "cluster join-token"), ("cluster top", "top"), ("cluster explain", "explain"),
+        ("ring put", "put"),
     ],
 )  # fmt: skip
 def test_a_verb_of_another_tool_or_a_slip_is_answered_with_the_one_that_was_meant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,6 +121,25 @@ def test_force_restarts_whatever_the_state_is_and_waits_for_no_hints(
     assert machine.done == ["stop n2", "start n2", "stop n3", "start n3", "stop n1", "start n1"]
 
 
+def test_what_a_start_leaves_behind_for_a_moment_is_looked_at_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """n3 was just restarted: it answers, n1 and n2 do not see it up yet, and then have hints for it."""
+    monkeypatch.setattr(cluster_rolling, "POLL_S", 0.001)
+    seen: list[dict[str, Any]] = [{"state": "suspect"}, {"state": "suspect"}, {"awaited_hints": 3}]
+    looks = iter(seen)
+
+    async def look(settings: Settings, timeout_s: float) -> ClusterStatus:
+        answering: dict[str, dict[str, Any]] = {each.id: {"pid": 7} for each in NODES}
+        answering["n3"] |= next(looks, dict[str, Any]())
+        machine.behind = answering
+        return await Machine.look(machine, settings, timeout_s)
+
+    monkeypatch.setattr(cluster_rolling, "ask_status", look)
+    restart()
+    assert [step for step in machine.done if step.startswith("start")] == ["start n2", "start n3", "start n1"]
+
+
 def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_nodes(machine: Machine) -> None:
     machine.is_silent = True
     with pytest.raises(Unavailable, match="no member answers"):
@@ -132,3 +152,35 @@ def test_force_restarts_a_cluster_in_which_nobody_answers_in_the_order_of_its_no
 def test_force_does_nothing_without_rolling(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "restart", "n1", "--force"]) == 2
     assert "--force needs --rolling" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_before_each_node_jobs_may_end_for_a_bounded_time(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: bool
+) -> None:
+    opened: list[Settings] = []
+
+    def open_client(settings: Settings) -> nullcontext[None]:
+        opened.append(settings)
+        return nullcontext()
+
+    async def running_jobs(db: object) -> list[str]:
+        machine.done.append("ask")
+        return [] if ends and machine.done.count("ask") % 2 == 0 else ["words-1"]
+
+    monkeypatch.setattr(cluster_rolling, "open_client", open_client)
+    monkeypatch.setattr(cluster_rolling, "running_jobs", running_jobs)
+    monkeypatch.setattr(cluster_rolling, "LOOK_S", 0.001)
+    within_s = 60.0 if ends else 0.0001
+    asyncio.run(restart_rolling(Settings(), ["n2", "n3"], is_forced=False, jobs_within_s=within_s))
+    assert [step for step in machine.done if step != "ask"] == ["stop n2", "start n2", "stop n3", "start n3"]
+    assert len(opened) == 2, "one client for all looks before a node"
+    if ends:
+        assert machine.done.index("stop n2") == 2 and machine.done.count("ask") == 4
+    told = capsys.readouterr().err
+    assert ("n2: words-1 not over after 0.0001 s; some maps run again" in told) is not ends
+
+
+def test_jobs_are_waited_for_in_a_rolling_restart_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", "restart", "n1", "--jobs-within", "5s"]) == 2
+    assert "--jobs-within needs --rolling" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from ringmill.client.cli.console.connecting import cluster_token, endpoints_of, 
 from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.console.settings import Settings, seconds
 from ringmill.client.cli.main import main
+from ringmill.client.local import cluster_forming
+from ringmill.client.local.cluster_forming import Effort, Formed, Shape
 from ringmill.client.local.local_state import LocalCluster, LocalNode, make_token, save_cluster
 from ringmill.client.values import json_bytes
 from ringmill.cluster import errors
 from ringmill.cluster.errors import InvalidArgument, QuorumNotReached, RingmillError
+from ringmill.cluster.ids import DiskId, NodeId
+from ringmill.cluster.ring.topology import Member, first_topology
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +82,17 @@ def test_the_environment_stands_above_the_files_and_the_nearer_file_above_the_fa
     settings = Settings.gathered({"RINGMILL_CLUSTER": "e"}, ["user.toml", "here.toml", "absent.toml"])
     assert (settings.cluster, settings.home, settings.timeout) == ("e", "h", 1.0)
     assert settings.warnings == []
+
+
+def test_the_settings_are_those_of_the_home_that_the_environment_names_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other" / ".config" / "ringmill" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("clustre = 'typo'\n", encoding="utf-8")
+    assert main(["version"]) == 0 and "clustre" not in capsys.readouterr().err
+    monkeypatch.setenv("HOME", str(tmp_path / "other"))
+    assert main(["version"]) == 0 and "clustre" in capsys.readouterr().err
 
 
 def test_an_unknown_setting_is_warned_about() -> None:
@@ -241,6 +257,33 @@ def test_the_name_of_a_new_cluster_does_not_choose_one(
     monkeypatch.setenv("RINGMILL_ENDPOINTS", "h:1,h:1")
     assert main(["--cluster", "dev", "cluster", "form"]) == 2
     assert "--endpoints names h:1 twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "refusal"),
+    [
+        (("--cluster", "prod"), "cluster typo, not prod"),
+        (("--partitions", "64"), "partitions 16, not 64"),
+        (("--replicas", "1"), "replicas 2, not 1"),
+        ((), ""),
+        (("--cluster", "typo", "--partitions", "16", "--replicas", "2"), ""),
+    ],
+)
+def test_a_document_that_is_found_is_compared_with_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: Sequence[str], refusal: str
+) -> None:
+    """By `check`, which forming calls before it gives the document to others."""
+    members = [Member(NodeId(f"n{i}"), DiskId(f"{i:032x}"), f"127.0.0.1:{i}") for i in (1, 2)]
+    found = first_topology("typo", members, partitions=16, n=2)
+
+    async def finds(_: Effort, shape: Shape) -> Formed:
+        shape.check(found)
+        return Formed(found, ())
+
+    monkeypatch.setattr(cluster_forming, "form", finds)
+    code = main(["cluster", "form", "--endpoints", "127.0.0.1:1,127.0.0.1:2", *flags])
+    assert code == (2 if refusal else 0)
+    assert refusal in capsys.readouterr().err
 
 
 def test_a_suggested_command_has_its_flags_before_a_key_like_one(capsys: pytest.CaptureFixture[str]) -> None:

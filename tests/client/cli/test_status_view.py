@@ -78,6 +78,27 @@ def test_a_node_that_did_not_answer_has_empty_figures(capsys: pytest.CaptureFixt
     assert told.err.splitlines()[1] == "  n3 is down"
 
 
+def test_zones_have_a_column_behind_the_others_where_there_are_several(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = seen("ok", "up", "up", "up")
+    for zones, last in ((("a", "a", "a"), ["", "", ""]), (("a", "b", "b"), ["a", "b", "b"])):
+        nodes = tuple(replace(node, zone=zone) for node, zone in zip(told.nodes, zones, strict=True))
+        status_view.show_status(Settings(), replace(told, nodes=nodes), None)
+        rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert [row[9:] for row in rows] == [[zone] if zone else [] for zone in last]
+
+
+def test_the_json_counts_partitions_by_their_name_and_by_that_of_earlier_releases(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = replace(seen("ok", "up", "up", "up"), ranges=Ranges(250, 5, 1))
+    status_view.show_status(Settings(output="json"), told, None)
+    document = json.loads(capsys.readouterr().out)
+    assert document["partitions"] == {"ok": 250, "under_replicated": 5, "no_quorum": 1}
+    assert document["ranges"] == document["partitions"]
+
+
 def test_what_the_engine_of_a_node_does_is_in_the_json(capsys: pytest.CaptureFixture[str]) -> None:
     told = seen("ok", "up", "up", "up")
     first = replace(told.nodes[0], engine={"stalled_writes": 3}, engine_failure="flush: no space")
@@ -110,3 +131,13 @@ def test_nodes_that_contain_tasks_alike_are_reported_once(capsys: pytest.Capture
 
 def _with_level(node: NodeStatus, level: str) -> NodeStatus:
     return replace(node, containment=level)
+
+
+def test_nodes_that_have_yet_to_remove_a_dropped_keyspace_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = seen("ok", "up", "up", "up")
+    first = replace(
+        told.nodes[0], removing="2 partitions are looked through for what dropped keyspaces have left"
+    )
+    shown = replace(told, nodes=(first, *told.nodes[1:]))
+    status_view.show_status(Settings(), shown, CLUSTER)
+    assert "n1: 2 partitions are looked through for what dropped keyspaces" in "".join(capsys.readouterr())

@@ -42,7 +42,7 @@ def places(offset: int, line: str) -> Iterator[tuple[str, int]]:
 
 counting = job(map=words, combine=total, reduce=total, params={"poison": ""})
 SIDES = Source("all", places), Source("some", places)
-merged, given_to_all = (join(*SIDES, strategy=each) for each in ("merge", "broadcast"))
+merged, hashed, given_to_all = (join(*SIDES, strategy=each) for each in ("merge", "hash", "broadcast"))
 """
 
 
@@ -85,7 +85,7 @@ def check(run: Run, counting: JobDefinition, tmp_path: Path) -> None:
 def check_joins(run: Run, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("w3 4\nw96 4\n")
     both = {"all": str(tmp_path / "in-*.txt"), "some": str(tmp_path / "few.txt")}
-    for name in ("merged", "given_to_all"):
+    for name in ("merged", "hashed", "given_to_all"):
         definition = getattr(sys.modules["counting_job"], name)
         ours = run_local(definition, both, str(tmp_path / f"our-{name}"), split_mib=1)
         theirs = run(definition, both, str(tmp_path / f"their-{name}"), split_mib=1)

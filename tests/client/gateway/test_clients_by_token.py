@@ -25,6 +25,7 @@ class FakeClient:
         self.registers = SimpleNamespace(get=self._get)
 
     async def _get(self, _key: bytes) -> None:
+        self.world.asked.append(self.token)
         if self.token in self.world.ended:
             raise PermissionDenied("it was revoked", detail={"token": "revoked"})
 
@@ -49,6 +50,7 @@ class World:
     def __init__(self, most: int = 64) -> None:
         self.opened = 0
         self.closed: list[str] = []
+        self.asked: list[str] = []
         self.ended: set[str] = set()
         self.is_down = False
         self.endpoints_are_down = False
@@ -230,3 +232,17 @@ async def test_a_token_that_was_refused_by_a_clock_that_was_wrong_is_known_again
     world.clients.forget("tenant 1")
     assert await world.clients.client("tenant 1") is first
     assert world.clients.knows("tenant 1")
+
+
+async def test_nodes_are_asked_once_for_each_time_that_a_token_is_to_be_in_force() -> None:
+    world = World()
+    for times in (1, 2, 3):
+        await world.clients.confirm("tenant 1", "address a")
+        assert world.asked == ["tenant 1"] * times
+    world.ended.add("tenant 1")
+    with pytest.raises(PermissionDenied, match="revoked"):
+        await world.clients.confirm("tenant 1", "address a")
+    assert len(world.asked) == 4 and not world.clients.knows("tenant 1")
+    with pytest.raises(PermissionDenied, match="revoked"):
+        await world.clients.confirm("tenant 1", "address a")
+    assert len(world.asked) == 5

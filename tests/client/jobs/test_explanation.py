@@ -7,12 +7,15 @@ from typing import Any
 
 from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
+from ringmill.client.cli.jobs.job_document import job_document, job_fields
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
 from ringmill.client.jobs.slot_rows import slot_rows
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.failure_groups import FailureGroup
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary
 from ringmill.cluster.printable import printable
 
@@ -185,3 +188,40 @@ def test_the_page_is_one_file_in_which_nothing_of_users_runs() -> None:
     assert "http" not in page and "src=" not in page, "it needs no network"
     for line in explanation_lines(told):
         assert printable(line).isprintable()
+
+
+def test_heavy_keys_and_where_maps_ran_are_told() -> None:
+    placed = [
+        ran("map-0.1", "n1", 0, 1, is_near=True),
+        ran("map-1.1", "n2", 0, 1, is_near=False),
+        ran("map-1.2", "n1", 0, 1, is_near=True, state="cancelled", counts=False),
+        ran("map-2.1", "n1", 1, 2, is_near=True),
+        ran("map-3.1", "n1", 1, 2),
+    ]
+    heavy = tuple(KeyShare(f"'k\x1b{n}'", "reduce-1", 40_000 - n, 0.4) for n in range(4))
+    told = JobExplanation.of(job(2, maps=4, reduces=3, heavy_keys=heavy), placed)
+    assert [(stage.near, stage.placed) for stage in told.stages] == [(2, 3), (0, 0)]
+    lines = explanation_lines(told)
+    assert "  locality      2 of 3 ran on a node that has their input, 67%" in lines
+    at = lines.index("  key 'k\x1b0' has 40% of all records, 40,000, in reduce-1")
+    assert lines[at + 3] == "  and 1 more"
+    assert "\x1b" not in explanation_page(told, "words")
+    document = told.to_dict()
+    assert [key["records"] for key in document["heavy_keys"]] == [40_000, 39_999, 39_998, 39_997]
+    assert document["stages"][0]["near"] == 2
+    files = JobExplanation.of(job(2, maps=4, reduces=3), ATTEMPTS)
+    assert not any("locality" in line or "key" in line for line in explanation_lines(files))
+
+
+def test_nodes_that_offer_no_slots_are_told_with_what_they_lack() -> None:
+    lacks = tuple(NodeLack(f"n{n}", f"its machine has {n} MiB\x1b of 8192 MiB left") for n in range(2, 7))
+    state = job(2, maps=4, reduces=3, lacks=lacks)
+    lines = explanation_lines(JobExplanation.of(state, ATTEMPTS))
+    at = lines.index("  n2 offers none: its machine has 2 MiB\x1b of 8192 MiB left")
+    assert lines[at - 1].startswith("slots: ")
+    assert lines[at + 3] == "  and 2 more"
+    assert "  and 1 more" in explanation_lines(JobExplanation.of(replace(state, lacks=lacks[:4]), ATTEMPTS))
+    document = JobExplanation.of(state, ATTEMPTS).to_dict()
+    assert document["lacks"][0] == {"node": "n2", "why": lacks[0].why}
+    assert job_document(state)["lacks"] == state.to_dict()["lacks"] == document["lacks"]
+    assert ("no slots", f"n6: {lacks[-1].why}") in job_fields(state)

@@ -111,4 +111,5 @@ async def _packed(target: Target, folder: Path) -> PackedJob:
         on_bad_record=None,
         weight=1,
         network=False,
+        task_memory_mib=None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TypeVar
 
@@ -44,12 +44,18 @@ class JobNode:
         self.listed: list[jobs_pb2.JobStatus] = []
         self.term = 0
         self.is_silent = False
+        self.reads_journals = True
+        self.journals_begun = 0
+        self.reading_s = 0.0
+        self.noted: list[str] = []  # jobs that are not over, and that another node coordinates
         self.refusal: RingmillError | None = None
         self.asked: list[str] = []
+        self.on_call: Callable[[str], Awaitable[None]] = nothing
 
     async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
         name = path.rpartition("/")[2]
         self.asked.append(name)
+        await self.on_call(name)
         if isinstance(request, jobs_pb2.SubmitRequest) and self.refusal is None and not self.is_silent:
             self.jobs.append(request.job)
             if request.job == "lost-answer":
@@ -67,7 +73,15 @@ class JobNode:
             return jobs_pb2.ListResponse(jobs=[*mine, *self.listed], term=self.term)
         if name == "Submit":
             return jobs_pb2.SubmitResponse()
+        if name == "Coordinator":
+            return jobs_pb2.CoordinatorStatus(node="n2", term=7)
         assert isinstance(request, jobs_pb2.JobRequest | jobs_pb2.LogsRequest)
+        if request.job in self.noted:
+            if isinstance(request, jobs_pb2.JobRequest) and request.noted and self.reads_journals:
+                self.journals_begun += 1
+                await asyncio.sleep(self.reading_s)
+                return jobs_pb2.JobStatus(job=request.job, state="PAUSED")
+            raise Unavailable("another one has it", detail={"open_job": request.job}, outcome="failed")
         if request.job not in self.jobs:
             raise NotFound(f"no job {request.job}")
         state = "KILLED" if name == "Kill" else "SUCCEEDED"
@@ -77,6 +91,7 @@ class JobNode:
         self, path: str, requests: AsyncIterable[Message], answer: type[Answer], timeout_s: float
     ) -> Answer:
         self.asked.append("PutBundle")
+        await self.on_call("PutBundle")
         if self.is_silent:
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded(f"{self.address} did not accept a connection", outcome="failed")
@@ -85,8 +100,17 @@ class JobNode:
     async def stream(
         self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
     ) -> AsyncIterator[Answer]:
-        raise AssertionError("every job here is over")
-        yield answer()
+        name = path.rpartition("/")[2]
+        self.asked.append(name)
+        if name == "Watch":
+            asked = jobs_pb2.JobRequest(job=request.job)  # type: ignore[attr-defined]
+            found = await self._answer("Status", asked, LONG_S)
+            yield answer.FromString(found.SerializeToString())
+            return
+        assert isinstance(request, jobs_pb2.JobRequest) and request.noted
+        yield answer.FromString(
+            jobs_pb2.JobAttempts(attempts=[jobs_pb2.AttemptStatus(task="map-0")]).SerializeToString()
+        )
 
 
 class Jobs(AsyncJobs):
@@ -107,6 +131,10 @@ class Jobs(AsyncJobs):
 
     def silence(self, node: JobNode) -> None:
         node.is_silent = self.cluster.nodes[node.address].is_silent = True
+
+
+async def nothing(name: str) -> None:
+    """What most calls do beside."""
 
 
 def no_files() -> AbstractContextManager[FileSystem]:
@@ -182,6 +210,129 @@ async def test_a_job_that_a_silent_node_may_keep_is_not_called_absent(jobs: Jobs
         async with asyncio.timeout(PATIENCE_S):
             await jobs.status("j")
     assert some(jobs)[0].address in str(silent.value)
+
+
+async def test_a_job_whose_coordinator_hangs_is_told_from_its_journal(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmill.client.jobs.jobs.SILENT_COORDINATOR_S", 0.05)
+    monkeypatch.setattr("ringmill.client.jobs.jobs.SILENT_S", LONG_S)
+    first, *others = some(jobs)
+    first.jobs = ["j"]
+    jobs.silence(first)
+    for node in others:
+        node.noted = ["j"]
+    async with asyncio.timeout(PATIENCE_S):
+        state = await jobs.status("j")
+        attempts = await jobs.attempts("j")
+    assert (state.state, state.node, state.is_of_journal) == ("PAUSED", "", True)
+    assert [each.task for each in attempts] == ["map-0"]
+
+
+async def test_a_state_and_its_attempts_are_looked_for_once(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looked for each would wait twice for the coordinator, and may be told of two moments."""
+    monkeypatch.setattr("ringmill.client.jobs.jobs.SILENT_COORDINATOR_S", 0.05)
+    first, *others = some(jobs)
+    first.jobs = ["j"]
+    jobs.silence(first)
+    for node in others:
+        node.noted = ["j"]
+    async with asyncio.timeout(PATIENCE_S):
+        state, attempts = await jobs.state_and_attempts("j")
+    assert (state.is_of_journal, [each.task for each in attempts]) == (True, ["map-0"])
+    assert first.asked == ["Status"]
+
+
+async def test_whoever_follows_a_job_is_first_told_what_its_journal_has(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringmill.client.jobs.jobs.SILENT_COORDINATOR_S", 0.05)
+    monkeypatch.setattr("ringmill.client.jobs.jobs.PAUSE_S", 0.01)
+    first, second, *others = some(jobs)
+    first.jobs = ["j"]
+    jobs.silence(first)
+    for node in (second, *others):
+        node.noted = ["j"]
+    told = []
+    async with asyncio.timeout(PATIENCE_S):
+        async for state in jobs.watch("j"):
+            told.append((state.state, state.is_of_journal))
+            second.noted, second.jobs = [], ["j"]  # the next coordinator
+    assert told == [("PAUSED", True), ("SUCCEEDED", False)]
+
+
+@pytest.mark.parametrize(("reading_s", "begun"), [(0.0, 1), (0.15, 2)])
+async def test_a_journal_is_read_by_one_member_and_by_the_next_where_that_takes_long(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reading_s: float, begun: int
+) -> None:
+    monkeypatch.setattr("ringmill.client.jobs.jobs.SILENT_COORDINATOR_S", 0.05)
+    monkeypatch.setattr("ringmill.client.jobs.jobs.READING_S", 0.1)
+    first, *others = some(jobs)
+    first.jobs = ["j"]
+    jobs.silence(first)
+    for node in others:
+        node.noted, node.reading_s = ["j"], reading_s
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await jobs.status("j")).is_of_journal
+    assert [node.journals_begun for node in some(jobs)].count(1) == begun
+
+
+async def test_who_coordinates_is_told_beside_a_node_that_was_stopped_a_moment_ago(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client still takes it for one that answers."""
+    first = jobs.nodes[jobs.directory.addresses()[0]]
+    await jobs.directory.prove(first.address, LONG_S)
+    monkeypatch.setattr("ringmill.client.routing.directory.PROOF_AGE_S", LONG_S)
+    jobs.silence(first)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await jobs.coordinator()).term == 7
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_job_is_handed_on_by_a_node_that_was_stopped_a_moment_ago(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """The client still takes it for one that answers; it may have stopped with the submission in hand."""
+    monkeypatch.setattr("ringmill.client.jobs.asking.submission.ANSWERS_WITHIN_S", 0.05)
+    monkeypatch.setattr("ringmill.client.jobs.asking.submission.QUIET_CALL_S", 0.05)
+    address = jobs.directory.addresses()[0]
+    first = jobs.nodes[address]
+    await jobs.directory.prove(address, LONG_S)
+    monkeypatch.setattr("ringmill.client.routing.directory.PROOF_AGE_S", LONG_S)
+
+    async def stopped(name: str) -> None:
+        if name == "Submit" or not begun:
+            jobs.silence(first)
+
+    first.on_call = stopped
+    async with asyncio.timeout(PATIENCE_S):
+        assert await jobs.hand_over(BUNDLE, SPEC) == "words-1"
+    assert first.asked == (["PutBundle", "Submit"] if begun else ["PutBundle"])
+    assert [node.jobs for node in some(jobs) if node is not first].count(["words-1"]) == 1
+
+
+async def test_a_coordinator_that_answers_tells_of_its_job_itself(jobs: Jobs) -> None:
+    first, *others = some(jobs)
+    first.jobs = ["j"]
+    for node in others:
+        node.noted = ["j"]
+    assert (await jobs.status("j")).state == "SUCCEEDED"
+
+
+async def test_a_job_that_nobody_coordinates_is_waited_for_where_nodes_read_no_journal(jobs: Jobs) -> None:
+    """Nodes of the release before."""
+    first = some(jobs)[0]
+    for node in some(jobs):
+        node.noted, node.reads_journals = ["j"], False
+    waiting = asyncio.create_task(jobs.status("j"))
+    while first.asked.count("Status") < 3:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.01)
+    first.noted, first.jobs = [], ["j"]
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await waiting).state == "SUCCEEDED"
 
 
 async def test_a_job_that_nobody_keeps_is_absent(jobs: Jobs) -> None:

@@ -1,5 +1,6 @@
 """A job whose coordinator is gone: it is watched at the next one, and without one its end is unknown."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import ClassVar, TypeVar
@@ -8,6 +9,9 @@ import pytest
 from google.protobuf.message import Message
 
 from ringmill.client.jobs import jobs as jobs_module
+from ringmill.client.jobs.asking import quiet_streams
+from ringmill.client.jobs.job_errors import job_lost
+from ringmill.client.jobs.job_values import job_state
 from ringmill.client.jobs.jobs import AsyncJobs
 from ringmill.client.routing.directory import Directory
 from ringmill.client.routing.links import Link
@@ -152,7 +156,7 @@ async def handed_over(full: tuple[int, ...], *, is_silent: bool = False) -> str:
         return await jobs.hand_over(Bundle(b"", spec.bundle_sha256, "m", ()), spec)
 
 
-async def proven(directory: Directory, address: str, patience_s: float) -> None:
+async def proven(directory: Directory, address: str, patience_s: float, *, anew: bool = False) -> None:
     return None
 
 
@@ -176,3 +180,74 @@ async def test_that_the_disks_are_full_is_told_when_no_member_takes_the_job() ->
     with pytest.raises(Unavailable, match="may have been accepted") as refused:
         await handed_over((7102,), is_silent=True)
     assert refused.value.outcome == "unknown"
+
+
+class NodeThatHangs(NodeThatIsRestarted):
+    """Its first stream tells nothing and does not end; the next coordinator tells the end of the job."""
+
+    has_hung = False
+
+    async def stream(
+        self, path: str, request: Message, answer: type[Answer], timeout_s: float | None
+    ) -> AsyncIterator[Answer]:
+        if not NodeThatHangs.has_hung:
+            NodeThatHangs.has_hung = True
+            await asyncio.Event().wait()
+        status = jobs_pb2.JobStatus(job="words-1", state="SUCCEEDED", node="n2", output=OUTPUT)
+        yield answer.FromString(status.SerializeToString())
+
+
+async def test_a_job_whose_coordinator_hangs_is_watched_on_at_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stopped process keeps its connections: its stream does not break."""
+    monkeypatch.setattr(jobs_module, "PAUSE_S", 0.01)
+    monkeypatch.setattr(quiet_streams, "QUIET_S", 0.01)
+
+    @asynccontextmanager
+    async def dial(address: str) -> AsyncIterator[NodeThatHangs]:
+        yield NodeThatHangs()
+
+    directory = Directory(["127.0.0.1:7101"], no_link)  # nobody answers its question
+    jobs = AsyncJobs(directory, dial, no_files, SeededEntropy(1, "test"), 1.0)
+    async with asyncio.timeout(20):
+        told = [(state.node, state.state) async for state in jobs.watch("words-1")]
+    assert told == [("n1", "RUNNING"), ("n1", "RUNNING"), ("n2", "SUCCEEDED")]
+
+
+class NodeWithAJournal(NodeThatIsRestarted):
+    """The coordinator tells that the job runs, and is gone; this node knows that it is open, and reads that
+    it has ended."""
+
+    streams: ClassVar[list[str]] = ["RUNNING"]
+    has_begun = False
+
+    async def unary(self, path: str, request: Message, answer: type[Answer], timeout_s: float) -> Answer:
+        assert isinstance(request, jobs_pb2.JobRequest)
+        if NodeWithAJournal.has_begun and not request.noted:
+            raise Unavailable("it waits for a coordinator", detail={"open_job": "words-1"}, outcome="failed")
+        NodeWithAJournal.has_begun = True
+        state, node = ("SUCCEEDED", "") if request.noted else ("RUNNING", "n1")
+        status = jobs_pb2.JobStatus(job="words-1", state=state, node=node, output=OUTPUT)
+        return answer.FromString(status.SerializeToString())
+
+
+async def test_an_end_that_the_journal_has_is_told_without_a_coordinator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs_module, "PAUSE_S", 0.01)
+
+    @asynccontextmanager
+    async def dial(address: str) -> AsyncIterator[NodeWithAJournal]:
+        yield NodeWithAJournal()
+
+    directory = Directory(["127.0.0.1:7101"], no_link)
+    jobs = AsyncJobs(directory, dial, no_files, SeededEntropy(1, "test"), 1.0)
+    async with asyncio.timeout(20):
+        told = [(state.node, state.state) async for state in jobs.watch("words-1")]
+    assert told == [("n1", "RUNNING"), ("n2", "RUNNING"), ("", "SUCCEEDED")]
+
+
+def test_a_lost_job_whose_coordinator_is_not_known_is_told_without_its_name() -> None:
+    state = job_state(jobs_pb2.JobStatus(job="words-1", state="RUNNING", output=OUTPUT))
+    assert "its coordinator is gone and no other" in job_lost(state, Unavailable("gone")).message

@@ -20,6 +20,8 @@ from ringmill.client.local.log_files import tail
 from ringmill.client.local.machine_facts import machine_facts
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, RingmillError
 
+START = 14000 + os.getpid() % 1000 * 6  # another place for another test process
+
 
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[LocalNode]:
@@ -99,7 +101,7 @@ def test_stopped_paused_and_running_are_told_apart(sleeper: LocalNode) -> None:
 
 
 def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> None:
-    base = tcp_ports.free_base(2, 21000)
+    base = tcp_ports.free_base(2, START)
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((tcp_ports.HOST, base + 1))
@@ -113,7 +115,7 @@ def test_a_taken_port_is_named_with_its_owner_and_another_range_is_offered() -> 
 
 
 def test_no_other_range_is_offered_for_nodes_that_exist() -> None:
-    base = tcp_ports.free_base(1, 21000)
+    base = tcp_ports.free_base(1, START)
     node = LocalNode("n1", f"{tcp_ports.HOST}:{base}", "", pid=1, started="boot/1")
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -125,7 +127,7 @@ def test_no_other_range_is_offered_for_nodes_that_exist() -> None:
 
 
 def test_the_owner_of_a_port_is_told_on_one_line() -> None:
-    base = tcp_ports.free_base(1, 21000)
+    base = tcp_ports.free_base(1, START)
     lines = (
         "import socket, sys",
         f"server = socket.create_server(('{tcp_ports.HOST}', {base}))",

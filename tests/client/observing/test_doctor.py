@@ -131,6 +131,12 @@ def test_a_cluster_that_is_well_has_nothing_to_be_told() -> None:
          "secret", "warning", "n2 accept two secrets", "auth rotate-secret --finish"),
         (facts(metrics={"n1": told("n1", comparison_pass_timestamp_seconds=NOW_S - 7300)}), "comparing",
          "warning", "n1 has not compared all its copies for 122 minutes", "repair status"),
+        (facts(metrics={"n2": told("n2", copy_sums_wrong_total=2)}), "comparing", "warning",
+         "n2 had wrong sums of 2 copies", "repair status"),
+        (facts(metrics={"n1": told("n1", stale_refused_timestamp_seconds=NOW_S - 600, stale_refused_total=3),
+                        "n2": told("n2", stale_refused_timestamp_seconds=NOW_S - 3700)}), "deletes",
+         "warning", "n1 has refused 3 versions that were deleted and forgotten, the last one 10 minutes ago",
+         "repair status"),
     ],
 )  # fmt: skip
 def test_a_check_names_what_is_amiss(
@@ -154,7 +160,18 @@ def test_what_a_client_may_not_ask_is_said_and_not_taken_for_well() -> None:
     assert "role jobs" in found["jobs"].told and not is_wrong(found.values())
 
 
-FIGURED = {"versions", "clocks", "disks", "stores", "compaction", "hints", "overload", "secret", "comparing"}
+FIGURED = {
+    "versions",
+    "clocks",
+    "disks",
+    "stores",
+    "compaction",
+    "hints",
+    "overload",
+    "secret",
+    "comparing",
+    "deletes",
+}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -94,6 +95,21 @@ def test_least_connections_asks_who_has_least_under_way() -> None:
     assert set(firsts(balancer, 10)) == {ADDRESSES[1], ADDRESSES[2]}
 
 
+@pytest.mark.parametrize("name", ["least-connections", "least-latency"])
+def test_among_equals_who_says_that_it_has_less_to_do_is_asked_first(name: BalanceName) -> None:
+    balancer = one(name)
+    balancer.loaded(ADDRESSES[0], 200, 0.0)
+    balancer.loaded(ADDRESSES[1], 70, 0.0)
+    assert set(firsts(balancer, 10)) == {ADDRESSES[2]}
+    balancer.began(ADDRESSES[2])
+    assert name == "least-latency" or set(firsts(balancer, 10)) == {ADDRESSES[1]}, (
+        "its own requests come first"
+    )
+    balancer.loaded(ADDRESSES[0], 0, 0.0)
+    balancer.loaded(ADDRESSES[2], 255, 0.0)
+    assert ADDRESSES[0] in set(firsts(balancer, 10))
+
+
 def test_least_latency_avoids_a_slow_node_and_tries_it_again_later() -> None:
     balancer = one("least-latency")
     for address, took_s in zip(ADDRESSES, (1.0, 0.010, 0.011), strict=False):
@@ -145,6 +161,10 @@ def test_a_node_that_has_left_no_longer_says_what_a_refusal_costs() -> None:
 
 class _Request:
     begun_at = 0.0
+    slow_at = math.inf
+
+    def slow(self) -> None:
+        raise AssertionError
 
     def silent(self, error: RingmillError) -> None:
         raise AssertionError

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import pytest
 
 from ringmill.client.kv import AsyncKeyspace
+from ringmill.client.routing.attempts import Attempts, AwaitedAttempt
 from ringmill.client.routing.directory import Directory
-from ringmill.client.routing.links import GET, PUT, TOPOLOGY
+from ringmill.client.routing.links import GET, PUT, TOPOLOGY, Abandon, Link
 from ringmill.client.values import Receipt
 from ringmill.cluster.errors import (
     DeadlineExceeded,
@@ -20,6 +22,7 @@ from ringmill.cluster.errors import (
     WrongEpoch,
 )
 from ringmill.cluster.overload.budget import MAX_FURTHER
+from ringmill.cluster.silence import SilenceWatch
 from tests.client.routing.conftest import ImpatientLoop
 from tests.client.routing.test_router import KEY, FakeCluster
 from tests.client.routing.test_window import SendingCluster, client_of
@@ -31,6 +34,10 @@ LONG_S = 60.0
 
 def broken() -> Unavailable:
     return Unavailable("the stream broke", outcome="unknown")
+
+
+def no_link(address: str) -> Link:
+    raise AssertionError(f"nothing is sent to {address}")
 
 
 Put: TypeAlias = Callable[[AsyncKeyspace], Awaitable[Receipt]]
@@ -232,6 +239,38 @@ async def test_what_no_node_has_done_counts_as_no_attempt(made: type[FakeCluster
         cluster.owners(KEY)[0].refusals.append(Overloaded("busy", detail={"retry_after": 0.0}))
         await put(db)
     assert [write.attempt for write in cluster.writes] == [0]
+
+
+async def test_an_answer_that_comes_before_the_caller_hears_of_the_silence_counts() -> None:
+    silent = Unavailable("n1 is silent", outcome="unknown")
+    watch = SilenceWatch(Directory(["n1"], no_link))
+    first = AwaitedAttempt(watch, "n1", 0.0, math.inf, 1.0)
+    first.silent(silent)
+    first.ended(b"after all")
+    attempts = await first.outcome
+    assert isinstance(attempts, Attempts), "it is no answer yet"
+    assert attempts.tried == ["n1"] and not attempts.are_under_way
+    assert [(await attempts.news())[1] for _ in range(2)] == [silent, b"after all"]
+
+
+async def test_a_caller_that_gives_up_has_its_request_taken_back() -> None:
+    cluster = SendingCluster()
+    async with client_of(cluster, timeout_s=LONG_S) as db:
+        await put_one(db)
+        sent, taken_back = asyncio.Event(), list[str]()
+
+        def send(*_: object) -> Abandon:
+            sent.set()
+            return lambda: taken_back.append("once")
+
+        for node in cluster.nodes.values():
+            node.send = send  # type: ignore[attr-defined]
+        putting = asyncio.create_task(put_one(db))
+        await sent.wait()
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        assert taken_back == ["once"]
 
 
 @CLUSTERS

@@ -150,13 +150,15 @@ async def test_a_bug_in_making_a_request_is_raised(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_bug_in_reading_an_answer_is_raised_and_no_key_is_taken_for_absent(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, unheard_errors: list[str]
 ) -> None:
     async with asyncio.timeout(PATIENCE_S), client_of(SendingCluster()) as db:
         raise_first(await db.mput(pairs()))
         monkeypatch.setattr(many_keys, "item_of", broken)
         with pytest.raises(ZeroDivisionError):
             await db.mget(KEYS)
+    assert all("ZeroDivisionError" in told for told in unheard_errors)
+    unheard_errors.clear()
 
 
 async def test_an_exception_of_the_input_passes_as_itself_before_anything_is_sent() -> None:

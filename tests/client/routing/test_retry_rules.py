@@ -1,5 +1,7 @@
 """When a request may be sent once more: the rules alone."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,8 @@ from ringmill.client.routing.retries import (
     may_go_further,
     next_step,
     pause_s,
+    slow_after_s,
+    told_time_s,
 )
 from ringmill.cluster.errors import (
     CorruptData,
@@ -121,6 +125,19 @@ def test_a_silent_read_costs_a_quarter_until_the_last_attempt(left: float, whole
         assert attempt_timeout_s(left, whole, is_write=False, retries=retries) <= whole / 4
     assert attempt_timeout_s(left, whole, is_write=False, retries=MAX_RETRIES) == left
     assert attempt_timeout_s(left, whole, is_write=True, retries=0) == left
+
+
+@given(whole=st.floats(0.001, 60))
+def test_a_read_is_slow_after_a_quarter_but_for_its_last_attempt_and_a_write_never(whole: float) -> None:
+    for retries in range(MAX_RETRIES):
+        assert slow_after_s(whole, is_write=False, retries=retries) == whole / 4
+    assert slow_after_s(whole, is_write=False, retries=MAX_RETRIES) == math.inf
+    assert slow_after_s(whole, is_write=True, retries=0) == math.inf
+
+
+@given(left=st.floats(0.001, 60), whole=st.floats(0.001, 60))
+def test_the_node_of_a_read_has_less_time_than_its_caller(left: float, whole: float) -> None:
+    assert 0 < left - told_time_s(left, whole) < 0.051
 
 
 @given(st.lists(st.booleans(), max_size=300))

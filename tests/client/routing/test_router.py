@@ -67,7 +67,10 @@ class FakeNode:
         if self.is_silent or method in self.stuck:
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded(f"{self.address} did not answer in {timeout_s} s", outcome="unknown")
-        await asyncio.sleep(0 if method in self.prompt else self.delay_s)
+        delay_s = 0 if method in self.prompt else self.delay_s
+        await asyncio.sleep(min(delay_s, timeout_s))
+        if delay_s > timeout_s:
+            raise DeadlineExceeded(f"{self.address} did not answer in {timeout_s} s", outcome="unknown")
         if self.refusals and method is not TOPOLOGY:
             raise self.refusals.pop(0)
         answer = self.cluster.answer(request)

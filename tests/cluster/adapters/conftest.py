@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -31,17 +29,9 @@ from ringmill.cluster.wire.sending_time import PeerClock
 from ringmill.node.services.grpc_calls.over_grpc import grpc_handlers
 from ringmill.node.services.server import NodeServer, Services
 from ringmill.node.services.table import Service
+from tests.ports import free_port
 
 SECRET = "open sesame"  # that all nodes of a test know
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel hands out to dialling sockets."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
 
 
 @dataclass

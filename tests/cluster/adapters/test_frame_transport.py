@@ -226,7 +226,7 @@ async def test_a_peer_of_another_cluster_is_refused_by_name(nodes: Any) -> None:
     n2.serve("echo", echo)
     with pytest.raises(ProtocolMismatch, match="n1 is of cluster c1, n2 of cluster c2") as caught:
         await n1.call(N2, "echo", b"", timeout_s=5, priority=WRITE)
-    assert caught.value.outcome == "failed"
+    assert (caught.value.outcome, caught.value.detail["clusters"]) == ("failed", {"n1": "c1", "n2": "c2"})
 
 
 async def test_a_cluster_and_the_one_that_it_was_made_of_exchange_documents_alone(nodes: Any) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from ringmill.cluster.adapters.files import tree_removal
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.adapters.files.tree_removal import remove_tree
+from ringmill.cluster.adapters.files.tree_removal import _entries, remove_tree
 from ringmill.cluster.os_errors import passes
 
 
@@ -345,3 +345,46 @@ def test_a_folder_that_lists_what_is_not_there_ends_the_removal_with_an_error(
     monkeypatch.setattr(tree_removal, "_entries", lambda _: [("ghost", False)])
     with pytest.raises(OSError, match="not empty"):
         remove_tree(str(tmp_path))
+
+
+def test_a_folder_that_was_filled_before_the_clock_was_set_back_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        (inner := tmp_path / "tree" / "folder" / str(number)).mkdir(parents=True)
+        (inner / "file").touch()
+    now, now_ns = time.time(), time.time_ns()
+    monkeypatch.setattr(time, "time", lambda: now - 60)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns - 60 * 10**9)
+    monkeypatch.setattr(tree_removal, "_MOST_MADE", 20)
+    remove_tree(str(tmp_path / "tree"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_folder_that_is_filled_as_fast_as_it_is_emptied_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_nested: bool
+) -> None:
+    """Code of a job whose process goes on makes folders beside or in each other."""
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "first").mkdir()
+    opened, looks, look = [os.open(folder / "first" if is_nested else folder, os.O_RDONLY)], 0, _entries
+
+    def made_meanwhile(looked_at: int) -> list[tuple[str, bool]]:
+        nonlocal looks
+        looks += 1
+        assert looks < 3000, "it has no end"
+        os.mkdir(name := f"made {looks}", dir_fd=opened[-1])
+        if is_nested:
+            opened.append(os.open(name, os.O_RDONLY, dir_fd=opened[-1]))
+            os.close(opened.pop(0))
+        return look(looked_at)
+
+    monkeypatch.setattr(tree_removal, "_entries", made_meanwhile)
+    monkeypatch.setattr(tree_removal, "_MOST_MADE", 20)
+    with pytest.raises(OSError, match="not empty"):
+        remove_tree(str(folder))
+    monkeypatch.setattr(tree_removal, "_entries", look)
+    remove_tree(str(folder))
+    os.close(opened[0])
+    assert os.listdir(tmp_path) == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ringmill.cluster.adapters.processes.pids_group import (
+    PidsGroup,
     PidsGroups,
     groups_of_this_process,
     place_of_groups,
@@ -75,6 +79,34 @@ if pid == 0:
     os._exit(0)
 os.waitpid(pid, 0)
 assert group.remove()
+"""
+)
+ENDS = (
+    IMPORTS
+    + """
+group = groups_of_this_process().make(f"{os.getpid()}-ends", 40)
+pid = os.fork()
+if pid == 0:
+    group.enter()
+    while True:  # each forks on, in a session of its own, until no more are allowed
+        try:
+            if os.fork() == 0:
+                os.setsid()
+        except BlockingIOError:
+            pass
+while not group.was_full:
+    time.sleep(0.01)
+signals = []
+kill = os.kill
+os.kill = lambda pid, number: (signals.append(number), kill(pid, number))
+met = len(group.members())
+assert group.end_members()
+os.waitpid(pid, 0)
+until = time.monotonic() + 60
+while group.members() and time.monotonic() < until:
+    time.sleep(0.01)
+assert group.remove()
+print(met > 40, set(signals) == {signal.SIGKILL}, len(signals) <= 40 + 64)
 """
 )
 DESERTS = (
@@ -190,6 +222,75 @@ def test_where_the_kernel_takes_no_share_there_is_no_cpu_group_and_none_is_left(
 
 def test_a_group_without_births_stays_as_it_is_until_it_is_ended(place: str) -> None:
     assert told_by(NO_BIRTHS) == "refused, then born, never full"
+
+
+def test_a_full_group_that_forks_on_is_ended_by_one_signal_for_each(place: str) -> None:
+    assert told_by(ENDS) == "True True True"
+
+
+def test_a_family_that_is_ended_has_no_larger_share_of_the_processors(place: str) -> None:
+    group = groups_of_this_process().make(f"{os.getpid()}-share", 4)
+    assert group is not None
+    try:
+        if group._cpu_folder is None:
+            pytest.skip("this kernel lets this user make no cpu cgroup")
+        with group.without_births():
+            assert share_of(group._cpu_folder) == 335, "nodes go first, also while many end"
+    finally:
+        assert group.remove()
+
+
+RESERVES = "import mmap; held = mmap.mmap(-1, 1 << 30); held[:20 << 20] = bytes(20 << 20); answer('well')"
+USES = "held = bytearray(200 << 20); import time; time.sleep(60)"
+USES_IN_CHILDREN = """
+import os, time
+for _ in range(3):
+    if os.fork() == 0:
+        held = bytearray(70 << 20)
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--without-groups",)])
+@pytest.mark.parametrize("uses", [USES, USES_IN_CHILDREN])
+async def test_memory_that_is_used_is_limited_and_not_what_is_reserved(
+    tmp_path: Path, options: tuple[str, ...], uses: str
+) -> None:
+    if not options and groups_of_this_process()._memory_place is None:
+        pytest.skip("this system has no hierarchy for memory of cgroups version 1")
+    processes = TaskProcesses((sys.executable, SNIPPETS, *options))
+    limits = {"processes": 30, "family_bytes": 150 << 20, "as_bytes": 8 * 150 << 20}
+    try:
+        task = await processes.start_task(workdir=str(tmp_path), environment={}, limits=limits)
+        await task.send(RESERVES.encode())
+        assert await task.receive() == b"well"
+        await task.send(uses.encode())
+        async with asyncio.timeout(60):
+            assert await task.wait() == -signal.SIGKILL
+        assert task.breach == "family_bytes"
+        told = re.search(rb"used (\d+) MiB of memory.*, the limit is 150 MiB", task.output())
+        assert told and int(told[1]) >= 149
+    finally:
+        await processes.close()
+
+
+def test_in_version_2_the_group_itself_has_the_limit_of_memory(tmp_path: Path) -> None:
+    groups = PidsGroups(str(tmp_path))
+    assert groups._limit_memory("1-1", str(tmp_path), 100) is None, "the controller was not delegated"
+    for name in ("memory.max", "memory.swap.max", "memory.oom.group"):
+        (tmp_path / name).touch()
+    assert groups._limit_memory("1-2", str(tmp_path), 100) == str(tmp_path)
+    told = [(tmp_path / name).read_text() for name in ("memory.max", "memory.swap.max", "memory.oom.group")]
+    assert told == ["100", "0", "1"]
+    (tmp_path / "memory.peak").write_text("98\n")
+    (tmp_path / "memory.events").write_text("low 0\nmax 7\noom 1\noom_kill 0\noom_group_kill 0\n")
+    group = PidsGroup(str(tmp_path), 4, memory_folder=str(tmp_path))
+    assert (group.holds_memory, group.ran_out_of_memory, group.most_memory_bytes) == (True, False, 98)
+    (tmp_path / "memory.events").write_text("low 0\nmax 7\noom 0\noom_kill 1\n")
+    assert not group.ran_out_of_memory, "it was the machine that had no more"
+    (tmp_path / "memory.events").write_text("oom 1\noom_kill 2\noom_group_kill 1\n")
+    assert group.ran_out_of_memory
 
 
 def test_groups_of_makers_who_are_gone_are_removed(place: str) -> None:

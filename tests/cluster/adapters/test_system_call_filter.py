@@ -19,14 +19,16 @@ NUMBERS = {
                "prlimit": 302, "setpriority": 141, "chmod": 90, "fchmod": 91, "execve": 59,
                "mount": 165, "unshare": 272, "init_module": 175, "bpf": 321, "io_uring_setup": 425,
                "keyctl": 250, "fcntl": 72, "sched_setparam": 142, "sched_setscheduler": 144,
-               "sched_setattr": 314, "memfd_create": 319, "memfd_secret": 447,
+               "sched_setattr": 314, "sched_setaffinity": 203, "ioprio_set": 251,
+               "memfd_create": 319, "memfd_secret": 447,
                "shmat": 30, "shmctl": 31, "semop": 65, "semtimedop": 220, "semctl": 66, "msgsnd": 69,
                "msgrcv": 70, "msgctl": 71, "mq_unlink": 241},
     "aarch64": {"read": 63, "ptrace": 117, "socket": 198, "socketpair": 199, "clone": 220, "clone3": 435,
                 "prlimit": 261, "setpriority": 140, "chmod": 53, "fchmod": 52, "execve": 221,
                 "mount": 40, "unshare": 97, "init_module": 105, "bpf": 280, "io_uring_setup": 425,
                 "keyctl": 219, "fcntl": 25, "sched_setparam": 118, "sched_setscheduler": 119,
-               "sched_setattr": 274, "memfd_create": 279, "memfd_secret": 447,
+               "sched_setattr": 274, "sched_setaffinity": 122, "ioprio_set": 30,
+                "memfd_create": 279, "memfd_secret": 447,
                "shmat": 196, "shmctl": 195, "semop": 193, "semtimedop": 192, "semctl": 191, "msgsnd": 189,
                "msgrcv": 188, "msgctl": 187, "mq_unlink": 181},
 }  # fmt: skip
@@ -66,8 +68,10 @@ def test_a_filter_refuses_by_number_and_by_argument(machine: str) -> None:
     assert of("memfd_create") == ABSENT, "memory that no limit counts; programs do without"
     assert of("clone", 0x01200011) == ALLOWED and of("clone", 0x10000011) == REFUSED
     assert of("prlimit", 0, 7) == ALLOWED and of("prlimit", 77, 7) == REFUSED
-    for scheduling in ("sched_setparam", "sched_setscheduler", "sched_setattr"):
+    for scheduling in ("sched_setparam", "sched_setscheduler", "sched_setattr", "sched_setaffinity"):
         assert of(scheduling, 0, 3) == ALLOWED and of(scheduling, 77, 3) == REFUSED
+    assert of("ioprio_set", 1, 0, 7) == ALLOWED
+    assert {of("ioprio_set", *who) for who in ((1, 77), (2, 0), (3, 0))} == {REFUSED}
     assert {of("fcntl", 3, command) for command in (0, 1, 4, 6, 1030)} == {ALLOWED}
     assert of("fcntl", 3, 1024) == REFUSED, "a lease"
     assert {of("setpriority", *who) for who in ((0, 77), (2, 0), (1, 0))} == {REFUSED}

@@ -417,7 +417,7 @@ async def test_memory_is_limited_for_a_family_together_and_shared_pages_count_on
     async with asyncio.timeout(60):
         assert await hog.wait() == -9
     assert hog.breach == "family_bytes"
-    assert b"processes used" in hog.output()
+    assert b" MiB of memory" in hog.output()
     assert b"the limit is 300 MiB" in hog.output()
 
 

@@ -116,7 +116,10 @@ class World:
         if start is not None:
             assert start.node == node
             assert start.attempt not in self.ran_in, "no two attempts have one name"
-            self.journal.append(packed([self.now, event_row(AttemptStarted(start.attempt, node))]))
+            begun = self.machine._attempt(start.attempt)
+            assert begun is not None
+            event = AttemptStarted(start.attempt, node, begun.is_near)
+            self.journal.append(packed([self.now, event_row(event)]))
             self.ran_in[start.attempt] = self.nodes[node].start_name
             for source in start.sources if isinstance(start, StartReduce) else ():
                 assert self.told.get(source.node) == self.ran_in[source.attempt], "an output that is gone"

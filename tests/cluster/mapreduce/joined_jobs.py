@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ringmill import Context, FileInput, FileOutput, JobDefinition, Source, join
+from ringmill import Context, FileInput, FileOutput, JobDefinition, KvInput, Source, join
 
 
 def person(offset: int, line: str) -> Iterator[tuple[int | None, str]]:
@@ -55,3 +55,27 @@ by_name = join(
 )
 with_result = join(PEOPLE, THINGS, how="left", result=told, strategy="merge")
 with_result_for_all = join(PEOPLE, THINGS, how="left", result=told, strategy="broadcast")
+
+USERS, ORDERS = Source("users", input=KvInput("users")), Source("orders", input=KvInput("orders"))
+
+
+def priced(key: bytes, cents: str) -> Iterator[tuple[str, int]]:
+    """What was ordered by whom: the key is `{user}/order`."""
+    yield key.decode().partition("/")[0].strip("{}"), int(cents)
+
+
+def paired(user: str, name: str | None, cents: str | None) -> Iterator[tuple[str, str]]:
+    yield user, f"{name} {cents}"
+
+
+def of_keyspaces(strategy: Any, how: Any = "inner", on: Any = "{tag}") -> JobDefinition:
+    return join(USERS, ORDERS, on=on, how=how, strategy=strategy, result=paired)
+
+
+def with_maps(strategy: Any, cents: Any = priced) -> JobDefinition:
+    named = Source("users", map=named_user, input=KvInput("users"))
+    return join(named, Source("orders", map=cents, input=KvInput("orders")), strategy=strategy, output=JSON)
+
+
+def named_user(key: str, name: str) -> Iterator[tuple[str, str]]:
+    yield key.strip("{}"), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NewType
 
 from ringmill import Context, FileInput, FileOutput, RoundResult, Sum, iterate, job, pipeline
 
@@ -73,3 +74,43 @@ rounds = pipeline(load, iterate(step, max=4))
 rounds_in_place = pipeline(load, iterate(summed, max=4))
 until_asked = pipeline(load, iterate(step, max=9, until=three_rounds))
 of_floats = pipeline(load, iterate(floats, max=2))
+
+
+PageId = NewType("PageId", str)
+
+
+def worth_one(offset: int, line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+
+def ten(page: str, worth: int) -> Iterator[tuple[str, int]]:
+    yield page, 10
+
+
+def ten_of_ids(page: PageId, worth: int) -> Iterator[tuple[PageId, int]]:
+    yield page, 10
+
+
+def ten_to_ids(page: str, worth: int) -> Iterator[tuple[PageId, int]]:
+    yield PageId(page), 10
+
+
+def added(page: str, worth: int | None, values: Iterable[int]) -> int:
+    return (worth or 0) + sum(values)
+
+
+def added_to_id(page: PageId, worth: int | None, values: Iterable[int]) -> int:
+    return (worth or 0) + sum(values)
+
+
+pages_of_str = pipeline(
+    job(map=worth_one, reduce=Sum(), reducers=4), iterate(job(map=ten, update=added, input=RECORDS), max=1)
+)
+pages_of_ids = pipeline(
+    job(map=worth_one, reduce=Sum(), reducers=4),
+    iterate(job(map=ten_of_ids, update=added_to_id, input=RECORDS), max=1),
+)
+pages_to_ids = pipeline(
+    job(map=worth_one, reduce=Sum(), reducers=3),
+    iterate(job(map=ten_to_ids, update=added_to_id, input=RECORDS), max=1),
+)

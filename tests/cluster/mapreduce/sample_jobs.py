@@ -1,7 +1,6 @@
 """Jobs for the kernels' tests."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ringmill import Collect, Context, Count, Distinct, FileOutput, Max, Sum, Top, job
 
@@ -101,16 +100,6 @@ def shares(offset: int, line: str) -> Iterator[tuple[str, float]]:
         yield word, offset / 7
 
 
-@dataclass(frozen=True, eq=False)
-class Name:
-    name: str
-
-
-def named(offset: int, line: str) -> Iterator[tuple[Name, int]]:
-    yield Name(line), 1
-
-
-by_identity = job(map=named, reduce=Sum())
 folded = job(map=one, reduce=Sum())
 counted = job(map=place_of, reduce=Count())
 counted_first = job(map=place_of, combine=Count(), reduce=total)
@@ -119,3 +108,10 @@ latest = job(map=place_of, reduce=Top(3), output=FileOutput(format="jsonl"))
 distinct = job(map=place_of, reduce=Distinct(), output=FileOutput(format="jsonl"))
 collected = job(map=place_of, reduce=Collect(), output=FileOutput(format="jsonl"))
 weighed = job(map=shares, reduce=Sum())
+
+
+def added(word: str, amounts: Iterable[float]) -> Iterator[tuple[str, float]]:
+    yield word, sum(amounts)
+
+
+rounded = job(map=shares, combine=added, reduce=added)

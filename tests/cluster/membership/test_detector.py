@@ -172,7 +172,8 @@ class World:
 
     def _answer(self, ping: Ping, way: list[NodeId], answer: Callable[[Message], None]) -> None:
         target = self.processes[ping.target]
-        reply, instructions = target.detector.heard(Message.decode(ping.message.encode()), self.now)
+        message = Message.decode(ping.message.encode())
+        reply, instructions = target.detector.heard(message, self.now, link=way[-2])
         self._act(target, instructions)
         self._leg(way[::-1], arrived=lambda: answer(reply))
 

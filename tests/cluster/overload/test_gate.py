@@ -19,6 +19,7 @@ from ringmill.cluster.traces.spans import Span, carried_trace, spanned
 
 FAR = 1e12
 CLIENT = NodeId("")
+FORTY = WorkLimitOptions(first_limit=40, least_limit=40, most_limit=40, least_queue=40, first_rate=1)
 FEW = WorkLimitOptions(first_limit=4, least_limit=4, most_limit=4, least_queue=6, first_rate=1)
 
 
@@ -172,6 +173,33 @@ async def test_writes_have_their_half_while_reads_storm() -> None:
         call.answer(b"")
     await turns(1)
     assert writes.begun == asked[:2], "up to half of what is under way"
+
+
+async def test_pages_of_scans_have_a_little_room_beside_a_storm_of_reads_and_no_more_in_one() -> None:
+    gate, reads, pages = a_gate(FORTY), Handled(), Handled()
+    read, scan = gate.guard(reads, Priority.READ), gate.guard(pages, Priority.BULK)
+    read([Call() for _ in range(100)])
+    asked = [Call() for _ in range(4)]
+    scan(asked)
+    assert [bool(call.told) for call in asked] == [False, False, True, True], "a twentieth of the queue"
+    for call in reads.begun[:3]:
+        call.answer(b"")
+    await turns(1)
+    assert pages.begun == asked[:2]
+
+
+async def test_a_storm_of_scans_leaves_reads_and_writes_their_room() -> None:
+    gate, others = a_gate(FORTY), Handled()
+    scan = gate.guard(pages := Handled(), Priority.BULK)
+    scan([Call() for _ in range(200)])
+    asked = [Call() for _ in range(30)]
+    gate.guard(others, Priority.WRITE)(asked[:20])
+    gate.guard(others, Priority.READ)(asked[20:])
+    assert not any(call.told for call in asked)
+    for call in pages.begun[:30]:
+        call.answer(b"")
+    await turns(1)
+    assert others.begun == asked
 
 
 async def test_a_frame_is_refused_in_runs_of_ids_before_anything_is_made_of_it() -> None:

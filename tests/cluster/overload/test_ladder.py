@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringmill.cluster.overload.governor import BUSY, CROWDED, PAUSED, core_pause_s, stretch
+from ringmill.cluster.overload.governor import BUSY, CROWDED, PAUSED, core_pause_s, stretch, stretch_towards
 from ringmill.cluster.overload.ladder import FALL_S, HOLD_S, RISE_S, Ladder, Rung
 from ringmill.cluster.ports import CoreTime
 
@@ -60,6 +60,11 @@ def test_background_work_gives_way_the_more_the_busier_and_always_has_a_hundredt
     assert stretch(0.0, Rung.NONE) == stretch(0.05, Rung.NONE) == 1
     assert 1 < stretch(0.5, Rung.NONE) < stretch(1.0, Rung.NONE) == BUSY
     assert stretch(0.0, Rung.BACKGROUND) == stretch(1.0, Rung.SCANS) == CROWDED == 100
+
+
+def test_what_goes_to_a_node_gives_way_to_its_requests_too() -> None:
+    assert [stretch_towards(1.0, quarters) for quarters in range(4)] == [1.0, 1.0, 1.0, BUSY]
+    assert stretch_towards(CROWDED, 0) == stretch_towards(CROWDED, 3) == CROWDED
 
 
 def test_work_pauses_the_longer_the_more_it_waited_for_a_core_and_not_on_an_idle_host() -> None:

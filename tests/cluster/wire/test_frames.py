@@ -17,6 +17,7 @@ from ringmill.cluster.wire.error_status import status_details
 from ringmill.cluster.wire.frames import (
     OPERATION_OVERHEAD_BYTES,
     decode_answers,
+    decode_loaded,
     decode_operations,
     decode_traced,
     encode_answers,
@@ -62,6 +63,21 @@ def test_traces_come_beside_the_operations(
 @given(st.lists(answers, max_size=8), stamps)
 def test_answers_come_out_as_they_went_in(sent: list[tuple[int, bytes]], stamp: int | None) -> None:
     assert decode_answers(encode_answers(sent, stamp)) == (sent, stamp)
+
+
+@given(st.lists(answers, max_size=8), st.integers(0, 2**63 - 1), st.none() | st.integers(0, 255))
+def test_the_load_of_a_node_comes_beside_its_answers(
+    sent: list[tuple[int, bytes]], stamp: int, load: int | None
+) -> None:
+    frame = encode_answers(sent, stamp, load)
+    assert decode_loaded(frame) == (sent, stamp, load)
+    assert decode_answers(frame) == (sent, stamp)
+
+
+@pytest.mark.parametrize("load", [-1, 256, True, b"1", [], None])
+def test_a_load_that_is_none_is_refused(load: object) -> None:
+    with pytest.raises(ProtocolMismatch):
+        decode_answers(sealed(msgpack.packb([5, [], load]), version=2, kind=2))
 
 
 def test_an_operation_costs_no_more_than_its_stated_overhead() -> None:

@@ -31,5 +31,6 @@ def test_all_sorts_of_requests_hold_what_they_promise_under_kills_and_pauses(tmp
     assert told["verdict"] == "ok"
     assert told["faults"] == {"kill": 1, "kill_all": 1, "pause": 1, "split_halves": 1}
     assert all(told["loads"][name]["ok"] for name in ("objects", "registers", "merging", "scans", "watches"))
+    assert told["porcupine"].startswith(("linearizable", "not asked: Go is", "not asked: its module is"))
     assert told["converged_s"] is not None
     assert not list(tmp_path.iterdir()), "data of a run that held is removed"

@@ -33,7 +33,10 @@ from ringmill.node.services.table import Call, Service, Unary
 from tests.e2e.cli.conftest import Shell
 
 FALSE = kv_pb2.WriteReceipt(dot="n3#1:1", context=b"\x01", epoch=1, w=2).SerializeToString()
-METHODS = ("replica.apply", "replica.apply_many", "hint.deliver", "swim.ping", "topology.pull", "task.poll")
+METHODS = (
+    "replica.apply", "replica.apply_many", "hint.deliver", "swim.ping", "topology.pull", "task.poll",
+    "task.start", "task.report", "job.submit", "bundle.fetch",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -136,6 +139,6 @@ def test_it_gets_nothing_and_can_ask_nothing(shell: Shell) -> None:
     shell.ok("cluster", "kill", "n3")
     assert not asyncio.run(take_over(shell, places))
     shell.ok("cluster", "up")
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
     log = (shell.folder / "home" / "default" / "logs" / "n1.log").read_text()
     assert "a link of n3 was refused" in log

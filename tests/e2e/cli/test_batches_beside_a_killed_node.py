@@ -78,7 +78,7 @@ def test_a_node_that_is_killed_under_batches_costs_only_writes_that_it_had(shell
         raise_first(db.mput((key, b"last") for key in KEYS))
         assert {item.newest for item in raise_first(db.mget(KEYS)) if item} == {b"last"}
     shell.ok("cluster", "restart", "n3")
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
 
 
 @dataclass
@@ -149,7 +149,7 @@ def test_clients_of_both_doors_go_on_while_a_node_is_killed(shell: Shell) -> Non
         gateway.terminate()
         assert gateway.wait(20) == 0
         shell.ok("cluster", "restart", "n4")
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
     assert len(told.unsure) < 20, told.unsure
 
 
@@ -179,5 +179,5 @@ def test_no_batch_waits_for_a_node_that_is_stopped_under_it(shell: Shell) -> Non
         slowest_s = asyncio.run(load())
     finally:
         shell.ok("cluster", "resume", "n2")
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
     assert slowest_s < PATIENT_S

@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +17,7 @@ import ringmill
 from ringmill.client.blocking import Client
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.wire.stubs.kv_pb2 import PutRequest, WriteReceipt
-
-if TYPE_CHECKING:
-    from tests.e2e.cli.conftest import Shell
+from tests.e2e.cli.conftest import Shell
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 WORDCOUNT = f"{EXAMPLES}/wordcount.py:wordcount"
@@ -49,11 +46,13 @@ def addresses(shell: Shell) -> dict[str, str]:
 
 @pytest.fixture
 def paused(shell: Shell) -> Iterator[str]:
-    """n2 is paused, and called down by the others for a while."""
+    """n2 is paused, and called down by the others for a while.  It coordinates no jobs."""
+    if shell.ok("coordinator", "status", "-o", "json").json["node"] == "n2":
+        shell.ok("coordinator", "handover")
     shell.ok("cluster", "pause", "n2")
     yield addresses(shell)["n2"]
     shell.ok("cluster", "resume", "n2")
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
 
 
 def test_a_warm_client_loses_no_deadline_to_a_node_that_was_stopped_seconds_ago(shell: Shell) -> None:
@@ -104,7 +103,7 @@ def test_no_write_under_way_waits_for_a_node_that_is_stopped_under_load(shell: S
     finally:
         shell.ok("cluster", "resume", "n2")
         # that its loop stood still for a second is told for a minute
-        shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "90s")
+        shell.until_healthy()
 
 
 def test_a_forwarded_write_leaves_an_owner_that_is_stopped_just_after_it_answered(shell: Shell) -> None:
@@ -140,7 +139,7 @@ def test_a_forwarded_write_leaves_an_owner_that_is_stopped_just_after_it_answere
     owner, took = asyncio.run(load())
     assert took[0] == owner, "n1 forwards"
     assert took[-1] not in (owner, "n1"), "another owner took it"
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "90s")
+    shell.until_healthy()
 
 
 def test_jobs_are_run_listed_and_asked_for_beside_a_paused_node(shell: Shell, paused: str) -> None:

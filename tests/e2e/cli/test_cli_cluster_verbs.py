@@ -1,4 +1,5 @@
-"""What a user sees of a cluster's processes: up, kill, pause, restart, down."""
+"""What a user sees of a cluster's processes: up, kill, pause, restart; test_cli_data_folders.py has
+down."""
 
 from __future__ import annotations
 
@@ -7,27 +8,32 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
+
+import pytest
 
 from ringmill.client.blocking import Client
 from ringmill.client.connection import connect
 from ringmill.client.local.checked_load import CheckedLoad
 from ringmill.client.local.local_cluster import node_state, required_cluster
 from ringmill.client.values import Item, Receipt
-from tests.e2e.cli.conftest import PARTITIONS, Shell
+from tests.e2e.cli.conftest import PARTITIONS, Shell, cluster_of_five
 
 NODES: Final = ("n1", "n2", "n3", "n4", "n5")
 RESTART_GOAL_S: Final = 10.0
 PATIENCE_S: Final = 60.0
 
 
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A cluster that nothing has happened to yet."""
+    with cluster_of_five(tmp_path_factory, "--partitions", str(PARTITIONS)) as shell:
+        yield shell
+
+
 def nodes_of(shell: Shell) -> dict[str, Any]:
     return {one["id"]: one for one in shell.ok("cluster", "status", "-o", "json").json["nodes"]}
-
-
-def healthy(shell: Shell) -> None:
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
 
 
 def hints_of(shell: Shell) -> int:
@@ -35,6 +41,7 @@ def hints_of(shell: Shell) -> int:
 
 
 def test_five_nodes_are_five_processes_with_their_own_folders(shell: Shell) -> None:
+    shell.until_healthy()
     status = shell.ok("cluster", "status", "-o", "json").json
     assert status["health"] == "ok" and status["epoch"] == 1
     pids = {one["pid"] for one in status["nodes"]}
@@ -71,7 +78,7 @@ def test_a_killed_node_leaves_everything_readable_and_writable(shell: Shell) -> 
         shell.ok("put", f"kept:{number}", f"{number}+")
     assert shell.run("cluster", "kill", "n3").code == 3
     shell.ok("cluster", "restart", "n3")
-    healthy(shell)
+    shell.until_healthy()
     deadline = time.monotonic() + 60
     while hints_of(shell) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -93,7 +100,7 @@ def test_a_level_that_cannot_be_met_says_who_acked_and_who_did_not(shell: Shell)
     assert list(error["detail"]["failed"]) == [owner]
     assert shell.ok("get", "level", "-r", "1").out in (b"1\n", b"2\n", b"1\n2\n")
     shell.ok("cluster", "up")  # starts what is stopped
-    healthy(shell)
+    shell.until_healthy()
 
 
 def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> None:
@@ -111,7 +118,7 @@ def test_a_paused_node_holds_up_no_request_beyond_its_deadline(shell: Shell) -> 
     waited = shell.run("cluster", "status", "--wait", "healthy", "--timeout", "1s")
     assert waited.code == 8 and f"left: {first} is paused" in waited.err
     shell.ok("cluster", "resume")
-    healthy(shell)
+    shell.until_healthy()
 
 
 def test_a_status_in_a_pipe_has_rows_on_stdout_and_its_verdict_on_stderr(shell: Shell) -> None:
@@ -156,21 +163,7 @@ def test_a_rolling_restart_does_not_begin_while_a_node_is_away(shell: Shell) -> 
     assert "n5 is " in refused.error["message"] and "--force" in refused.error["hint"]
     assert shell.run("cluster", "stop", "n5").code == 3
     shell.ok("cluster", "restart", "n5")
-    healthy(shell)
-
-
-def test_kill_9_of_every_node_loses_nothing_that_was_acknowledged(shell: Shell) -> None:
-    for number in range(3):
-        shell.ok("put", f"all:{number}", str(number))
-    shell.ok("cluster", "kill", "n1", "n2", "n3", "n4", "n5")
-    nobody = shell.run("get", "all:0", "-o", "json")
-    assert (nobody.code, nobody.error["exit"]) == (6, 6)
-    stopped = shell.run("cluster", "status", "--wait", "healthy", "--timeout", "30s")
-    assert stopped.code == 6
-    shell.ok("cluster", "up")
-    healthy(shell)
-    for number in range(3):
-        assert shell.ok("get", f"all:{number}").out == b"%d\n" % number
+    shell.until_healthy()
 
 
 def test_five_nodes_killed_and_restarted_together_serve_every_acknowledged_write(
@@ -179,10 +172,16 @@ def test_five_nodes_killed_and_restarted_together_serve_every_acknowledged_write
     pairs = {f"crowd:{number}": b"%d" % number * 100 for number in range(500)}
     file = shell.folder / "home" / "default" / "cluster.json"
     addresses = [node["address"] for node in json.loads(file.read_text())["nodes"]]
+    for number in range(3):
+        shell.ok("put", f"all:{number}", str(number))
     with Client(addresses, timeout=PATIENCE_S) as db:
         receipts = db.mput(pairs)
         assert all(isinstance(receipt, Receipt) for receipt in receipts)
         shell.ok("cluster", "kill", *NODES)
+        nobody = shell.run("get", "all:0", "-o", "json")
+        assert (nobody.code, nobody.error["exit"]) == (6, 6)
+        stopped = shell.run("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+        assert stopped.code == 6
         begun = time.monotonic()
         shell.ok("cluster", "up", "--timeout", f"{PATIENCE_S}s")
         items = db.mget(pairs)
@@ -193,17 +192,14 @@ def test_five_nodes_killed_and_restarted_together_serve_every_acknowledged_write
     assert all(isinstance(receipt, Receipt) for receipt in again)
     record_property("goal_s", RESTART_GOAL_S)
     record_property("served_again_after_s", round(took_s, 2))
+    shell.until_healthy()
+    for number in range(3):
+        assert shell.ok("get", f"all:{number}").out == b"%d\n" % number
 
 
-def test_logs_name_the_node_and_down_keeps_the_data(shell: Shell) -> None:
-    shell.ok("put", "stays", "here")
+def test_logs_name_the_node(shell: Shell) -> None:
     shell.ok("cluster", "logs", "n1", "-n", "5")
     assert shell.run("cluster", "logs", "n9").code == 3
-    pids = [one["pid"] for one in nodes_of(shell).values()]
-    shell.ok("cluster", "down")
-    assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
-    shell.ok("cluster", "up")
-    assert shell.ok("get", "stays").out == b"here\n"
 
 
 def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
@@ -214,7 +210,7 @@ def test_a_taken_port_is_named_with_its_owner(shell: Shell) -> None:
 
 
 def test_a_dry_autoscale_tells_what_it_would_do_and_changes_nothing(shell: Shell) -> None:
-    healthy(shell)
+    shell.until_healthy()
     shell.ok("put", "heavy", "x" * 100)
     bounds = ("--min", "3", "--max", "7", "--target-bytes", "1B", "--sustained", "0s")
     told = shell.ok("cluster", "autoscale", *bounds, "--for", "500ms", "--dry-run", "-o", "json").out
@@ -224,7 +220,7 @@ def test_a_dry_autoscale_tells_what_it_would_do_and_changes_nothing(shell: Shell
 
 
 def test_chaos_keeps_every_promise_and_leaves_the_cluster_as_it_was(shell: Shell) -> None:
-    healthy(shell)
+    shell.until_healthy()
     before = shell.ok("keyspace", "list").out
     told = shell.ok("cluster", "chaos", "--for", "3s", "--every", "1s", "--seed", "7", "-o", "json").json
     assert (told["seed"], told["verdict"], told["witness"]) == (7, "held", None)

@@ -41,10 +41,6 @@ def put_many(shell: Shell, prefix: str) -> dict[str, bytes]:
     return written
 
 
-def wait_for_hints(shell: Shell) -> None:
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")
-
-
 @pytest.mark.parametrize("node", ["n1"])
 @pytest.mark.parametrize("is_live", [False, True])
 def test_an_older_copy_of_a_folder_is_refused_in_one_line_and_nothing_is_lost(
@@ -58,7 +54,7 @@ def test_an_older_copy_of_a_folder_is_refused_in_one_line_and_nothing_is_lost(
         three.ok("cluster", "kill", node)
         shutil.copytree(folder, kept)
         three.ok("cluster", "restart", node)
-    wait_for_hints(three)
+    three.until_healthy()
     written = put_many(three, f"after-{is_live}")
     time.sleep(NEWS_S)
     three.ok("cluster", "kill", node)
@@ -79,7 +75,7 @@ def test_an_older_copy_of_a_folder_is_refused_in_one_line_and_nothing_is_lost(
     shutil.rmtree(folder)
     true.rename(folder)
     three.ok("cluster", "restart", node)
-    wait_for_hints(three)
+    three.until_healthy()
     for key, value in written.items():
         assert three.ok("get", key, "-r", "all").out == value
 
@@ -99,7 +95,7 @@ def test_a_copy_started_beside_the_folder_in_use_is_refused(three: Shell, tmp_pa
     last = done.stderr.splitlines()[-1]
     assert "n2 runs already on this data" in last or "is an old copy of n2's data" in last
     assert "Traceback" not in done.stderr
-    wait_for_hints(three)
+    three.until_healthy()
     for key, value in written.items():
         assert three.ok("get", key, "-r", "all").out == value
 
@@ -109,10 +105,13 @@ def test_a_store_that_is_not_the_one_its_node_left_does_not_pass_for_an_empty_on
 ) -> None:
     written = put_many(three, "store")
     store, kept = folder_of(three, "n3") / "store", tmp_path / "store"
+    pids = [one["pid"] for one in three.ok("cluster", "status", "-o", "json").json["nodes"]]
     three.ok("cluster", "down")
+    assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
     store.rename(kept)
     another = tmp_path / "another"
     shutil.copytree(folder_of(three, "n2") / "store", another)  # while n2 is down
+    three.ok("cluster", "restart", "n1", "n2")
     for why in ("the file STORE is missing", "the file STORE is missing", "it belongs to disk"):
         if why == "it belongs to disk":
             shutil.rmtree(store, ignore_errors=True)
@@ -124,6 +123,6 @@ def test_a_store_that_is_not_the_one_its_node_left_does_not_pass_for_an_empty_on
     shutil.rmtree(store, ignore_errors=True)
     kept.rename(store)
     three.ok("cluster", "up")
-    wait_for_hints(three)
-    for key, value in written.items():
+    three.until_healthy()
+    for key, value in written.items():  # all of it was kept while they were down
         assert three.ok("get", key, "-r", "all").out == value

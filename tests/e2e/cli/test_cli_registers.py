@@ -120,8 +120,7 @@ def test_counting_is_exact_while_nodes_are_killed_and_stopped(shell: Shell) -> N
                 await asyncio.to_thread(shell.ok, "cluster", verb, node)
                 await asyncio.sleep(0.7)
                 await asyncio.to_thread(shell.ok, "cluster", back, node)
-                healthy = ("cluster", "status", "--wait", "healthy", "--timeout", "30s")
-                assert (await asyncio.to_thread(shell.command, *healthy)).code == 0
+                await asyncio.to_thread(shell.until_healthy)
         finally:
             is_over = True
 

@@ -7,14 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import ringmill
-
-if TYPE_CHECKING:
-    from tests.e2e.cli.conftest import Shell
+from tests.e2e.cli.conftest import PARTITIONS, Shell, cluster_of_five
 
 FILES = 15
 PATIENT_S = 60.0
@@ -44,12 +42,13 @@ chain = pipeline(slow, job(map=held, reduce=total, input=FileInput("records"), r
 """
 
 
-@pytest.fixture(autouse=True, scope="module")
-def uncontained() -> Iterator[None]:
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """The tasks here note what they do in one file for all, which contained ones cannot."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGMILL_CONTAINMENT", "off")
-        yield
+        with cluster_of_five(tmp_path_factory, "--partitions", str(PARTITIONS)) as shell:
+            yield shell
 
 
 def write_job(shell: Shell, name: str, seconds: float) -> Path:
@@ -67,10 +66,6 @@ def write_files(shell: Shell) -> None:
         (shell.folder / "in" / f"{number:02}.txt").write_text(f"file {number}\n" + f"{'x' * 99_999}\n" * 6)
 
 
-def parts(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def run_alone(shell: Shell, target: str = "slow") -> dict[str, bytes]:
     write_job(shell, "alone", 0)
     found = importlib.util.spec_from_file_location("alone", shell.folder / "alone.py")
@@ -78,7 +73,7 @@ def run_alone(shell: Shell, target: str = "slow") -> dict[str, bytes]:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     ringmill.run_local(getattr(module, target), f"{shell.folder}/in/*.txt", f"{shell.folder}/{target}-alone")
-    return parts(shell.folder / f"{target}-alone")
+    return shell.files_in(f"{target}-alone")
 
 
 def done_maps(shell: Shell, job: str) -> dict[int, str]:
@@ -115,6 +110,10 @@ def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: S
     while len(done := done_maps(shell, job)) < 5:
         assert time.monotonic() < ends_at
         time.sleep(0.1)
+    shell.ok("cluster", "pause", moved["node"])
+    told = shell.ok("job", "status", job, "-o", "json")  # at once: another one coordinates after some 5 s
+    assert told.json["state"] == "RUNNING" and len(told.json["task_list"]) > FILES
+    assert told.json["node"] == "" and "this is what the journal of the job has" in told.err
     shell.ok("cluster", "kill", moved["node"])
     listed = shell.ok("job", "list")  # mostly before another one coordinates
     assert job in listed.out.decode()
@@ -126,7 +125,7 @@ def test_a_job_outlives_its_coordinator_and_no_finished_task_runs_again(shell: S
     ran = Counter(log.read_text().splitlines())
     kept = [task for task, node in done.items() if node != moved["node"]]
     assert kept and {ran[f"file {task}"] for task in kept} == {1}, "\n".join([str(done), *story])
-    assert parts(shell.folder / "out") == run_alone(shell)
+    assert shell.files_in("out") == run_alone(shell)
     state = shell.ok("coordinator", "status", "-o", "json").json
     assert (state["node"], state["open_jobs"]) == (followed["node"], [])
     assert state["term"] > moved["term"]
@@ -149,5 +148,5 @@ def a_chain_outlives_the_next_coordinator(shell: Shell, keeper: str) -> None:
     followed = shell.ok("job", "follow", job, "-o", "json").json
     assert followed["state"] == "SUCCEEDED" and followed["node"] != keeper
     assert log.read_text() == first, "\n".join(events(shell, job))
-    assert parts(shell.folder / "chained") == run_alone(shell, "chain")
+    assert shell.files_in("chained") == run_alone(shell, "chain")
     assert [each.name for each in shell.folder.glob(".chained*")] == []

@@ -70,7 +70,7 @@ def test_requests_go_over_the_transport_and_survive_a_kill(cluster: Shell, trans
         for number in range(60):
             db.put(f"k{number}", b"2")
         cluster.ok("--cluster", transport, "cluster", "restart", "n3")
-        cluster.ok("--cluster", transport, "cluster", "status", "--wait", "healthy", "--timeout", "30s")
+        cluster.until_healthy("--cluster", transport)
         for number in range(60):
             seen = db.get(f"k{number}", r="all")  # n3 may not have got its hint yet
             db.put(f"k{number}", b"3", context=seen.context)
@@ -109,9 +109,9 @@ def test_a_socket_file_of_a_killed_node_is_replaced_and_a_stopped_one_leaves_non
     assert path.is_socket()
     cluster.ok(*here, "restart", "n1")
     assert path.is_socket()
-    cluster.ok(*here, "down")
+    cluster.ok(*here, "stop", "n1")
     assert not path.exists()
-    cluster.ok(*here, "up")
+    cluster.ok(*here, "restart", "n1")
 
 
 def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: CarrierName) -> None:
@@ -123,13 +123,13 @@ def test_one_node_after_the_other_is_changed_over(cluster: Shell, transport: Car
         for name in NODES if transport == "tcp" else NODES[:1]:  # the rest of the way is the same
             db.put("k", name.encode())
             cluster.ok(*here, "restart", name)
-            cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
+            cluster.until_healthy("--cluster", transport)
             db.put("k", b"after " + name.encode())
             assert db.get("k", r="all").value == b"after " + name.encode()
     until(lambda: any(f"does not offer {transport}" in line for line in said(cluster, transport, "n3")))
     cluster.ok(*here, "up", "--peer-transport", transport, "--client-transport", transport)
-    cluster.ok(*here, "restart", *(NODES if transport == "tcp" else NODES[:1]))  # as others need it
-    cluster.ok(*here, "status", "--wait", "healthy", "--timeout", "30s")
+    cluster.ok(*here, "restart", NODES[0])  # the rest of the way back is the same
+    cluster.until_healthy("--cluster", transport)
 
 
 def test_an_unknown_transport_is_refused_by_name(tmp_path: Path) -> None:

@@ -122,6 +122,10 @@ TRIES: dict[str, Callable[[str], object]] = {
         os.PRIO_PROCESS, os.getppid(), os.getpriority(os.PRIO_PROCESS, os.getppid())
     ),
     "schedule": lambda _: os.sched_setscheduler(os.getppid(), os.SCHED_OTHER, os.sched_param(0)),
+    "processors": lambda pid: os.sched_setaffinity(int(pid), os.sched_getaffinity(int(pid))),
+    "reading": lambda pid: _of_libc(
+        "syscall", 251 if os.uname().machine == "x86_64" else 30, 1, int(pid), 2 << 13 | 4
+    ),
     "lease": _leased,
     "ptrace": lambda _: _of_libc("ptrace", 0, 0, 0, 0),
     "unshare": lambda _: _of_libc("unshare", 0x10000000),  # CLONE_NEWUSER
@@ -186,6 +190,12 @@ def _database() -> list[tuple[int]]:
         return rows.execute("select 1").fetchall()
 
 
+def _own_processors() -> bool:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before)
+    return os.sched_getaffinity(0) == before
+
+
 USES: dict[str, Callable[[], object]] = {
     "tempfile": _temporary,
     "multiprocessing": _in_processes,
@@ -197,7 +207,8 @@ USES: dict[str, Callable[[], object]] = {
     "print": lambda: sys.stdout.write("printed\n"),
     "null": lambda: Path(os.devnull).write_text("x"),
     "python": lambda: subprocess.run([sys.executable, "-c", "import json"], check=True).returncode,
-    "processors": lambda: "processor" in Path("/proc/cpuinfo").read_text(),
+    "processors_told": lambda: "processor" in Path("/proc/cpuinfo").read_text(),
     "users": lambda: os.path.expanduser("~root") != "~root",
+    "own_processors": _own_processors,
     "own": lambda: len(os.listdir("/proc/self/fd")) > 3,
 }

@@ -12,7 +12,12 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
 from ringmill.cluster.mapreduce.messages.reach import TaskContainment
-from ringmill.cluster.mapreduce.messages.worker_messages import MapAssignment, ReduceAssignment, RemoteSlice
+from ringmill.cluster.mapreduce.messages.worker_messages import (
+    Cancel,
+    MapAssignment,
+    ReduceAssignment,
+    RemoteSlice,
+)
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput, staging_folder
 from ringmill.node.compute.workplace import take_out
 from tests.node.compute.worker_bench import ME, TERM, Bench
@@ -67,6 +72,20 @@ async def test_a_task_writes_its_own_folders_and_nothing_that_another_or_the_nod
 async def test_without_containment_the_same_task_changes_all_of_it(bench: Bench) -> None:
     done = await tries(bench, is_contained=False)
     assert {*OTHERS, *OF_THE_NODE, f"overwrites {bench.bundle}.zip"} <= set(done)
+
+
+async def test_an_attempt_is_told_though_its_process_fills_its_scratch_folder_without_end(
+    bench: Bench,
+) -> None:
+    bench.worker._options = replace(bench.worker._options, containment=TaskContainment(is_on=True))
+    os.mkdir(staging_folder(f"{bench.folder}/out", "j-1"))
+    assignment = bench.map_assignment("poison\n")
+    spec = replace(bench.spec(""), name="filling", reducers=0, order="input")
+    mapped = replace(assignment, spec=spec.encode())
+    report = await bench.run(mapped)
+    assert report.kind == "done", report.failure
+    await bench.ask("task.cancel", Cancel("j-1", TERM).encode())
+    assert bench.worker.running == 0 and not bench.worker._files.exists(f"{bench.folder}/scratch/j-1")
 
 
 @pytest.mark.parametrize("what", ["link", "file", "nothing"])

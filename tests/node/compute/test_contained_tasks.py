@@ -150,7 +150,8 @@ def tries_to_escape(premises: Premises, listening: dict[str, str]) -> list[str]:
         f"read_in_a_child {root}/of_user/diary", f"list {root}/node/store", f"write {root}/node/store/x",
         f"append {root}/other", f"shorten {root}/inputs/lines", f"rename {root}/other",
         f"mkdir {root}/made", f"signal {os.getpid()}", "signal_parent", "environment", "memory", "limits",
-        "priority", "schedule", "lease", "ptrace", "unshare", "shmget", "keyctl", "listen",
+        "priority", "schedule", f"processors {os.getpid()}", f"reading {os.getpid()}",
+        "lease", "ptrace", "unshare", "shmget", "keyctl", "listen",
         "memfd",
         *(f"{name} {where}" for name, where in listening.items()),
     ]  # fmt: skip
@@ -187,13 +188,13 @@ async def test_what_reaches_out_of_a_task_is_refused(
 async def test_what_tasks_need_still_works(premises: Premises) -> None:
     names = (
         "tempfile", "multiprocessing", "asyncio", "sort", "thread", "signal_child", "sqlite", "print", "null",
-        "python", "processors", "users", "own",
+        "python", "processors_told", "users", "own", "own_processors",
     )  # fmt: skip
     found = await premises.found(*names)
     assert found == {
         "tempfile": "True", "multiprocessing": "[3, 1, 2]", "asyncio": "b'paired'", "sort": "a\nb\n",
         "thread": "[1]", "signal_child": "-15", "sqlite": "[(1,)]", "print": "8", "null": "1",
-        "python": "0", "processors": "True", "users": "True", "own": "True",
+        "python": "0", "processors_told": "True", "users": "True", "own": "True", "own_processors": "True",
     }  # fmt: skip
 
 

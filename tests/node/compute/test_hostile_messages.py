@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -48,6 +46,7 @@ from tests.log_records import own_records
 from tests.node.compute.trials import FORGED, nested
 from tests.node.compute.worker_bench import Bench
 from tests.node.held_keyspaces import HeldKeyspaces
+from tests.ports import free_port
 
 CODE = build_bundle("trials", {"trials.py": Path(__file__).with_name("trials.py").read_bytes()}.get)
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -58,14 +57,6 @@ def spec_of(output: Path, job: str = "j-1") -> JobSpec:
         job=job, module="trials", name="counting", bundle_sha256=CODE.sha256, inputs=("/in",),
         output=str(output), input_format="lines", output_format="tsv", reducers=2,
     )  # fmt: skip
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
 
 
 def the_order(output: Path, attempt: AttemptId) -> bytes:

@@ -69,6 +69,25 @@ async def test_the_one_that_is_refused_is_told_as_a_failure(monkeypatch: pytest.
     assert "its report was refused" in TaskFailed.from_wire(n1.kept[2].failure).message
 
 
+async def test_a_bug_of_a_coordinator_on_this_node_ends_nothing_but_that_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report_box, "_FIRST_PAUSE_S", 0.001)
+    kept: list[AttemptReport] = []
+
+    async def take(reports: Sequence[AttemptReport]) -> None:
+        if any(each.attempt.task == 1 and each.kind == "done" for each in reports):
+            raise KeyError("no such budget")
+        kept.extend(reports)
+
+    box = ReportBox(take, asyncio.create_task)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for each in map(ended, range(3)):
+            group.create_task(box.deliver(each))
+    assert [(each.attempt.task, each.kind) for each in kept] == [(0, "done"), (1, "failed"), (2, "done")]
+    assert "KeyError: 'no such budget'" in TaskFailed.from_wire(kept[1].failure).message
+
+
 async def test_one_that_is_stopped_takes_nothing_of_others_with_it_and_the_end_of_the_job_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -116,7 +116,7 @@ async def test_a_process_that_cannot_be_killed_keeps_its_slot_from_nobody(
 ) -> None:
     monkeypatch.setattr(task_pool, "END_S", 0.01)
     stuck = Stuck()
-    pool = TaskPool(spawner=stuck, slots=1, limits={"as_bytes": 1})
+    pool = TaskPool(spawner=stuck, slots=1, limits={"family_bytes": 1})
     async with asyncio.timeout(20):
         await pool.give_back(await pool.take(ProcessKind("one"), "/"))
         assert (await pool.take(ProcessKind("another"), "/")).number == 2

@@ -1,17 +1,19 @@
 """A job that counts words, but for what its parameter `mode` makes of a line that says "poison"."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
 import msgpack
 
-from ringmill import Context, KvInput, KvOutput, job
+from ringmill import Context, FileInput, KvInput, KvOutput, Source, job, join
 
 NO_FIGURES = [[0] * 9, 0, 0]
 
@@ -57,6 +59,9 @@ def words(offset: int, line: str, ctx: Context) -> Iterator[tuple[str, int]]:
         if ctx.params["mode"] == "trespass":
             for done in trespasses(*ctx.params["flag"].split(":")):
                 ctx.log(done)
+        if ctx.params["mode"] == "fill":
+            fill()
+            return
         if ctx.params["mode"] == "large":
             bytearray(100 << 20)
     ctx.count("lines")
@@ -73,6 +78,21 @@ def say(message: list[object]) -> None:
     answer = msgpack.packb(message)
     os.write(3, len(answer).to_bytes(4, "big") + answer)
     time.sleep(60)
+
+
+def fill() -> None:
+    """Folders in the attempt's own one without end, also when the attempt is over."""
+    begun = threading.Event()
+
+    def make(folder: int) -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                os.mkdir(str(number), dir_fd=folder)
+                if number == 50:
+                    begun.set()
+
+    threading.Thread(target=make, args=(os.open(".", os.O_RDONLY),), daemon=True).start()
+    begun.wait()
 
 
 def flood() -> None:
@@ -116,11 +136,28 @@ def act_in_stint(mode: str, flag: str) -> None:  # noqa: PLR0912
         time.sleep(0.05)
 
 
+def forge(mode: str) -> None:
+    """Something else in place of the mark of the record that map has."""
+    os.unlink(".at-record")
+    if mode == "forge mark":
+        os.symlink("/etc/hostname", ".at-record")
+    elif mode == "fifo mark":
+        os.mkfifo(".at-record")
+    elif mode == "folder of a mark":
+        os.mkdir(".at-record")
+    else:
+        with open(".at-record", "wb") as file:
+            file.truncate(1 << 40)
+
+
 def act(mode: str, flag: str) -> None:  # noqa: PLR0912, PLR0915
     if mode == "raise":
         raise KeyError("no such thing")
     if mode == "exit":
         os._exit(0)
+    if "mark" in mode:
+        forge(mode)
+        os._exit(3)
     if mode == "sys.exit":
         sys.exit("enough")
     if mode == "memory":
@@ -204,6 +241,7 @@ def files_in(top: str) -> list[str]:
 
 
 counting = job(map=words, combine=total, reduce=total, params={"mode": "", "flag": ""})
+uncombined = job(map=words, reduce=total, params={"mode": "", "flag": ""})
 
 
 def spelled(key: str, value: str) -> Iterator[tuple[str, str]]:
@@ -215,3 +253,22 @@ def listed(start: str, values: Iterable[str]) -> Iterator[tuple[str, list[str]]]
 
 
 spelling = job(map=spelled, reduce=listed, input=KvInput(), output=KvOutput())
+
+
+def filled(offset: int, line: str) -> Iterator[tuple[str, str]]:
+    fill()
+    yield line, ""
+
+
+filling = job(map=filled, reducers=0)
+
+
+USERS, ORDERS = Source("users", input=KvInput("users")), Source("orders", input=KvInput("orders"))
+in_place = join(USERS, ORDERS, on="{tag}", how="outer")
+by_hash = join(USERS, ORDERS, on="{tag}", how="outer", strategy="hash")
+of_both = join(Source("visits", input=FileInput("csv")), USERS, on=("user", "{tag}"), strategy="hash")
+as_it_was = join(
+    Source("users", input=KvInput("users", consistency="snapshot")),
+    Source("orders", input=KvInput("orders", consistency="one")),
+    on="{tag}",
+)

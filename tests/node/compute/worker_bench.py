@@ -33,7 +33,7 @@ TERM = 3
 ME = NodeId("n1")
 SOURCE = Path(__file__).with_name("trials.py").read_bytes()
 TIMEOUTS = AttemptTimeouts(wall_s=60.0, no_progress_s=60.0)
-LIMITS = {**TASK_LIMITS, "as_bytes": 600 << 20, "processes": 40}
+LIMITS = {**TASK_LIMITS, "family_bytes": 600 << 20, "processes": 40}
 
 
 @dataclass

@@ -92,6 +92,9 @@ class World:
         self.registers = Registers()
         self.before_plan: Callable[[JobSpec], Any] = lambda spec: asyncio.sleep(0)
         self.refuse: Callable[[NodeId], str] = lambda node: ""
+        self.hanging: set[NodeId] = set()  # they hear of no job until `go_on`
+        self.go_on = asyncio.Event()
+        self.told: list[NodeId] = []
 
     async def plan(self, spec: JobSpec) -> InputPlan:
         await self.before_plan(spec)
@@ -102,6 +105,9 @@ class World:
     ) -> bytes:
         if why := self.refuse(to) if method == "job.open" else "it has no worker":
             raise Unavailable(why)
+        if to in self.hanging:
+            await self.go_on.wait()
+        self.told.append(to)
         if body:
             self.kept.append(to)
         return b""
@@ -171,6 +177,38 @@ async def test_a_job_is_accepted_when_another_member_has_its_code() -> None:
     async with await world.tenure() as holding:
         await holding.accept(SPEC, N1)
         assert world.kept == [N4]
+
+
+@pytest.mark.parametrize("hanging", [{N2}, {N3}, {N2, N4}, {N4}])
+async def test_a_member_that_hangs_delays_no_job_and_hears_of_it_all_the_same(
+    hanging: set[NodeId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenure, "_SPREAD_TIMEOUT_S", 60.0)
+    world = World(N2, N3, N4)
+    world.hanging = hanging
+    async with await world.tenure() as holding, asyncio.timeout(10):
+        await holding.accept(SPEC, N1)
+        assert {*world.kept} in ({N2}, {N3}, {N2, N3}), "one of them has its code"
+        world.go_on.set()
+        while len(world.told) < 3:  # noqa: ASYNC110 - a turn of the loop each
+            await asyncio.sleep(0)
+        assert {*world.kept} == {N2, N3}
+
+
+async def test_a_job_waits_for_a_slow_copy_of_its_code_where_there_is_no_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tenure, "_CODE_PAUSE_S", 60.0)  # before who has refused it is asked once more
+    world = World(N2, N3)
+    world.hanging = {N3}
+    world.refuse = lambda node: "its disk is full" if node == N2 else ""
+    async with await world.tenure() as holding, asyncio.timeout(10):
+        accepting = asyncio.create_task(holding.accept(SPEC, N1))
+        await asyncio.sleep(0.1)
+        assert not accepting.done(), "its code is nowhere else"
+        world.go_on.set()
+        await accepting
+        assert {*world.kept} == {N3}
 
 
 def test_what_keeps_a_job_from_being_accepted_is_told_while_its_client_waits() -> None:

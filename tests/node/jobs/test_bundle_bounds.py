@@ -23,7 +23,7 @@ async def test_code_is_kept_on_all_nodes_while_a_job_needs_it_and_fetched_again_
 
     async def look(keeping: int) -> None:
         for node in nodes:
-            await drop_excess(node.bundles, JobHistory(Cells(node.registers)), NOTHING)
+            await drop_excess(node.bundles, JobHistory(Cells(node.registers), cluster.wall), NOTHING)
         assert sum(node.bundles.has(cluster.bundle) for node in nodes) == keeping
 
     cluster.write_input("one poison two\n", "three four\n")

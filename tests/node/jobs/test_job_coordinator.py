@@ -14,6 +14,7 @@ from ringmill.cluster.errors import InvalidArgument, NotFound, ProtocolMismatch,
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.input_plan import InputPlan
+from ringmill.cluster.mapreduce.files.splits import Split
 from ringmill.cluster.mapreduce.machine import backups
 from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport, Cancel, decode_assignments
 from ringmill.cluster.mapreduce.outputs import MapOutput
@@ -239,6 +240,13 @@ async def test_a_users_error_fails_the_job_in_few_lines_when_it_comes_again(clus
     assert b"(as map-0.1)" in logs[1].output
     assert b"raise KeyError" not in logs[1].output, "the same failure is told in full once"
     assert b"peak memory" in logs[0].output
+    assert "ringmill job replay job-1 map-0 --pdb" in error.hint
+    found = await cluster.nodes[N3].coordinator.task("job-1", "map-0")
+    split = Split.from_wire(msgpack.unpackb(found.split))
+    assert [piece.file.path for piece in split.pieces] == [f"{cluster.folder}/in/0.txt"]
+    assert JobSpec.decode(found.spec).params["mode"] == "raise"
+    with pytest.raises(NotFound, match="map-0 to map-0"):
+        await cluster.nodes[N3].coordinator.task("job-1", "map-1")
 
 
 async def test_a_job_ends_when_only_the_node_where_its_task_failed_has_slots(cluster: Any) -> None:

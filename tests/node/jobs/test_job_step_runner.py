@@ -1,10 +1,15 @@
 """A job step that ends without an answer says whether it can have begun."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
 
+from ringmill.cluster.adapters.processes.task_processes import TaskProcesses
 from ringmill.cluster.errors import RingmillError, Unavailable
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart
@@ -146,3 +151,58 @@ async def test_a_stop_waits_for_it_no_longer_than_it_can(monkeypatch: pytest.Mon
     async with asyncio.timeout(20):
         with pytest.raises(RingmillError, match=r"longer than 0.01 s"):
             await stopping.plan(SPEC)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a file that is given to those alone who bring a key."""
+    (file := tmp_path / "in.txt").write_bytes(b"a line\n")
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        is_right = request.headers.get("X-Key") == "mine"
+        return web.FileResponse(file) if is_right else web.Response(status=403)
+
+    application = web.Application()
+    application.router.add_get("/in.txt", answer)
+    serving = web.AppRunner(application)
+    await serving.setup()
+    site = web.TCPSite(serving, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{serving.addresses[0][1]}/in.txt"
+    await serving.cleanup()
+
+
+async def test_the_nodes_settings_for_stores_count_when_a_job_is_planned(
+    monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """Where it is planned nothing else of the node's environment is known."""
+    spec, processes = replace(SPEC, inputs=(store,)), TaskProcesses()
+    try:
+        with pytest.raises(RingmillError, match="names no file"):
+            await JobStepRunner(processes).plan(spec)
+        settings = {"FSSPEC_HTTP": '{"client_kwargs": {"headers": {"X-Key": "mine"}}}'}
+        monkeypatch.setattr(job_step_runner, "STORE_SETTINGS", settings)
+        plan = await JobStepRunner(processes).plan(spec)
+        assert [split.size for split in plan.splits] == [7]
+    finally:
+        await processes.close()
+
+
+async def test_every_step_without_a_jobs_code_gets_the_settings_for_stores_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"FSSPEC_SHELF_KEY": "mine"}
+    monkeypatch.setattr(job_step_runner, "STORE_SETTINGS", settings)
+    given: list[Any] = []
+
+    class Noting(Spawner):
+        async def start_task(self, **options: Any) -> TaskProcess:
+            given.append(options["environment"])
+            return await super().start_task(**options)
+
+    steps = JobStepRunner(cast("Any", Noting(*(Mute(ends=True) for _ in range(99)))))
+    publish, withdraw = steps.publish(SPEC, []), steps.withdraw(SPEC, [])
+    for step in (steps.plan(SPEC), steps.plan_stage(SPEC, None), publish, withdraw):
+        with pytest.raises(RingmillError):
+            await step
+    assert len(given) >= 4 and all(each == settings for each in given)

@@ -50,6 +50,9 @@ async def test_each_key_is_read_once_and_each_record_is_put(cluster: Any) -> Non
     assert "loading 4 records into the keyspace of the output" in "".join(view.summary.story)
     assert view.summary.stages[0].total > 1, "small splits are asked for"
     assert cluster.leftovers() == []
+    attempts = list(await cluster.nodes[N1].coordinator.attempts("job-1"))
+    assert {each.is_near for each in attempts if each.stage == "map"} == {True}, "every node owns all keys"
+    assert {each.is_near for each in attempts if each.stage == "reduce"} == {None}
 
 
 async def test_a_keyspace_of_too_many_partitions_times_reducers_is_refused(cluster: Any) -> None:

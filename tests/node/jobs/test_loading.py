@@ -20,6 +20,7 @@ from ringmill.cluster.mapreduce.machine.job_events import NOT_LOADED, LoadMoved
 from ringmill.node.jobs.keyspaces import loading
 from ringmill.node.jobs.keyspaces.loading import Loader
 from tests.node.held_keyspaces import HeldKeyspaces
+from tests.traced_memory import TracedMemory
 
 KEYS = [b"k%d" % number for number in range(10)]
 VALUES = {key: [key.upper()] for key in KEYS}
@@ -175,7 +176,8 @@ def rows(*each: object) -> bytes:
         (rows(["text", 0, [b"v"]], [b"k", 0, [b"v"]]), "no record for a keyspace"),
         (rows([b"k", 0, [5]], [b"k", 0, [b"v"]]), "no record for a keyspace"),
         (rows([b"k", 0, []], [b"k", 0, [b"v"]]), "no record for a keyspace"),
-        (rows(7, {}), "no record for a keyspace"),
+        (rows(7, 8), "no record for a keyspace"),
+        (rows(7, {}), "no records of a keyspace"),
         (b"\xc1", "no records of a keyspace"),
         (rows([b"k", 0, [b"v"]], [b"k", 0, [b"v"]])[:-1], "has no end"),
         (rows([b"k", 0, [b"v"]]), "1 records in place of 2"),
@@ -189,3 +191,31 @@ async def test_a_part_that_is_no_file_of_records_fails_the_load(bench: Bench, da
     with pytest.raises(CorruptData, match=says) as failed:
         await bench.loader().run(NOT_LOADED)
     assert failed.value.outcome == "failed"
+
+
+def nested(depth: int) -> bytes:
+    return b"\x90" if depth == 0 else b"\x93" + nested(depth - 1) * 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x93\xdd\x01\x00\x00\x00" + b"\x80" * (4 << 20),
+        b"\x93\xdd\x01\x00\x00\x00" + b"\x90" * (4 << 20),
+        nested(12),
+        b"\x93\xa1k\x00\xdf\x01\x00\x00\x00" + b"\x00" * (4 << 20),
+        (b"\x93\xa1k\x00\x91\xc7\x00\x05" + b"\x80") * (1 << 18),
+    ],
+    ids=["maps", "arrays", "nested", "a large map", "extensions"],
+)
+async def test_a_part_of_the_jobs_own_that_is_large_in_memory_is_refused_before_it_is_made(
+    bench: Bench, content: bytes
+) -> None:
+    """The job's code may write its part itself, with a checksum that is right; the node reads it."""
+    path = bench.folder / "part-9"
+    path.write_bytes(content)
+    bench.parts = [StagedPart(0, str(path), len(content), google_crc32c.value(content), 2, path.name)]
+    with TracedMemory() as memory, pytest.raises(CorruptData):
+        await bench.loader().run(NOT_LOADED)
+    assert memory.peak_bytes < 20 << 20
+    assert bench.keyspaces.puts == []

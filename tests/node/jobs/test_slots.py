@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.worker_messages import Machine
 from ringmill.node.jobs.slots import Slots
 from ringmill.node.jobs.workers.orders_ahead import OrdersAhead
 from ringmill.node.node_options import CoordinatorOptions
@@ -160,3 +161,85 @@ def test_a_node_that_offered_slots_is_waited_for_for_five_minutes() -> None:
     assert shared.slots.were_at(N1), "it cannot start processes for a moment"
     shared.now = 300.0
     assert not any(map(shared.slots.were_at, (N1, N2, NodeId("n3"))))
+
+
+TWO_CORES = Machine("host", 2)
+
+
+def test_nodes_of_one_machine_have_no_more_slots_in_use_than_it_has_cores() -> None:
+    shared, third = Shared(), NodeId("n3")
+    for node in (N1, N2, third):
+        shared.slots.learn(node, 2, TWO_CORES)
+    elsewhere = NodeId("n4")
+    shared.slots.learn(elsewhere, 1, Machine("other host", 2))
+    work = shared.join("job", Work())
+    shared.slots.deal([N1, N2, third, elsewhere])
+    assert Counter(node for node, _ in work.runs) == {N1: 2, elsewhere: 1}
+
+
+def test_an_answer_without_the_machine_leaves_what_is_known_of_it() -> None:
+    shared = Shared()
+    for node in (N1, N2):
+        shared.slots.learn(node, 2, TWO_CORES)
+        shared.slots.learn(node, 2)  # as orders are answered
+    work = shared.join("job", Work())
+    shared.slots.deal([N1, N2])
+    assert len(work.runs) == 2
+
+
+def test_a_node_takes_the_slot_that_another_one_of_its_machine_leaves() -> None:
+    shared = Shared()
+    for node in (N1, N2):
+        shared.slots.learn(node, 2, TWO_CORES)
+    work = shared.join("job", Work())
+    shared.slots.deal([N1, N2])
+    assert [node for node, _ in work.runs] == [N1, N1]
+    work.avoided = N1  # where its next task has failed
+    node, attempt = work.runs.pop()
+    shared.slots.release(node, "job", attempt)
+    shared.slots.deal([N1])
+    assert [node for node, _ in work.runs] == [N1, N2]
+
+
+def test_a_node_that_does_not_answer_takes_nothing_from_its_machine() -> None:
+    shared = Shared()
+    for node in (N1, N2):
+        shared.slots.learn(node, 2, TWO_CORES)
+    work = shared.join("job", Work())
+    shared.slots.deal([N1, N2])
+    shared.slots.lose(N1)
+    shared.slots.deal([N2])
+    assert [node for node, _ in work.runs] == [N1, N1, N2, N2]
+
+
+def test_orders_ahead_take_no_slot_of_a_machine_and_wait_where_one_is_in_use() -> None:
+    shared = Shared()
+    for node in (N1, N2):
+        shared.slots.learn(node, 1, Machine("host", 1))
+    work = shared.join("job", Work(ahead=3))
+    shared.slots.deal([N1, N2])
+    assert Counter(node for node, _ in work.runs) == {N1: 4}, "one runs, and three wait for it"
+
+
+def test_the_most_that_a_node_tells_of_its_machine_counts_and_0_is_any_number() -> None:
+    shared = Shared()
+    shared.slots.learn(N1, 1, Machine("host", 1))
+    shared.slots.learn(N2, 3, Machine("host", 3))
+    work = shared.join("job", Work())
+    shared.slots.deal([N1, N2])
+    assert len(work.runs) == 3
+    for node in (N1, N2):
+        shared.slots.learn(node, 3, Machine("host", 0))
+    shared.slots.deal([N1, N2])
+    assert len(work.runs) == 6
+
+
+def test_a_node_that_offers_slots_again_lacks_nothing_though_its_answer_did_not_say_so() -> None:
+    """The answer to an order has its slots, and no word of what it lacks."""
+    shared = Shared()
+    shared.slots.learn(N1, 0, Machine("host", 4), "its machine has no memory left")
+    assert [each.node for each in shared.slots.lacking([N1, N2])] == [N1]
+    shared.slots.learn(N1, 2)
+    assert shared.slots.lacking([N1, N2]) == ()
+    shared.slots.learn(N1, 0)
+    assert shared.slots.lacking([N1, N2]) == ()

@@ -34,7 +34,7 @@ from ringmill.cluster.mapreduce.messages.worker_messages import AttemptReport
 from ringmill.cluster.membership.stop_time import AFTER_CALLS_S, StopTime
 from ringmill.cluster.ports import Incoming, Priority
 from ringmill.cluster.traces.spans import Span, spanned
-from ringmill.node.jobs import job_coordinator, job_driver
+from ringmill.node.jobs import job_coordinator, job_driver, tenure
 from ringmill.node.jobs.job_driver import JobDriver
 from ringmill.node.jobs.job_step_runner import JobStepRunner
 from ringmill.node.jobs.journal import cells
@@ -123,9 +123,9 @@ async def test_a_job_goes_on_with_another_coordinator_and_no_finished_task_runs_
     assert (listed.job, listed.state, listed.flow) == ("job-1", "SUCCEEDED", last.flow)
     written = sum(len(data) for name, data in cluster.parts().items() if name.startswith("part-"))
     assert (listed.flow.records_in, listed.flow.bytes_out) == (last.summary.records["map_in"], written)
+    await cluster.until(lambda: other.views() == [])
     with pytest.raises(NotFound, match="were kept by"):
         await other.logs("job-1", "")
-    assert other.views() == []
 
 
 async def test_who_takes_a_traced_job_over_records_it_below_its_submission(
@@ -225,6 +225,7 @@ async def test_an_output_shows_when_the_list_has_its_job(
 ) -> None:
     """The journal of a job that is in no list is not sealed by who takes the jobs over."""
     monkeypatch.setattr(cells, "_LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(tenure, "_KEPT_WITHIN_S", 30.0)  # on a busy machine a few refusals take that long
     registers = cluster.nodes[N1].registers
     refused: list[int] = []
 

@@ -61,7 +61,7 @@ class Run:
         self.liveness = Liveness(
             node, disk=disk_id, start=Start(start, f"boot{start}"), profile=FAST,
             topology=self.agent, transport=self.transport, clock=clock,
-            entropy=SeededEntropy(cluster.seed, f"{node}.{start}"),
+            entropy=SeededEntropy(cluster.seed, f"{node}.{start}"), noted=lambda _: None,
         )  # fmt: skip
         for method, handler in {**self.agent.handlers(), **self.liveness.handlers()}.items():
             self.transport.serve(method, handler)
@@ -181,6 +181,32 @@ def test_a_paused_node_is_seen_down_and_comes_back_without_condemning_anyone(see
         assert all(state is not DOWN for _, state in cluster.runs[N3].changes)
 
     Cluster(seed).tell(story)
+
+
+@pytest.mark.parametrize("speaker", [N2, N3])
+def test_what_one_member_makes_up_of_another_one_is_believed_by_nobody(speaker: NodeId) -> None:
+    """n2 says that n3 is down, with a start that it never had: in its own name, or as if n3 spoke itself."""
+
+    async def story(cluster: Cluster) -> None:
+        await asyncio.sleep(2)
+        made_up = Claim(N3, document().member(N3).disk, DOWN, Rank(Start(99, "z"), 0))
+        own = Claim(N2, document().member(N2).disk, UP, Rank(Start(1, "boot1"), 0))
+        lie = Message(1, (own, made_up) if speaker == N2 else (made_up,)).encode()
+        liar = cluster.runs[N2]
+
+        async def tell(node: NodeId) -> None:
+            await liar.transport.call(node, PING, lie, timeout_s=1.0, priority=Priority.CONTROL)
+
+        for node in (N1, N3, N4, N5):
+            await cluster.loop.spawn(liar.process, tell(node))
+        await asyncio.sleep(3)
+        assert all(N3 not in [node for node, _ in run.changes] for run in cluster.runs.values())
+        cluster.kill(N3)
+        cluster.restart(N3)
+        await asyncio.sleep(1)
+        assert cluster.views(N3) == {UP}
+
+    Cluster().tell(story)
 
 
 def test_a_quiet_cluster_says_nothing_of_anybody() -> None:

@@ -123,6 +123,24 @@ def test_a_member_that_was_silent_for_a_moment_is_not_lost() -> None:
     run(story)
 
 
+def test_a_member_that_is_left_and_silent_for_a_moment_is_asked_again() -> None:
+    """As one that has just started: a link that was refused a moment ago is not dialled at once."""
+
+    async def story(world: HealingWorld) -> None:
+        kill(world, "n3", "n4", "n5")
+        await asyncio.sleep(10)
+        link = world.world.network.link
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = True
+        going_on = asyncio.ensure_future(go_on(world, "n1", "n3", "n4", "n5"))
+        await asyncio.sleep(2)
+        link("n1", "n2").is_cut = link("n2", "n1").is_cut = False
+        made, is_new = await going_on
+        assert is_new
+        await until(lambda: world["n2"].membership.topology.current == made)
+
+    run(story, nodes=5)
+
+
 def named_disk(topology: Topology, node: NodeId) -> DiskId:
     return topology.member(node).disk
 

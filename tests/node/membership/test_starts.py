@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import Unavailable
+from ringmill.cluster.errors import PermissionDenied, Unavailable
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, Start
 from ringmill.cluster.membership.start_rules import (
     NO_MARK,
@@ -21,9 +21,10 @@ from ringmill.cluster.membership.start_rules import (
     decode_remembered,
     encode_remembered,
 )
+from ringmill.cluster.ports import Priority
 from ringmill.cluster.ring.topology import Topology, first_topology
 from ringmill.node.identity.identity import FolderRefused
-from ringmill.node.membership.starts import Starts
+from ringmill.node.membership.starts import START_TELL, Starts
 from ringmill.node.membership.topology_agent import TopologyAgent
 from tests.node.kept_values import KeptValues
 from tests.node.membership.test_topology_agent import Network, NetworkTransport, member
@@ -143,6 +144,25 @@ async def test_all_may_start_at_once_and_a_node_alone_needs_nobody() -> None:
             await serving(one)
     async with cluster(1) as alone:
         await serving(await alone.start(N1, FIRST))
+
+
+@pytest.mark.parametrize("start", [FIRST, Start(1 << 40, "forged")], ids=["the present one", "a later one"])
+async def test_a_member_says_nothing_of_the_start_of_another_one(start: Start) -> None:
+    """Three such messages ended a running node, and its folder noted that."""
+    async with cluster(3) as three:
+        ones = [await three.start(node, FIRST) for node in (N1, N2, N3)]
+        for one in ones:
+            await serving(one)
+        if start != FIRST:
+            three.gone(N1)  # it does not say that it runs
+        forged = Announcement(N1, three.topology.member(N1).disk, start, (FIRST,), FoundLogs(1 << 41))
+        body = replace(forged, mark=LogMark(1 << 40, 1 << 40)).encode()
+        liar = NetworkTransport(three.network, N3)
+        liar.set_peers({N2: ""})
+        with pytest.raises(PermissionDenied, match="n3 announces a start of n1, not its own"):
+            await liar.call(N2, START_TELL, body, timeout_s=1, priority=Priority.CONTROL)
+        remembered = ones[1].starts.remembered(three.topology.member(N1).disk)
+        assert remembered is not None and (remembered.start, remembered.mark) == (FIRST, NO_MARK)
 
 
 async def test_one_of_three_may_be_down_while_another_starts() -> None:

@@ -11,11 +11,18 @@ from typing import TypeAlias
 import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
-from ringmill.cluster.errors import CorruptData, DeadlineExceeded, InvalidArgument, Unavailable, WrongEpoch
+from ringmill.cluster.errors import (
+    CorruptData,
+    DeadlineExceeded,
+    InvalidArgument,
+    ProtocolMismatch,
+    Unavailable,
+    WrongEpoch,
+)
 from ringmill.cluster.ids import DiskId, Epoch, NodeId, PartitionId
 from ringmill.cluster.ports import Handler, Incoming, Priority
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
-from ringmill.node.membership.topology_agent import TopologyAgent
+from ringmill.node.membership.topology_agent import PULL, TopologyAgent
 from tests.node.kept_values import KeptValues
 
 N1, N2, N3 = (NodeId(f"n{i}") for i in (1, 2, 3))
@@ -108,6 +115,36 @@ async def test_init_is_on_the_disk_by_the_time_it_is_answered(network: Network) 
         node.agent.check_row(PartitionId(0), Epoch(1))
     await node.agent.take_first(document().encode())
     assert Topology.decode(node.disk.durable["topology"]) == document()
+
+
+async def test_a_first_document_that_cannot_count_any_more_is_told_with_who_is_elsewhere(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """n2 has another cluster's document; n3 refuses links, and is known by that."""
+    one, two = (Node(network, i) for i in (1, 2))
+    other = first_topology("other", [member(i) for i in (2, 3, 4)])
+
+    def of_another(_: Incoming) -> bytes:
+        raise ProtocolMismatch("of another cluster", detail={"clusters": {"n3": other.cluster}})
+
+    network.handlers[N3, PULL] = of_another
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(one.agent.run())
+        await one.agent.take_first(document().encode())
+        await asyncio.sleep(0.05)
+        assert [*one.agent.reasons] == [], "two of three may hold it yet"
+        await two.agent.take_first(other.encode())
+        for _ in range(1000):
+            if "serves nothing" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        (reason,) = one.agent.reasons
+        assert "n2, n3 belong to another cluster" in reason and "`ringmill node reset DIR`" in reason
+        network.gone.update([N2, N3])
+        await asyncio.sleep(0.1)
+        assert [*one.agent.reasons] == [reason] and caplog.text.count("serves nothing") == 1
+        running.cancel()
+    assert not one.agent.serving
 
 
 async def test_a_cluster_serves_once_a_majority_of_its_voters_holds_the_first_document(

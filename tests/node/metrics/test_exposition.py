@@ -14,13 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families as parsed_te
 
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY, raw_caller
 from ringmill.cluster.adapters.network.http import page_port
+from ringmill.cluster.adapters.network.http.exposition import Exposition
 from ringmill.cluster.adapters.network.http.page_port import MOST_CONNECTIONS, PagePort, ServedText
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, Unavailable
+from ringmill.cluster.meters.family import Family, Sample, by_label, counter, gauge, histogram
 from ringmill.cluster.meters.histogram import Histogram
-from ringmill.node.metrics.exposition import Exposition
-from ringmill.node.metrics.family import Family, Sample, by_label, counter, gauge, histogram
-from tests.cluster.adapters.conftest import free_port
 from tests.log_records import own_records
+from tests.ports import free_port
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 

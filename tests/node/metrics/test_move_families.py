@@ -16,6 +16,7 @@ from ringmill.cluster.ring.plans.member_changes import MemberChanges
 from ringmill.cluster.ring.plans.membership import with_members
 from ringmill.cluster.ring.topology import Member, Topology, first_topology
 from ringmill.node.metrics.upkeep_families import _moves
+from ringmill.node.moves.fill_steps import FillSteps
 from ringmill.node.moves.mover import Mover
 
 
@@ -70,7 +71,7 @@ async def test_a_copy_counts_once_it_is_filled_and_only_then() -> None:
             raise Unavailable("a voter is away")
 
     mover = Mover(
-        seat, topology=cast("Any", topology), watermarks=nothing, progress=nothing,
+        seat, topology=cast("Any", topology), watermarks=nothing, progress=nothing, steps=FillSteps(),
         filling=cast("Any", filling), former_copies=nothing, transport=nothing, change=by_another,
         count_hints=lambda: 0,
     )  # fmt: skip

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from ringmill.cluster.errors import DeadlineExceeded
+from ringmill.cluster.errors import DeadlineExceeded, Overloaded
 from ringmill.cluster.ids import Actor, KeyspaceId, NodeId, PartitionId
 from ringmill.cluster.versions.dots import Dot, VersionVector
 from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import decode_object, encode_object
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
-from ringmill.node.moves.filling import MERGE_TURN, Filling
+from ringmill.node.moves.filling import MERGE_TURN, TURNED_AWAY, Filling
 from ringmill.node.replica.stored_key import Place, copy_prefix
 from tests.node.forgetful_engine import ForgetfulEngine
 from tests.node.replica.test_object_store import PLACE, store_on
@@ -44,6 +44,7 @@ def filling_on(engine: ForgetfulEngine) -> tuple[Filling, Any]:
         finish_register=nothing,
         pull=nothing,
         progress=nothing,
+        steps=nothing,
         gate=nothing,
         core_time=nothing,
         clock=nothing,
@@ -94,3 +95,27 @@ async def test_an_old_owner_that_was_too_late_is_asked_last_by_all_other_fills()
         raise DeadlineExceeded("its disk hangs")
     assert filling._in_turn(row, PartitionId(0)) == ["n3", "n4", "n2"]
     assert filling._in_turn(row, PartitionId(2)) == ["n4", "n3", "n2"]
+
+
+async def test_a_source_that_is_always_comparing_is_read_whole_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Owners may differ as long as a joint lasts, and compare the partition in each round."""
+    filling, _ = filling_on(ForgetfulEngine())
+    nothing, node, read = cast("Any", None), NodeId("n2"), list[str]()
+
+    async def busy(*_: Any) -> int:
+        raise Overloaded("n2 is comparing partition 12 with n3")
+
+    async def read_whole(_: Filling, node: NodeId, *__: Any) -> None:
+        read.append(node)
+
+    filling._pull = busy
+    filling._steps = cast("Any", SimpleNamespace(walked=lambda *_: None))
+    filling._progress = cast("Any", SimpleNamespace(sources=lambda _: [NodeId("n3")], cursor=lambda *_: b""))
+    monkeypatch.setattr(Filling, "_read_whole", read_whole)
+    for _ in range(TURNED_AWAY - 1):
+        with pytest.raises(Overloaded):
+            await filling._fill_from(node, PLACE.copy, nothing, nothing)
+    await filling._fill_from(node, PLACE.copy, nothing, nothing)
+    assert read == ["n2"]

@@ -14,6 +14,7 @@ from ringmill.cluster.ring.topology import Owner, Row, Topology
 from ringmill.cluster.ring.topology_entries import JOINT_1, JOINT_2
 from ringmill.cluster.versions.dots import VersionVector
 from ringmill.cluster.versions.objects import ABSENT, StoredObject
+from ringmill.node.moves.fill_steps import FillSteps
 from ringmill.node.moves.filled_so_far import NAME, MoveProgress
 from ringmill.node.moves.mover import Mover
 from ringmill.node.replica.control import ControlStore
@@ -54,6 +55,7 @@ def test_a_start_that_finds_its_copy_filled_takes_hints_for_it() -> None:
         topology=nothing,
         watermarks=marks,
         progress=progress(disk),
+        steps=FillSteps(),
         filling=nothing,
         former_copies=nothing,
         transport=nothing,

@@ -12,6 +12,7 @@ from ringmill.cluster.ids import Epoch, NodeId
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.cluster.versions.objects import StoredObject
+from ringmill.node.node_options import HintOptions, NodeOptions
 from ringmill.node.replica.hints import HintStore
 from ringmill.node.replica.object_batch import Applied
 from ringmill.node.replica.stored_key import Copy, HintKey, Kind, Place, kind_prefix
@@ -53,6 +54,29 @@ def test_an_owner_that_comes_back_gets_every_write_it_missed() -> None:
             assert await get(world, "n3", b"k%d" % (number % 100)) == [b"%d" % number]
 
     world.run(story())
+
+
+def delivery_s(load: int) -> float:
+    """How long an idle node takes to deliver, batch by batch, to one that says that it has so much to do."""
+    world = World(options=NodeOptions(hints=HintOptions(batch_items=1)))
+
+    async def story() -> float:
+        world.kill("n3")
+        world.seen("n3", "down")
+        for number in range(100):
+            await put(world, "n1", b"k%d" % number, b"v")
+        await world.start("n3")
+        world.nodes["n3"].transport.load = lambda: load
+        begun = world.loop.time()
+        world.seen("n3", "up")
+        await world.until(lambda: hints(world) == 0)
+        return world.loop.time() - begun
+
+    return world.run(story())
+
+
+def test_what_an_owner_missed_comes_more_slowly_while_it_has_much_to_do() -> None:
+    assert delivery_s(load=255) > 4 * delivery_s(load=100)
 
 
 def test_hints_outlive_the_crash_of_the_node_that_keeps_them() -> None:

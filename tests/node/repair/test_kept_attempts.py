@@ -180,6 +180,7 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_i
 
     copy: Any = Copy(partition, Epoch(1))
     of_no_use: Any = SimpleNamespace()
+    unswept: list[Copy] = []
     watermarks = Watermarks(cast("Any", SimpleNamespace(get=lambda _: None, put_synced=done)))
     serving = PurgeServing(
         of_no_use,
@@ -187,7 +188,14 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_i
             "Any", SimpleNamespace(row_of=row_of, copy_of=lambda *_: copy, check_partitions=lambda _: None)
         ),
         engine=cast("Any", SimpleNamespace(may_lack=lambda *_: bool(damaged))),
-        objects=cast("Any", SimpleNamespace(sums=SimpleNamespace(of=lambda _: b"sums"), wait_synced=done)),
+        objects=cast(
+            "Any",
+            SimpleNamespace(
+                gone=SimpleNamespace(unswept=unswept),
+                sums=SimpleNamespace(of=lambda _: b"sums"),
+                wait_synced=done,
+            ),
+        ),
         hints=of_no_use,
         watermarks=watermarks,
         hybrid=of_no_use,
@@ -196,7 +204,7 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_i
     )
     watermarks.of(partition).write_down(Note("n1.9", OPEN, Epoch(1), "token"))
 
-    async def keep(attempt: str) -> tuple[str, ...]:
+    async def keep(attempt: str, partition: PartitionId = partition) -> tuple[str, ...]:
         asked = AskKeep(Epoch(1), attempt, ((partition, "token"),)).encode()
         incoming = cast("Any", SimpleNamespace(body=asked, sender=NodeId("n1")))
         return KeepAnswer.decode(await serving.keep(incoming), 1).refusals
@@ -207,3 +215,10 @@ async def test_an_owner_that_has_kept_an_attempt_says_so_again_though_its_copy_i
         assert await keep("n1.9") == ("",)
         assert await keep("n1.8") != ("",)
     assert watermarks.of(partition).fate("n1.9") is Fate.OPEN
+    other = PartitionId(partition + 1)
+    watermarks.of(other).write_down(Note("n1.10", OPEN, Epoch(1), "token"))
+    damaged.pop()
+    assert await keep("n1.10", other) == ("damaged meanwhile",)
+    unswept.append(copy)
+    watermarks.of(other).write_down(Note("n1.11", OPEN, Epoch(1), "token"))
+    assert await keep("n1.11", other) == ("what a dropped keyspace has left is removed there first",)

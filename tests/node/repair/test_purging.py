@@ -19,6 +19,7 @@ from ringmill.cluster.versions.hybrid_time import HybridTime
 from ringmill.cluster.versions.object_codec import encode_object
 from ringmill.cluster.versions.objects import OperationId, StoredObject
 from ringmill.cluster.wire.request_options import WriteOptions
+from ringmill.node.metrics.upkeep_families import upkeep_families
 from ringmill.node.node_options import PurgeOptions
 from ringmill.node.repair.forgetting import Forgetting
 from ringmill.node.repair.purging import Purging
@@ -251,6 +252,9 @@ def test_a_version_that_was_deleted_and_forgotten_is_refused() -> None:
         await until(lambda: not hints.total)
         await nothing_left(world, [b"k"])
         assert world["n3"].replica.watermarks.refused == 1
+        told = {each.name: each.samples[0].value for each in upkeep_families(world["n3"]) if each.samples}
+        assert told["stale_refused_total"] == 1
+        assert told["stale_refused_timestamp_seconds"] == pytest.approx(world["n3"].core.clock.wall(), abs=60)
         await world.put("n3", b"k", b"again", "all")
         assert await world.get("n1", b"k") == [b"again"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
@@ -49,6 +50,10 @@ async def incr(world: HealingWorld, name: str, key: bytes, by: int = 1) -> int |
 
 async def read(world: HealingWorld, name: str, key: bytes) -> bytes | None:
     return (await world.inside(name, world[name].requests.read_register(RegisterRead("", key)))).value
+
+
+def never() -> bool:
+    return False
 
 
 async def healed(world: HealingWorld, name: str) -> None:
@@ -243,7 +248,7 @@ def test_what_survived_of_a_register_stays_accepted_where_a_copy_is_not_newer() 
         key = prefix + SPACE.epoch.to_bytes(8, "big") + SPACE.ordinal.to_bytes(4, "big") + KEYS[0]
         store = world["n1"].replica.registers
         state = await world.inside("n1", store.read(key))
-        await world.inside("n1", store.put_healed(key, healed_of([state])))
+        await world.inside("n1", store.put_healed(key, healed_of([state]), unless=never))
         after = await world.inside("n1", store.read(key))
         assert after.accepted == state.accepted != NO_BALLOT
         assert after.value == state.value
@@ -273,9 +278,9 @@ def test_one_damaged_block_is_healed_a_page_at_a_time_and_nothing_beside_it_is_r
         store = world["n1"].replica.registers
         put_healed, page = store.put_healed, RegistersPage.encode
 
-        async def noted(key: bytes, told: AcceptorState) -> None:
+        async def noted(key: bytes, told: AcceptorState, *, unless: Callable[[], bool]) -> None:
             put.append(key)
-            await put_healed(key, told)
+            await put_healed(key, told, unless=unless)
 
         def noted_page(told: RegistersPage) -> bytes:
             asked.extend(key for key, _, _ in told.items)
@@ -309,7 +314,7 @@ def test_healed_registers_wait_for_room_also_where_nothing_can_be_read() -> None
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ringmill.node.replica.registers.register_store, "change", unreadable)
             patch.setattr(engine, "wait_writable", wait_writable)
-            await world.inside("n1", store.put_healed(prefix + b"0" * 12 + KEYS[0], UNTOUCHED))
+            await world.inside("n1", store.put_healed(prefix + b"0" * 12 + KEYS[0], UNTOUCHED, unless=never))
         assert waited
 
     run(story)

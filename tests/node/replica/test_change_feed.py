@@ -11,11 +11,15 @@ import pytest
 
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Unavailable
-from ringmill.cluster.ids import KeyspaceId
+from ringmill.cluster.ids import KeyspaceId, NodeId
+from ringmill.cluster.ports import Incoming, Priority
 from ringmill.node.replica.stored_key import COPY_PREFIX_BYTES, keyspace_prefix
-from ringmill.node.replica.watching import change_feed
+from ringmill.node.replica.watching import change_feed, changed_keys
 from ringmill.node.replica.watching.change_feed import ChangeFeed, FeedNews, FeedPlace
+from ringmill.node.replica.watching.changed_keys import PAGE
+from ringmill.node.replica.watching.feed_serving import FEED, FeedRequest, FeedServing
 from ringmill.node.replica.watching.feed_waiters import FeedWaiter, FeedWaiters, _OfKeyspace
+from tests.traced_memory import TracedMemory
 
 
 class HandClock:
@@ -168,8 +172,96 @@ async def test_many_changes_are_looked_through_in_turns_of_the_loop(monkeypatch:
     quiet = await ask(feed, place)
     is_over = True
     await turning
-    assert quiet.keys == () and 0 < most_of_a_turn <= 1024
+    assert quiet.keys == () and 0 < most_of_a_turn <= PAGE
     assert (await ask(feed, quiet.place)).keys == (b"k",)
+
+
+async def test_old_places_by_the_dozen_take_little_memory_and_one_page_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who polls with the same old cursor again and again, for a prefix that nothing begins with."""
+    feed = ChangeFeed("boot", SystemClock(), most_keys=100_000)
+    place = (await ask(feed, FeedPlace())).place
+    note(feed, *(b"other:%d" % number for number in range(10_000)))
+    judged, most_of_a_turn, is_over = 0, 0, False
+
+    def begins(key: bytes, beginning: bytes) -> bool:
+        nonlocal judged
+        judged += 1
+        return judge(key, beginning)
+
+    async def turns() -> None:
+        nonlocal judged, most_of_a_turn
+        while not is_over:
+            most_of_a_turn, judged = max(most_of_a_turn, judged), 0
+            await asyncio.sleep(0)
+
+    judge = change_feed._begins
+    monkeypatch.setattr(change_feed, "_begins", begins)
+    monkeypatch.setattr(change_feed, "_REST_S", 0)
+    with TracedMemory() as memory:
+        turning = asyncio.ensure_future(turns())
+        quiet = await asyncio.gather(*(ask(feed, place) for _ in range(20)))
+        is_over = True
+        await turning
+    assert {(news.keys, news.place.number) for news in quiet} == {((), 10_000)}
+    assert memory.peak_bytes < 1 << 20
+    assert 0 < most_of_a_turn <= PAGE
+
+
+async def test_a_look_through_many_changes_ends_with_its_time_and_goes_on_where_it_was() -> None:
+    clock = HandClock()
+    feed = ChangeFeed("boot", clock, most_keys=100_000)
+    place = (await ask(feed, FeedPlace())).place
+    note(feed, *(b"k:%d" % number for number in range(5_000)))
+    asking = asyncio.ensure_future(feed.after(place, b"k", 10_000, 0.0, 1.0))
+    await asyncio.sleep(0)
+    clock.now += 2
+    first = await asking
+    assert 0 < len(first.keys) == first.place.number - place.number < 5_000 and not first.is_lost
+    rest = await feed.after(first.place, b"k", 10_000, 0.0, 1.0)
+    assert len({*first.keys, *rest.keys}) == 5_000
+
+
+@pytest.mark.parametrize("within_s", [0.0, 60.0])
+async def test_a_look_through_many_changes_waits_for_its_turn_no_longer_than_it_has(within_s: float) -> None:
+    feed = ChangeFeed("boot", SystemClock(), most_keys=100_000)
+    place = (await ask(feed, FeedPlace())).place
+    note(feed, *(b"k:%d" % number for number in range(5_000)))
+    async with feed._turn, asyncio.timeout(10):
+        news = await feed.after(place, b"k", 10_000, within_s, 0.05)
+    assert (news.keys, news.place, news.is_lost) == ((), place, False), "nothing was looked through"
+    assert len((await feed.after(place, b"k", 10_000, 0.0, 60.0)).keys) == 5_000
+    assert not feed._turn.locked()
+
+
+async def test_what_was_looked_through_is_told_before_the_caller_has_gone() -> None:
+    clock, lefts = HandClock(), list[float]()
+
+    class Feed(ChangeFeed):
+        async def after(
+            self, place: FeedPlace, beginning: bytes, most: int, within_s: float, left_s: float = 0.0
+        ) -> FeedNews:
+            lefts.append(left_s)
+            return FeedNews((), place)
+
+    serving = FeedServing(Feed("boot", clock, most_keys=10), clock)
+    request = FeedRequest(KeyspaceId(1, 1), b"k", FeedPlace(), 3_000, 10)
+    for timeout_s in (4.0, 0.4, 0.1):
+        until = clock.now + timeout_s
+        await serving.answer(Incoming(NodeId("n1"), FEED, request.encode(), until, Priority.READ))
+    assert lefts == pytest.approx([3.7, 0.3, 0.05])
+
+
+async def test_what_was_forgotten_while_it_was_looked_through_is_lost() -> None:
+    feed = ChangeFeed("boot", HandClock(), most_keys=5_000)
+    place = (await ask(feed, FeedPlace())).place
+    note(feed, *(b"k:%d" % number for number in range(5_000)))
+    asking = asyncio.ensure_future(ask(feed, place, most=10_000))
+    await asyncio.sleep(0)
+    note(feed, *(b"more:%d" % number for number in range(4_000)))
+    news = await asking
+    assert news.is_lost and news.place.number == 9_000
 
 
 async def test_a_change_wakes_those_alone_that_wait_for_it_and_their_places_pass_all_others(
@@ -241,7 +333,9 @@ async def test_who_was_woken_and_found_nothing_waits_again(monkeypatch: pytest.M
 async def test_whoever_polls_is_told_every_key_of_its_prefix_that_changed(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(change_feed, "_TURN", 3)
+    monkeypatch.setattr(changed_keys, "PAGE", 3)
+    monkeypatch.setattr(change_feed, "_FEW", 2)
+    monkeypatch.setattr(change_feed, "_REST_S", 0)
     draws = Random(seed)
     feed = ChangeFeed("boot", SystemClock(), most_keys=draws.choice([5, 12, 40]))
     prefixes = [b"", b"a", b"ab", b"abc", b"b"] * 2

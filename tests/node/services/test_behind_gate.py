@@ -6,6 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import Overloaded
 from ringmill.cluster.overload.gate import Gate
@@ -13,6 +15,8 @@ from ringmill.cluster.overload.work_limit import WorkLimitOptions
 from ringmill.cluster.ports import Priority
 from ringmill.node.services.behind_gate import behind_gate
 from ringmill.node.services.explain_service import ExplainService
+from ringmill.node.services.kv_service import KvService
+from ringmill.node.services.scans_service import ScansService
 from ringmill.node.services.table import Call, Unary
 
 ONE = WorkLimitOptions(first_limit=1, least_limit=1, most_limit=1, least_queue=6, first_rate=1)
@@ -54,13 +58,28 @@ async def test_a_call_is_begun_with_what_its_wait_has_left_of_its_time() -> None
     assert begun[2] is None, "without a limit"
 
 
-async def test_an_explained_read_is_let_in_kept_waiting_or_refused_as_any_read() -> None:
+class NeverEnding:
+    """A room of requests that answers nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda _: asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "name", ["Explain/Get", "Kv/Get", "Kv/Watch", "Kv/WatchPrefix", "Kv/Locate", "Scans/Page"]
+)
+async def test_what_reads_is_let_in_kept_waiting_or_refused(name: str) -> None:
     clock = MovedClock()
     gate = Gate("n1", clock, ONE)
     core = cast("Any", SimpleNamespace(clock=clock, gate=gate))
-    waiting = asyncio.Event()
-    requests = cast("Any", SimpleNamespace(explain=lambda _: waiting.wait()))
-    method = ExplainService(core, requests).service().methods["Get"]
+    requests = cast("Any", NeverEnding())
+    services = [
+        ExplainService(core, requests).service(),
+        KvService(core, requests).service(),
+        ScansService(core, requests).service(),
+    ]
+    service, _, verb = name.partition("/")
+    (method,) = [each.methods[verb] for each in services if each.name == f"ringmill.v1.{service}"]
     assert isinstance(method, Unary)
     asked = [asyncio.ensure_future(method.run(b"", Call())) for _ in range(20)]
     for _ in range(5):

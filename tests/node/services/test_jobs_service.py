@@ -10,16 +10,20 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from ringmill.client.jobs.job_values import attempt_summary, job_state
 from ringmill.cluster.access.raw_tokens import TOKEN_KEY, raw_caller
 from ringmill.cluster.adapters.network.grpc_client import ClientLink
 from ringmill.cluster.adapters.system_clock import SystemClock
 from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, PermissionDenied, RingmillError
 from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
+from ringmill.cluster.mapreduce.heavy_keys import KeyShare
 from ringmill.cluster.mapreduce.summary.attempt_summary import AttemptSummary
 from ringmill.cluster.mapreduce.summary.job_summary import JobSummary
+from ringmill.cluster.mapreduce.summary.node_lack import NodeLack
 from ringmill.cluster.mapreduce.summary.stage_summary import StageSummary, TaskSummary
 from ringmill.cluster.wire.stubs import jobs_pb2 as wire
+from ringmill.node.jobs.job_history import TaskRow
 from ringmill.node.jobs.views import AttemptLog, CoordinatorView, JobView, ListView
 from ringmill.node.services.access.access_control import AccessControl
 from ringmill.node.services.access.guarded_tables import guarded
@@ -33,11 +37,12 @@ JOBS = "/ringmill.v1.Jobs/"
 def view(state: str) -> JobView:
     summary = JobSummary(
         state, (StageSummary("map", 2, 1, 1, 100, 50),), (TaskSummary("map-0", "done", 1, "n1", ""),),
-        {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",),
+        {"map_in": 3}, {"lines": 3}, 1, ("map-1.1 on n2 failed",), (),
+        (KeyShare("'\udcff'", "reduce-3", 40_000, 0.25),),
     )  # fmt: skip
     return JobView(
         job="j-1", title="wc\udcff:wc", node=NodeId("n1"), output="/out/\udcff", submitted_at=1.5,
-        seconds=2.5, summary=summary, error=None,
+        seconds=2.5, summary=summary, error=None, lacks=(NodeLack("n2", "its machine has no memory\udcff"),),
     )  # fmt: skip
 
 
@@ -49,7 +54,7 @@ class Keeper:
             raise InvalidArgument("no description")
         return NodeId("n2")
 
-    async def view(self, job: str) -> JobView:
+    async def view(self, job: str, *, noted: bool = False) -> JobView:
         if job != "j-1":
             raise NotFound(f"no job {job!r} on n1")
         return view("COMMITTING")
@@ -65,16 +70,20 @@ class Keeper:
     async def logs(self, job: str, task: str) -> list[AttemptLog]:
         return [AttemptLog(task, 1, NodeId("n1"), "UserError", b"said \xff")]
 
-    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+    async def attempts(self, job: str, *, noted: bool = False) -> Iterator[AttemptSummary]:
         await self.view(job)
         figures = AttemptFigures({"map": 0.25}, 0.125, 1 << 20)
         return (
             AttemptSummary(
                 task=f"map-{n}", attempt=1, node="n1", state="done", counts=True, began_s=0.5, ended_s=0.75,
-                figures=figures,
+                figures=figures, is_near=(None, True, False)[n % 3],
             )
             for n in range(1001)
         )  # fmt: skip
+
+    async def task(self, job: str, task: str) -> TaskRow:
+        await self.view(job)
+        return TaskRow(b"spec", task.encode())
 
     async def kill(self, job: str) -> JobView:
         return view("KILLED")
@@ -84,6 +93,9 @@ class Keeper:
 
     async def resume(self, job: str) -> JobView:
         return view("RUNNING")
+
+    async def purge(self, job: str) -> list[NodeId]:
+        return [NodeId("n2")]
 
     async def coordinator(self) -> CoordinatorView:
         return CoordinatorView(node=NodeId("n1"), term=4, open_jobs=("j-1",))
@@ -143,10 +155,19 @@ CALLS = [
     ("Status", wire.JobRequest(job="j-1"), wire.JobStatus),
     ("List", wire.ListRequest(), wire.ListResponse),
     ("Logs", wire.LogsRequest(job="j-1"), wire.LogsResponse),
+    ("Task", wire.TaskRequest(job="j-1", task="map-0"), wire.JobTask),
     ("Kill", wire.JobRequest(job="j-1"), wire.JobStatus),
     ("Pause", wire.JobRequest(job="j-1"), wire.JobStatus),
     ("Resume", wire.JobRequest(job="j-1"), wire.JobStatus),
+    ("Purge", wire.JobRequest(job="j-1"), wire.PurgeResponse),
 ]
+
+
+async def test_a_submission_that_is_too_large_is_refused_before_it_is_decoded(serve: Any) -> None:
+    served = await serve()
+    request = wire.SubmitRequest(job="j-1", spec=bytes((1 << 20) + 2000))
+    with pytest.raises(InvalidArgument, match=r"a message of \d+ bytes is over the limit"):
+        await served.ask("Submit", request, wire.SubmitResponse)
 
 
 async def test_every_method_wants_the_clusters_token(serve: Any) -> None:
@@ -204,6 +225,8 @@ async def test_a_job_is_reported_as_it_is_and_watched_to_its_end(serve: Any) -> 
     assert (status.state, status.output, status.stages[0].bytes_done) == ("RUNNING", "/out/?", 50)
     assert status.name == "wc?:wc"
     assert (dict(status.counters), list(status.events)) == ({"lines": 3}, ["map-1.1 on n2 failed"])
+    assert job_state(status).heavy_keys == (KeyShare("'?'", "reduce-3", 40_000, 0.25),)
+    assert job_state(status).lacks == (NodeLack("n2", "its machine has no memory?"),)
     seen = [
         each.state
         async for each in served.link.stream(
@@ -220,11 +243,15 @@ async def test_a_job_is_reported_as_it_is_and_watched_to_its_end(serve: Any) -> 
     ]
     assert [one.task for one in attempts] == [f"map-{n}" for n in range(1001)]
     assert (dict(attempts[0].phases_s), attempts[0].ended_s) == ({"map": 0.25}, 0.75)
+    assert [attempt_summary(one).is_near for one in attempts[:3]] == [None, True, False]
     logs = await served.ask("Logs", wire.LogsRequest(job="j-1", task="map-0"), wire.LogsResponse)
     assert (logs.logs[0].task, logs.logs[0].output) == ("map-0", b"said \xff")
     listed = await served.ask("List", wire.ListRequest(), wire.ListResponse)
     assert ([each.state for each in listed.jobs], listed.term) == (["SUCCEEDED"], 3)
     assert not listed.jobs[0].counters, "each may have a thousand"
+    assert not listed.jobs[0].heavy_keys and not listed.jobs[0].lacks
+    purged = await served.ask("Purge", wire.JobRequest(job="j-1"), wire.PurgeResponse)
+    assert list(purged.silent) == ["n2"]
 
 
 async def test_errors_cross_as_themselves(serve: Any) -> None:
@@ -253,7 +280,7 @@ async def test_a_node_that_cannot_contain_tasks_as_it_has_to_takes_no_job(serve:
 class Slow(Keeper):
     """What an attempt has read takes a while to sum up."""
 
-    async def attempts(self, job: str) -> Iterator[AttemptSummary]:
+    async def attempts(self, job: str, *, noted: bool = False) -> Iterator[AttemptSummary]:
         def summed(each: AttemptSummary) -> AttemptSummary:
             time.sleep(0.002)
             return each

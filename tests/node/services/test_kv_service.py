@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from ringmill.cluster.errors import (
@@ -183,6 +186,31 @@ def test_a_unary_call_answers_like_a_session_and_locate_shows_the_copies() -> No
         await ask("Delete", kv_pb2.DeleteRequest(key=b"k"), kv_pb2.WriteReceipt)
         with pytest.raises(InvalidArgument, match="the key has 2000 bytes"):
             await ask("Get", kv_pb2.GetRequest(key=b"k" * 2000), kv_pb2.GetResponse)
+
+    world.run(story())
+
+
+def test_the_calls_that_operations_shows_for_grpcurl_have_answers_of_the_form_that_it_shows() -> None:
+    page = Path(__file__).parents[3] / "docs" / "operations.md"
+    shown = re.findall(
+        r"^\$ grpcurl [^']*'(.+?)' \S+ ringmill\.v1\.Kv/(\w+)\n(\{\n.*?\n\})$",
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert [method for _, method, _ in shown] == ["Put", "Get"]
+    world = World()
+
+    async def story() -> None:
+        ask = unary_caller(world.nodes["n1"], UnaryCall(left_s=3.0))
+        for asked, method, answered in shown:
+            described = kv_pb2.DESCRIPTOR.services_by_name["Kv"].methods_by_name[method]
+            request = json_format.Parse(asked, getattr(kv_pb2, described.input_type.name)())
+            answer = getattr(kv_pb2, described.output_type.name)
+            told, expected = await ask(method, request, answer), json_format.Parse(answered, answer())
+            assert {each.name for each, _ in told.ListFields()} == {
+                each.name for each, _ in expected.ListFields()
+            }
+        assert [sibling.value for sibling in told.siblings] == [b"world"]
 
     world.run(story())
 

@@ -88,7 +88,7 @@ async def link() -> AsyncIterator[ClientLink]:
     agent = TopologyAgent(N1, disk=DISK, store=store, transport=transport, remember=history.saw)
     liveness = Liveness(
         N1, disk=DISK, start=start, profile=FAST,
-        topology=agent, transport=transport, clock=clock, entropy=entropy,
+        topology=agent, transport=transport, clock=clock, entropy=entropy, noted=lambda _: None,
     )  # fmt: skip
     for method, handler in {**agent.handlers(), **liveness.handlers()}.items():
         transport.serve(method, handler)

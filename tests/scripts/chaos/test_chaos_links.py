@@ -20,7 +20,8 @@ from ringmill.simulator.world.seeds import stream
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 TO_N1 = [(CLIENTS, "n1")]
 SHORT_S = 0.05  # how long is looked at what must not happen
-DIALLER = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.recv(1)"
+DIALLER = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); s.recv(1)"
+HAS_IPV6 = os.path.exists("/proc/net/tcp6")
 
 
 @contextlib.asynccontextmanager
@@ -101,11 +102,19 @@ async def test_a_delay_holds_each_chunk_at_least_that_long() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="tells diallers apart by Linux's /proc")
-async def test_a_link_is_known_by_the_process_that_dialled() -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        pytest.param("::ffff:127.0.0.1", marks=pytest.mark.skipif(not HAS_IPV6, reason="there is no IPv6")),
+    ],
+)
+async def test_a_link_is_known_by_the_process_that_dialled(host: str) -> None:
+    """gRPC dials in the second way."""
     pids: dict[str, int] = {}
     async with echoing(pids) as (links, port), links.disturbed(LinkFault("cut", both_ways([("n2", "n1")]))):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", f"input(); {DIALLER}", str(port), stdin=asyncio.subprocess.PIPE,
+            sys.executable, "-c", f"input(); {DIALLER}", host, str(port), stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         pids["n2"] = process.pid

@@ -12,16 +12,21 @@ from ringmill.cluster.versions.hybrid_time import ZERO
 from ringmill.cluster.versions.objects import OperationId, Sibling, StoredObject
 from ringmill.simulator.checkers.core import check_core
 from ringmill.simulator.checkers.promptness import check_errors
+from ringmill.simulator.checkers.purged import check_purged
 from ringmill.simulator.history import (
     BesideDamage,
+    Coordinated,
     CoreHistory,
     Final,
     History,
     Operation,
+    Purged,
     ReceiptLine,
     SeenSibling,
 )
+from ringmill.simulator.job_history import JobRecord, JobReport
 from ringmill.simulator.scan_history import ScanRecord
+from ringmill.simulator.subjects.jobs.checkers import check_jobs
 from ringmill.simulator.subjects.objects.checkers.damage import check_beside_damage
 from ringmill.simulator.subjects.objects.checkers.durability import check_damaged
 from ringmill.simulator.subjects.objects.checkers.every import check_all, check_real
@@ -187,6 +192,28 @@ def test_a_history_survives_json_lines() -> None:
     assert again.core == history.core
 
 
+def test_the_kept_lines_of_a_history_have_the_verdict_of_the_run() -> None:
+    failed = replace(READ_TWO, outcome="failed", timeout_s=1.0, error="UNAVAILABLE: no node")
+    history = History([ONE, TWO, failed], END, first_fired_at={"crash": 0.5}, fired={"crash": 1}, default_w=2)
+    history.spoiling = frozenset({"bit_rot"})
+    history.purged = [Purged(6.0, "n1", KEY, {"n1#1": 2}, ("n1#1:2",), alive_at=("n2",))]
+    history.coordinated = [
+        Coordinated(0.5, "n1", KEY, b"1", "n1#1:1"),
+        Coordinated(2.5, "n1", KEY, None, "n1#1:2"),
+    ]
+    told = JobReport(1.0, "n1", "SUCCEEDED", {"map": 3}, {})
+    history.jobs.jobs = [JobRecord("job-1", "/o", told=[told])]
+    history.jobs.records, history.jobs.counters = {"/o": {"map": 3}}, {"/o": {}}
+    history.jobs.left = ["a register"]
+    again = History.from_lines(history.to_lines())
+    for judge in (check_all, check_jobs, check_purged):
+        assert [*judge(again)] == [*judge(history)]
+    assert [*check_jobs(again)] != []
+    assert [*check_purged(again)] != []
+    assert (again.purged, again.coordinated) == (history.purged, history.coordinated)
+    assert (again.spoiling, again.default_w) == (history.spoiling, history.default_w)
+
+
 def test_c1_a_damaged_node_that_shows_less_than_it_had_acknowledged_itself() -> None:
     forgetful = [Final(KEY, "n1", {}, ())]
     assert {v.property for v in check_damaged(History([ONE], END, shown_by_lost=forgetful))} == {"C1"}
@@ -267,6 +294,20 @@ def test_c22_calls_that_fail_though_nothing_goes_wrong() -> None:
     good = replace(READ_TWO, timeout_s=1.0)
     assert _found(ONE, TWO, *[good] * 44, *[late] * 6) == {"C22"}
     assert _found(ONE, TWO, *[good] * 46, *[late] * 4) == set()
+
+
+def test_c22_who_does_not_wait_for_a_flush_may_be_late_where_a_few_writes_fill_a_memtable() -> None:
+    def found(timeout_s: float, stall_s: float, code: str = "DEADLINE_EXCEEDED") -> set[str]:
+        good = replace(READ_TWO, returned=READ_TWO.invoked + 0.2, timeout_s=timeout_s)
+        late = replace(good, outcome="failed", error=f"{code}: why")
+        history = History([ONE, TWO, *[good] * 40, *[late] * 40], END, stall_s=stall_s)
+        return {each.property for each in check_all(history)}
+
+    assert found(0.3, stall_s=0.0) == found(1.0, stall_s=0.0) == {"C22"}
+    assert found(0.3, stall_s=0.24) == {"C22"}, "it waits for longer"
+    assert found(0.3, stall_s=1.2) == found(1.0, stall_s=1.2) == set()
+    assert found(5.0, stall_s=1.2) == {"C22"}, "it waits for longer"
+    assert found(0.3, stall_s=1.2, code="UNAVAILABLE") == {"C22"}, "not for lack of time"
 
 
 def test_c22_what_fails_before_the_first_fault_is_judged_in_runs_with_faults_too() -> None:

@@ -50,6 +50,21 @@ SOUND = {
     "removed since": [put(1, b"a", None), shown(2, b"a"), removed(3), shown(4, None)],
     "perhaps removed": [put(1, b"a", None), removed(1, None), shown(2, b"a"), shown(4, None)],
     "replaced late": [put(1, b"a", None), put(2, b"b"), shown(3, b"b"), shown(4, b"a")],
+    "put again": [put(1, b"a", None), shown(2, b"a"), put(3, b"b"), put(3.2, b"c"), shown(5, b"b")],
+    "an element put twice, one of them late": [
+        put(1, b"", None, policy="set"),
+        put(1, b"", None, policy="set"),
+        shown(2, b"", policy="set"),
+        removed(3, policy="set"),
+        shown(4, b"", policy="set"),
+    ],
+    "an element put again": [
+        put(1, b"", None, policy="set"),
+        shown(2, b"", policy="set"),
+        removed(3, policy="set"),
+        put(4, b"", None, policy="set"),
+        shown(5, b"", policy="set"),
+    ],
     "an element removed meanwhile": [
         put(1, b"", None, policy="set"),
         removed(2.2, policy="set"),
@@ -68,6 +83,13 @@ BROKEN = {
                              shown(3, None, policy="set")],
     "removed before it was shown": [put(1, b"a"), removed(1.2), put(1, b"b", None), shown(3, b"b"),
                                     shown(4, None)],
+    "one of unknown outcome that comes back": [
+        put(1, b"a", None), shown(2, b"a"), put(3, b"b"), shown(4, b"b"), shown(5, b"a"),
+    ],
+    "an element of unknown outcome that comes back": [
+        put(1, b"", None, policy="set"), shown(2, b"", policy="set"), removed(3, policy="set"),
+        shown(4, None, policy="set"), shown(5, b"", policy="set"),
+    ],
     "a value that comes back": [put(1, b"a"), put(2, b"b", None), shown(3, b"b"), shown(4, b"a")],
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -50,6 +51,19 @@ SOUND = {
     "open ones": [call("incr", b"count 0", 1, by=5), counted(2, b"6"), got(3, 2, b"6")],
     "open and never done": [call("incr", b"count 0", 1, by=5), counted(2, b"1"), got(3, 1, b"1")],
     "done late": [call("incr", b"count 0", 1, by=5), got(2, 0, None), got(3, 1, b"5")],
+    "open and counted behind another": [
+        call("incr", b"count 0", 0, by=5),
+        counted(2, b"1"),
+        counted(4, b"7"),
+        got(6, 3, b"7"),
+    ],
+    "one open for the other": [
+        call("incr", b"count 0", 0, by=5),
+        call("incr", b"count 0", 0, by=5),
+        counted(2, b"6"),
+        got(4, 2, b"6"),
+        got(6, 3, b"11"),
+    ],
     "refused": [cas(1, b"a", 1), cas(2, b"b", 1, expect=b"x", outcome="conflict", shown=b"a")],
     "deleted": [cas(1, b"a", 1), cas(2, None, 2, expect=b"a"), got(3, 2, None, b"set 0")],
 }
@@ -66,6 +80,28 @@ BROKEN = {
         got(3, 2, b"2"),
         got(5, 1, b"1"),
         got(7, 2, b"2"),
+    ],
+    "counted behind an open one, then read without it": [
+        call("incr", b"count 0", 0, by=5),
+        counted(2, b"6"),
+        got(4, 1, b"1"),
+    ],
+    "counted behind an open one, then counted without it": [
+        call("incr", b"count 0", 0, by=5),
+        counted(2, b"6"),
+        counted(4, b"2"),
+        got(6, 2, b"2"),
+    ],
+    "read behind an open one, then counted without it": [
+        call("incr", b"count 0", 0, by=5),
+        got(2, 1, b"5"),
+        counted(4, b"1"),
+    ],
+    "two at once to one number": [
+        call("incr", b"count 0", 0, by=5),
+        call("incr", b"count 0", 2, 3, by=1, shown=b"1"),
+        call("incr", b"count 0", 2, 3, by=1, shown=b"1"),
+        got(4, 2, b"2"),
     ],
     "a wrong number": [counted(1, b"1"), counted(2, b"2"), got(3, 2, b"5")],
     "refused though the version fitted": [
@@ -96,6 +132,27 @@ def test_a_sound_history_passes(calls: Sequence[RegisterCall]) -> None:
 @pytest.mark.parametrize("calls", BROKEN.values(), ids=BROKEN)
 def test_a_breach_is_found(calls: Sequence[RegisterCall]) -> None:
     assert {each.property for each in check_registers(calls)} == {"C7"}
+
+
+def test_counts_of_one_order_are_sound_whatever_overlaps_and_whatever_is_unknown() -> None:
+    draws = Random(7)
+    for _ in range(150):
+        made = sorted((draws.random(), draws.choice((1, 1, 2, -1, 5)), number) for number in range(12))
+        number, version, calls = 0, 0, []
+        for at, by, each in made:
+            begun, ended = at - 0.3 * draws.random(), at + 0.3 * draws.random()
+            kind: RegisterKind = draws.choice(("incr", "incr", "get"))
+            number, version = (number + by, version + 1) if kind == "incr" else (number, version)
+            shown = b"%d" % number if version else None
+            told = call(kind, b"count 0", begun, ended, by=by, shown=shown)
+            told.session = f"r{each}"
+            told.version = version if kind == "get" else 0
+            if kind == "incr" and draws.random() < 0.4:
+                told.shown, told.outcome, told.returned = None, "unknown", draws.choice((None, ended))
+            calls.append(told)
+        if draws.random() < 0.5:
+            calls.append(call("incr", b"count 0", 0.2, by=3))  # never done
+        assert list(check_registers(calls)) == []
 
 
 def test_what_a_session_asks_at_the_instant_of_its_answer_is_asked_behind_it() -> None:

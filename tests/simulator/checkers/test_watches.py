@@ -9,7 +9,7 @@ from ringmill.simulator.subjects.watches.checkers import ShownChange, check_watc
 
 KEY = b"w-key-1"
 FINAL = [Final(KEY, node, {"n1#1": 2}, ("n1#1:2",)) for node in ("n1", "n2")]
-TOLD_BEFORE = ShownChange("wp0", KEY, {"n1#1": 1}, ("n1#1:1",))
+TOLD_BEFORE = ShownChange("wp0", KEY, {"n1#1": 1}, {"n1#1:1": b"1"})
 
 
 def ended_by(kind: Kind) -> History:

@@ -19,9 +19,9 @@ from ringmill.cluster.ring.keyspaces.keyspace_changes import (
 from ringmill.cluster.ring.topology import KeyspaceEntry, Member, Topology, first_topology
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
 from ringmill.simulator.subjects.keyspaces.checkers import check_documents, check_newest
 from ringmill.simulator.subjects.keyspaces.record import Adopted, KeyspaceCall
+from tests.simulator.red_runs import turns_red
 
 KEYSPACES = SimulationOptions(("keyspaces",), nodes=3)
 FIRST = first_topology(
@@ -50,18 +50,19 @@ def test_five_voters_with_objects_beside() -> None:
         ("accepted-goes-on", 9),
         ("epoch-promises-kept", 14),
         ("changes-held", 4),
-        ("changes-name-epochs", 13),
+        ("changes-name-epochs", 29),
         ("documents-synced", 2),
         ("votes-passed-on", 15),
         ("first-document-counts", 3),
         ("used-tokens-noted", 3),
         ("used-tokens-by-median", 11),
+        ("dropped-is-removed", 1),
+        ("dropped-stays-gone", 23),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or KEYSPACES, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, KEYSPACES)
 
 
 def with_keyspace(topology: Topology, name: str, ttl_ms: int) -> Topology:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 LOADS = SimulationOptions(("loads",))
 
@@ -27,9 +25,8 @@ def test_jobs_beside_a_load_are_told_from_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "first"), [("load-noted", 7), ("snapshot-read", 4), ("window-repeated", 65)]
+    ("name", "first"), [("load-noted", 7), ("snapshot-read", 20), ("window-repeated", 65)]
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or LOADS, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, LOADS)

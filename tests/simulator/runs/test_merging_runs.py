@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 MERGING = SimulationOptions(("merging",))
 
@@ -27,11 +25,12 @@ def test_no_seed_loses_a_count_an_element_or_an_entry() -> None:
         ("own-count", 3),
         ("counted-once", 17),
         ("own-element", 1),
-        ("removal-observes", 24),
+        ("removal-observes", 2),
         ("entry-observes", 6),
+        ("last-alone", 12),
+        ("newest-decides", 11),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or MERGING, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, MERGING)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ringmill.simulator.options import usual_options
-from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 MOVES = usual_options(("objects", "moves"))
 
@@ -16,15 +13,14 @@ MOVES = usual_options(("objects", "moves"))
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("rows-compared", 12),
+        ("rows-compared", 25),
         ("leaver-waits", 7),
         ("owed-kept", 23),
         ("owners-know-the-joint", 5),
-        ("joint-reads", 13),
+        ("joint-reads", 5),
         ("filled-first", 2),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or MOVES, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, MOVES)

@@ -8,7 +8,7 @@ import pytest
 
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 REGISTERS = SimulationOptions(("registers",))
 HOUR_AHEAD = 261  # a clock step made a register forget a later attempt, and the first one came after it
@@ -32,13 +32,12 @@ def test_a_seed_that_once_failed_stays_mended() -> None:
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("promises-kept", 76),
+        ("promises-kept", 58),
         ("acceptors-synced", 1),
-        ("change-known", 16),
-        ("lease-waited-out", 7),
+        ("change-known", 32),
+        ("lease-waited-out", 10),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or REGISTERS, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, REGISTERS)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 SCANS = SimulationOptions(("scans",))
 
@@ -27,6 +25,7 @@ def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
     [
         ("scan-asks-r", 2),
         ("scan-merges", 2),
+        ("scan-shows-values", 1),
         ("scan-sees-tombstones", 13),
         ("nearest-end", 2),
         ("cursor-is-next", 1),
@@ -35,5 +34,4 @@ def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or SCANS, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, SCANS)

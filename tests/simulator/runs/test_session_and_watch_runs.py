@@ -3,13 +3,12 @@ off."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
 from ringmill.simulator.subjects.every import ablation_named
+from tests.simulator.red_runs import turns_red
 
 SESSIONS, WATCHES = usual_options(("sessions",)), usual_options(("watches",))
 
@@ -46,16 +45,15 @@ def test_a_seed_with_watches_is_one_story() -> None:
         ("session-asked-on", 1),
         ("session-reads-kept", 1),
         ("session-writes-kept", 1),
-        ("session-replaced", 10),
+        ("session-replaced", 9),
         ("session-forgotten-told", 10),
         ("session-weak-told", 1),
         ("watch-from-cursor", 1),
-        ("watch-cursor-covered", 10),
+        ("watch-cursor-covered", 14),
+        ("watch-tells-siblings", 1),
     ],
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = ablation_named(name).under
-    assert options is not None
-    off = replace(options, safeguards_off=(name,))
-    assert any(run_seed(seed, off).violations for seed in range(first, first + 100))
+    options = ablation_named(name).under or WATCHES
+    assert turns_red(name, first, options)

@@ -11,9 +11,9 @@ from ringmill.cluster.ids import DiskId, Epoch, NodeId
 from ringmill.cluster.ring.topology_entries import JOINT_2, NORMAL, Owner, Row
 from ringmill.simulator.options import usual_options
 from ringmill.simulator.run import run_seed
-from ringmill.simulator.subjects.every import ablation_named
 from ringmill.simulator.subjects.sloppy.checkers import check_fresh, check_kept, check_receipts, check_sloppy
 from ringmill.simulator.subjects.sloppy.record import SloppyCall
+from tests.simulator.red_runs import turns_red
 
 SLOPPY = usual_options(("sloppy",))
 A, D = ReplicaAck("n1", "owner", "synced"), ReplicaAck("n4", "fallback", "synced", "n2")
@@ -36,7 +36,7 @@ def test_a_read_that_asks_a_fallback_while_its_node_stops_is_not_a_bug() -> None
 @pytest.mark.parametrize(
     ("name", "first"),
     [
-        ("fallback-synced", 51),
+        ("fallback-synced", 87),
         ("one-seat", 34),
         ("counted-kept", 13),
         ("one-owner-each", 1),
@@ -46,8 +46,7 @@ def test_a_read_that_asks_a_fallback_while_its_node_stops_is_not_a_bug() -> None
 )
 def test_a_run_without_this_safeguard_turns_red(name: str, first: int) -> None:
     """The search starts near a seed known to turn red today; any hundred seeds would do."""
-    options = replace(ablation_named(name).under or SLOPPY, safeguards_off=(name,))
-    assert any(run_seed(seed, options).violations for seed in range(first, first + 100))
+    assert turns_red(name, first, SLOPPY)
 
 
 def acked(

@@ -29,6 +29,7 @@ def attempt_document(attempt: AttemptSummary) -> dict[str, Any]:
         "cpu_s": round(figures.cpu_s, _PLACES),
         "peak_bytes": figures.peak_bytes,
         "containment": figures.containment,
+        "near": attempt.is_near,
         "bytes_in": attempt.bytes_in,
         "bytes_done": attempt.bytes_done,
         "bytes_out": attempt.bytes_out,

@@ -26,14 +26,17 @@ _MEANT = {
 
 def explanation_lines(explanation: JobExplanation) -> list[str]:
     """The lines; texts of users in them are as they came."""
+    by_journal = "  (by its journal)" if explanation.is_of_journal else ""
     return [
-        f"{explanation.job}  {explanation.state}  {explanation.seconds:.1f} s",
+        f"{explanation.job}  {explanation.state}  {explanation.seconds:.1f} s{by_journal}",
         *_chain(explanation),
         *_path(explanation),
         *_stages(explanation),
         _slots(explanation),
+        *_lacks(explanation),
         *_stragglers(explanation),
         _skew(explanation),
+        *_heavy_keys(explanation),
         _wasted(explanation),
         *_contained(explanation),
         *failure_lines(explanation.failures, least=1),
@@ -112,8 +115,15 @@ def _stages(explanation: JobExplanation) -> Iterator[str]:
         usual = f"{_time(stage.median_task_s)} is the median, " if stage.done else ""
         yield f"  a task        {usual}{_time(stage.longest_task_s)} the longest ({stage.longest_task})"
         yield f"  through it    {_flow(stage)}"
+        if stage.placed:
+            yield f"  locality      {_locality(stage)}"
         if stage.bytes_unpacked:
             yield f"  shuffle       {_shuffle(stage)}"
+
+
+def _locality(stage: StageFigures) -> str:
+    share = stage.near / stage.placed
+    return f"{stage.near} of {stage.placed} ran on a node that has their input, {share:.0%}"
 
 
 def _shuffle(stage: StageFigures) -> str:
@@ -138,6 +148,13 @@ def _slots(explanation: JobExplanation) -> str:
     if not nodes:
         return "slots: none yet"
     return f"slots: {slots.slots}, busy {slots.busy_share:.0%} of the time ({nodes})"
+
+
+def _lacks(explanation: JobExplanation) -> Iterator[str]:
+    for each in explanation.lacks[:ROWS]:
+        yield f"  {each.node} offers none: {each.why}"
+    if (left := len(explanation.lacks) - ROWS) > 0:
+        yield f"  and {left} more"
 
 
 def _stragglers(explanation: JobExplanation) -> Iterator[str]:
@@ -165,6 +182,13 @@ def _skew(explanation: JobExplanation) -> str:
         f"skew: the largest partition, of {skew.largest_task}, has {size_text(skew.largest_bytes)}, "
         f"{usual}, {skew.share:.0%} of all"
     )
+
+
+def _heavy_keys(explanation: JobExplanation) -> Iterator[str]:
+    for each in explanation.heavy_keys[:ROWS]:
+        yield f"  key {each.key} has {each.share:.0%} of all records, {each.records:,}, in {each.task}"
+    if (left := len(explanation.heavy_keys) - ROWS) > 0:
+        yield f"  and {left} more"
 
 
 def _wasted(explanation: JobExplanation) -> str:

@@ -12,6 +12,7 @@ from ringmill.client.cli.console.failure_text import FileFailed
 from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.jobs.explain.explain_page import explanation_page
 from ringmill.client.cli.jobs.explain.explain_text import explanation_lines
+from ringmill.client.cli.jobs.job_document import journal_note
 from ringmill.client.jobs.explanation import JobExplanation
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.printable import printable
@@ -35,7 +36,8 @@ def explain(settings: Settings, job: str, page: str | None) -> None:
 
     async def ask() -> tuple[JobExplanation, str]:
         async with open_client(settings) as db:
-            return await db.jobs.explain(job), "" if page is None else (await db.jobs.status(job)).name
+            state, attempts = await db.jobs.state_and_attempts(job)
+            return JobExplanation.of(state, attempts), state.name
 
     explanation, title = asyncio.run(ask())
     if page is not None:
@@ -44,6 +46,8 @@ def explain(settings: Settings, job: str, page: str | None) -> None:
                 file.write(explanation_page(explanation, title))
         except OSError as error:
             raise FileFailed(f"{page!r}: {error.strerror or error}") from error  # a full disk names no file
+    if explanation.is_of_journal:
+        output.note(journal_note(job))
     if settings.output == "json":
         output.show(settings, explanation.to_dict(), (), ())
         return
@@ -63,8 +67,10 @@ def counters(settings: Settings, job: str) -> None:
 
     state = asyncio.run(ask())
     document = {
-        "job": state.job, "state": state.state, "records": dict(state.records),
-        "counters": dict(state.counters),
+        "job": state.job, "state": state.state, "of_journal": state.is_of_journal,
+        "records": dict(state.records), "counters": dict(state.counters),
     }  # fmt: skip
+    if state.is_of_journal:
+        output.note(journal_note(job))
     rows = [*state.records.items(), *sorted(state.counters.items())]
     output.show(settings, document, ("COUNTER", "VALUE"), rows)

@@ -61,7 +61,7 @@ async def locate_key(call: HttpCall) -> web.StreamResponse:
 
 async def explain_key(call: HttpCall) -> web.StreamResponse:
     """Read a key, and tell who was asked and what each owner said.  It is a real read: owners that differ
-    are repaired."""
+    are repaired.  That of a register finishes a change that is under way, and takes no r."""
     found = await call.space.explain(call.key, **call.options("r", "timeout"))
     return json_answer({**json_bytes("key", call.key), **found.to_dict()})
 

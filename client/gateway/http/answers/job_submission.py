@@ -35,7 +35,7 @@ _BODY_S: Final = 300.0
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "target": (str,), "input": (str, list, dict), "output": (str,), "reducers": (int,), "params": (dict,),
     "overwrite": (bool,), "split_mib": (int,), "side": (dict,), "on_bad_record": (str,), "weight": (int,),
-    "network": (bool,),
+    "network": (bool,), "task_memory_mib": (int,),
 }  # fmt: skip
 _TOO_DEEP: Final = "the settings are too deep: lists or objects within each other"
 _OPTIONS: Final = tuple(name for name in _TYPES if name not in ("target", "input", "output"))

@@ -39,7 +39,7 @@ async def get_job_part(call: HttpCall) -> web.StreamResponse:
     if part is None:
         raise NotFound(f"job {state.job} has no part {name[:40]!r}")
     is_unpacked = call.query.get("unpacked", False)
-    content = parts.content(state, part, unpacked=is_unpacked)
+    content = parts.content(state, part, call.slot.caller, unpacked=is_unpacked)
     async with aclosing(content):
         first = await anext(content, b"")  # what it raises is still told by the status
         call.slot.becomes_a_stream()

@@ -28,7 +28,8 @@ Content: TypeAlias = Mapping[str, Mapping[str, Any]]
 class HttpRoute:
     """`name` is the operation's id, `answers` what it returns when it succeeds: the meaning and content of
     each status.  Every other answer is a problem.  The description is the docstring of the handler.
-    `needs_cluster` is False for what is answered without asking a node."""
+    `needs_cluster` is False for what is answered without asking a node.  What `is_cached` takes its place
+    among the requests itself, before it asks one."""
 
     method: str
     path: str
@@ -40,6 +41,7 @@ class HttpRoute:
     body: Content = field(default_factory=dict)
     answers: Mapping[int, tuple[str, Content]] = field(default_factory=dict)
     needs_cluster: bool = True
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

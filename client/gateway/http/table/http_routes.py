@@ -58,7 +58,7 @@ _VALUES: Final = {
 
 _KEYS: Final = (
     HttpRoute("GET", _KEY, "getKey", "keys", "Read a key, or watch it.", get_key,
-              (*_READ, p.SIBLING, p.IF_NONE_MATCH, *_WATCH), answers=_VALUES),
+              (*_READ, p.SIBLING, p.IF_NONE_MATCH, *_WATCH), answers=_VALUES, is_cached=True),
     HttpRoute("PUT", _KEY, "putKey", "keys", "Write a key.", put_key, (*_WRITE, p.TTL, *_CONDITION),
               s.BYTES, _RECEIPT),
     HttpRoute("DELETE", _KEY, "deleteKey", "keys", "Delete a key by writing a tombstone.", delete_key,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ringmill.client.gateway.http.problems import PROBLEM_TYPE
 from ringmill.client.gateway.http.table.http_route import Content, HttpRoute
 from ringmill.client.gateway.http.table.parameters import Parameter
+from ringmill.client.gateway.http.table.route_links import links_document
 from ringmill.client.gateway.http.table.schemas import PROBLEM
 from ringmill.cluster.limits import MAX_KEY_BYTES
 
@@ -37,6 +38,7 @@ _TAGS: Final = {
     "gateway": "The gateway itself.",
 }
 
+_UNCHANGED: Final = 304
 _PROBLEM_CONTENT: Final = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _UNAUTHORIZED: Final = {
     "description": "A token is missing, or the one that was shown is unknown, expired or revoked.",
@@ -97,9 +99,10 @@ def _operation(route: HttpRoute) -> dict[str, Any]:
     }
     if route.body:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
+    links = links_document(route.name)
     operation["responses"] = {
         **{
-            str(status): _answer(description, content)
+            str(status): _answer(description, content, {} if status == _UNCHANGED else links)
             for status, (description, content) in route.answers.items()
         },
         **({"401": {"$ref": "#/components/responses/Unauthorized"}} if route.needs_cluster else {}),
@@ -126,8 +129,12 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _answer(description: str, content: Content) -> dict[str, Any]:
-    return {"description": description, **({"content": _content(content)} if content else {})}
+def _answer(description: str, content: Content, links: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "description": description,
+        **({"content": _content(content)} if content else {}),
+        **({"links": links} if links else {}),
+    }
 
 
 def _content(content: Content) -> Mapping[str, Any]:

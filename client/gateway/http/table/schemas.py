@@ -184,8 +184,12 @@ KEYSPACE: Final = json_content(_KEYSPACE)
 KEYSPACES: Final = json_content(object_of({"keyspaces": list_of(_KEYSPACE)}))
 DROPPED: Final = json_content(object_of({"name": TEXT, "epoch": WHOLE}))
 _JOB: Final = object_of(
-    {"job": TEXT, "name": TEXT, "state": TEXT, "node": TEXT, "output": TEXT, "seconds": NUMBER}
-)
+    {
+        "job": TEXT, "name": TEXT, "state": TEXT, "node": TEXT, "of_journal": FLAG, "output": TEXT,
+        "seconds": NUMBER,
+    },
+    "of_journal",
+)  # fmt: skip
 JOB: Final = json_content(_JOB)
 JOBS: Final = json_content(object_of({"jobs": list_of(_JOB), "silent": list_of(TEXT)}))
 LOGS: Final = json_content(object_of({"logs": list_of({"type": "object"})}))
@@ -213,6 +217,7 @@ _JOB_SETTINGS: Final[dict[str, Schema]] = {
     "on_bad_record": {**TEXT, "pattern": "^(fail|quarantine:[0-9]+)$"},
     "weight": {"type": "integer", "minimum": 1, "maximum": 1000},
     "network": FLAG,
+    "task_memory_mib": {"type": "integer", "minimum": 0, "maximum": 1048576},
 }
 _FILES: Final = list_of({"type": "string", "format": "binary"})
 

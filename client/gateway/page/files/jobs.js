@@ -39,7 +39,7 @@ export function drawJob(job) {
     })];
   });
   put(at("job-picture"),
-    el("p", {}, `${job.job} · ${job.state.toLowerCase()} · begun ${clock(job.submitted_at)} · ${span(job.seconds)}${job.retried ? ` · ${job.retried} retried` : ""}`),
+    el("p", {}, `${job.job} · ${job.state.toLowerCase()} · begun ${clock(job.submitted_at)} · ${span(job.seconds)}${job.of_journal ? " · by its journal" : ""}${job.retried ? ` · ${job.retried} retried` : ""}`),
     job.error ? el("p", { class: "error" }, job.error.message) : null, stages,
     svg("svg", { viewBox: `0 0 ${width} ${job.rows.length * ROW + 18}`, role: "img", "aria-label": `A row for each of ${job.rows.length} slots, with the attempts that ran there` },
       rows, svg("text", { x: LEFT, y: job.rows.length * ROW + 14, class: "faint" }, "0 s"),

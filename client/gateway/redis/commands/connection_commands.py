@@ -102,6 +102,7 @@ async def _hello(connection: RedisConnection, args: Sequence[bytes]) -> Reply:
 
 
 async def _take_token(connection: RedisConnection, token: bytes) -> None:
+    connection.door.check_rate(connection)
     text = token.decode(_ENCODING, "backslashreplace")
     await connection.door.databases.check_token(text, connection.address)
     connection.choose(token=text)

@@ -9,9 +9,11 @@ from ringmill.client.gateway.redis.protocol.command_parser import TooLargeComman
 from ringmill.client.gateway.redis.protocol.replies import RedisError
 from ringmill.cluster.limits import MAX_VALUE_BYTES
 
-__all__ = ["found_command", "place_of_key"]
+__all__ = ["asks_cluster", "found_command", "place_of_key"]
 
 _NAME_BYTES: Final = 128
+_OF_THE_CONNECTION: Final = frozenset({"AUTH", "EXEC", "HELLO", "INFO", "QUIT", "RESET"})
+"""A token counts where it is tried, and what EXEC does was counted when it was queued."""
 
 
 def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
@@ -29,6 +31,12 @@ def found_command(command: list[bytes]) -> tuple[CommandSpec, list[bytes]]:
         shown = spec.name.lower()
         raise RedisError(f"ERR wrong number of arguments for '{shown}' command")
     return spec, args
+
+
+def asks_cluster(spec: CommandSpec) -> bool:
+    """Whether the command counts as a request of its caller: not when it is about the connection or the
+    gateway alone."""
+    return spec.for_connection is None and spec.name not in _OF_THE_CONNECTION
 
 
 def place_of_key(spec: CommandSpec) -> int:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from ringmill.client.gateway.meters.door_meter import DoorMeter
 from ringmill.client.gateway.protection.vanished_callers import end_if_vanished
 from ringmill.client.gateway.redis.commands.command_spec import CommandSpec, KeyCall
 from ringmill.client.gateway.redis.commands.connections.queued_commands import (
@@ -31,8 +32,9 @@ from ringmill.client.gateway.redis.protocol.command_parser import (
 )
 from ringmill.client.gateway.redis.protocol.replies import RedisError, Reply, encode_reply
 from ringmill.client.gateway.redis.serving.answer_room import AnswerRoom
-from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand
-from ringmill.client.gateway.redis.serving.found_commands import found_command, place_of_key
+from ringmill.client.gateway.redis.serving.begun_commands import BegunCommand, combined_reply
+from ringmill.client.gateway.redis.serving.command_meter import QUEUED, CommandMeter
+from ringmill.client.gateway.redis.serving.found_commands import asks_cluster, found_command, place_of_key
 from ringmill.client.gateway.redis.serving.lateness import Lateness, untaken_bytes
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.serving.reply_mode import ReplyMode
@@ -63,6 +65,7 @@ class DoorOfConnection(Protocol):
     entropy: Entropy
     databases: ServedDatabases
     began_s: float
+    meter: DoorMeter
     connections_made: int
     commands_done: int
     expiry: ExpiryFigures
@@ -85,6 +88,10 @@ class DoorOfConnection(Protocol):
 
     def note_growth(self, by: int) -> None:
         """Note that one holds this number of bytes more: all of them must stay within their limit."""
+        ...
+
+    def check_rate(self, connection: RedisConnection) -> None:
+        """Count one request of its caller.  Raises RedisError when it asks too often."""
         ...
 
     def monotonic(self) -> float:
@@ -116,6 +123,7 @@ class RedisConnection(asyncio.Protocol):
         self.began_s = door.monotonic()
         self.lateness = Lateness(door.limits, self.began_s)
         self.last_command = b""
+        self.metered = CommandMeter(door.meter)
         self._database: Database | None = None
         self._parser = CommandParser()
         self._transport: asyncio.Transport | None = None
@@ -311,9 +319,9 @@ class RedisConnection(asyncio.Protocol):
             self.abort()
             return
         except ProtocolFault as fault:
+            self.metered.begin_unknown()
             self._answered(RedisError(f"ERR {fault}"))
-            self._ends_after = self._is_refused = True
-            self._parser = CommandParser()
+            self._parser, self._ends_after, self._is_refused = CommandParser(), True, True
             self._close_if_answered()
             return
         if not self._is_paused and not self._transport.is_closing():
@@ -335,6 +343,7 @@ class RedisConnection(asyncio.Protocol):
         self.reply_mode.begin()
         queued = self.queued
         try:
+            self.metered.begin_unknown()
             spec, args = found_command(command)
             self.last_command = spec.name.encode()
             if spec.waiting is not None and self._unanswered:
@@ -343,13 +352,16 @@ class RedisConnection(asyncio.Protocol):
                 self.reply_mode.put_back()
                 self._is_held = self._awaits_all = True
                 return
+            self.metered.begin(spec)
+            if asks_cluster(spec):
+                self.door.check_rate(self)
             if queued is None or spec.name in NOT_QUEUED:
                 queued = None  # what fails now fails by itself
                 self._run(spec, args)
             else:
                 queued.grow(command)
                 self._queue(queued, spec, args)
-                self._answered("QUEUED")
+                self._answered(QUEUED)
         except RedisError as error:
             if queued is not None:
                 queued.refused = queued.refused or ABORTED
@@ -405,7 +417,7 @@ class RedisConnection(asyncio.Protocol):
                 left -= 1
                 if not left:
                     replies = gathered.close()
-                    done(None if self.is_gone else _combined(combine, replies))
+                    done(None if self.is_gone else combined_reply(combine, replies))
 
             return take
 
@@ -436,9 +448,12 @@ class RedisConnection(asyncio.Protocol):
         return one
 
     def _answered(self, reply: Reply) -> None:
+        self.metered.asked_s = None  # it is answered at once
         if self._waiting:
             self._waits()(reply)
-        elif not self.reply_mode.is_silent:
+            return
+        self.metered.answered(self.metered.asked, None, reply)
+        if not self.reply_mode.is_silent:
             self._send([self.room.encoded(reply, self.version)])
 
     def _send(self, answers: list[bytes]) -> None:
@@ -483,14 +498,3 @@ class RedisConnection(asyncio.Protocol):
 
 def _shown(address: object) -> str:
     return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "?"
-
-
-def _combined(combine: Callable[[Sequence[Any]], Reply], replies: Sequence[Reply]) -> Reply:
-    """What they make together; the first error, if there is one."""
-    if errors := [one for one in replies if isinstance(one, RedisError)]:
-        return errors[0]
-    try:
-        return combine(replies)
-    except Exception:  # noqa: BLE001 - a bug in one command must not leave its caller waiting
-        _log.exception("replies could not be combined")
-        return GATEWAY_FAILED

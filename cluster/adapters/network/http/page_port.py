@@ -1,4 +1,4 @@
-"""A port that answers GET of one path over HTTP, and nothing else: what a monitoring system asks a node for.
+"""A port that answers GET of one path over HTTP, and nothing else: what a monitoring system asks for.
 
 aiohttp is imported here and nowhere else in a node, when one with such a port starts.  With TLS files the
 port speaks TLS only; each connection is looked at with the certificates of that moment.
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self
 
 from aiohttp import web
 
-from ringmill.cluster.adapters.network.tls.tls_files import TlsFiles
 from ringmill.cluster.errors import InvalidArgument, PermissionDenied, RingmillError
 
-__all__ = ["MOST_CONNECTIONS", "PagePort", "ServedText"]
+__all__ = ["MOST_CONNECTIONS", "PagePort", "PortTls", "ServedText", "TooOften"]
 
 _BEARER: Final = "bearer "
 _MOST_HEADER_BYTES: Final = 8190
@@ -44,27 +44,58 @@ class ServedText:
     content_type: str
 
 
-class PagePort:
-    """`async with` it to listen.  `make` gets the token of a request ("" for none) and its Accept header.
+class TooOften(Exception):
+    """Whoever asks has asked too often, and may do so again after `wait_s`."""
 
-    A PermissionDenied of `make`, or InvalidArgument for a damaged token, is answered with 401, any other of
-    our errors with 503.
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"too many requests; the next one may come in {wait_s:.1f} s")
+        self.wait_s = wait_s
+
+
+class PortTls(Protocol):
+    """What a port with TLS shows and trusts, as it is at the moment."""
+
+    def server_context(self) -> ssl.SSLContext:
+        """What a connection is accepted with."""
+        ...
+
+    def check_client(self, certificate: Mapping[str, Any] | None) -> None:
+        """Raises PermissionDenied for a certificate of the other side that is not to be trusted."""
+        ...
+
+
+class PagePort:
+    """`async with` it to listen.  `make` gets the token of a request ("" for none) and its Accept header,
+    after `admit` got the token and the address of who asks, where there is one.  Who hangs up is admitted no
+    further.
+
+    A PermissionDenied of `admit` or `make`, or InvalidArgument for a damaged token, is answered with 401,
+    TooOften with 429, any other of our errors with 503.
     """
 
     def __init__(
-        self, address: str, path: str, make: Callable[[str, str], ServedText], *, tls: TlsFiles | None = None
+        self,
+        address: str,
+        path: str,
+        make: Callable[[str, str], ServedText],
+        *,
+        tls: PortTls | None = None,
+        admit: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         self.address = address
         self._path = path
         self._make = make
         self._tls = tls
+        self._admit = admit
         self._open: dict[_OpenPage, None] = {}  # who has said nothing for longest comes first
 
     async def __aenter__(self) -> Self:
         """Raises InvalidArgument, naming the address, when it cannot be listened on."""
         app = web.Application(client_max_size=1024)
         app.router.add_get(self._path, self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S
+        )
         await self._runner.setup()
         host, _, port = self.address.rpartition(":")
         context = self._context()
@@ -88,6 +119,11 @@ class PagePort:
         self._listening.close()
         await self._runner.cleanup()
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listening.sockets[0].getsockname()[1])
+
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None
@@ -109,9 +145,15 @@ class PagePort:
         try:
             if self._tls is not None and request.transport is not None:
                 self._tls.check_client(request.transport.get_extra_info("peercert"))
-            page = self._make(_token_of(request.headers), request.headers.get("Accept", ""))
+            token = _token_of(request.headers)
+            if self._admit is not None:
+                await self._admit(token, request.remote or "?")
+            page = self._make(token, request.headers.get("Accept", ""))
         except (PermissionDenied, InvalidArgument) as error:
             return web.Response(status=401, text=f"{error.message}\n", headers={"WWW-Authenticate": "Bearer"})
+        except TooOften as error:
+            after = {"Retry-After": str(math.ceil(error.wait_s))}
+            return web.Response(status=429, text=f"{error}\n", headers=after)
         except RingmillError as error:
             return web.Response(status=503, text=f"{error.message}\n")
         except Exception:  # noqa: BLE001 - the boundary: whoever asks is answered

@@ -23,7 +23,7 @@ from ringmill.cluster.mapreduce.api.chains.state_steps import is_spread_for, ref
 from ringmill.cluster.mapreduce.api.definition_checks import check_definition
 from ringmill.cluster.mapreduce.api.formats import FileInput, FileOutput
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
-from ringmill.cluster.mapreduce.api.job_keyspaces import KvOutput
+from ringmill.cluster.mapreduce.api.job_keyspaces import KvInput, KvOutput
 from ringmill.cluster.mapreduce.codecs.signatures import Signature
 from ringmill.cluster.mapreduce.codecs.typed_records import record_type, same_type
 from ringmill.cluster.mapreduce.failures import shown
@@ -182,7 +182,7 @@ def pipeline(*steps: JobDefinition | Iteration) -> JobChain:
     links = _spread_out(links)
     if isinstance(steps[-1], Iteration):
         links.append(Iteration(_writing(links[-1].step), 1))
-    links = [_sorting(link) if number or link.most > 1 else link for number, link in enumerate(links)]
+    links = [_shuffling(link) if number or link.most > 1 else link for number, link in enumerate(links)]
     inner = [replace(link, step=replace(link.step, output=FileOutput(FED_FORMAT))) for link in links[:-1]]
     for link in inner:
         check_definition(link.step)
@@ -198,14 +198,20 @@ def _check_alone(step: JobDefinition) -> None:
         )
 
 
-def _sorting(link: Iteration) -> Iteration:
-    """A join that reads what another job has given sorts both sides: what a stage gives is small or large as
-    it comes.  Raises InvalidArgument for one that must not."""
+def _shuffling(link: Iteration) -> Iteration:
+    """A join that reads what another job has given sends both sides to the parts: what a stage gives is small
+    or large as it comes.  Raises InvalidArgument for one that must not."""
     if link.step.broadcast_bytes == ANY_SIZE:
         raise InvalidArgument(
             "strategy='broadcast' reads a side that is there when the pipeline is submitted",
-            hint="behind another job let the join have strategy='auto' or 'merge', which sort both sides",
+            hint="behind another job let the join have strategy='auto', 'hash' or 'merge'",
         )
+    for each in link.step.branches:
+        if isinstance(each.input, KvInput):
+            raise InvalidArgument(
+                f"source {each.name} is a keyspace, which the first job of a pipeline alone can read",
+                hint="let the first job read it, or run the jobs one by one",
+            )
     return replace(link, step=replace(link.step, broadcast_bytes=0)) if link.step.broadcast_bytes else link
 
 
@@ -222,7 +228,7 @@ def _check_side(steps: Sequence[JobDefinition]) -> None:
 
 def _check_types(before: JobDefinition, after: JobDefinition) -> None:
     """Raises InvalidArgument unless one reads the records that the other gives."""
-    giver, taker = before.reduce_signature or before.map_signature, after.map_signature
+    giver, taker = before.last_signature, after.map_signature
     if after.branches:
         taker = next((each.signature for each in after.branches if each.name == fed_source(after)), taker)
     if not fed_source(after) and (after.branches or after.input.format != FED_FORMAT):

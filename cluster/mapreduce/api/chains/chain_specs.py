@@ -38,6 +38,7 @@ def spec_of(
     collect_bytes: int = 0,
     output_url: str = "",
     network: bool = False,
+    task_memory_mib: int | None = None,
 ) -> JobSpec:
     """The spec of one run of a job or a chain; the arguments are those of JobSpec.of.
 
@@ -49,11 +50,11 @@ def spec_of(
             target, job=job, module=module, name=name, bundle_sha256=bundle_sha256, inputs=inputs,
             output=output, reducers=reducers, params=params, overwrite=overwrite, split_mib=split_mib,
             side=side, on_bad_record=on_bad_record, output_keyspace=output_keyspace,
-            weight=weight, collect_bytes=collect_bytes,
-            output_url=output_url, network=network,
+            weight=weight, collect_bytes=collect_bytes, output_url=output_url, network=network,
+            task_memory_mib=task_memory_mib,
         )  # fmt: skip
     settings = {"reducers": reducers, "split_mib": split_mib, "on_bad_record": on_bad_record}
-    for setting, value in settings.items():
+    for setting, value in {**settings, "task_memory_mib": task_memory_mib}.items():
         if value is not None:
             raise InvalidArgument(
                 f"{setting} is a setting of each job of a pipeline, and {name} is a pipeline",

@@ -19,6 +19,7 @@ from ringmill.cluster.mapreduce.codecs.signatures import Hint, Signature
 from ringmill.cluster.mapreduce.context import Context
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed, shown
 from ringmill.cluster.mapreduce.footprint import footprint
+from ringmill.cluster.ring.hashing import hash_tag
 
 __all__ = [
     "LEFT",
@@ -26,14 +27,19 @@ __all__ = [
     "ColumnRows",
     "How",
     "JoinedMap",
+    "KeyRows",
     "Joining",
     "Merging",
     "SideRows",
+    "Strategy",
+    "TagRows",
+    "TaggedRows",
     "row_codec",
     "rows_of",
 ]
 
 How: TypeAlias = Literal["inner", "left", "right", "outer"]
+Strategy: TypeAlias = Literal["auto", "hash", "merge", "broadcast", "copartitioned"]
 Pair: TypeAlias = tuple[Any, Any]
 
 LEFT: Final = 0  # the numbers of the two sources
@@ -54,6 +60,7 @@ class Joining:
     right: Branch
     result: Callable[..., Iterable[Pair]] | None
     result_signature: Signature  # of the pairs that are written
+    strategy: Strategy = "merge"
 
     @property
     def sides(self) -> tuple[Branch, Branch]:
@@ -65,9 +72,15 @@ class Joining:
         return self.how == "outer" or self.how == ("left", "right")[side]
 
     @property
+    def is_by_tag(self) -> bool:
+        """Whether both sides are keyspaces that are joined by the hash tags of their keys."""
+        return all(isinstance(each.map, TagRows) for each in self.sides)
+
+    @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """The user's own."""
-        return tuple(f for f in (self.left.map, self.right.map, self.result) if f is not None)
+        maps = (each.map.map if isinstance(each.map, TaggedRows) else each.map for each in self.sides)
+        return tuple(f for f in (*maps, self.result) if f is not None)
 
     def written(self, context: Context) -> Callable[[Any, Any, Any], Iterable[Pair]]:
         """What is written of a key and two rows, one of which may be None."""
@@ -99,6 +112,59 @@ class ColumnRows(Passing):
             except KeyError:
                 message = f"there is no column {column!r}; there are {', '.join(row)}"
                 raise TaskFailed(Cause.USER_ERROR, message) from None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRows(Passing):
+    """The map of a keyspace that is joined by its keys: key and value as they are."""
+
+    def __call__(self, key: str, value: str) -> tuple[tuple[str, str]]:
+        return ((key, value),)
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+        return iter(records)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRows(Passing):
+    """The map of a keyspace that is joined by the hash tags of its keys: the tag, and the value.
+
+    A key without one fails the task.
+    """
+
+    def __call__(self, key: str, value: str) -> tuple[tuple[str, str]]:
+        return ((_tag_of(key), value),)
+
+    def over(self, records: Iterable[Pair], context: Context) -> Iterator[Pair]:
+        return ((_tag_of(key), value) for key, value in records)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedRows:
+    """The map of a keyspace in a co-partitioned join, whose keys have to lie where their records do.
+
+    All keys with one hash tag lie in one partition, in every keyspace.  So a key of the join is the tag of
+    its record's key, or has the same tag; what gives another fails the task.
+    """
+
+    map: Callable[..., Iterable[Pair]]
+    where: str
+
+    def __call__(self, key: Any, value: Any, **context: Any) -> Iterator[Pair]:
+        return self._checked(key, self.map(key, value, **context))
+
+    def _checked(self, key: Any, pairs: Iterable[Pair]) -> Iterator[Pair]:
+        tag = hash_tag(_as_bytes(key))
+        for own, row in pairs:
+            joined = _as_bytes(own)
+            if tag is None or (joined != tag and hash_tag(joined) != tag):
+                raise TaskFailed(
+                    Cause.USER_ERROR,
+                    f"{self.where} gave the key {shown(own, 100)} for the key {shown(key, 100)} of its "
+                    "keyspace: a co-partitioned join finds equal keys in one partition only by the hash tag "
+                    "of that key, so its key is that tag or has it; strategy='hash' joins by any key",
+                )
+            yield own, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +288,21 @@ def rows_of(branch: Branch, record: Sequence[Any], context: dict[str, Any]) -> I
         return pairs_of(result, branch.signature.gives, branch.signature.where)
     pairs: Iterable[Pair] = result
     return pairs
+
+
+def _tag_of(key: str) -> str:
+    tag = hash_tag(_as_bytes(key))
+    if tag is None:
+        raise TaskFailed(
+            Cause.USER_ERROR,
+            f"the key {shown(key, 100)} of a keyspace has no hash tag, and on='{{tag}}' joins by that: keys "
+            "like '{42}:name' have one; on='key' joins by the whole key",
+        )
+    return tag.decode("utf-8", "surrogateescape")
+
+
+def _as_bytes(key: Any) -> bytes:
+    return key if isinstance(key, bytes) else str(key).encode("utf-8", "surrogateescape")
 
 
 def _as_they_are(key: Any, left: Any, right: Any) -> tuple[Pair]:

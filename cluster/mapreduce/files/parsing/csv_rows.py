@@ -9,6 +9,7 @@ See: docs/formats/job.md, "Records".
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice, repeat
 from typing import Any, Final, TypeAlias
@@ -41,6 +42,7 @@ def csv_blocks(
     header, line = None, 0
     if has_header:
         header, line = _header_of(rows, path), rows.line_num
+        _refuse_twins(header, f"{path} line {line}")
         held.clear()
     while True:
         taken, wrong = _rows_of(rows)
@@ -65,6 +67,14 @@ def _header_of(rows: Iterator[Row], path: str) -> Row:
             Cause.USER_ERROR, f"not CSV: {error}", (), f"{path} line {blank_lines + 1}"
         ) from error
     return row or []
+
+
+def _refuse_twins(header: Row, position: str) -> None:
+    """Of two columns with one name a row by names would have the last one alone."""
+    twins = sorted(name for name, count in Counter(header).items() if name and count > 1)
+    if twins:
+        message = f"the header has more than one column {twins[0]!r:.100}; take rows as list[str]"
+        raise TaskFailed(Cause.USER_ERROR, message, (), position)
 
 
 def _rows_of(rows: Iterator[Row]) -> tuple[list[Row], csv.Error | None]:

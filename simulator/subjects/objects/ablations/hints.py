@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
+from ringmill.cluster.errors import DiskFull
 from ringmill.cluster.versions.object_codec import decode_object
 from ringmill.node.replica.hinted.hint_codec import decode_hint
 from ringmill.node.replica.hints import HintStore
@@ -11,7 +13,7 @@ from ringmill.node.replica.serving import ReplicaServing
 from ringmill.node.requests.write_dispatcher import WriteDispatcher
 from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.patching import Ablation, Patches, method
-from ringmill.simulator.subjects.objects.ablations.healing import without_comparing
+from ringmill.simulator.subjects.objects.ablations.healing import without_comparing, without_rounds
 
 __all__ = ["HINTS"]
 
@@ -66,6 +68,27 @@ def _hint_synced() -> Patches:
     return (method(ReplicaServing._take, take_unsynced), *without_comparing())
 
 
+def _no_room_for_hints() -> Patches:
+    """Disks have no room for hints while faults strike, and owners compare only what is owed."""
+    change = HintStore._change
+
+    async def refuse(hints: HintStore, key: Any, targets: Any, stored: Any) -> Any:
+        if asyncio.get_running_loop().time() < _ROOM_AGAIN_S:
+            raise DiskFull("no room for a hint")
+        return await change(hints, key, targets, stored)
+
+    return (method(HintStore._change, refuse), *without_rounds())
+
+
+def _lost_is_told() -> Patches:
+    """A stop counts as clean though a hint is in memory only."""
+    return (method(HintStore.is_whole, property(lambda hints: True)), *_no_room_for_hints())
+
+
+_ROOM_AGAIN_S: Final = 12.0
+_STOPPED: Final = SimulationOptions(
+    nodes=3, keys=24, faults=("stop_beside_silence", "restart", "split_one", "loss"), core=0.0
+)
 _FULL: Final = SimulationOptions(nodes=3, faults=("disk_full", "split_one"))
 _CRASHES_OF_MANY_KEYS: Final = SimulationOptions(nodes=3, keys=24, faults=("crash",))
 _LATE: Final = SimulationOptions(nodes=3, keys=24, operations=200, sessions=24, faults=("loss", "slow_link"))
@@ -85,6 +108,13 @@ HINTS: Final = (
         _hint_compare(),
         _LATE,
         rules=("H1",),
+    ),
+    Ablation(
+        "lost-hint-is-no-clean-stop",
+        "a stop that leaves a hint behind is not a clean one",
+        _lost_is_told(),
+        _STOPPED,
+        rules=("W6",),
     ),
     Ablation("hint-merge", "a newer write is merged into the hint of its key", _hint_merge(), rules=("H1",)),
     Ablation(

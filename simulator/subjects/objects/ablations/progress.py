@@ -8,8 +8,11 @@ from typing import Any, Final
 
 import ringmill.node.membership.starts
 from ringmill.client.routing.directory import Directory
-from ringmill.cluster.membership.start_rules import others_needed
+from ringmill.cluster.membership.detector import Detector
+from ringmill.cluster.membership.start_rules import Announcement, others_needed
+from ringmill.cluster.ports import Incoming
 from ringmill.cluster.quorum.tally import WriteTally
+from ringmill.node.membership.starts import own_announcement
 from ringmill.node.requests.owners.handed_over import OneOwner
 from ringmill.node.requests.owners.proofs import Proofs
 from ringmill.node.requests.write_in_flight import WriteInFlight
@@ -32,7 +35,7 @@ def _half_confirms() -> Patches:
 def _proved_first() -> Patches:
     """A client sends a write to an owner that may be silent."""
 
-    async def trust(directory: Directory, *rest: Any) -> None:
+    async def trust(directory: Directory, *rest: Any, **how: Any) -> None:
         return
 
     return (method(Directory.prove, trust),)
@@ -69,6 +72,26 @@ def _silence_passed() -> Patches:
     return (method(WriteInFlight.needs_deferred, wait),)
 
 
+def _hearsay_checked() -> Patches:
+    """What a third member says of any start and number of a node is believed."""
+    return (method(Detector._is_made_up, lambda detector, claim, held: False),)
+
+
+def _denials_heard() -> Patches:
+    """The highest start and number that anybody has told of a node counts, whatever it answers itself."""
+    return (method(Detector._hear_denial, lambda detector, record, own, asked, now: []),)
+
+
+def _starts_of_their_own() -> Patches:
+    """What any member announces of another one's start is noted."""
+
+    def take(incoming: Incoming) -> Announcement:
+        return Announcement.decode(incoming.body)
+
+    return (function(ringmill.node.membership.starts, own_announcement, take),)
+
+
+_LYING: Final = SimulationOptions(faults=("forged_claims", "crash"), core=0.0)
 _CORE: Final = SimulationOptions(core=1.0)
 _HEALTHY: Final = SimulationOptions(core=1.0, faults=())
 _FORWARDING: Final = replace(_HEALTHY, keys=24)
@@ -101,6 +124,27 @@ PROGRESS: Final = (
         _silent_forwards_go_on(),
         _FORWARDING,
         rules=("W4",),
+    ),
+    Ablation(
+        "hearsay-checked",
+        "what a third member says of a start that nobody has noted is not believed",
+        _hearsay_checked(),
+        _LYING,
+        rules=("T13",),
+    ),
+    Ablation(
+        "denials-heard",
+        "a member's own answer undoes what was said of a start or number that it does not have",
+        _denials_heard(),
+        _LYING,
+        rules=("T13",),
+    ),
+    Ablation(
+        "starts-of-their-own",
+        "only a node itself has its start noted",
+        _starts_of_their_own(),
+        _LYING,
+        rules=("T13",),
     ),
     Ablation(
         "silence-passed",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import ringmill.simulator.world.transport
-from ringmill.client.routing.attempts import Attempts
-from ringmill.client.routing.links import Method
+from ringmill.client.routing.links import Method, SendingLink
 from ringmill.client.routing.router import Prepare, Router
 from ringmill.cluster.versions.hybrid_time import HybridClock
 from ringmill.cluster.versions.mergeable import Update
@@ -64,14 +63,21 @@ def _touch_observes() -> Patches:
 
 def _call_ends() -> Patches:
     """A client waits ten seconds longer for an answer than its caller does."""
-    send = Router._send
+    hand_over = Router.hand_over
 
     def wait_on(
-        router: Router, address: str, asked: Method[Any], prepare: Prepare, given: Attempts, timeout_s: float
+        router: Router,
+        sender: SendingLink,
+        attempt: Any,
+        asked: Method[Any],
+        prepare: Prepare,
+        unsure: int,
+        timeout_s: float,
+        whole_s: float,
     ) -> None:
-        send(router, address, asked, prepare, given, timeout_s + 10.0)
+        hand_over(router, sender, attempt, asked, prepare, unsure, timeout_s + 10.0, whole_s)
 
-    return (method(Router._send, wait_on),)
+    return (method(Router.hand_over, wait_on),)
 
 
 _SKEWED: Final = SimulationOptions(nodes=3, keys=2, operations=200, faults=("skewed_clock",))

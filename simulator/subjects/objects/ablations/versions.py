@@ -10,11 +10,17 @@ import ringmill.node.requests.owner_calls
 import ringmill.node.requests.write
 import ringmill.node.storage.engine
 import ringmill.node.storage.recovery.opening
+from ringmill.cluster.errors import Overloaded
 from ringmill.cluster.quorum.receipt import QuorumReceipt
 from ringmill.cluster.versions.context_token import ContextSeal, ContextToken
 from ringmill.cluster.versions.objects import StoredObject, merge
-from ringmill.node.replica.object_batch import ObjectBatch
+from ringmill.node.replica.object_batch import Applied, ObjectBatch, Present
+from ringmill.node.replica.object_store import ObjectStore
+from ringmill.node.replica.stored_key import Place
+from ringmill.node.requests.read import Reader
+from ringmill.node.requests.request_values import ReadResult
 from ringmill.node.requests.write_in_flight import WriteInFlight
+from ringmill.simulator.options import SimulationOptions
 from ringmill.simulator.patching import Ablation, Patches, function, method
 
 __all__ = ["VERSIONS"]
@@ -59,6 +65,41 @@ def _tombstones() -> Patches:
     return (method(ObjectBatch.store, forget),)
 
 
+def _all_shown() -> Patches:
+    """A reader gets the newest sibling alone, with the context of all."""
+    result = Reader._result
+
+    def newest(reader: Reader, *of_read: Any, **named: Any) -> ReadResult:
+        found = result(reader, *of_read, **named)
+        return found._replace(siblings=found.siblings[:1])
+
+    return (method(Reader._result, newest),)
+
+
+def _merges_unbound() -> Patches:
+    """A replica refuses a merge that makes more siblings than a client's write may; here more than three."""
+    merged = ObjectStore._merge
+
+    def bound(
+        store: ObjectStore,
+        batch: ObjectBatch,
+        place: Place,
+        present: Present,
+        incoming: StoredObject,
+        **how: Any,
+    ) -> Applied:
+        found = merge(present.stored, incoming)
+        if len(found.siblings) > max(_MOST, len(present.stored.siblings)):
+            raise Overloaded(f"{len(found.siblings)} siblings")
+        return merged(store, batch, place, present, incoming, **how)
+
+    return (method(ObjectStore._merge, bound),)
+
+
+_MOST: Final = 3
+_CONFLICTS: Final = SimulationOptions(
+    mix=("conflicts", "one_key"), faults=("split_halves", "split_one"), core=0.0
+)
 VERSIONS: Final = (
     Ablation(
         "siblings",
@@ -74,4 +115,17 @@ VERSIONS: Final = (
         rules=("V7",),
     ),
     Ablation("tombstones", "a delete is remembered", _tombstones(), rules=("V1",)),
+    Ablation(
+        "merges-unbound",
+        "a merge is taken however many siblings it makes",
+        _merges_unbound(),
+        _CONFLICTS,
+        rules=("V5",),
+    ),
+    Ablation(
+        "all-siblings-shown",
+        "a reader is shown all siblings, not the newest alone",
+        _all_shown(),
+        rules=("V3",),
+    ),
 )

@@ -1,7 +1,8 @@
 """All checkers of the product as it stands, in the order of their numbers.
 
 Checked where they run: C7 and C8 registers and leases, C9 a job's output against the one-process oracle, C10
-counters, sets and maps, C12 scans, C18 keyspaces, C19 watches, C20 sloppy writes.
+counters, sets and maps, C12 scans, C18 keyspaces, C19 watches, C20 sloppy writes, C25
+keyspaces of last writers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ringmill.simulator.subjects.objects.checkers.late_work import check_late_wo
 from ringmill.simulator.subjects.objects.checkers.liars import check_liars
 from ringmill.simulator.subjects.objects.checkers.progress import check_progress
 from ringmill.simulator.subjects.objects.checkers.sessions import check_sessions
-from ringmill.simulator.subjects.objects.checkers.siblings import check_siblings
+from ringmill.simulator.subjects.objects.checkers.siblings import check_shown_values, check_siblings
 
 __all__ = ["CHECKERS", "check_all", "check_real"]
 
@@ -41,6 +42,7 @@ CHECKERS: Constant[tuple[Callable[[History], Iterator[Violation]], ...]] = (
     check_convergence,
     check_hand_over,
     check_siblings,
+    check_shown_values,
     check_invention,
     check_liars,
     check_sessions,

@@ -47,6 +47,7 @@ def _refused(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
 
 def _two_of_one_name(key: bytes, operations: list[Operation]) -> Iterator[Violation]:
     named: dict[str, Operation] = {}
+    shown: dict[str, tuple[bytes, int]] = {}  # of writes that nobody has acknowledged, too
     for write in operations:
         if write.is_write and write.dot:
             other = named.setdefault(write.dot, write)
@@ -55,6 +56,10 @@ def _two_of_one_name(key: bytes, operations: list[Operation]) -> Iterator[Violat
                 yield Violation("C4", key, story, (other.index, write.index))
     for read in operations:
         for version in read.siblings:
+            value, index = shown.setdefault(version.dot, (version.value, read.index))
+            if value != version.value:
+                story = f"reads show {value!r} and {version.value!r} as {version.dot}"
+                yield Violation("C4", key, story, (index, read.index))
             written = named.get(version.dot)
             if written is not None and written.kind != "touch" and written.value != version.value:
                 story = (

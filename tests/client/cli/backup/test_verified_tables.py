@@ -36,10 +36,10 @@ class BadSectors(OsFileSystem):
         super().__init__()
         self.broken, self.code = broken, code
 
-    def open_read(self, path: str) -> ReadFile:
+    def open_below(self, folder: str, path: str) -> ReadFile:
         if path in self.broken:
             raise OSError(self.code, os.strerror(self.code), path)
-        return super().open_read(path)
+        return super().open_below(folder, path)
 
 
 class Manifest:

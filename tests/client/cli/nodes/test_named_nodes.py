@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ringmill.client.cli.cluster import cluster_nodes
+from ringmill.client.cli.cluster import cluster_logs, cluster_nodes
 from ringmill.client.cli.main import main
 from ringmill.client.local import local_cluster, processes, tcp_ports
 from ringmill.client.local.local_state import LocalCluster, LocalNode, save_cluster
@@ -158,7 +158,7 @@ def test_followed_logs_are_lines_of_one_form_and_none_is_missed(
     def sleep(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cluster_nodes, "print", write_meanwhile, raising=False)
+    monkeypatch.setattr(cluster_logs, "print", write_meanwhile, raising=False)
     monkeypatch.setattr(time, "sleep", sleep)
     assert main(["-o", form, "cluster", "logs", "-f"]) == 130
     lines = capsys.readouterr().out.splitlines()

@@ -80,7 +80,8 @@ def test_no_node_is_started_for_a_change_while_partitions_move() -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (["--add", "n6"], "--add 'n6' is not ID=VALUE"),
+        (["--add", "n6="], "--add 'n6=' is not ID[=ADDRESS]"),
+        (["--add", "n6", "--endpoints", "127.0.0.1:1"], "n6 is on another machine, so say where it runs"),
         (["--replace", "n3="], "is not ID=NEW[=ADDRESS]"),
         (["--weight", "n1=two"], "--weight of n1 is 'two', need a whole number"),
         (["--zone", "n1=a", "--zone", "n1=b"], "--zone names 'n1' twice"),

@@ -74,7 +74,8 @@ def test_all_batches_are_written_whoever_reads_their_receipts(
 def test_a_verb_that_only_prints_ends_with_its_reader(node: tuple[OneNode, str]) -> None:
     node[0].values[b"k"] = [b"v"]
     told = run("--endpoints", node[1], "mget", "-", broken=("stdout",), stdin=b"k\n" * 5000)
-    assert (told.returncode, told.stderr) == (ExitCode.DONE, b"")
+    said = [line for line in told.stderr.splitlines() if b"keys so far" not in line]  # when it takes long
+    assert (told.returncode, said) == (ExitCode.DONE, [])
 
 
 @pytest.mark.parametrize("broken", [("stdout",), ("stderr",), ("stdout", "stderr")])

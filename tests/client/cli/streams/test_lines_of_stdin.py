@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -14,20 +17,23 @@ from ringmill.client.cli.console.exit_codes import ExitCode
 from ringmill.client.cli.kv.batch_input import BATCH_ITEMS
 from ringmill.client.local.processes import our_environment
 from tests.client.one_node import OneNode
+from tests.e2e.cli.conftest import Ended, Shell
 
 PROGRAM = [sys.executable, "-P", "-m", "ringmill"]
 
 
-def run(node: tuple[OneNode, str], *line: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-    node[0].values.clear()
-    return subprocess.run(
-        [*PROGRAM, "--endpoints", node[1], *line],
-        input=stdin,
-        env=our_environment(),
-        timeout=60,
-        check=False,
-        capture_output=True,
-    )
+Run: TypeAlias = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(node: tuple[OneNode, str], tmp_path: Path) -> Run:
+    """Runs a line in this process, at a node that holds nothing yet."""
+
+    def called(*line: str, stdin: bytes) -> Ended:
+        node[0].values.clear()
+        return Shell(tmp_path).call("--endpoints", node[1], *line, stdin=stdin)
+
+    return called
 
 
 @pytest.mark.parametrize(
@@ -41,38 +47,38 @@ def run(node: tuple[OneNode, str], *line: str, stdin: bytes) -> subprocess.Compl
     ids=["no pair", "no key", "long value", "long key"],
 )
 def test_what_came_before_an_invalid_line_is_written_and_reported(
-    node: tuple[OneNode, str], wrong: bytes, why: str
+    node: tuple[OneNode, str], run: Run, wrong: bytes, why: str
 ) -> None:
     lines = [b"k%d\tv" % number for number in range(1500)]
     stdin = b"\n".join([*lines[:1200], b"", wrong, *lines[1200:]])
-    told = run(node, "-o", "json", "mput", "-", stdin=stdin)
-    assert told.returncode == ExitCode.USAGE
-    assert len(node[0].values) == 1200 == len(told.stdout.splitlines())
-    error = json.loads(told.stderr)["error"]
+    told = run("-o", "json", "mput", "-", stdin=stdin)
+    assert told.code == ExitCode.USAGE
+    assert len(node[0].values) == 1200 == len(told.out.splitlines())
+    *notes, last = told.err.splitlines()
+    assert all("keys so far" in note for note in notes), "it tells how far it is when it takes long"
+    error = json.loads(last)["error"]
     assert "line 1202 of stdin" in error["message"] and why in error["message"]
     assert (error["outcome"], error["detail"]["changed"]) == ("unknown", "pairs written before it: 1,200")
 
 
-def test_where_nothing_came_before_nothing_was_changed(node: tuple[OneNode, str]) -> None:
-    told = run(node, "mput", "-", stdin=b"wrong\nk\tv\n")
-    assert told.returncode == ExitCode.USAGE and b"nothing was changed" in told.stderr
-    told = run(node, "mput", "k=v", "=v", stdin=b"")
-    assert told.returncode == ExitCode.USAGE and b"argument 2: " in told.stderr
-    assert b"pairs written before it: 1\n" in told.stderr and node[0].values == {b"k": [b"v"]}
+def test_where_nothing_came_before_nothing_was_changed(node: tuple[OneNode, str], run: Run) -> None:
+    told = run("mput", "-", stdin=b"wrong\nk\tv\n")
+    assert told.code == ExitCode.USAGE and "nothing was changed" in told.err
+    told = run("mput", "k=v", "=v", stdin=b"")
+    assert told.code == ExitCode.USAGE and "argument 2: " in told.err
+    assert "pairs written before it: 1\n" in told.err and node[0].values == {b"k": [b"v"]}
 
 
-def test_keys_are_read_as_scan_prints_them(node: tuple[OneNode, str]) -> None:
-    told = run(node, "-o", "json", "mget", "-", stdin=b"a\\tb\n\\xff\n\\\\n\n")
-    keys = [json.loads(line) for line in told.stdout.splitlines()]
+def test_keys_are_read_as_scan_prints_them(run: Run) -> None:
+    told = run("-o", "json", "mget", "-", stdin=b"a\\tb\n\\xff\n\\\\n\n")
+    keys = [json.loads(line) for line in told.out.splitlines()]
     assert [one.get("key", one.get("key_b64")) for one in keys] == ["a\tb", "/w==", "\\n"]
-    told = run(node, "-o", "json", "mget", "--format", "raw", "-", stdin=b"a\\tb\na\tb\n")
-    assert [json.loads(line)["key"] for line in told.stdout.splitlines()] == ["a\\tb", "a\tb"]
-    told = run(
-        node, "-o", "json", "mget", "--format", "jsonl", "-", stdin=b'{"key": "a"}\n{"key_b64": "/w=="}\n'
-    )
-    assert [next(iter(json.loads(line).values())) for line in told.stdout.splitlines()] == ["a", "/w=="]
-    told = run(node, "mget", "-", stdin=b"k\tv\n")
-    assert told.returncode == ExitCode.USAGE and b"line 1 of stdin, as tsv: it has a tab" in told.stderr
+    told = run("-o", "json", "mget", "--format", "raw", "-", stdin=b"a\\tb\na\tb\n")
+    assert [json.loads(line)["key"] for line in told.out.splitlines()] == ["a\\tb", "a\tb"]
+    told = run("-o", "json", "mget", "--format", "jsonl", "-", stdin=b'{"key": "a"}\n{"key_b64": "/w=="}\n')
+    assert [next(iter(json.loads(line).values())) for line in told.out.splitlines()] == ["a", "/w=="]
+    told = run("mget", "-", stdin=b"k\tv\n")
+    assert told.code == ExitCode.USAGE and "line 1 of stdin, as tsv: it has a tab" in told.err
 
 
 @pytest.mark.parametrize(("verb", "line"), [("mput", b"k\tv\n"), ("mget", b"k\n")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.cli.cluster.status_view import show_status
+from ringmill.client.cli.console import output
 from ringmill.client.cli.console.settings import Settings
 from ringmill.client.cli.kv import register_verbs
 from ringmill.client.cli.main import main
@@ -71,3 +73,14 @@ def test_what_nodes_tell_is_escaped_on_a_terminal(capsys: pytest.CaptureFixture[
     _print(Settings(no_color=True), [bad("nodes", EVIL, EVIL)])
     told = capsys.readouterr().out
     assert "\x1b" not in told and told.count(ESCAPED) == 4
+
+
+def test_json_steers_no_terminal_and_says_the_same() -> None:
+    """JSON itself escapes what is below U+0020 alone; U+009B begins a command of many terminals."""
+    document = {
+        "name\u009b31m": ["\u009d0;title\u009c", "\u202e", "\x7f", "\ue000\U000e0001", "grün \U0001f600"]
+    }
+    told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    text = output.to_json(document, told)
+    assert text.isprintable() and json.loads(text) == document
+    assert '"grün \U0001f600"' in text

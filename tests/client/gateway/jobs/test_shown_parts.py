@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from ringmill.client.gateway.jobs.shown_parts import ShownPart, ShownParts
 from ringmill.client.jobs.job_values import JobState
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
-from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound
+from ringmill.cluster.errors import CorruptData, InvalidArgument, NotFound, Overloaded
 from ringmill.cluster.mapreduce.summary.job_flow import JobFlow
+
+A = "a"
+"""A caller."""
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def output_with(folder: Path, *names: str, size: int = 3) -> Path:
 
 
 async def content(shown: ShownParts, state: JobState, part: ShownPart) -> bytes:
-    return b"".join([block async for block in shown.content(state, part, unpacked=False)])
+    return b"".join([block async for block in shown.content(state, part, A, unpacked=False)])
 
 
 async def test_only_what_the_manifest_names_as_a_part_is_shown(tmp_path: Path, shown: ShownParts) -> None:
@@ -101,3 +105,38 @@ async def test_a_job_without_files_here_says_why(
 ) -> None:
     with pytest.raises(error, match=told):
         await shown.parts(state)
+
+
+def packed(output: Path, window_log: int) -> ShownPart:
+    """A part of 20 MiB whose reader has to keep 2^window_log bytes of it."""
+    settings = zstandard.ZstdCompressionParameters(window_log=window_log, write_content_size=False)
+    data = zstandard.ZstdCompressor(compression_params=settings).compress(bytes(20 << 20))
+    (output / "part-00000.zst").write_bytes(data)
+    return ShownPart("part-00000.zst", len(data), 1)
+
+
+async def test_a_part_that_wants_much_memory_to_be_unpacked_is_not_unpacked_here(
+    tmp_path: Path, shown: ShownParts
+) -> None:
+    state = state_of(tmp_path)
+    blocks = shown.content(state, packed(tmp_path, 23), A, unpacked=True)
+    assert sum([len(block) async for block in blocks]) == 20 << 20
+    with pytest.raises(CorruptData, match=r"part-00000\.zst: cannot unpack: .*too much memory"):
+        await anext(shown.content(state, packed(tmp_path, 27), A, unpacked=True))
+
+
+async def test_few_parts_are_unpacked_at_a_time_and_one_caller_has_a_share_of_them(
+    tmp_path: Path, shown: ShownParts
+) -> None:
+    state, part = state_of(tmp_path), packed(tmp_path, 20)
+    async with AsyncExitStack() as readers:
+        for caller in (A, "b", "c", "d"):
+            for _ in range(8):
+                blocks = shown.content(state, part, caller, unpacked=True)
+                await anext(await readers.enter_async_context(aclosing(blocks)))
+            with pytest.raises(Overloaded, match="parts now, of one caller 8 at most"):
+                await anext(shown.content(state, part, caller, unpacked=True))
+        with pytest.raises(Overloaded, match="the gateway unpacks 32 parts now"):
+            await anext(shown.content(state, part, "e", unpacked=True))
+        assert await anext(shown.content(state, part, A, unpacked=False)), "as it lies there"
+    assert await anext(shown.content(state, part, A, unpacked=True))

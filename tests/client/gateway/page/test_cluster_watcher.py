@@ -21,6 +21,7 @@ from ringmill.client.jobs.job_values import JobList
 from ringmill.cluster.errors import ClientClosed, Overloaded, PermissionDenied, RingmillError, Unavailable
 from ringmill.cluster.ids import DiskId, NodeId
 from ringmill.cluster.ring.topology import Member, first_topology
+from ringmill.cluster.wire.stubs.membership_pb2 import MetricSample
 
 ALONE = first_topology("t", [Member(NodeId("n1"), DiskId("1" * 32), "h:1")], partitions=16, n=1, r=1, w=1)
 STILL = MovesView(1, 0, 0, False, (), {}, {}, {}, ())
@@ -114,6 +115,20 @@ async def test_whoever_comes_after_a_pause_is_told_nothing_old_as_new(
     assert [each.kind for each in again] == ["history", "ring", "live"]
     assert again[2].body["pace"] is None, "the pause is no span of now"
     assert cluster.looks >= 4, "and this is a new look"
+    await watcher.aclose()
+
+
+async def test_what_nodes_have_repaired_is_an_event(cluster: Cluster) -> None:
+    counts = [5.0, 17.0, 17.0]
+
+    async def metrics(*, timeout: float) -> dict[str, NodeMetrics]:
+        count = counts.pop(0) if len(counts) > 1 else counts[0]
+        return {"n1": NodeMetrics("n1", 1.0, {"repaired_objects_total": [MetricSample(value=count)]})}
+
+    cluster.metrics = metrics  # type: ignore[method-assign, assignment]
+    watcher = watcher_of(cluster)
+    events = [each.body for each in await first(watcher, 7) if each.kind == "events"]
+    assert [each["text"] for each in events[-1]] == ["n1: comparing moved 12 objects"]
     await watcher.aclose()
 
 

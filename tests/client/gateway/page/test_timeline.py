@@ -5,14 +5,32 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringmill.client.administration.moves_view import MovesView
+from ringmill.client.administration.node_metrics import NodeMetrics
 from ringmill.client.administration.status import ClusterStatus, NodeStatus, Ranges
 from ringmill.client.gateway.page.timeline import MOST_EVENTS, Timeline
+from ringmill.cluster.wire.stubs.membership_pb2 import MetricSample
 
 UP = NodeStatus(id="n1", address="127.0.0.1:1", state="up", membership="up", owns=16, pid=7)
 WHOLE = ClusterStatus(
     cluster="c", epoch=1, n=1, health="ok", reasons=(), coordinator="n1", ranges=Ranges(16, 0, 0), nodes=(UP,)
 )
 STILL = MovesView(1, 0, 0, False, (), {}, {}, {}, ())
+
+
+def counting(repaired: int, read_repairs: int = 0) -> dict[str, NodeMetrics]:
+    counted = {
+        "repaired_objects_total": [MetricSample(value=repaired, labels={"direction": "sent"})],
+        "read_repairs_total": [MetricSample(value=read_repairs)],
+    }
+    return {"n1": NodeMetrics("n1", 1.0, counted)}
+
+
+def repairs_told(*looks: tuple[float, dict[str, NodeMetrics]]) -> list[tuple[float, str]]:
+    timeline = Timeline()
+    found = []
+    for at_s, metrics in looks:
+        found += timeline.observe(at_s, WHOLE, STILL, metrics)
+    return [(each.at_s, each.text) for each in found if each.kind == "repair"]
 
 
 def told(*looks: ClusterStatus, moves: tuple[MovesView | None, ...] = ()) -> list[str]:
@@ -45,6 +63,43 @@ def test_each_change_of_a_node_is_reported_once() -> None:
     assert told(WHOLE, having(pid=None)) == []
     assert told(WHOLE, having(healing="a to b")) == ["n1 heals a to b"]
     assert told(WHOLE, replace(WHOLE, nodes=())) == ["n1 is not a member any more"]
+
+
+def test_partitions_that_are_filled_are_told_at_the_beginning_and_the_end() -> None:
+    empty, down = having(unfilled=12), having(state="down", pid=None, unfilled=None)
+    assert told(having(unfilled=0), empty) == ["n1 fills 12 partitions from other owners"]
+    assert told(having(unfilled=0), having(unfilled=1)) == ["n1 fills 1 partition from other owners"]
+    assert told(having(unfilled=0), empty, having(unfilled=3)) == []
+    assert told(having(unfilled=0), empty, having(unfilled=0)) == ["n1 has filled all its partitions"]
+    assert told(having(unfilled=0), empty, down) == ["n1 is down"], "it has not ended"
+    assert told(empty, down, having(unfilled=0)) == ["n1 is up", "n1 has filled all its partitions"]
+
+
+def test_a_node_that_goes_down_while_it_heals_has_not_healed() -> None:
+    assert told(having(healing="a to b"), having(state="down", pid=None)) == ["n1 is down"]
+    assert told(having(healing="a to b"), WHOLE) == ["n1 has healed what was damaged"]
+
+
+def test_what_comparing_moved_is_told_once_when_it_has_ended() -> None:
+    looks = [(float(at), counting(count)) for at, count in enumerate((5, 5, 9, 17, 17, 17))]
+    assert repairs_told(*looks) == [(4.0, "n1: comparing moved 12 objects")]
+    assert repairs_told((0.0, counting(0)), (1.0, counting(0, 1)), (2.0, counting(0, 1))) == [
+        (2.0, "n1: reads mended 1 old copy")
+    ]
+
+
+def test_a_repair_that_goes_on_is_told_every_half_minute() -> None:
+    looks = [(float(at), counting(at)) for at in range(64)]
+    assert repairs_told(*looks) == [
+        (31.0, "n1: comparing moved 31 objects"), (62.0, "n1: comparing moved 31 objects")
+    ]  # fmt: skip
+
+
+def test_a_look_that_a_node_did_not_answer_loses_nothing_and_its_restart_counts_from_0() -> None:
+    looks = [(0.0, counting(5)), (1.0, {}), (2.0, counting(7)), (3.0, counting(7))]
+    assert repairs_told(*looks) == [(3.0, "n1: comparing moved 2 objects")]
+    looks = [(0.0, counting(500)), (1.0, counting(3)), (2.0, counting(3))]
+    assert repairs_told(*looks) == [(2.0, "n1: comparing moved 3 objects")]
 
 
 def test_what_is_of_the_cluster_is_reported() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmill import InvalidArgument, SlidingWindow, TokenBucket
+from ringmill.client.gateway.protection import caller_limits
 from ringmill.client.gateway.protection.caller_limits import CallerLimits, Room, WindowLimit
 
 pauses = st.lists(st.floats(0, 3), min_size=1, max_size=80)
@@ -72,13 +74,18 @@ def test_a_bucket_that_means_nothing_is_refused(limit: tuple[float, float]) -> N
         SlidingWindow(0, 1.0)
 
 
-def test_each_caller_has_limits_of_its_own_and_both_kinds_count() -> None:
+def test_each_caller_has_limits_of_its_own_and_both_kinds_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    loop = SimpleNamespace(time=lambda: now[0])
+    monkeypatch.setattr(caller_limits, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
     limits = CallerLimits(2.0, WindowLimit(3, 60.0))
-    assert [limits.take("a", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
-    assert limits.take("b", 0.0) == 0.0
-    assert limits.take("a", 1.0) == 0.0
-    assert limits.take("a", 1.5) == 58.5, "three within the window"
-    assert CallerLimits().take("a", 0.0) == 0.0
+    assert [limits.take("a") for _ in range(3)] == [0.0, 0.0, 0.5]
+    assert limits.take("b") == 0.0
+    now[0] = 1.0
+    assert limits.take("a") == 0.0
+    now[0] = 1.5
+    assert limits.take("a") == 58.5, "three within the window"
+    assert CallerLimits().take("a") == 0.0
 
 
 def test_a_room_is_full_when_it_is_and_has_place_again() -> None:

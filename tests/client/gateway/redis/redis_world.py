@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ringmill.client.connection import AsyncClient
 from ringmill.client.gateway.clients_by_token import ClientsByToken
+from ringmill.client.gateway.protection.caller_limits import CallerLimits
 from ringmill.client.gateway.redis.redis_door import RedisDoor
 from ringmill.client.gateway.redis.serving.redis_limits import RedisLimits
 from ringmill.client.gateway.redis.store.typed_values import Entry, RedisValue
@@ -106,13 +107,17 @@ class Spoken:
 
 @asynccontextmanager
 async def redis_door(
-    registers: Registers, *, give_back: Callable[[], None] | None = None, **limits: Any
+    registers: Registers,
+    *,
+    give_back: Callable[[], None] | None = None,
+    callers: CallerLimits | None = None,
+    **limits: Any,
 ) -> AsyncIterator[tuple[RedisDoor, Any]]:
     """The door, and what opens a connection to it."""
     clients = ClientsByToken(lambda token: cast("AsyncClient", registers))
     door = RedisDoor(
         "127.0.0.1", 0, clients, clock=SystemClock(), entropy=OsEntropy(), timeout_s=20.0,
-        limits=RedisLimits(**limits), give_back=give_back,
+        limits=RedisLimits(**limits), give_back=give_back, callers=callers,
     )  # fmt: skip
     port = int((await door.open()).rpartition(":")[2])
     opened: list[Spoken] = []

@@ -26,7 +26,8 @@ from ringmill.cluster.wire.frames import encode_operations, encode_proof
 from ringmill.cluster.wire.offers import CarrierName
 from ringmill.cluster.wire.stubs.topology_pb2 import IdentifyRequest, IdentifyResponse
 from ringmill.node.services.table import Call, Method, Service, Stream, Unary, Upload
-from tests.cluster.adapters.conftest import SECRET, free_port
+from tests.cluster.adapters.conftest import SECRET
+from tests.ports import free_port
 
 N1 = NodeId("n1")
 PUT = encode_operations([(1, "kv.put", 5_000_000, 1, b"")], 0)

@@ -62,3 +62,24 @@ def test_orphans_that_can_be_of_one_task_alone_are_its_own(
         none_left.setattr(forkserver, "children_of", lambda _: list(served._tasks))
         assert breaches(served) == [""]
     assert breaches(served) == ["processes"]
+
+
+def test_the_watch_looks_once_at_a_task_that_is_alone(
+    served: Forkserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, weighed = [], []
+
+    def children(pid: int) -> list[int]:
+        looked.append(pid)
+        return []
+
+    def memory(pids: list[int], *, above: int) -> int:
+        weighed.append(pids)
+        return above
+
+    served._tasks[QUIET].memory_limit = 1
+    monkeypatch.setattr(forkserver, "children_of", lambda _: list(served._tasks))
+    monkeypatch.setattr(forkserver, "memory_of", memory)
+    monkeypatch.setattr(served._table, "children", children)
+    assert breaches(served) == ["", ""]
+    assert (looked, weighed) == ([QUIET, BOMB], [[QUIET]])

@@ -169,6 +169,7 @@ async def test_a_dialler_of_another_cluster_hears_which(caller: Caller) -> None:
     told = await caller.hear()
     assert isinstance(told, ProtocolMismatch)
     assert told.message == "n9 is of cluster c9, n2 of cluster c1"
+    assert told.detail["clusters"] == {"n9": "c9", "n2": "c1"}
 
 
 async def test_a_session_may_call_what_clients_may_and_no_more(caller: Caller) -> None:

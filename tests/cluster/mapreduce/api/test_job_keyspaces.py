@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_submission_names_keyspaces_or_leaves_them_to_the_job() -> None:
         (FILES, "kv:x", "/out", "reads files as 'lines'"),
         (BOTH, "users", "kv:x", "users' is a path, and the job reads a keyspace"),
         (BOTH, [], "kv:x", "names no input"),
-        (SEVERAL, {"a": "kv:x"}, "/out", "input a is kv:x; a job with sources reads files"),
+        (SEVERAL, {"a": "kv:x"}, "/out", "kv:x is a keyspace, and the job reads files as 'lines'"),
         (FILES, "/in", "kv:x", "writes files as 'tsv'"),
         (job(map=numbered, input=FileInput("lines")), None, "/out", "names no input"),
     ],
@@ -174,6 +175,30 @@ def test_a_part_may_be_larger_than_a_record_may_be(tmp_path: Path) -> None:
     assert sum(len(value) for _, value in read_output(str(tmp_path))) == 65 << 20
 
 
+def test_a_source_that_is_a_keyspace_needs_no_input_where_the_job_names_it() -> None:
+    several = job(
+        sources=[
+            Source("users", map=counts, input=KvInput("users", b"a")),
+            Source("more", map=counts, input=KvInput()),
+        ]
+    )
+    with pytest.raises(InvalidArgument, match="no input for more"):
+        checked_inputs(several, None)
+    assert checked_inputs(several, ["more=kv:x"]) == {"users": ("kv:users/a",), "more": ("kv:x",)}
+    given = checked_inputs(several, {"users": "kv:y", "more": ["kv:x"]})
+    assert given == {"users": ("kv:y",), "more": ("kv:x",)}
+    with pytest.raises(InvalidArgument, match="kv:x is one of 2 inputs; a keyspace is read alone"):
+        checked_inputs(several, {"more": ["kv:x", "kv:y"]})
+    spec = JobSpec.of(
+        several, job="j", module="m", name="n", bundle_sha256="", inputs={**given}, output="/o"
+    )  # fmt: skip
+    assert (spec.levels, spec.consistency, spec.join_by) == (("quorum", "quorum"), "", "")
+    with pytest.raises(InvalidArgument, match="consistency and output_keyspace are for keyspaces"):
+        replace(spec, levels=("quorum",))
+    with pytest.raises(InvalidArgument, match="consistency and output_keyspace are for keyspaces"):
+        replace(spec, levels=())
+
+
 def test_a_spec_tells_its_keyspaces() -> None:
     spec = JobSpec.of(
         BOTH, job="j-1", module="m", name="n", bundle_sha256="", inputs=("kv:users/a",), output="/o",
@@ -181,7 +206,11 @@ def test_a_spec_tells_its_keyspaces() -> None:
     )  # fmt: skip
     again = JobSpec.decode(spec.encode())
     assert again == spec
-    assert (again.source, again.consistency, again.shown_output) == (("users", b"a"), "quorum", "kv:sizes")
+    assert (again.keyspaces[0], again.consistency, again.shown_output) == (
+        ("users", b"a"),
+        "quorum",
+        "kv:sizes",
+    )
     for changes in (
         {"consistency": ""},
         {"output_format": "tsv"},

@@ -13,6 +13,7 @@ from ringmill import job
 from ringmill.cluster.errors import InvalidArgument, ProtocolMismatch
 from ringmill.cluster.mapreduce.api.chains.stages import LinkOf
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from tests.traced_memory import TracedMemory
 
 SPEC = JobSpec.of(
     grep,
@@ -30,6 +31,13 @@ def test_a_spec_comes_back_as_it_was_paths_that_are_not_utf8_included() -> None:
     assert JobSpec.decode(SPEC.encode()) == SPEC
     assert (SPEC.reducers, SPEC.order) == (4, "input")
     assert SPEC.title == "grep:grep"
+
+
+def test_a_description_that_is_too_large_is_refused_before_anything_is_made_of_it() -> None:
+    large = b"\x92\x07\xdd\x00\x1f\xff\xfb" + b"\x80" * (2 << 20)
+    with TracedMemory() as memory, pytest.raises(InvalidArgument, match="1048576 are allowed"):
+        JobSpec.decode(large)
+    assert memory.peak_bytes < 1 << 20
 
 
 def test_a_chain_comes_back_with_its_links_or_not_at_all() -> None:
@@ -100,6 +108,19 @@ def test_a_parameter_the_job_does_not_know_is_refused_with_those_it_knows() -> N
             output="/o",
             params={"patern": ""},
         )
+
+
+@pytest.mark.parametrize(
+    ("said", "own", "meant"), [(None, 256, 256), (128, 256, 128), (0, 256, 0), (None, 0, 0)]
+)
+def test_a_run_has_the_memory_that_it_names_in_place_of_the_jobs_own(
+    said: int | None, own: int, meant: int
+) -> None:
+    spec = JobSpec.of(
+        replace(grep, task_memory_mib=own), job="j-1", module="grep", name="grep", bundle_sha256="0" * 64,
+        inputs=("/data",), output="/out", task_memory_mib=said,
+    )  # fmt: skip
+    assert spec.task_memory_mib == meant
 
 
 @pytest.mark.parametrize("split_mib", [-1, (1 << 14) + 1, 2.0, True])

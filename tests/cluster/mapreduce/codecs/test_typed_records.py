@@ -12,6 +12,7 @@ import pytest
 
 from ringmill.cluster.mapreduce.codecs import typed_records
 from ringmill.cluster.mapreduce.codecs.typed_records import TypedRecords, record_type, same_type
+from ringmill.cluster.mapreduce.codecs.value_codecs import value_codec
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 
 PAIRS: list[tuple[Any, Any]] = [
@@ -157,3 +158,50 @@ def test_a_new_type_inside_of_what_a_former_release_wrote_is_read_in_whatever_mo
     assert list(types(str, tuple[UserId, int]).unpacked([former])) == [[("k", (1, 2))]]
     with pytest.raises(TaskFailed, match="the records have"):
         list(types(str, tuple[UserId, str]).unpacked([former]))
+
+
+def test_where_blocks_end_follows_from_the_records_alone() -> None:
+    written = types(str, bytes)
+    lengths = (200_000 if number % 40 == 3 else number % 7 for number in range(3000))
+    records = [(f"k{number}", b"v" * length) for number, length in enumerate(lengths)]
+    files = []
+    for window in (1, 7, 1024, 3000):
+        pieces = [records[at : at + window] for at in range(0, len(records), window)]
+        columns = (([key for key, _ in piece], [value for _, value in piece]) for piece in pieces)
+        files.append(list(written.blocks(columns)))
+    assert files == [files[0]] * 4
+    assert sum(count for count, _ in files[0]) == 3000
+    assert max(len(data) for _, data in files[0]) < 2 << 20
+    assert [pair for some in written.unpacked(data for _, data in files[0]) for pair in some] == records
+
+
+def test_short_records_have_blocks_of_1024() -> None:
+    written = types(str, int)
+    pairs = [(f"k{number}", number) for number in range(2500)]
+    blocks = list(written.blocks([([key for key, _ in pairs], [value for _, value in pairs])]))
+    assert [count for count, _ in blocks] == [1024, 1024, 452]
+    assert blocks[0][1] == written.packed(pairs[:1024])
+
+
+def test_a_record_that_no_reader_could_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typed_records, "MOST_BYTES", (1 << 20) + 100)
+    with pytest.raises(TaskFailed, match=r"a record of 1[0-9][0-9] bytes, 100 are allowed") as failed:
+        list(types(str, str).blocks([(["k"], ["v" * 120])]))
+    assert failed.value.cause is Cause.USER_ERROR
+
+
+Name = NewType("Name", str)
+
+
+@pytest.mark.parametrize("of", [int, tuple[int, str]])
+def test_a_dict_whose_keys_are_a_newtype_is_that_of_what_it_wraps(of: Any) -> None:
+    value = {"a": 1 if of is int else (1, "x"), "b": 2 if of is int else (2, "y")}
+    named, plain = GenericAlias(dict, (Name, of)), GenericAlias(dict, (str, of))
+    for writer, reader in ((named, plain), (plain, named), (named, named)):
+        data = types(str, writer).packed([("k", value)])
+        assert [pair for block in types(str, reader).unpacked([data]) for pair in block] == [("k", value)]
+
+
+def test_a_dict_that_former_code_wrote_as_pairs_is_read_where_the_newtype_is_declared() -> None:
+    codec = value_codec(dict[Name, int], "value")
+    assert codec.from_wire([[["a", 1]], {"b": 2}]) == [{"a": 1}, {"b": 2}]

@@ -238,3 +238,37 @@ def test_a_dict_whose_keys_are_tuples_comes_back_where_no_hint_tells_of_it(hint:
     packed = pack_block(codec.to_wire([value]))
     assert list(codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists))) == [value]
     assert codec.as_received(value) == value
+
+
+@dataclass(frozen=True)
+class Place:
+    where: Any
+    count: int
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (dict[Any, int], {(1, (2, "x")): 3, "a": 4, 5: 6}),
+        (dict[tuple[Any, ...], int], {((1, 2), 3): 4, (): 5}),
+        (dict[tuple[str, object], int], {("a", (1, (2,))): 3}),
+        (dict[tuple[str, Any] | None, list[int]], {("a", (1,)): [3], None: []}),
+        (dict[Place, int], {Place((1, (2, 3)), 4): 5}),
+        (list[dict[Any, tuple[int, int]]], [{(1, 2): (3, 4)}]),
+    ],
+)
+def test_keys_of_dicts_come_back_as_they_were_where_their_types_are_open(hint: Any, value: Any) -> None:
+    codec = value_codec(hint, "here")
+    packed = pack_block(codec.to_wire([value]))
+    assert codec.from_wire(unpack_block(packed, use_lists=codec.uses_lists)) == [value]
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused_by_the_name_of_the_fault() -> None:
+    own: list[Any] = []
+    own.append(own)
+    deep: Any = 1
+    for _ in range(5000):
+        deep = {"next": deep}
+    for value in (own, deep):
+        with pytest.raises(InvalidArgument, match="cannot travel"):
+            pack_block(value_codec(Any, "here").to_wire([value]))

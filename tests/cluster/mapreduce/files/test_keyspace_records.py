@@ -86,6 +86,14 @@ def test_a_file_may_be_larger_than_a_record_may_be(monkeypatch: pytest.MonkeyPat
         list(read_rows(blocks))
 
 
+def test_a_record_of_many_small_values_has_that_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unpacker itself bounds what it has not looked at, and keeps what it has made of half a record."""
+    monkeypatch.setattr(keyspace_records, "MOST_BYTES", 3000)
+    many = encode_records([(b"k", [b"value"] * 2000)])
+    with pytest.raises(TaskFailed, match="a record of a keyspace has more than 3000 bytes"):
+        list(read_rows(many[start : start + 500] for start in range(0, len(many), 500)))
+
+
 def test_an_output_holds_text_and_bytes_as_they_are_and_all_else_as_json() -> None:
     pairs = [("t", "é"), (b"b", b"\x00"), ("n", 3), ("l", ["a", 1]), ("s", "\udcff")]
     [(count, data)] = rendered(pairs, "kv", "reduce", "f()")

@@ -330,3 +330,16 @@ def test_progress_moves_evenly_where_records_do_not_tell_their_bytes(
     for share in (0.25, 0.5, 0.75):
         assert abs(seen[int(share * len(seen))] - share * file.size) < 0.1 * file.size
     assert reader.bytes_done == file.size
+
+
+def test_two_columns_of_one_name_are_refused_where_rows_come_by_name(
+    files: OsFileSystem, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("\na,b,a,,\n1,2,3,4,5\n")
+    with pytest.raises(TaskFailed, match="more than one column 'a'") as failed:
+        whole(files, path, "csv", dict[str, str])
+    assert failed.value.position == f"{path} line 2"
+    assert whole(files, path, "csv", list[str])[1] == (3, ["1", "2", "3", "4", "5"])
+    path.write_text("a,b,,\n1,2,,\n")
+    assert whole(files, path, "csv", dict[str, str]) == [(2, {"a": "1", "b": "2", "": ""})], "without a name"

@@ -113,7 +113,7 @@ def test_rows_of_csv_are_columns_of_text(tmp_path: Path) -> None:
 CONTENTS = [
     b"", b"\n", b"\r\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"a,b", b"a,b\n", b"\n\na,b", b'"a\nc",b',
     b"\na,b\n1,2\n", b"\xef\xbb\xbf\r\na,b\r\n1,2\r\n", b"a,b\n\n1,2\n\n", b"a,b\n1,2", b"a,b\n,\n",
-    b'a,b\n"x\ny",2', b'a,b\n"",""\n', b"a,a\n1,2\n", b'""\n1\n', b"a,b\n 1, 2\n",
+    b'a,b\n"x\ny",2', b'a,b\n"",""\n', b'""\n1\n', b"a,b\n 1, 2\n",
     b"a,b\n1\n", b"a,b\n1,2,3\n", b'a,b\n"x', b"a,b\n" + b"1,2\n" * 300,
 ]  # fmt: skip
 

@@ -24,6 +24,8 @@ from ringmill.cluster.mapreduce.files import external_sort
 from ringmill.cluster.mapreduce.files.input_plan import plan_input
 from ringmill.cluster.mapreduce.files.run_file import read_index
 from ringmill.cluster.mapreduce.kernel.task import MapAttempt, ReduceAttempt, run_map, run_reduce
+from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt
+from ringmill.cluster.mapreduce.messages.task_service import run_attempt
 from ringmill.cluster.mapreduce.outputs import MapOutput, ReduceOutput
 from ringmill.cluster.mapreduce.progress import Progress
 from tests.cluster.mapreduce import sample_jobs
@@ -147,15 +149,6 @@ def test_a_fold_keeps_one_value_a_key_so_that_long_groups_never_spill(
     [done] = Bench(sample_jobs.folded, tmp_path, files, 20_000).map()
     assert (done.spills, done.records_in, done.records_out) == (0, 6000, 48_000)
     assert sum(each.records for each in done.partitions) < 30
-
-
-def test_keys_that_only_python_tells_apart_are_one_key_for_a_fold_too(
-    tmp_path: Path, files: OsFileSystem
-) -> None:
-    (tmp_path / "in").write_text("a\nb\na\na")
-    assert sorted(Bench(sample_jobs.by_identity, tmp_path, files, MIB).output().splitlines()) == [
-        b'{"name":"a"}\t3', b'{"name":"b"}\t1'
-    ]  # fmt: skip
 
 
 def test_a_buffer_beyond_its_bound_is_spilled_and_combining_comes_first(
@@ -302,3 +295,20 @@ def test_one_long_group_is_merged_in_little_memory(tmp_path: Path, files: OsFile
     assert sum(done.spills for done in maps) > 8
     assert sum(done.records_out for done in maps) == 38_000
     assert peak < 24 * MIB, f"{peak >> 20} MiB for a group of 62 MiB"
+
+
+def test_an_attempt_with_more_memory_gives_what_the_first_would_have_given(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text(text(1500))
+    bench = Bench(sample_jobs.rounded, tmp_path, files, 40_000)
+    (split,) = plan_input(bench.spec.readings, files).splits
+    runs = []
+    for factor in (1, 2):
+        folder = f"{tmp_path}/map-0.{factor}"
+        files.mkdir(folder)
+        run = RunAttempt("map", 0, factor, bench.spec.encode(), "", "", folder, factor, split.to_wire())
+        output, _ = run_attempt(run, files, lambda *_: sample_jobs.rounded, Progress())
+        assert isinstance(output, MapOutput) and output.spills > 2
+        runs.append(Path(output.file).read_bytes())
+    assert runs[0] == runs[1]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringmill import Context, FileInput, FileOutput, run_local
+from ringmill import Context, FileInput, FileOutput, KvInput, run_local
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.bad_records import BAD_RECORDS, bad_records_of
@@ -19,9 +19,15 @@ from ringmill.cluster.mapreduce.api.definition import job
 from ringmill.cluster.mapreduce.api.job_definition import JobDefinition
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.output_commit import StagedPart, manifest
+from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.files import external_sort, readers
+from ringmill.cluster.mapreduce.files.input_plan import plan_input
+from ringmill.cluster.mapreduce.files.run_file import read_groups
 from ringmill.cluster.mapreduce.files.splits import SplitSizes
+from ringmill.cluster.mapreduce.kernel.set_aside import LINES
+from ringmill.cluster.mapreduce.kernel.task import MapAttempt, run_map
 from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
+from ringmill.cluster.mapreduce.progress import Progress
 
 Run = Callable[..., LocalResult]
 
@@ -309,3 +315,121 @@ def test_the_manifest_names_the_file() -> None:
     assert names == ["part-00000", "part-00001", "_BAD_RECORDS"]
     staged = [StagedPart(n, f"/s/{n}", 1, 2, 3, name) for n, name in enumerate(names)]
     assert [row["name"] for row in json.loads(manifest(staged))["parts"]] == names
+
+
+def taking(offset: int, row: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    who = row.pop("user")
+    row["tags"].append(who)
+    yield who, int(row["n"])
+
+
+def test_a_record_that_map_has_changed_is_set_aside_as_it_was_read(tmp_path: Path, run: Run) -> None:
+    record = {"user": "ann \udc80", "n": "x", "tags": [1, [2]]}
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps(record) + "\n")
+    run(job(map=taking, input=FileInput("jsonl"), on_bad_record="quarantine:9"))
+    assert [each["record"] for each in bad(tmp_path)] == [record]
+
+
+@dataclass(frozen=True)
+class Marked:
+    marks: list[int]
+
+
+def marked(offset: int, line: str) -> Iterator[tuple[int, Marked]]:
+    yield offset, Marked([offset])
+
+
+def unmarking(offset: int, value: Marked) -> Iterator[tuple[int, int]]:
+    value.marks.clear()
+    raise ValueError(str(value))
+
+
+def test_so_is_a_dataclass(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    stored = job(map=marked, output=FileOutput("records"), reducers=0)
+    run_local(stored, f"{tmp_path}/a.txt", f"{tmp_path}/in/stored")
+    run(job(map=unmarking, input=FileInput("records"), on_bad_record="quarantine:9"))
+    assert [each["record"] for each in bad(tmp_path)] == ["Marked(marks=[0])"]
+
+
+def test_records_that_are_named_as_fatal_are_set_aside_unseen(tmp_path: Path, files: OsFileSystem) -> None:
+    (tmp_path / "in").write_text("1\n2 x\n3\n4\n")
+    spec = JobSpec.of(
+        numbers_job, job="j", module="m", name="n", bundle_sha256="", inputs=(f"{tmp_path}/in",), output="/o",
+    )  # fmt: skip
+    [split] = plan_input(spec.readings, files).splits
+    told: list[int] = []
+    output = run_map(
+        numbers_job, MapAttempt(spec, replace(split, fatal=(1, 3)), 0, 1), files, str(tmp_path),
+        Progress(at_record=told.append),
+    )  # fmt: skip
+    aside = output.slice(spec.reducers)
+    lines = [json.loads(line) for _, values in read_groups(files, aside, LINES) for line in values]
+    assert [(each["offset"], each["record"], each["error"][:20]) for each in lines] == [
+        (0, "1", "Killed: the process "),
+        (2, "2 x", "ValueError: invalid "),
+        (6, "3", "Killed: the process "),
+    ]  # fmt: skip
+    assert told == [2, 0, 4, 0], "map had only these, and none in between"
+
+
+def test_a_record_for_which_there_is_no_memory_is_named_by_its_number(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in" / "a.txt").write_text("1\n2\n")
+    with pytest.raises(JobFailed, match=r"too much, at .*a.txt offset 2 at record 2 of the split"):
+        run(job(map=needs_much, on_bad_record="quarantine:9"))
+
+
+def test_of_a_keyspace_no_record_is_left_out_by_its_number(
+    tmp_path: Path, files: OsFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").write_text("1\n2\n3\n4\n")
+    attempt = attempt_of(numbers_job, tmp_path, files, fatal=(1, 3))
+    assert attempt.spec.has_sure_numbers(0)
+    of_keyspace = JobSpec.of(
+        job(map=rows_of, input=KvInput(), on_bad_record="quarantine:9"), job="j", module="m", name="n",
+        bundle_sha256="", inputs=("kv:users",), output="/o",
+    )  # fmt: skip
+    assert not of_keyspace.has_sure_numbers(0)
+    monkeypatch.setattr(JobSpec, "has_sure_numbers", lambda *_: False)
+    told: list[int] = []
+    folder = str(tmp_path)
+    output = run_map(numbers_job, attempt, files, folder, Progress(at_record=told.append))
+    assert (output.partitions[-1].records, output.records_out, told) == (0, 4, [])
+    greedy = job(map=needs_much, on_bad_record="quarantine:9")
+    with pytest.raises(TaskFailed, match=r"too much at .*in offset 2$") as failed:
+        run_map(greedy, attempt_of(greedy, tmp_path, files), files, f"{folder}/other", Progress())
+    assert failed.value.fatal_record == 0
+
+
+def rows_of(key: str, value: str) -> Iterator[tuple[str, str]]:
+    yield key, value
+
+
+def test_a_lack_of_memory_in_the_sample_names_no_record_of_the_split(
+    tmp_path: Path, files: OsFileSystem
+) -> None:
+    (tmp_path / "in").write_text("1\n2\n3\n4\n")
+    total = job(map=needs_much, order="total", on_bad_record="quarantine:9")
+    told: list[int] = []
+    with pytest.raises(TaskFailed, match=r"too much at .*in offset 2$") as failed:
+        run_map(
+            total, attempt_of(total, tmp_path, files), files, str(tmp_path), Progress(at_record=told.append)
+        )
+    assert (failed.value.cause, failed.value.fatal_record, told) == (Cause.OUT_OF_MEMORY, 0, [])
+
+
+def attempt_of(
+    definition: JobDefinition, folder: Path, files: OsFileSystem, fatal: tuple[int, ...] = ()
+) -> MapAttempt:
+    spec = JobSpec.of(
+        definition, job="j", module="m", name="n", bundle_sha256="", inputs=(f"{folder}/in",), output="/o",
+        reducers=2,
+    )  # fmt: skip
+    [split] = plan_input(spec.readings, files, sampled=spec.order == "total").splits
+    return MapAttempt(spec, replace(split, fatal=fatal), 0, 1)
+
+
+def needs_much(offset: int, line: str) -> Iterator[tuple[int, str]]:
+    if offset:
+        raise MemoryError("too much")
+    yield offset, line

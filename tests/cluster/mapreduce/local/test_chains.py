@@ -24,6 +24,7 @@ from ringmill import (
 )
 from ringmill.client.engines.elsewhere import elsewhere
 from ringmill.cluster.errors import InvalidArgument, JobFailed
+from ringmill.cluster.mapreduce.api.chains.chain_specs import spec_of
 from tests.cluster.mapreduce import chain_jobs, sample_jobs
 from tests.cluster.mapreduce.chain_jobs import counts, halves, order
 
@@ -188,6 +189,14 @@ def test_the_stages_can_be_run_one_by_one(tmp_path: Path, text: str) -> None:
 def test_what_cannot_be_chained_is_refused(make: Any, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         make()
+
+
+def test_the_memory_of_tasks_is_not_that_of_a_pipeline() -> None:
+    with pytest.raises(InvalidArgument, match="task_memory_mib is a setting of each job of a pipeline"):
+        spec_of(
+            chain_jobs.most_frequent, job="j-1", module="m", name="n", bundle_sha256="0" * 64,
+            inputs=("/in",), output="/out", task_memory_mib=256,
+        )  # fmt: skip
 
 
 def test_a_pipeline_is_refused_by_other_engines() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ringmill import Count, FileInput, JobDefinition, KvInput, Source, estimate_job, job
-from ringmill.client.jobs.estimate_job import own_cores
 from ringmill.cluster.adapters.files.os_files import OsFileSystem
+from ringmill.cluster.adapters.machine_name import own_cores
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.commit.job_steps import input_plan_of

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ from ringmill.cluster.adapters.files.os_files import OsFileSystem
 from ringmill.cluster.errors import InvalidArgument, JobFailed
 from ringmill.cluster.mapreduce.api.joining import joins
 from ringmill.cluster.mapreduce.api.spec import JobSpec
+from ringmill.cluster.mapreduce.files.run_file import RowBlock
+from ringmill.cluster.mapreduce.kernel.hashed.hash_join import HashJoin
+from ringmill.cluster.mapreduce.kernel.task import ReduceAttempt, run_reduce
+from ringmill.cluster.mapreduce.local import in_process
 from ringmill.cluster.mapreduce.local.in_process import LocalResult, run_spec
 from tests.cluster.mapreduce import joined_jobs
 from tests.cluster.mapreduce.sample_jobs import one
@@ -85,7 +91,7 @@ def rows_of(result: LocalResult) -> list[tuple[Any, Any, Any]]:
 STRATEGIES = [
     (how, strategy)
     for how in ("inner", "left", "right", "outer")
-    for strategy in ("merge", "broadcast", "auto")
+    for strategy in ("merge", "hash", "broadcast", "auto")
     if (how, strategy) != ("outer", "broadcast")
 ]
 
@@ -95,11 +101,11 @@ def test_the_pairs_are_those_of_nested_loops(
     tmp_path: Path, people: People, things: Things, how: str, strategy: str
 ) -> None:
     expected = nested_loops(people, things, how)
-    for memory_bytes in (8_000, 1 << 26):
+    for memory_bytes in (1_000, 8_000, 1 << 26) if strategy == "hash" else (8_000, 1 << 26):
         result = run(joined_jobs.joined(how, strategy), tmp_path, memory_bytes)
         assert Counter(rows_of(result)) == Counter(expected)
     assert result.records["reduce_out"] == len(expected)
-    shuffled = strategy == "merge" or how == "outer"
+    shuffled = strategy in ("merge", "hash") or how == "outer"
     assert result.records["map_in"] == (500 if shuffled else 200 if how == "right" else 300)
 
 
@@ -112,13 +118,13 @@ def test_keys_and_rows_are_written_as_they_travel_by_either_strategy(tmp_path: P
     left, right = Source("left", map=joined_jobs.weight), Source("right", map=joined_jobs.amount)
     written = {}
     strategy: Any
-    for strategy in ("merge", "broadcast"):
+    for strategy in ("merge", "hash", "broadcast"):
         both = join(left, right, how=how, result=joined_jobs.seen, strategy=strategy)
         result = run_local(both, inputs, f"{tmp_path}/{strategy}")
         parts = [Path(each).read_text() for each in result.parts]
         written[strategy] = sorted("".join(parts).splitlines())
-        assert result.records["reduce_in"] == (6 if strategy == "merge" else len(written[strategy]))
-    assert written["merge"] == written["broadcast"]
+        assert result.records["reduce_in"] == (len(written[strategy]) if strategy == "broadcast" else 6)
+    assert written["merge"] == written["broadcast"] == written["hash"]
     assert written["merge"][0] == "0.0\t[0, ['0 a']] {'of': ['0 x', 0]}"
 
 
@@ -130,6 +136,83 @@ def test_a_merge_is_in_the_order_of_keys_and_a_broadcast_in_that_of_the_large_si
     assert merged == sorted(expected, key=lambda row: (row[0] is not None, row[0] or 0))  # it is stable
     assert rows_of(run(joined_jobs.joined("inner", "broadcast"), tmp_path)) == expected
     assert Counter(expected) == Counter(merged) != Counter()
+
+
+def test_a_hash_join_keeps_the_order_of_the_side_with_more_rows_in_a_part(
+    tmp_path: Path, people: People, things: Things
+) -> None:
+    """There are more people than things: people stream past, and things without any come last."""
+    assert rows_of(run(joined_jobs.joined("inner", "hash"), tmp_path, reducers=1)) == nested_loops(
+        people, things, "inner"
+    )
+    rows = rows_of(run(joined_jobs.joined("outer", "hash"), tmp_path, reducers=1))
+    assert [name for name in dict.fromkeys(row[1] for row in rows) if name] == [name for _, name in people]
+    alone = [(key, None, thing) for key, thing in things if key not in dict(people)]
+    first_of_keys = list(dict.fromkeys(key for key, _, _ in alone))
+    assert rows[-len(alone) :] == sorted(alone, key=lambda row: first_of_keys.index(row[0]))
+    (tmp_path / "people" / "a").unlink()
+    fewer = people[150:]
+    rows = rows_of(run(joined_jobs.joined("inner", "hash"), tmp_path, reducers=1))
+    assert rows == [(key, name, thing) for key, thing in things for other, name in fewer if key == other]
+
+
+@pytest.mark.parametrize("memory_bytes", [2_000, 8_000, 1 << 26])
+def test_a_retry_with_more_memory_writes_a_hash_join_in_the_same_order(
+    tmp_path: Path, people: People, things: Things, memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(joined_jobs.joined("outer", "hash"), tmp_path, memory_bytes)
+    parts = [Path(each).read_bytes() for each in first.parts]
+    monkeypatch.setattr(in_process, "ReduceAttempt", partial(ReduceAttempt, memory_factor=4))
+    again = run(joined_jobs.joined("outer", "hash"), tmp_path, memory_bytes)
+    assert [Path(each).read_bytes() for each in again.parts] == parts
+
+
+def test_one_key_of_all_rows_fits_a_hash_join_of_any_memory(tmp_path: Path) -> None:
+    (tmp_path / "people").write_text("".join(f"7 n{number}\n" for number in range(30)))
+    (tmp_path / "things").write_text("".join(f"7 t{number} 1\n" for number in range(400)))
+    held: list[int] = []
+    fill = HashJoin._held
+
+    def noted(self: HashJoin, blocks: Sequence[RowBlock]) -> Any:
+        held.append(sum(block.raw_bytes for block in blocks))
+        return fill(self, blocks)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(HashJoin, "_held", noted)
+        rows = rows_of(run(joined_jobs.joined("inner", "hash"), tmp_path, memory_bytes=800))
+    assert len(rows) == len(set(rows)) == 30 * 400
+    assert len(held) > 1 and max(held) < sum(held) / 2, "it is held block by block"
+
+
+def test_a_hash_join_of_sides_larger_than_the_buffer_stays_in_its_bounds(tmp_path: Path) -> None:
+    """The side that is held has ten times the bytes that may be held at once."""
+    memory_bytes = 1 << 19
+    for name in ("people", "things"):
+        rows = (f"{number} {name}-{number:090}" for number in range(6_000))
+        (tmp_path / name).write_text("\n".join(rows))
+    definition = join(
+        Source("people", map=joined_jobs.person), Source("things", map=joined_jobs.person), strategy="hash"
+    )
+    spec = JobSpec.of(
+        definition, job="j", module="m", name="n", bundle_sha256="", output=f"{tmp_path}/out", reducers=1,
+        inputs={name: (f"{tmp_path}/{name}",) for name in ("people", "things")},
+    )  # fmt: skip
+    peaks: list[int] = []
+
+    def traced(*arguments: Any) -> Any:
+        tracemalloc.start()
+        try:
+            return run_reduce(*arguments)
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(in_process, "run_reduce", traced)
+        result = run_spec(definition, replace(spec, memory_bytes=memory_bytes), OsFileSystem())
+    assert result.records["reduce_out"] == 6_000
+    (peak,) = peaks
+    assert peak < 3 * memory_bytes, peak
 
 
 def test_auto_looks_at_the_size_and_left_may_be_the_small_one(
@@ -146,6 +229,7 @@ def test_auto_looks_at_the_size_and_left_may_be_the_small_one(
     large = run(joined_jobs.joined("inner", "auto"), tmp_path)
     assert large.records["map_in"] == 201
     assert rows_of(large) == rows_of(small)
+    assert large.records["reduce_in"] == 201, "it is a hash join"
 
 
 @pytest.mark.parametrize("name", ["with_result", "with_result_for_all"])
@@ -170,7 +254,7 @@ def test_columns_of_csv_are_joined_by_name(tmp_path: Path) -> None:
     result = run_local(joined_jobs.by_name, inputs, f"{tmp_path}/out", reducers=1)
     rows = [json.loads(line) for line in Path(result.parts[0]).read_text().splitlines()]
     bob = {"id": "2", "name": "Bob"}
-    assert [(row["key"], row["value"]) for row in rows] == [
+    assert [(row["key"], row["value"]) for row in sorted(rows, key=lambda row: row["key"])] == [
         ("1", [{"id": "1", "name": "Ada"}, None]),
         ("2", [bob, {"person": "2", "thing": "cup"}]),
         ("2", [bob, {"person": "2", "thing": "pot"}]),
@@ -226,8 +310,7 @@ A, B = Source("a", map=same), Source("b", map=same)
     [
         ((A, B), {"how": "sideways"}, "how 'sideways' is unknown"),
         ((A, B), {"how": "outer", "strategy": "broadcast"}, "which how='outer' needs"),
-        ((A, B), {"strategy": "copartitioned"}, "is not built"),
-        ((A, B), {"strategy": "hash"}, "strategy 'hash' is unknown"),
+        ((A, B), {"strategy": "shuffle"}, "strategy 'shuffle' is unknown"),
         ((A, A), {}, "two sources have one name"),
         ((A, Source("b", map=by_text)), {}, "only keys of one type"),
         ((A, B), {"on": "x"}, "has a map, which gives the key"),
@@ -285,7 +368,7 @@ def passed(key: str, count: int) -> Iterator[tuple[str, int]]:
     yield key, count
 
 
-@pytest.mark.parametrize("strategy", ["merge", "broadcast"])
+@pytest.mark.parametrize("strategy", ["merge", "hash", "broadcast"])
 def test_typed_records_are_joined_by_either_strategy(tmp_path: Path, strategy: Any) -> None:
     (tmp_path / "in").write_text("a b c a")
     counted = job(map=one, reduce=Sum(), output=FileOutput("records"))

@@ -371,3 +371,13 @@ def test_all_descriptions_of_a_chain_with_states_have_the_version_that_says_so()
     assert versions == [8] * 5, "a node that knows no states refuses all: it cannot import the module"
     assert all(stage_of(chain, StagePlace(at, 0, at)).encode()[1] == 8 for at in range(4)), "an order"
     assert JobSpec.decode(chain.encode()) == chain
+
+
+def test_states_and_messages_meet_where_a_key_is_of_a_new_type(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"p{number}\n" for number in range(20)))
+    given = []
+    for each in (kept_states.pages_of_str, kept_states.pages_of_ids, kept_states.pages_to_ids):
+        result = run_local(each, str(tmp_path / "in"), str(tmp_path / "out"), overwrite=True)
+        given.append([Path(part).read_text() for part in result.parts])
+    assert sorted("".join(given[0]).split()[1::2]) == ["11"] * 20
+    assert given == [given[0]] * 3

@@ -202,7 +202,7 @@ def test_in_some_processes_a_failure_is_reported_in_the_same_way(tmp_path: Path)
         told.append(str(failed.value))
     assert told[0] == told[1]
     (tmp_path / "in").write_text("gone\n")
-    with pytest.raises(JobFailed, match="a process that ran a task was ended"):
+    with pytest.raises(JobFailed, match="a process that ran a task is gone"):
         run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=2)
     with pytest.raises(InvalidArgument, match="processes is 0"):
         run_local(fragile, str(tmp_path / "in"), str(tmp_path / "out"), processes=0)

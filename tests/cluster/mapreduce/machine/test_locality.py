@@ -10,7 +10,9 @@ from ringmill.cluster.ids import NodeId
 from ringmill.cluster.mapreduce.api.chains.stages import LinkRounds, StagePlace
 from ringmill.cluster.mapreduce.files.splits import InputFile, PartitionSpan, Piece, Split
 from ringmill.cluster.mapreduce.machine import locality
+from ringmill.cluster.mapreduce.machine.event_codec import event_row, read_event
 from ringmill.cluster.mapreduce.machine.job_events import (
+    AttemptStarted,
     CommitDone,
     MapDone,
     ReduceDone,
@@ -21,6 +23,7 @@ from ringmill.cluster.mapreduce.machine.job_events import (
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine
 from ringmill.cluster.mapreduce.machine.job_plan import JobPlan
 from ringmill.cluster.mapreduce.machine.locality import SHORTEST_S, WORTH_WAITING_BYTES
+from ringmill.cluster.mapreduce.machine.machine_snapshot import restored, snapshot
 from ringmill.cluster.mapreduce.outputs import MapOutput, PartitionSlice
 from tests.cluster.mapreduce.job_world import RECORDS, World, plan
 
@@ -151,6 +154,31 @@ def test_a_reduce_waits_for_the_node_that_has_written_the_states_of_its_part(kee
     start = w.offer(N2)
     assert isinstance(start, StartReduce)
     assert start.partition == (1 if keeps_states else 0)
+
+
+def test_each_map_tells_whether_it_ran_where_its_input_lies() -> None:
+    w = world(of_a_keyspace(3))
+    assert w.offer(N1) is None, "it is passed over first"
+    w.now = SHORTEST_S
+    assert [w.offer(N2), w.offer(N1)].count(None) == 0
+    told = {a.id.task: a.is_near for task in w.machine.maps for a in task.attempts}
+    assert told == {0: True, 1: False}
+    for machine in (w.replayed(), restored(snapshot(w.machine))):
+        again = {a.id.task: a.is_near for task in machine.maps for a in task.attempts}
+        assert again == told, "whoever takes the job over knows it, too"
+    w.run_to_the_end()
+    w.judge()
+
+
+def test_files_lie_nowhere_and_their_starts_are_noted_as_before() -> None:
+    w = World(JobMachine(plan(1, 1)), 1)
+    start = w.offer(N1)
+    assert start is not None
+    [attempt] = w.machine.maps[0].attempts
+    assert attempt.is_near is None
+    row = event_row(AttemptStarted(attempt.id, N1, None))
+    assert len(row) == 3, "as earlier releases read it"
+    assert read_event(row) == AttemptStarted(attempt.id, N1)
 
 
 def test_the_input_of_the_reduces_is_not_summed_in_one_turn() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from ringmill.cluster.mapreduce.api.chains.stage_specs import stage_of, stage_passes_on
 from ringmill.cluster.mapreduce.api.chains.stages import LinkOf, StagePlace
-from ringmill.cluster.mapreduce.api.spec import JobSpec, SourceOf
+from ringmill.cluster.mapreduce.api.described.description_fields import SourceOf
+from ringmill.cluster.mapreduce.api.spec import JobSpec
 from ringmill.cluster.mapreduce.files.input_plan import source_key
 from ringmill.cluster.mapreduce.machine.job_events import ReduceDone
 from ringmill.cluster.mapreduce.machine.job_machine import JobMachine

@@ -6,6 +6,7 @@ The cluster is this module's own, as it comes to require a token.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -135,9 +136,9 @@ def test_a_gateway_lets_in_who_shows_a_token_by_either_door(shell: Shell, tokens
     """A token is required by now, and the-write was revoked."""
     shell.ok("keyspace", "create", "redis0", "--kind", "registers")
     shell.ok("keyspace", "create", "redis0-keys")
-    gateway = shell.start("gateway", "--http", "0", "--redis", "0")
-    assert gateway.stdout is not None
-    url, place = (gateway.stdout.readline().decode().split()[1] for _ in range(2))
+    gateway = shell.start("gateway", "--http", "0", "--redis", "0", "--metrics", "0", "--log-format", "json")
+    assert gateway.stdout is not None and gateway.stderr is not None
+    url, place, metrics = (gateway.stdout.readline().decode().split()[1] for _ in range(3))
     unknown = tokens["read"][:4] + "9" * 16 + tokens["read"][20:]
     bad = 'Bearer realm="ringmill", error="invalid_token"'
     expected = {
@@ -152,8 +153,18 @@ def test_a_gateway_lets_in_who_shows_a_token_by_either_door(shell: Shell, tokens
         assert told_by_http(url, "PUT", token) == (status, challenge), token
         assert told_by_redis(place, token).startswith(said), token
     assert told_by_http(url, "GET", tokens["read"]) == (200, None)
+    with urllib.request.urlopen(metrics, timeout=20) as answer:
+        served = answer.read().decode()
+    assert 'ringmill_gateway_requests_total{door="http",request="putKey",status="401"} 4.0' in served
+    assert 'ringmill_gateway_requests_total{door="redis",request="SET",status="ok"} 1.0' in served
     gateway.terminate()
     assert gateway.wait(20) == 0
+    logged = [json.loads(line) for line in gateway.stderr]
+    assert [each["message"] for each in logged if each["event"] == "gateway.listening"] == [
+        f"a door is open at {each}" for each in (url, place, metrics)
+    ]  # fmt: skip
+    assert logged[-1]["event"] == "gateway.stopping" and {each["node"] for each in logged} == {"gateway"}
+    assert not any(token and token in str(logged) for token in expected), "no token is in the log"
 
 
 def told_by_http(url: str, method: str, token: str) -> tuple[int, str | None]:

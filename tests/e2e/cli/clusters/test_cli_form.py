@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,27 +25,43 @@ from tests.e2e.cli.conftest import Shell
 
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Iterator[Shell]:
-    yield Shell(tmp_path)
+    shell = Shell(tmp_path)
+    yield shell
+    shell.end()
+
+
+@contextmanager
+def node_started(folder: Path, name: str, address: str) -> Iterator[None]:
+    """As a person or systemd starts it; the file of the token is there."""
+    command = ["--id", name, "--listen", address, "--data", str(folder / name)]
+    command += ["--token-file", str(folder / "token")]
+    with open(folder / "nodes.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ringmill.node", *command, "--profile", "fast"],
+            env=our_environment(), stderr=log,
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.fixture
-def addresses(tmp_path: Path) -> Iterator[list[str]]:
-    """Three nodes, as a person or systemd starts them."""
+def places(tmp_path: Path) -> list[str]:
+    """Where three nodes are to listen, and the file of their token."""
     base = free_base(3, 24000 + os.getpid() % 1000 * 6)
-    places = [f"127.0.0.1:{base + number}" for number in range(3)]
     (tmp_path / "token").write_text("what-the-nodes-of-this-cluster-know")
     (tmp_path / "token").chmod(0o600)
+    return [f"127.0.0.1:{base + number}" for number in range(3)]
+
+
+@pytest.fixture
+def addresses(tmp_path: Path, places: list[str]) -> Iterator[list[str]]:
+    """Three nodes that run."""
     with ExitStack() as stack:
-        log = stack.enter_context(open(tmp_path / "nodes.log", "wb"))
         for number, address in enumerate(places, 1):
-            command = ["--id", f"n{number}", "--listen", address, "--data", str(tmp_path / f"n{number}")]
-            command += ["--token-file", str(tmp_path / "token")]
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ringmill.node", *command, "--profile", "fast"],
-                env=our_environment(), stderr=log,
-            )  # fmt: skip
-            stack.callback(process.wait, 30)
-            stack.callback(process.terminate)
+            stack.enter_context(node_started(tmp_path, f"n{number}", address))
         yield places
 
 
@@ -67,6 +83,36 @@ def test_nodes_started_by_hand_become_a_cluster(by_hand: Shell, addresses: list[
     assert other.code == 2 and "was formed with partitions 16" in other.err
     assert not (by_hand.folder / "home").exists()
     a_node_joins_by_a_token(by_hand, addresses)
+
+
+def test_two_who_form_at_once_get_one_cluster_or_one_clear_error(by_hand: Shell, places: list[str]) -> None:
+    """Each is a process of its own.  While a node is away both are told so, and nothing has begun."""
+
+    def at_once(*lines: tuple[str, ...]) -> list[tuple[int, str, str]]:
+        line = ("cluster", "form", "--endpoints", ",".join(places), "-o", "json")
+        running = [by_hand.start(*line, *options) for options in lines]
+        ended = [(*process.communicate(timeout=120), process.returncode) for process in running]
+        return [(code, out.decode(), err.decode()) for out, err, code in ended]
+
+    with ExitStack() as stack:
+        for number in (1, 2):
+            stack.enter_context(node_started(by_hand.folder, f"n{number}", places[number - 1]))
+        for code, _, err in at_once(*[("--timeout", "2s")] * 2):
+            error = json.loads(err.splitlines()[-1])["error"]
+            assert (code, error["code"]) == (5, "DEADLINE_EXCEEDED")
+            assert error["detail"]["waiting"][places[2]].startswith("nobody listens")
+        stack.enter_context(node_started(by_hand.folder, "n3", places[2]))
+        few, again, many = at_once(
+            *[("--timeout", "100s", "--partitions", count) for count in ("16", "16", "32")]
+        )
+        done, refused = ([few, again], [many]) if few[0] == 0 else ([many], [few, again])
+        assert [code for code, _, _ in done] == [0] * len(done), (done, refused)
+        assert len({json.loads(out)["id"] for _, out, _ in done}) == 1
+        for code, _, err in refused:
+            assert code == 2 and "was formed with partitions" in err
+        other = by_hand.run("--cluster", "other", "cluster", "form", "--endpoints", ",".join(places))
+        assert other.code == 2 and "these nodes are cluster default, not other" in other.err
+        by_hand.ok("put", "k", "v", "-w", "all", "--endpoints", places[0])
 
 
 def a_node_joins_by_a_token(by_hand: Shell, addresses: list[str]) -> None:

@@ -84,7 +84,7 @@ def test_one_node_of_three_is_enough_to_go_on_by_the_operators_word(three: Shell
     assert healed["unfilled"] == 0
     on_an_empty_disk(three, folder, "n3")
     three.ok("cluster", "replace", "n3", "--yes")
-    three.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")
+    three.until_healthy()
     assert len(three.ok("cluster", "status", "-o", "json").json["voters"]) == 3
     three.ok("cluster", "kill", "n1")
     with ringmill.Client([address["n2"]]) as db:

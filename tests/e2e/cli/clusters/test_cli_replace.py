@@ -57,7 +57,7 @@ def test_a_node_that_lost_its_folder_is_filled_again(three: Shell) -> None:
     assert three.run("cluster", "replace", "n1").code != 0, "nobody has confirmed it"
     made = three.run("cluster", "replace", "n1", "--yes", "-o", "json").json
     assert (made["changed"], made["epoch"]) == (True, 2)
-    three.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")
+    three.until_healthy()
     three.ok("cluster", "kill", "n3")
     with ringmill.Client([address]) as db:
         for number in range(KEYS):
@@ -75,4 +75,4 @@ def test_a_cluster_that_comes_up_beside_a_lost_folder_serves_and_names_it(three:
     assert "cluster replace n3" in came_up.err and "n1 n2 n3 started and left running" in came_up.err
     assert three.ok("get", "key").out.strip() == b"value"
     three.ok("cluster", "replace", "n3", "--yes")
-    three.ok("cluster", "status", "--wait", "healthy", "--timeout", "60s")
+    three.until_healthy()

@@ -31,6 +31,7 @@ def test_a_node_with_a_task_under_way_is_not_killed(tmp_path: Path, is_stopped: 
     shell = Shell(tmp_path)
     base = free_base(1, 26000 + os.getpid() % 1000 * 3)
     up = shell.ok("cluster", "up", "-n", "1", "--base-port", str(base), "-o", "json").json
+    tasks = list[psutil.Process]()
     try:
         (tmp_path / "sleeps.py").write_text(SLEEPS)
         (tmp_path / "text").write_text("a line\n")

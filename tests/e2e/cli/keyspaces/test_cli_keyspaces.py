@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 import ringmill
 from ringmill.client.blocking import Client
 from ringmill.client.dialling.node_links import open_link
+from ringmill.client.many_keys import raise_first
 from ringmill.client.routing.links import Method
 from ringmill.cluster.errors import InvalidArgument
 from ringmill.cluster.wire.stubs import keyspaces_pb2
+from tests.e2e.waiting import until
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
 
 NODES = [f"n{number}" for number in range(1, 6)]
+
+
+def stored(shell: Shell) -> dict[str, int]:
+    """Bytes of the log and the tables of each node."""
+    files = [each for each in shell.folder.glob("home/*/n*/store/*") if each.suffix in (".log", ".sst")]
+    return {node: sum(each.stat().st_size for each in files if node in each.parts) for node in NODES}
 
 
 def addresses_of(shell: Shell) -> dict[str, str]:
@@ -47,8 +56,8 @@ def test_the_verbs_make_show_alter_and_drop(shell: Shell) -> None:
     gone = shell.run("get", "--keyspace", "cache", "k", "-o", "json")
     assert (gone.code, gone.error["code"]) == (2, "INVALID_ARGUMENT")
     shell.ok("keyspace", "create", "counters", "--kind", "registers")
-    assert shell.ok("incr", "--keyspace", "counters", "hits").out == b"1\n"
-    assert shell.run("register", "hits").code == 3
+    assert shell.ok("incr", "--keyspace", "counters", "visits").out == b"1\n"
+    assert shell.run("register", "visits").code == 3
 
 
 @pytest.mark.parametrize(
@@ -127,21 +136,38 @@ def test_a_keyspace_made_while_a_node_is_down_is_served_by_all_after_the_end_of_
             assert db.topology.epoch >= made.epoch
 
 
+def test_the_space_of_a_dropped_keyspace_returns_at_every_owner(shell: Shell) -> None:
+    keys, empty = [f"{{one partition}}:{number}" for number in range(40)], stored(shell)
+    shell.ok("keyspace", "create", "bulk")
+    with Client(addresses_of(shell)["n1"], timeout=20) as db:
+        raise_first(db.keyspace("bulk").mput((key, os.urandom(32 << 10)) for key in keys))
+        db.put("stays", b"v")
+        full = stored(shell)
+        owners = [node for node in NODES if full[node] > empty[node] + (1 << 20)]
+        assert len(owners) == 3
+        shell.ok("keyspace", "drop", "bulk")
+        until(lambda: all(stored(shell)[node] < full[node] - (1 << 20) for node in owners))
+        until(lambda: not any(node.removing for node in db.status().nodes))
+        told = db.metrics()
+        assert all(told[node].total("dropped_keyspace_keys_total") >= len(keys) for node in owners)
+        assert db.get("stays", r="all").value == b"v"
+
+
 def test_a_session_goes_on_in_a_keyspace_that_was_dropped_and_made_again(shell: Shell) -> None:
     """By what it had seen of it no request to the new one would ever be answered."""
-    in_carts = ("--keyspace", "carts", "--session", "session")
-    shell.ok("keyspace", "create", "carts")
-    shell.ok("put", "k", "old", *in_carts)
-    shell.ok("put", "beside", "one", "--no-context", *in_carts)
-    shell.ok("put", "beside", "two", "--no-context", *in_carts)  # its receipt has no context
-    shell.ok("put", "blind", "old", *in_carts)
+    in_baskets = ("--keyspace", "baskets", "--session", "session")
+    shell.ok("keyspace", "create", "baskets")
+    shell.ok("put", "k", "old", *in_baskets)
+    shell.ok("put", "beside", "one", "--no-context", *in_baskets)
+    shell.ok("put", "beside", "two", "--no-context", *in_baskets)  # its receipt has no context
+    shell.ok("put", "blind", "old", *in_baskets)
     shell.ok("put", "kept", "v", "--session", "session")
-    shell.ok("keyspace", "drop", "carts")
-    assert shell.run("get", "k", *in_carts).code == 2
-    shell.ok("keyspace", "create", "carts")
-    assert shell.run("get", "k", *in_carts).code == 3
-    shell.ok("put", "beside", "new", *in_carts)
-    assert shell.ok("get", "beside", *in_carts).out == b"new\n"
-    shell.ok("put", "blind", "new", "--no-context", *in_carts)
-    assert shell.ok("get", "blind", *in_carts).out == b"new\n"
+    shell.ok("keyspace", "drop", "baskets")
+    assert shell.run("get", "k", *in_baskets).code == 2
+    shell.ok("keyspace", "create", "baskets")
+    assert shell.run("get", "k", *in_baskets).code == 3
+    shell.ok("put", "beside", "new", *in_baskets)
+    assert shell.ok("get", "beside", *in_baskets).out == b"new\n"
+    shell.ok("put", "blind", "new", "--no-context", *in_baskets)
+    assert shell.ok("get", "blind", *in_baskets).out == b"new\n"
     assert shell.ok("get", "kept", "--session", "session").out == b"v\n"

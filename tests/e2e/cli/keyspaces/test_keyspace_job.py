@@ -77,3 +77,4 @@ def test_a_job_from_keyspace_to_keyspace_is_handed_over_and_loses_a_node(shell: 
         assert time.monotonic() < ends_at
     assert dict(scanned(shell, "places")) == alone
     assert b"places." not in shell.ok("keyspace", "list").out
+    shell.ok("cluster", "restart", former)  # while its port is free

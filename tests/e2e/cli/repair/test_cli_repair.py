@@ -58,7 +58,7 @@ def test_a_node_that_missed_more_than_its_hints_is_brought_level(shell: Shell) -
         until(lambda: not hints(shell) and not owed(shell))
         for key in KEYS[::25]:
             assert all(owner.same for owner in db.locate(key).owners)
-    assert shell.ok("cluster", "status", "--check").code == 0
+    shell.until_healthy()
 
 
 def test_owners_are_compared_when_somebody_asks(shell: Shell) -> None:

@@ -46,7 +46,7 @@ def test_a_write_that_a_fallback_acked_outlives_the_kill_of_the_fallback(shell: 
 
     until(is_delivered)
     shell.ok("cluster", "restart", first)
-    shell.ok("cluster", "status", "--wait", "healthy", "--timeout", "30s")
+    shell.until_healthy()
 
     def is_with_all() -> bool:
         told = shell.ok("locate", "--keyspace", "loose", KEY, "-o", "json").json["owners"]

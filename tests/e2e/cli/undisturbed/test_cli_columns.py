@@ -55,3 +55,31 @@ def test_columns_are_added_up_in_task_processes_that_alone_load_arrow(shell: She
     nodes = json.loads((shell.folder / "home" / "default" / "cluster.json").read_text())["nodes"]
     for node in nodes:
         assert b"libarrow" not in Path(f"/proc/{node['pid']}/maps").read_bytes()
+
+
+TABLE = """
+from collections.abc import Iterator
+from ringmill import Count, FileOutput, job
+
+def words(offset: int, line: str) -> Iterator[tuple[tuple[str, int], str]]:
+    for word in line.split():
+        yield (word, len(word)), word
+
+counts = job(
+    map=words, reduce=Count(), output=FileOutput("parquet", columns=("word", "chars", "count")), reducers=1
+)
+"""
+
+
+def test_a_job_without_arrow_writes_a_table_in_parquet(shell: Shell) -> None:
+    (shell.folder / "counts.py").write_text(TABLE)
+    (shell.folder / "words.txt").write_text("a table of words\nof a table\n")
+    line = ("counts.py:counts", "--input", "words.txt", "--output")
+    done = shell.ok("job", "run", *line, "table", "-o", "json").json
+    assert (done["state"], done["tasks"]["retried"]) == ("SUCCEEDED", 0)
+    shell.ok("job", "local", *line, "table-local")
+    part = (shell.folder / "table" / "part-00000").read_bytes()
+    assert part == (shell.folder / "table-local" / "part-00000").read_bytes()
+    assert pq.read_table(pa.BufferReader(part)).to_pydict() == {
+        "word": ["a", "of", "table", "words"], "chars": [1, 2, 5, 5], "count": [2, 2, 2, 1],
+    }  # fmt: skip

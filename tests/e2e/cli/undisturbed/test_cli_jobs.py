@@ -102,7 +102,8 @@ def test_a_job_that_is_over_can_be_followed_and_its_output_read(shell: Shell) ->
     followed = shell.ok("job", "follow", job, "-o", "json").json
     assert (followed["job"], followed["state"]) == (job, "SUCCEEDED")
     assert shell.ok("job", "wait", job).out.startswith(f"job\t{job}\nstate\tSUCCEEDED\n".encode())
-    shown = dict(line.split("\t") for line in shell.ok("job", "status", job).out.decode().splitlines())
+    status = shell.ok("job", "status", job).out.decode().splitlines()
+    shown = dict(line.split("\t") for line in status if not line.startswith("  "))  # but for events
     assert shown["output"] == str(shell.folder / "read-back") and "map_in 101" in shown["records"]
     parts = [shell.folder / "read-back" / f"part-0000{number}" for number in range(2)]
     named = [row.split("\t") for row in shell.ok("job", "output", job).out.decode().splitlines()]
@@ -112,6 +113,10 @@ def test_a_job_that_is_over_can_be_followed_and_its_output_read(shell: Shell) ->
     for part in (*parts, shell.folder / "read-back" / "_SUCCESS"):
         part.unlink()
     assert shell.run("job", "output", job).code == 3
+    purged = shell.ok("job", "purge", job, "-o", "json").json
+    assert purged == {"job": job, "purged": True, "silent": []}
+    assert shell.run("job", "status", job).code == shell.run("job", "purge", job).code == 3
+    assert job not in [each["job"] for each in shell.ok("job", "list", "-o", "json").json]
 
 
 def test_a_token_file_stands_for_the_clusters_own(shell: Shell) -> None:
@@ -150,7 +155,7 @@ def test_bad_jobs_and_inputs_are_one_clear_error_each(shell: Shell) -> None:
         ringmill.client.blocking.Client(address(shell), timeout=20, token="guessed"),
     ):
         raise AssertionError("a client with another token was let in")
-    shell.ok("cluster", "status", "--check")
+    shell.until_healthy()
 
 
 def test_a_failing_job_shows_the_users_own_line_and_what_it_printed(shell: Shell) -> None:
@@ -164,6 +169,15 @@ def test_a_failing_job_shows_the_users_own_line_and_what_it_printed(shell: Shell
     logs = shell.ok("job", "logs", job, "-o", "json").json
     assert logs and logs[0]["cause"] and "at 0" in logs[0]["output"]
     assert not (shell.folder / "failed").exists()
+    assert f"ringmill job replay {job} map-0 --pdb" in ended.err
+    again = shell.run("job", "replay", job, "map-0", "-o", "json")
+    assert again.code == 1 and "unlucky" in again.err and "failing.py:8" in again.err
+    code = shell.folder / "failing.py"
+    code.write_text(code.read_text().replace("raise", "#"))
+    changed = shell.run("job", "replay", job, "map-0")
+    assert changed.code == 2 and "was not imported" in changed.err, changed
+    mended = shell.run("job", "replay", job, "map-0", target, "-o", "json")
+    assert mended.json["state"] == "SUCCEEDED" and "is not what job" in mended.err
 
 
 def test_a_killed_job_exits_9_where_it_was_waited_for(shell: Shell) -> None:

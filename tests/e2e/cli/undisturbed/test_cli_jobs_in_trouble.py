@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,16 +46,27 @@ def test_bad_records_are_set_aside_as_in_one_process(shell: Shell) -> None:
     quarantine = ("--on-bad-record", "quarantine:2")
     done = shell.ok("job", "run", *line, "bad-out", *quarantine, "-o", "json").json
     shell.ok("job", "local", *line, "bad-local", *quarantine)
-    written = [
-        {path.name: path.read_bytes() for path in (shell.folder / name).iterdir()}
-        for name in ("bad-out", "bad-local")
-    ]
-    assert written[0] == written[1]
-    assert done["records"]["bad"] == len(written[0]["_BAD_RECORDS"].splitlines()) == 2
+    written = shell.files_in("bad-out")
+    assert written == shell.files_in("bad-local")
+    assert done["records"]["bad"] == len(written["_BAD_RECORDS"].splitlines()) == 2
     assert b"set aside " in shell.ok("job", "logs", done["job"]).out
     failed = shell.run("job", "run", *line, "bad-none", "--on-bad-record", "quarantine:1")
     assert failed.code == 1 and "more than 1 bad records" in failed.err
     assert not (shell.folder / "bad-none").exists()
+
+
+def test_a_record_that_ends_its_process_is_narrowed_down_and_set_aside(shell: Shell) -> None:
+    source = write_lines(shell.folder, "fatal-in", 2)
+    (shell.folder / source / "01.txt").write_text("fine\nabort\nwell\nleave\n")
+    body = "os.abort() if line == 'abort' else os._exit(5) if line == 'leave' else None"
+    line = (write_job(shell.folder, "fatal", body), "--input", source, "--output", "fatal-out")
+    done = shell.ok("job", "run", *line, "--on-bad-record", "quarantine:2", "-o", "json").json
+    told = [json.loads(each) for each in (shell.folder / "fatal-out" / "_BAD_RECORDS").open()]
+    assert [(Path(each["file"]).name, each["offset"], each["record"]) for each in told] == [
+        ("01.txt", 5, "abort"), ("01.txt", 16, "leave"),
+    ]  # fmt: skip
+    assert {each["error"] for each in told} == {"Killed: the process ended twice while map had this record"}
+    assert (done["records"]["bad"], done["tasks"]["retried"]) == (2, 4)
 
 
 def test_a_task_that_hangs_on_one_node_runs_on_another_one(shell: Shell) -> None:

@@ -138,7 +138,7 @@ def test_bad_input_is_one_clear_error_each(shell: Shell) -> None:
     assert shell.run("put", "k", "v", "-w", "two").code == 2  # found before anything was sent
     for refused in (too_long, too_big, too_many):
         assert len(refused.err.splitlines()) == 3
-    assert shell.ok("cluster", "status", "--check").code == 0
+    shell.until_healthy()
 
 
 def test_a_reader_that_goes_away_is_not_an_error(shell: Shell) -> None:

@@ -10,6 +10,7 @@ from tests.e2e.cli.conftest import Shell
 
 def test_top_shows_what_happens_within_an_interval(shell: Shell) -> None:
     shell.ok("put", "observed", "v")
+    shell.until_healthy()
     view = shell.ok("-o", "json", "top", "--once", "--interval", "100ms").json
     assert [node["id"] for node in view["nodes"]] == ["n1", "n2", "n3", "n4", "n5"]
     assert all(node["state"] == "up" and node["reads"]["per_s"] >= 0 for node in view["nodes"])
@@ -37,7 +38,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_cluster_that_is_well(shell: Shell
     document = shell.ok("-o", "json", "doctor").json
     found = {each["check"]: each for each in document["findings"]}
     assert not document["wrong"]
-    assert len(found) == len(document["findings"]) == 23
+    assert len(found) == len(document["findings"]) == 24
     assert found["nodes"]["told"] == "5 nodes answer and are up"
     rows = [row.split("\t") for row in shell.ok("doctor").out.decode().splitlines()]
     assert [row[1] for row in rows] == list(found) and {row[0] for row in rows} <= {"ok", "!"}

@@ -24,6 +24,8 @@ def test_the_ring_is_shown_planned_and_compared(shell: Shell) -> None:
     assert len(plan["moves"]) == plan["copies"] >= shown["nodes"][1]["partitions"]
     assert {move["leaver"] for move in plan["moves"]} == {"n2"}
     assert {load["partitions"] for load in plan["after"]} <= {153, 154}
+    here = shell.ok("ring", "plan", "--add", "n6", "--replace", "n2=n7", "-o", "json").json
+    assert {load["node"] for load in here["after"]} == {"n1", "n3", "n4", "n5", "n6", "n7"}
     refused = shell.run("ring", "plan", "--remove", "n9")
     assert refused.code == 2 and "'n9' is not a member" in refused.err
 

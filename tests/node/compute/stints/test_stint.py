@@ -211,3 +211,17 @@ def test_what_was_printed_is_told_apart_and_never_lost_without_a_word() -> None:
     [first, second] = told_apart(b"1" + mark + b"2", mark, 0, 2)
     assert first == b"1" and b"[ringmill] what this attempt printed" in second
     assert told_apart(b"x" + mark, mark, 0, 0) == []
+
+
+@pytest.mark.skipif(level_of_kernel().lack != "", reason="this kernel cannot contain all of it")
+async def test_one_that_fills_its_folder_without_end_is_told_and_can_be_stopped(stints: Stints) -> None:
+    """Its process goes on, and would make folders as fast as they are removed."""
+    bench = stints.bench
+    bench.worker._options = replace(bench.worker._options, containment=TaskContainment(is_on=True))
+    await stints.order(["poison"] * 4, "fill")
+    reports = await stints.told(4)
+    assert {each.kind for each in reports.values()} == {"done"}
+    await bench.ask("task.cancel", Cancel("j-1", TERM).encode())
+    await stints.until_known_are()
+    assert bench.worker.running == 0
+    assert not (bench.folder / "scratch" / "j-1").exists()

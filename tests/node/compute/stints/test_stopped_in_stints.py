@@ -15,6 +15,7 @@ from ringmill.cluster.mapreduce.api.bundle import build_bundle
 from ringmill.cluster.mapreduce.attempt_figures import AttemptFigures
 from ringmill.cluster.mapreduce.failures import Cause, TaskFailed
 from ringmill.cluster.mapreduce.machine.job_events import AttemptId
+from ringmill.cluster.mapreduce.messages.task_messages import RunAttempt
 from ringmill.cluster.mapreduce.messages.worker_messages import Cancel
 from ringmill.cluster.ports import TaskProcess
 from ringmill.node.compute.attempt_runner import AttemptRunner
@@ -74,8 +75,8 @@ async def test_a_process_that_was_killed_after_its_last_answer_is_not_used_again
     bench, run = stints.bench, AttemptRunner.run_in_stint
     called, cancels = stop_is_called(monkeypatch), list[asyncio.Task[None]]()
 
-    async def slow(runner: AttemptRunner, process: TaskProcess, folder: str) -> object:
-        output = await run(runner, process, folder)
+    async def slow(runner: AttemptRunner, process: TaskProcess, attempt: RunAttempt) -> object:
+        output = await run(runner, process, attempt)
         if runner.assignment.attempt.task == stints.sizes[0] and not cancels:  # the last of the first stint
             cancels.append(asyncio.create_task(cancel(bench, runner.assignment.attempt.task)))
             await called.wait()

@@ -13,6 +13,7 @@ import pytest
 from ringmill.cluster.errors import Overloaded
 from ringmill.node.storage import engine as engine_module
 from ringmill.node.storage.engine import Batch, Engine
+from ringmill.node.storage.storage_errors import StorageFailed
 from ringmill.node.storage.upkeep import compactor, flusher
 from ringmill.node.storage.upkeep.compaction_child import CompactionJob, compact
 from ringmill.node.storage.upkeep.flush_child import flush_logs
@@ -233,7 +234,8 @@ async def test_what_a_killed_child_wrote_is_deleted(disk: LossyDisk) -> None:
     await until(lambda: engine.stats().counters.failed_flushes)
     assert names_of(disk, ".tmp") == []
     await engine.close()
-    await asyncio.wait([waiting])
+    with pytest.raises(StorageFailed, match="is closed"):
+        await waiting
 
 
 class OutOfMemory(TurnSpawner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,10 @@ def gateway(shell: Shell) -> Iterator[str]:
     process = shell.start("gateway", "--http", "0", "--jobs-folder", "jobs")
     assert process.stdout is not None
     line = process.stdout.readline().decode()
-    assert line.startswith("http  http://127.0.0.1:"), process.communicate()
+    assert line.startswith("http  http://127.0.0.1:"), line
     yield line.split()[1]
     process.terminate()
     assert process.wait(30) == 0
+    assert process.stderr is not None
+    last = process.stderr.read().decode().splitlines()[-1]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \S+ INFO    ringmill\.gateway  the gateway stops", last)

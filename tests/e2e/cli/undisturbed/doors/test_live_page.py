@@ -65,6 +65,7 @@ def test_the_page_is_whole_and_asks_for_nothing_from_elsewhere(place: str) -> No
 
 
 def test_what_is_told_follows_from_the_token(shell: Shell, place: str) -> None:
+    shell.until_healthy()
     anybody, owner = live(place, ""), live(place, token_of(shell))
     assert [node["id"] for node in anybody["nodes"]] == ["n1", "n2", "n3", "n4", "n5"]
     assert anybody["health"] == "ok" and anybody["jobs"] is None
@@ -92,6 +93,9 @@ def test_a_browser_draws_it_without_an_error_at_both_widths(shell: Shell, place:
             page.wait_for_selector("#key-told tbody tr:nth-child(3)", timeout=WAIT_MS)
             assert "Ada" in page.locator("#key-told").inner_text()
             assert page.evaluate("document.documentElement.scrollWidth") == width
+            key, hot = (page.locator("#keys > div").nth(at).bounding_box() for at in (0, 1))
+            is_beside = hot["x"] >= key["x"] + key["width"]
+            assert is_beside or hot["y"] >= key["y"] + key["height"] + 10, "hot keys are apart from the form"
             assert not errors
             context.close()
         browser.close()

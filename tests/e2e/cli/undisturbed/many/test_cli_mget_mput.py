@@ -57,7 +57,9 @@ def test_a_long_input_is_cut_into_batches(shell: Shell) -> None:
     shell.ok("mput", "-", stdin=pairs)
     keys = "".join(f"long:{number:04d}\n" for number in range(2500)).encode()
     assert shell.ok("mget", "-", stdin=keys).out == pairs
-    assert len(shell.ok("scan", "--prefix", "long:", "--keys-only").out.splitlines()) == 2500
+    assert (
+        len(shell.ok("--timeout", "60s", "scan", "--prefix", "long:", "--keys-only").out.splitlines()) == 2500
+    )
 
 
 def test_what_is_not_a_pair_is_refused_with_its_line(shell: Shell) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Final, NamedTuple
 
 from ringmill.cluster.adapters.files.private_files import open_private
@@ -118,8 +119,8 @@ def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
 
 
 def end_as_by_ctrl_c() -> None:
-    """From now on SIGTERM, and SIGHUP of a terminal that is closed, raise KeyboardInterrupt, too: who has
-    started nodes ends them then.  One that is ignored, as under nohup, or has a handler stays as it is."""
+    """From now on SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does: who has started nodes
+    ends them then.  One that is ignored, as under nohup, or has a handler stays as it is."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -127,10 +128,14 @@ def end_as_by_ctrl_c() -> None:
             signal.signal(number, _interrupt)
 
 
-def _interrupt(number: int, _: object) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGHUP:  # a shell and the kernel each send one, and one is enough
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    of_ctrl_c = signal.getsignal(signal.SIGINT)
+    if callable(of_ctrl_c):  # that of a running loop cancels the main task alone: what it ends with goes on
+        of_ctrl_c(signal.SIGINT, frame)
+    else:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from ringmill.client.local import local_cluster, local_state, processes, tcp_ports
 from ringmill.client.local.local_cluster import Plan
@@ -201,6 +203,37 @@ def test_a_closed_terminal_interrupts_once_and_one_that_is_ignored_does_not() ->
         signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGHUP)  # the second does not interrupt what ends the nodes
     signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("usual_signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_signal_within_a_loop_ends_what_runs_and_not_what_it_cleans_up_with(
+    run: Callable[[Coroutine[object, object, None]], None], number: signal.Signals
+) -> None:
+    cleaned: list[str] = []
+
+    async def main() -> None:
+        requests: asyncio.Queue[asyncio.Future[str]] = asyncio.Queue()
+
+        async def answer() -> None:
+            while True:
+                (await requests.get()).set_result("deleted")
+
+        connection = asyncio.create_task(answer())
+        loop = asyncio.get_running_loop()
+        try:
+            loop.call_later(0.01, signal.raise_signal, number)
+            await asyncio.sleep(20)
+        finally:
+            await requests.put(answered := loop.create_future())
+            cleaned.append(await asyncio.wait_for(answered, 5))
+            connection.cancel()
+
+    processes.end_as_by_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert cleaned == ["deleted"]
 
 
 @pytest.mark.usefixtures("usual_signals")

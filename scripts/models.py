@@ -62,6 +62,7 @@ class Verdict:
 
 
 LONG: dict[Bounds, str] = {
+    Bounds(2, "TwoChanges", damages=1): "",
     Bounds(3, "TwoChanges"): "",
     Bounds(3, "TwoApart", damages=2, reads=1): "",
     Bounds(2, "Mixed", damages=1, reads=1): "",

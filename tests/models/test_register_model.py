@@ -17,8 +17,7 @@ pytestmark = pytest.mark.skipif(bool(checker_missing()), reason=checker_missing(
 @pytest.mark.parametrize(
     "bounds",
     [
-        Bounds(2, "TwoChanges", damages=1),
-        Bounds(2, "Mixed", reads=1),
+        Bounds(2, "TwoApart", reads=1),
         Bounds(3, "TwoApart", damages=1),
         Bounds(3, "Emptied", removals=1),
     ],
@@ -33,13 +32,13 @@ def test_no_order_of_steps_breaks_a_promise_of_registers(bounds: Bounds) -> None
 @pytest.mark.parametrize(
     ("rule", "bounds", "violated"),
     [
-        ("synced", Bounds(2, "TwoChanges"), "OneChain"),
-        ("promises", Bounds(2, "TwoChanges"), "OneChain"),
-        ("majority", Bounds(2, "TwoChanges"), "Linear"),
-        ("newest", Bounds(3, "Mixed"), "OneChain"),
+        ("synced", Bounds(2, "TwoApart"), "OneChain"),
+        ("promises", Bounds(2, "TwoApart"), "OneChain"),
+        ("majority", Bounds(2, "TwoApart"), "Linear"),
+        ("newest", Bounds(2, "TwoApart"), "OneChain"),
         ("operations", Bounds(2, "Repeated"), "AppliedOnce"),
-        ("chosen", Bounds(2, "Mixed", reads=1), "Linear"),
-        ("damaged", Bounds(2, "TwoChanges", damages=1), "OneChain"),
+        ("chosen", Bounds(2, "TwoApart", reads=1), "Linear"),
+        ("damaged", Bounds(2, "TwoApart", damages=1), "OneChain"),
         ("floor", Bounds(3, "TwoApart", damages=1), "OneChain"),
         ("sources", Bounds(3, "TwoApart", damages=1), "OneChain"),
         ("ceiling", Bounds(2, "Repeated", damages=1), "Bounded"),

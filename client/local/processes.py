@@ -119,8 +119,10 @@ def wait_gone(pid: int, mark: str, timeout_s: float) -> bool:
 
 
 def end_as_by_ctrl_c() -> None:
-    """From now on SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does: who has started nodes
-    ends them then.  One that is ignored, as under nohup, or has a handler stays as it is."""
+    """From now on SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does.
+
+    Who has started nodes ends them then.  One that is ignored, as under nohup, or has a handler, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -1,9 +1,10 @@
-"""32 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
+"""24 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
 
-And six in which partitions move and jobs run beside that.  By count and never by time; and every seed that
-once failed, again.
+And four in which partitions move and jobs run beside that.  By count and never by time; and every seed that
+once failed, again, but for those that take long: they run where RINGMILL_LONG is set.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from ringmill.simulator.campaign.many import Summary, run_seeds
 from ringmill.simulator.options import SimulationOptions, usual_options
 
-GROUPS, SEEDS_A_GROUP = 8, 4
+GROUPS, SEEDS_A_GROUP = 8, 3
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
 Tell = Callable[[Summary], None]
 
@@ -27,7 +28,7 @@ def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
     tell(summary)
 
 
-@pytest.mark.parametrize("seeds", [(1, 5), (8, 16), (17, 24)])
+@pytest.mark.parametrize("seeds", [(1, 5), (17, 24)])
 def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(
     seeds: Sequence[int], tell: Tell
 ) -> None:
@@ -46,6 +47,8 @@ def test_seeds_that_once_failed_stay_mended(group: int) -> None:
     assert seeds
     for seed, *rest in seeds:
         given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
+        if "takes" in given and "RINGMILL_LONG" not in os.environ:
+            continue
         usual = usual_options(given.get("subjects", SimulationOptions().subjects))
         (nodes,) = map(int, given.get("nodes", [usual.nodes]))
         _must_hold([int(seed)], replace(usual, faults=given.get("faults"), nodes=nodes))

@@ -16,7 +16,7 @@ HOUR_AHEAD = 261  # a clock step made a register forget a later attempt, and the
 
 @pytest.mark.parametrize("first", [1, 11, 21])
 def test_no_seed_breaks_a_promise_of_registers(first: int) -> None:
-    results = [run_seed(seed, REGISTERS) for seed in range(first, first + 3)]
+    results = [run_seed(seed, REGISTERS) for seed in range(first, first + 2)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
     done = sum(
         count for each in results for name, count in each.figures["registers"].items() if " ok" in name

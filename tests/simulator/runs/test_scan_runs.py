@@ -13,7 +13,7 @@ SCANS = SimulationOptions(("scans",))
 
 @pytest.mark.parametrize("first", [1, 11])
 def test_no_seed_breaks_a_promise_of_scans(first: int) -> None:
-    results = [run_seed(seed, SCANS) for seed in range(first, first + 3)]
+    results = [run_seed(seed, SCANS) for seed in range(first, first + 2)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
     scans = sum(each.figures["scans"]["scans"] for each in results)
     assert sum(each.figures["scans"]["complete"] for each in results) > scans // 2  # else nothing was tried

@@ -1,7 +1,7 @@
 """What a node does not begin, and what it ends, while little memory is left to its machine or its group.
 
 Pure but for `read`, which is called at most every LOOK_S.  Below a sixteenth (at most 512 MiB) the node is
-short of memory: no task begins there.  It is again well once half as much more is left, and has been for
+short of memory: no task begins there.  It is well again once half as much more is left, and has been for
 HOLD_S, so that work does not come and go with each task that ends.  Below half of that bound it is nearly
 out: it ends a task before the kernel ends whatever it likes.
 

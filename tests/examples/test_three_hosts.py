@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.long_form import takes_long
+
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "deploy" / "three_hosts"
 
 
@@ -63,7 +65,7 @@ def test_a_slow_cable_hands_packets_over_late_and_in_order(monkeypatch: pytest.M
         assert cable.due_at() == float("inf")
 
 
-@pytest.mark.skipif("RINGMILL_LONG" not in os.environ, reason="takes long; RINGMILL_LONG=1 runs it")
+@takes_long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
 @pytest.mark.skipif(not os.path.exists("/dev/net/tun"), reason="its cables are TAP devices")
 def test_three_hosts_lose_nothing_and_let_no_stranger_in(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ And four in which partitions move and jobs run beside that.  By count and never 
 once failed, again, but for those that take long: they run where RINGMILL_LONG is set.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from ringmill.simulator.campaign.many import Summary, run_seeds
 from ringmill.simulator.options import SimulationOptions, usual_options
+from tests.long_form import RUNS_LONG
 
 GROUPS, SEEDS_A_GROUP = 8, 3
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
@@ -47,7 +47,7 @@ def test_seeds_that_once_failed_stay_mended(group: int) -> None:
     assert seeds
     for seed, *rest in seeds:
         given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
-        if "takes" in given and "RINGMILL_LONG" not in os.environ:
+        if "takes" in given and not RUNS_LONG:
             continue
         usual = usual_options(given.get("subjects", SimulationOptions().subjects))
         (nodes,) = map(int, given.get("nodes", [usual.nodes]))

@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.long_form import takes_long
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 300.0
 
 
-@pytest.mark.skipif("RINGMILL_LONG" not in os.environ, reason="takes long; RINGMILL_LONG=1 runs it")
+@takes_long
 def test_a_node_with_bits_flipped_in_every_file_starts_and_heals_while_every_read_is_right(
     tmp_path: Path,
 ) -> None:

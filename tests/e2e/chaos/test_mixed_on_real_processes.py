@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.long_form import takes_long
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 300.0
 SHORT = "218"  # a pause, a kill of all, a kill of two beside a split, all within 6 s
 
 
-@pytest.mark.slow
+@takes_long
 def test_all_sorts_of_requests_hold_what_they_promise_under_kills_and_pauses(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "chaos" / "mixed.py"
     ended = subprocess.run(

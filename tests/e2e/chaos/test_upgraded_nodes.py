@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.long_form import takes_long
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 EARLIER: Final = "573718f6659b027d2ede6db673e4d7fad11cd5ea"
 """Where there is no release yet: of 2026-11-29."""
@@ -25,7 +27,7 @@ def git(*line: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-@pytest.mark.skipif("RINGMILL_LONG" not in os.environ, reason="takes long; RINGMILL_LONG=1 runs it")
+@takes_long
 def test_nodes_of_an_earlier_revision_are_upgraded_under_load_and_nothing_fails(tmp_path: Path) -> None:
     revision = git("describe", "--tags", "--abbrev=0", "HEAD^") or EARLIER
     if not git("rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}"):

@@ -15,6 +15,7 @@ from ringmill.client.local.local_state import load_cluster
 from ringmill.client.local.tcp_ports import free_base
 from tests.e2e.cli.conftest import Shell
 from tests.e2e.waiting import until
+from tests.long_form import takes_long
 
 NODES = 3
 KEYS = 400
@@ -98,6 +99,7 @@ def hold_go_on_and_give_up(shell: Shell) -> None:
     shell.ok("cluster", "restart", "n4")
 
 
+@takes_long
 def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> None:
     status = three.run("cluster", "status", "-o", "json").json["nodes"]
     addresses = [str(each["address"]) for each in status]

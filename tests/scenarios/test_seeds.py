@@ -1,6 +1,6 @@
-"""24 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
+"""16 seeds of five nodes and 100 operations under drawn faults: no promise is broken.
 
-And four in which partitions move and jobs run beside that.  By count and never by time; and every seed that
+And two in which partitions move and jobs run beside that.  By count and never by time; and every seed that
 once failed, again, but for those that take long: they run where RINGMILL_LONG is set.
 """
 
@@ -14,7 +14,7 @@ from ringmill.simulator.campaign.many import Summary, run_seeds
 from ringmill.simulator.options import SimulationOptions, usual_options
 from tests.long_form import RUNS_LONG
 
-GROUPS, SEEDS_A_GROUP = 8, 3
+GROUPS, SEEDS_A_GROUP = 8, 2
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
 Tell = Callable[[Summary], None]
 
@@ -28,7 +28,7 @@ def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
     tell(summary)
 
 
-@pytest.mark.parametrize("seeds", [(1, 5), (17, 24)])
+@pytest.mark.parametrize("seeds", [(1, 5)])
 def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(
     seeds: Sequence[int], tell: Tell
 ) -> None:

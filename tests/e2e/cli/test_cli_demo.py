@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ringmill.client.local.processes import our_environment
+from tests.long_form import takes_long
 
 PROGRAM = "import sys; from ringmill.client.cli.main import main; sys.exit(main())"
 
@@ -49,6 +50,7 @@ def test_the_tour_holds_every_claim(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@takes_long
 def test_an_interrupted_tour_leaves_no_process(tmp_path: Path) -> None:
     tour = start_tour(tmp_path)
     assert tour.stderr is not None

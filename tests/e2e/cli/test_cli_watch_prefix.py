@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.long_form import takes_long
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -23,6 +25,7 @@ def end(watching: subprocess.Popen[bytes]) -> None:
     watching.communicate()
 
 
+@takes_long
 def test_a_watch_of_a_prefix_misses_no_key_while_nodes_are_killed_and_started(shell: Shell) -> None:
     shell.ok("put", "user:1", "a")
     shell.ok("put", "other", "x")

@@ -14,7 +14,7 @@ REGISTERS = SimulationOptions(("registers",))
 HOUR_AHEAD = 261  # a clock step made a register forget a later attempt, and the first one came after it
 
 
-@pytest.mark.parametrize("first", [1, 11, 21])
+@pytest.mark.parametrize("first", [1, 11])
 def test_no_seed_breaks_a_promise_of_registers(first: int) -> None:
     results = [run_seed(seed, REGISTERS) for seed in range(first, first + 2)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []

@@ -150,6 +150,7 @@ def test_members_come_and_go_under_load_while_nodes_are_killed(three: Shell) -> 
     three.until_healthy()
 
 
+@takes_long
 def test_a_node_is_started_under_pressure_and_leaves_and_is_stopped_when_the_cluster_is_idle(
     three: Shell,
 ) -> None:

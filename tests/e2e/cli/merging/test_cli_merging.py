@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import ringmill
 from ringmill.cluster.errors import RingmillError
+from tests.long_form import takes_long
 
 if TYPE_CHECKING:
     from tests.e2e.cli.conftest import Shell
@@ -41,6 +42,7 @@ def test_the_verbs_count_and_keep_elements_and_entries(shell: Shell) -> None:
     assert refused.code == 1 and "policy counter: add to it" in refused.err
 
 
+@takes_long
 def test_every_answered_change_counts_while_nodes_are_killed(shell: Shell) -> None:
     for name, policy in (("counts", "counter"), ("members", "set")):
         shell.ok("keyspace", "create", name, "--policy", policy)

@@ -4,7 +4,7 @@ And two in which partitions move and jobs run beside that.  By count and never b
 once failed, again, but for those that take long: they run where RINGMILL_LONG is set.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from ringmill.simulator.campaign.many import Summary, run_seeds
 from ringmill.simulator.options import SimulationOptions, usual_options
-from tests.long_form import RUNS_LONG
+from tests.long_form import takes_long
 
 GROUPS, SEEDS_A_GROUP = 8, 2
 ONCE_FAILED = Path(__file__).parent.parent / "simulator" / "regression_seeds.txt"
@@ -28,12 +28,9 @@ def test_no_seed_breaks_a_promise(group: int, tell: Tell) -> None:
     tell(summary)
 
 
-@pytest.mark.parametrize("seeds", [(1, 5)])
-def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(
-    seeds: Sequence[int], tell: Tell
-) -> None:
+def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(tell: Tell) -> None:
     """Seeds whose plans come one after the other, with members that come and go."""
-    summary = _must_hold(seeds, usual_options(("moves", "objects", "jobs")))
+    summary = _must_hold([1, 5], usual_options(("moves", "objects", "jobs")))
     moves, jobs = summary.figures["moves"], summary.figures["jobs"]
     assert moves["moved"] > 10 and moves["come"] and jobs["SUCCEEDED"]
     assert summary.figures["objects"]["answered"]
@@ -42,16 +39,34 @@ def test_no_seed_breaks_a_promise_while_partitions_move_and_jobs_run(
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_seeds_that_once_failed_stay_mended(group: int) -> None:
-    lines = [line.partition("#")[0].split() for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines()]
-    seeds = [words for words in lines if words][group::GROUPS]
+    seeds = [each for each in _once_failed() if "takes" not in each[1]][group::GROUPS]
     assert seeds
-    for seed, *rest in seeds:
-        given = {name: tuple(names.split(",")) for name, _, names in (word.partition("=") for word in rest)}
-        if "takes" in given and not RUNS_LONG:
-            continue
-        usual = usual_options(given.get("subjects", SimulationOptions().subjects))
-        (nodes,) = map(int, given.get("nodes", [usual.nodes]))
-        _must_hold([int(seed)], replace(usual, faults=given.get("faults"), nodes=nodes))
+    for seed, given in seeds:
+        _must_stay_mended(seed, given)
+
+
+@takes_long
+def test_long_seeds_that_once_failed_stay_mended() -> None:
+    for seed, given in _once_failed():
+        if given.get("takes") == ("long",):
+            _must_stay_mended(seed, given)
+
+
+def _once_failed() -> list[tuple[int, dict[str, tuple[str, ...]]]]:
+    """The seeds of the file, each with what its line gives."""
+    lines = [line.partition("#")[0].split() for line in ONCE_FAILED.read_text(encoding="utf-8").splitlines()]
+    return [(int(words[0]), dict(map(_given, words[1:]))) for words in lines if words]
+
+
+def _given(word: str) -> tuple[str, tuple[str, ...]]:
+    name, _, values = word.partition("=")
+    return name, tuple(values.split(","))
+
+
+def _must_stay_mended(seed: int, given: Mapping[str, tuple[str, ...]]) -> None:
+    usual = usual_options(given.get("subjects", SimulationOptions().subjects))
+    (nodes,) = map(int, given.get("nodes", [usual.nodes]))
+    _must_hold([seed], replace(usual, faults=given.get("faults"), nodes=nodes))
 
 
 def _must_hold(seeds: Sequence[int], options: SimulationOptions) -> Summary:

@@ -49,7 +49,6 @@ def test_the_tour_holds_every_claim(tmp_path: Path) -> None:
     assert left_of(tmp_path) == [] and os.listdir(tmp_path) == []
 
 
-@pytest.mark.slow
 @takes_long
 def test_an_interrupted_tour_leaves_no_process(tmp_path: Path) -> None:
     tour = start_tour(tmp_path)

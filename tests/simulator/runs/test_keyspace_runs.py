@@ -31,11 +31,10 @@ FIRST = first_topology(
 )
 
 
-@pytest.mark.parametrize("first", [1])
-def test_no_seed_breaks_a_promise_of_epochs(first: int) -> None:
-    results = [run_seed(seed, KEYSPACES) for seed in range(first, first + 4)]
+def test_no_seed_breaks_a_promise_of_epochs() -> None:
+    results = [run_seed(seed, KEYSPACES) for seed in range(1, 8)]
     assert [(each.seed, each.violations) for each in results if not each.is_ok] == []
-    assert sum(each.figures["keyspaces"]["epochs"] for each in results) > 28  # else nothing much was tried
+    assert sum(each.figures["keyspaces"]["epochs"] for each in results) > 50  # else nothing much was tried
 
 
 def test_five_voters_with_objects_beside() -> None:

@@ -74,7 +74,7 @@ def tell_the_story(shell: Shell) -> None:
         shell.run("--timeout", "1s", "repair", "run")  # it would wait for comparisons, too
         until(lambda: disk_bytes(shell) < before / 4)
         assert before > len(KEYS) * 2000
-        assert [node["keys"] for node in members(shell)] == [1, 1, 1]
+        until(lambda: [node["keys"] for node in members(shell)] == [1, 1, 1])  # n3 may have missed "kept"
         for key in KEYS[::20]:
             assert db.get(key, default=None, r="all") is None
         assert db.get("kept", r="all").value == b"kept"
